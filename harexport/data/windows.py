@@ -1,0 +1,84 @@
+"""Windows with their labels and subjects, and the stretches of signal they were cut from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.errors import InputError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """signals float32 [n, window, channels] in physical units; labels int64 [n] from 0; subjects int64 [n]."""
+
+    signals: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    subjects: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of_subjects(self, subjects: list[int] | tuple[int, ...], *, without: bool = False) -> Windows:
+        """The windows of these subjects (or, `without`, of all others), in their order. Raises InputError."""
+        present = set(np.unique(self.subjects).tolist())
+        if unknown := sorted(set(subjects) - present):
+            raise InputError(f"no windows of subject {unknown}; the subjects here are {sorted(present)}")
+        mask = np.isin(self.subjects, np.asarray(subjects, dtype=np.int64)) ^ without
+        return Windows(np.asarray(self.signals[mask]), self.labels[mask], self.subjects[mask])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test windows; no subject is in both. `source` says where they came from, in words;
+    `digest` is the SHA-256 of the content they were read from."""
+
+    train: Windows
+    test: Windows
+    source: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Continuous signals of one subject and one label, recovered from windows that overlap by half.
+
+    signal float32 [samples, channels] holds all stretches one after the other; stretch k is
+    signal[start[k] : start[k] + length[k]]. For each window i of the source: it lies in stretch
+    `of_window[i]` and begins `offset[i]` samples after that stretch's start.
+    """
+
+    signal: NDArray[np.float32]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    of_window: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+def stretches(windows: Windows, hop: int = 64) -> Stretches:
+    """Chain consecutive windows whose samples [hop:] reappear as the next window's [:window-hop].
+
+    The overlap is compared exactly, on all channels: consecutive windows of one recording repeat the very
+    same numbers, and no two different pieces of signal do.
+    """
+    signals = np.asarray(windows.signals)
+    n, window, channels = signals.shape
+    overlap = window - hop
+    follows = np.zeros(n, dtype=bool)
+    if n > 1 and overlap > 0:
+        same = (signals[:-1, hop:] == signals[1:, :overlap]).all(axis=(1, 2))
+        follows[1:] = (
+            same & (windows.labels[1:] == windows.labels[:-1]) & (windows.subjects[1:] == windows.subjects[:-1])
+        )
+    of_window = np.cumsum(~follows) - 1
+    first = np.flatnonzero(~follows)
+    offset = (np.arange(n) - first[of_window]) * hop
+    length = np.bincount(of_window) * hop + overlap
+    start = np.concatenate([[0], np.cumsum(length)[:-1]])
+    signal = np.empty((int(length.sum()), channels), dtype=np.float32)
+    for i in range(n):  # the overlap is written twice, with the same numbers
+        at = start[of_window[i]] + offset[i]
+        signal[at : at + window] = signals[i]
+    return Stretches(signal, start, length, of_window, offset)
