@@ -1,0 +1,53 @@
+"""`harexport demo`: the chain from windows to a proven, timed file, using what an earlier run left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harexport import __version__
+from harexport.console import say
+from harexport.data.windows import Dataset
+from harexport.errors import InputError
+from harexport.export.export import export_checkpoint, text
+from harexport.training import checkpoint as checkpoints
+from harexport.training.checkpoint import Checkpoint
+from harexport.training.recipe import Recipe
+from harexport.training.train import checkpoint_path, resume_path, train
+from harexport.verify import report
+from harexport.verify.bench import BenchResult, bench
+
+
+def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path]:
+    """Train (or reuse, or resume), export ONNX and TFLite in float32 and int8 weights, prove, time, report.
+
+    Returns the bench result and the report's path. Raises what its stages raise.
+    """
+    path = checkpoint_path(out, recipe)
+    checkpoint = _left_over(path, recipe, dataset, seed)
+    if checkpoint is None:
+        trained = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
+        say(f"\n{trained.report}\n")
+        checkpoint = trained.checkpoint
+    results = export_checkpoint(checkpoint, out, "all", quantize=True)
+    for result in results:
+        say(text(result))
+    measured = bench([path, *(result.path for result in results)], dataset)
+    return measured, report.save(measured, out, [out])
+
+
+def _left_over(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Checkpoint | None:
+    """The checkpoint of an earlier run, if it came from the same recipe, seed, data and version."""
+    if not path.exists():
+        return None
+    try:
+        found = checkpoints.load(path)
+    except InputError as error:
+        say(f"Training anew: {error}")
+        return None
+    if (found.recipe, found.seed, found.data.get("digest"), found.tool_version) != (
+        recipe, seed, dataset.digest, __version__,
+    ):  # fmt: skip
+        say(f"Training anew: {path} came from another recipe, seed, data set or version")
+        return None
+    say(f"Using {path} from an earlier run ({found.figures['test']['accuracy']:.2%} on the test set)")
+    return found

@@ -1,0 +1,210 @@
+"""Recipes: everything that decides how a network is trained, in one TOML file.
+
+The shipped recipes stand in `recipes/`. Every key has a default; an unknown key, a wrong type or a value
+out of range is an InputError that lists what is valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from harexport.errors import InputError
+
+
+def _key(
+    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    meta = {"doc": doc, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class ModelKeys:
+    """[model]: the network's shape."""
+
+    frame: int = _key(32, "samples that one step sees", low=1)
+    hop: int = _key(16, "samples between the starts of two steps; less than frame makes steps overlap", low=1)
+    input_units: int = _key(48, "width of the input layer", low=1)
+    relu: bool = _key(True, "a ReLU after the input layer")
+    hidden: int = _key(48, "hidden units of each LSTM layer", low=1)
+    layers: int = _key(2, "LSTM layers", low=1, high=8)
+    dropout: float = _key(
+        0.4, "share dropped after the input layer, between LSTM layers and before the head", low=0, high=0.95
+    )
+    init: str = _key(
+        "torch",
+        "initial values: torch's own, or seed (SEEDS: N(0,1) linear, uniform unit scaling)",
+        choices=("torch", "seed"),
+    )
+    forget_bias: float = _key(1.0, "constant added to the forget gates, outside the trained arrays")
+    normalise: bool = _key(True, "divide by the training windows' standard deviation after taking off their mean")
+
+
+@dataclass(frozen=True)
+class AugmentKeys:
+    """[augment]: what a training window may become; all zero means the windows as they are."""
+
+    shift: int = _key(0, "samples: cut the window at a random offset of up to this, inside its own stretch", low=0)
+    speed: float = _key(0.0, "play the window up to this share faster or slower", low=0, high=0.5)
+    rotation_deg: float = _key(0.0, "degrees: rotate all three vectors together, axis uniform, angle N(0, this)", low=0)
+    noise: float = _key(0.0, "white noise on every sample, as a share of the channel's standard deviation", low=0)
+    gain: float = _key(0.0, "scale each sensor axis by 1 + N(0, this)", low=0)
+
+
+@dataclass(frozen=True)
+class OptimiserKeys:
+    """[optimiser]: loss and update rule."""
+
+    name: str = _key("adamw", "update rule", choices=("adam", "adamw"))
+    learning_rate: float = _key(0.005, "peak learning rate", low=1e-9)
+    weight_decay: float = _key(0.01, "AdamW's decoupled weight decay", low=0)
+    l2: float = _key(0.0, "times half the sum of squares of all trainable arrays, added to the loss", low=0)
+    label_smoothing: float = _key(0.0, "share of the target spread over all labels", low=0, high=0.9)
+    clip_norm: float = _key(0.0, "largest gradient norm; 0 is no limit", low=0)
+    average: float = _key(
+        0.0, "decay per update of the running weight average that becomes the model; 0 is none", low=0, high=0.99999
+    )
+
+
+@dataclass(frozen=True)
+class ScheduleKeys:
+    """[schedule]: how long, in what order."""
+
+    epochs: int = _key(300, "passes: epochs x training windows are seen in all", low=1)
+    batch: int = _key(128, "windows a step", low=1)
+    order: str = _key(
+        "shuffled", "shuffled each epoch, or file (in file order, wrapping round)", choices=("shuffled", "file")
+    )
+    rate: str = _key("one-cycle", "learning rate over time", choices=("one-cycle", "constant"))
+    report_windows: int = _key(0, "windows between two lines of the log; 0 is one epoch", low=0)
+
+
+@dataclass(frozen=True)
+class ValidationKeys:
+    """[validation]: training subjects held out in a first pass; the model that ships is then trained on all."""
+
+    subjects: tuple[int, ...] = _key((), "held-out training subjects; empty skips the first pass")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe; `name` is also the stem of every file made from it."""
+
+    name: str
+    description: str = ""
+    model: ModelKeys = ModelKeys()
+    augment: AugmentKeys = AugmentKeys()
+    optimiser: OptimiserKeys = OptimiserKeys()
+    schedule: ScheduleKeys = ScheduleKeys()
+    validation: ValidationKeys = ValidationKeys()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as `parse` reads them."""
+        plain = dataclasses.asdict(self)
+        plain["validation"]["subjects"] = list(self.validation.subjects)
+        return plain
+
+
+_SECTIONS: dict[str, type] = {
+    "model": ModelKeys,
+    "augment": AugmentKeys,
+    "optimiser": OptimiserKeys,
+    "schedule": ScheduleKeys,
+    "validation": ValidationKeys,
+}
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that travel with the package."""
+    return sorted(p.name[: -len(".toml")] for p in _folder().iterdir() if p.name.endswith(".toml"))
+
+
+def load(name_or_path: str) -> Recipe:
+    """A shipped recipe by name, or any recipe by its path (it ends in .toml). Raises InputError."""
+    if name_or_path in shipped():
+        return parse(tomllib.loads((_folder() / f"{name_or_path}.toml").read_text("utf-8")), name_or_path)
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        close = difflib.get_close_matches(name_or_path, shipped(), n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InputError(
+            f"no recipe named {name_or_path!r}; there are {', '.join(shipped())}, or give a .toml file.{hint}"
+        )
+    try:
+        return parse(tomllib.loads(path.read_text("utf-8")), str(path))
+    except FileNotFoundError:
+        raise InputError(f"recipe not found: {path}; shipped recipes are {', '.join(shipped())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read recipe {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {path} is not TOML: {error}") from error
+
+
+def parse(table: Any, where: str) -> Recipe:
+    """A recipe from its TOML table (or `to_dict`); `where` names the source in errors. Raises InputError."""
+    if not isinstance(table, dict):
+        raise InputError(f"recipe {where}: expected a table of sections {', '.join(_SECTIONS)}")
+    _refuse_unknown(table, ("name", "description", *_SECTIONS), where, "")
+    name = table.get("name", Path(where).stem)
+    if not isinstance(name, str) or not name or set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-_"):
+        raise InputError(f"recipe {where}: name {name!r} must be lower-case letters, digits, - and _; it names files")
+    description = table.get("description", "")
+    if not isinstance(description, str):
+        raise InputError(f"recipe {where}: description must be text")
+    sections = {key: _section(kind, table.get(key, {}), f"{where}", key) for key, kind in _SECTIONS.items()}
+    recipe = Recipe(name, description, **sections)
+    if recipe.model.hop > recipe.model.frame:
+        raise InputError(
+            f"recipe {where}: model.hop {recipe.model.hop} is larger than model.frame {recipe.model.frame}: "
+            "samples in between would never be seen"
+        )
+    return recipe
+
+
+def _section(kind: type, table: Any, where: str, section: str) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"recipe {where}: [{section}] must be a table of keys")
+    known = {f.name: f for f in fields(kind)}
+    _refuse_unknown(table, tuple(known), where, section + ".")
+    values = {key: _value(value, known[key], f"recipe {where}: {section}.{key}") for key, value in table.items()}
+    return kind(**values)
+
+
+def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
+    meta = key.metadata
+    if key.type == "tuple[int, ...]":
+        if not isinstance(value, list | tuple) or any(type(v) is not int for v in value):
+            raise InputError(f"{where} must be a list of whole numbers ({meta['doc']}), got {value!r}")
+        return tuple(value)
+    if key.type == "float" and type(value) is int:
+        value = float(value)
+    if type(value).__name__ != key.type:
+        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+        raise InputError(f"{where} must be {kinds[str(key.type)]} ({meta['doc']}), got {value!r}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(f"{where} must be one of {', '.join(meta['choices'])}, got {value!r}")
+    low, high = meta["low"], meta["high"]
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        limits = " and ".join(
+            ([f"at least {low:g}"] if low is not None else []) + ([f"at most {high:g}"] if high is not None else [])
+        )
+        raise InputError(f"{where} must be {limits} ({meta['doc']}), got {value!r}")
+    return value
+
+
+def _refuse_unknown(table: dict[str, Any], known: tuple[str, ...], where: str, prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            raise InputError(f"recipe {where}: unknown key {prefix}{key}; valid: {', '.join(known)}.{hint}")
+
+
+def _folder() -> Any:
+    return resources.files("harexport.training") / "recipes"
