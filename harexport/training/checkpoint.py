@@ -93,15 +93,15 @@ def load(path: Path | str) -> Checkpoint:
     try:
         shape = header["network"]
         return Checkpoint(
-            network=Network.from_arrays(
-                arrays, int(shape["window"]), int(shape["hop"]), bool(shape["relu"]), str(path)
-            ),
             contract=Contract.from_dict(header["contract"], str(path)),
             recipe=parse(header["recipe"], str(path)),
             seed=int(header["seed"]),
             data=dict(header["data"]),
             figures=dict(header["figures"]),
             tool_version=str(header["tool_version"]),
+            network=Network.from_arrays(
+                arrays, int(shape["window"]), int(shape["hop"]), bool(shape["relu"]), str(path)
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its header lacks or misstates {error}; {remedy}") from None

@@ -108,6 +108,9 @@ def fit(
     """
     if len(np.unique(train.labels)) < 2:
         raise InputError("the training windows carry one label only; there is nothing to tell apart")
+    # One thread: models of this size gain little from a second, lose much where something else is running, and
+    # the order of sums, so the last bit, would depend on the number of cores.
+    torch.set_num_threads(1)
     run = _Run(train, recipe, labels, seed)
     history = run.restore(resume) if resume is not None else []
     while run.step < run.plan.steps:

@@ -78,7 +78,7 @@ def train(
         "recipe": recipe.to_dict(),
         "seed": seed,
         "data": dataset.digest,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "version": __version__,
         "watch_test": watch_test,
     }
@@ -131,7 +131,7 @@ def train(
             "test": figures.to_dict(),
             "validation": validation,
             "test_watched": watch_test,
-            "versions": {"torch": torch.__version__},
+            "versions": {"torch": str(torch.__version__)},
         },
     )
     seconds = time.monotonic() - began

@@ -1,0 +1,30 @@
+"""A small piece of the real data, and a recipe that is done with it in a second."""
+
+from __future__ import annotations
+
+import pytest
+
+from harexport.data import Dataset
+from harexport.training import recipe as recipes
+from harexport.training.recipe import Recipe
+
+
+def small_recipe(**sections: dict[str, object]) -> Recipe:
+    """A recipe that trains in a second: 16 units, 2 epochs, everything that draws random numbers switched on."""
+    table: dict[str, object] = {
+        "name": "small",
+        "model": {"hidden": 16, "input_units": 16, "dropout": 0.2},
+        "augment": {"shift": 32, "speed": 0.1, "rotation_deg": 10.0, "noise": 0.05, "gain": 0.02},
+        "optimiser": {"average": 0.9, "label_smoothing": 0.1, "clip_norm": 1.0},
+        "schedule": {"epochs": 3, "batch": 64},
+        "validation": {"subjects": [3]},
+    }
+    for section, keys in sections.items():
+        table[section] = {**table.get(section, {}), **keys}  # type: ignore[dict-item]
+    return recipes.parse(table, "small")
+
+
+@pytest.fixture(scope="session")
+def small(dataset: Dataset) -> Dataset:
+    """Two training subjects and one test subject."""
+    return Dataset(dataset.train.of_subjects([1, 3]), dataset.test.of_subjects([2]), dataset.source, dataset.digest)
