@@ -97,3 +97,24 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
     )
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def text(described: dict[str, Any]) -> str:
+    """`describe`'s figures as lines for people."""
+    lines = [f"Source: {described['source']}"]
+    for split in SPLITS:
+        figures = described[split]
+        lines += [
+            "",
+            f"{split}: {tuple(figures['shape'])} in {figures['stretches']} stretches, "
+            f"mean {figures['mean']:.7f}, standard deviation {figures['std']:.6f}",
+            "  " + "  ".join(f"{label} {count}" for label, count in figures["classes"].items()),
+            "  windows of subject "
+            + "  ".join(f"{subject}: {count}" for subject, count in figures["windows_of_subject"].items()),
+        ]
+    lines += ["", f"{'train channel':<14}{'unit':>6}{'mean':>10}{'std':>10}"]
+    for name, channel in described["train"]["channels"].items():
+        lines.append(f"{name:<14}{channel['unit']:>6}{channel['mean']:>10.4f}{channel['std']:>10.4f}")
+    if picture := described.get("picture"):
+        lines += ["", f"Picture: {picture}"]
+    return "\n".join(lines)

@@ -160,7 +160,7 @@ def bench(paths: Sequence[Path], dataset: Dataset, runs: int = 1000) -> BenchRes
 
 def machine() -> dict[str, Any]:
     """The processor, the system and the versions that the figures were taken with; no host name, no path."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("numpy", "onnxruntime", "ai-edge-litert", "torch"):
         try:
             versions[package] = installed.version(package)

@@ -1,0 +1,34 @@
+"""Train the shipped recipes and export every format and lowering into artifacts/<recipe>/ (make artifacts).
+
+About half an hour on two cores. Needs the data (HAREXPORT_DATA, or a download) and the train extra.
+Usage: python benchmarks/artifacts.py [RECIPE ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harexport.console import say
+from harexport.data import load
+from harexport.export.export import export_checkpoint, text
+from harexport.training import recipe as recipes
+from harexport.training.train import train
+
+ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
+SEED = 0  # the first one; nothing was tried and discarded
+
+
+def main(names: list[str]) -> None:
+    dataset = load()
+    for name in names:
+        folder = ARTIFACTS / name
+        trained = train(dataset, recipes.load(name), folder, seed=SEED)
+        say(trained.report)
+        for lowering in ("unrolled", "fused"):
+            for result in export_checkpoint(trained.checkpoint, folder, "all", quantize=True, lowering=lowering):
+                say(text(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or recipes.shipped())

@@ -1,0 +1,156 @@
+"""The chain's figures in one run: parity and latency of all artifacts, and what the tool itself costs (make bench).
+
+Writes benchmarks/chain.json and refreshes the README's block between the `chain` markers from it, so that no
+number there is typed by hand. Usage: python benchmarks/chain.py [--render]   (--render: README from the json)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+JSON, README, ARTIFACTS = ROOT / "benchmarks" / "chain.json", ROOT / "README.md", ROOT / "artifacts"
+RECIPES = ("edge", "seed-lstm")
+RUNS = 4000
+_BLOCK = re.compile(r"(<!-- chain -->\n).*?(<!-- /chain -->)", re.DOTALL)
+
+# Run in a fresh process: prints seconds and peak memory (MB) of the whole export command, imports included.
+_EXPORT = """
+import resource, sys, time
+began = time.perf_counter()
+from harexport.cli import main
+main(sys.argv[1:], standalone_mode=False)
+assert not {"torch", "tensorflow"} & set(sys.modules)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def measure() -> dict[str, Any]:
+    from harexport import files
+    from harexport.data import load
+    from harexport.verify import bench as benches
+    from harexport.verify import report
+
+    dataset = load()
+    load_seconds = min(_timed(load) for _ in range(5))
+    folders = [ARTIFACTS / name for name in RECIPES]
+    result = benches.bench(folders, dataset, RUNS)
+    report.save(result, ROOT / "harexport-out", folders)
+    measured = {
+        "command": "make bench",
+        "bench": result.to_dict(),
+        "table": report.rows(result),
+        "ratios": _ratios(result),
+        "costs": {
+            "help_seconds": min(_timed(_help) for _ in range(10)),
+            "cached_load_seconds": load_seconds,
+            **{f"export_{fmt}": _export_cost(fmt) for fmt in ("onnx", "tflite")},
+            "training_seconds": {
+                name: json.loads((ARTIFACTS / name / f"{name}.history.json").read_text())["seconds"] for name in RECIPES
+            },
+        },
+    }
+    files.write_json(JSON, measured)
+    return measured
+
+
+def _ratios(result: Any) -> dict[str, Any]:
+    """How much longer the seed's fastest float32 file takes than edge's, per runtime, by p50 and by min."""
+    ratios = {}
+    for runtime in ("LiteRT", "ONNX Runtime"):
+        best = {}
+        for recipe in RECIPES:
+            rivals = [m for m in result.models if (m.recipe, m.runtime, m.scheme) == (recipe, runtime, "float32")]
+            best[recipe] = min(rivals, key=lambda m: m.latency.p50)
+        edge, seed = best["edge"], best["seed-lstm"]
+        ratios[runtime] = {
+            "edge": edge.name,
+            "seed": seed.name,
+            "p50": seed.latency.p50 / edge.latency.p50,
+            "min": seed.latency.min / edge.latency.min,
+        }
+    return ratios
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _help() -> None:
+    subprocess.run([sys.executable, "-m", "harexport", "--help"], check=True, capture_output=True)
+
+
+def _export_cost(fmt: str) -> dict[str, float]:
+    best = None
+    for _ in range(5):
+        with tempfile.TemporaryDirectory() as out:
+            arguments = ["export", str(ARTIFACTS / "edge" / "edge.safetensors"), "--format", fmt, "--out", out]
+            child = subprocess.run(
+                [sys.executable, "-c", _EXPORT, *arguments], check=True, capture_output=True, text=True
+            )
+        seconds, megabytes = map(float, child.stdout.splitlines()[-1].split())
+        if best is None or seconds < best["seconds"]:
+            best = {"seconds": seconds, "megabytes": megabytes}
+    assert best
+    return best
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The README's block, Markdown."""
+    head, *body = measured["table"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    lines += ["| " + " | ".join(row) + " |" for row in body]
+    bench, costs, ratios = measured["bench"], measured["costs"], measured["ratios"]
+    machine = bench["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    sentences = [
+        f"- **{ref['recipe']}**: {ref['figures']['accuracy']:.2%} of the 2947 official test windows "
+        f"(macro F1 {ref['figures']['macro_f1']:.2%}; held-out training subjects {ref['validation']['accuracy']:.2%}); "
+        f"{ref['parameters']:,} parameters, {ref['steps']} steps; "
+        f"trained twice in {costs['training_seconds'][ref['recipe']] / 60:.1f} minutes on one core."
+        for ref in bench["references"]
+    ]
+    sentences += [
+        f"- **{runtime}**: a window takes the seed model {ratio['p50']:.1f} times as long as edge "
+        f"(p50; {ratio['min']:.1f} times by the fastest runs; `{ratio['seed']}` against `{ratio['edge']}`)."
+        for runtime, ratio in ratios.items()
+    ]
+    onnx, tflite = costs["export_onnx"], costs["export_tflite"]
+    sentences.append(
+        f"- **The tool**: `harexport --help` {costs['help_seconds']:.2f} s; cached data load "
+        f"{costs['cached_load_seconds']:.3f} s; a whole export process, gate included: ONNX {onnx['seconds']:.2f} s "
+        f"and {onnx['megabytes']:.0f} MB, TFLite {tflite['seconds']:.2f} s and {tflite['megabytes']:.0f} MB."
+    )
+    origin = (
+        f"One run of `make bench` on {machine['processor']} ({machine['cores']} cores, {machine['system']}), "
+        f"one thread, {bench['models'][0]['latency']['runs']} runs a model, interleaved; {versions}. "
+        "From [benchmarks/chain.json](benchmarks/chain.json)."
+    )
+    return "\n".join([*sentences, "", *lines, "", origin, ""])
+
+
+def refresh(text: str, measured: dict[str, Any]) -> str:
+    """The README with its block drawn anew."""
+    return _BLOCK.sub(lambda found: found[1] + render(measured) + found[2], text)
+
+
+def main() -> None:
+    from harexport import files
+
+    measured = json.loads(JSON.read_text("utf-8")) if "--render" in sys.argv[1:] else measure()
+    files.write_text(README, refresh(README.read_text("utf-8"), measured))
+    print(render(measured))
+
+
+if __name__ == "__main__":
+    main()

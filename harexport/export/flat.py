@@ -1,0 +1,224 @@
+"""The .tflite container: tensors and operators in, bytes out, and back again.
+
+A .tflite file is one FlatBuffer after TensorFlow Lite's schema.fbs. Writing it directly takes
+milliseconds and no TensorFlow (FACTS, trap 4). Bytes are deterministic: same graph, same file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from harexport.errors import InputError
+
+METADATA_NAME = "harexport"
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16  # schema.fbs: force_align of Buffer.data; the generated Python code forgets it
+_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+}
+_OPTION_TYPES = {name: code for name, code in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    def Pack(self, builder: Any) -> int:
+        payload = bytes(self.data or b"")
+        vector = None
+        if payload:
+            builder.StartVector(1, len(payload), _ALIGNMENT)
+            builder.head = builder.Head() - len(payload)
+            builder.Bytes[builder.Head() : builder.Head() + len(payload)] = payload
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return int(schema.BufferEnd(builder))
+
+
+class Graph:
+    """One subgraph under construction. Tensors are named by their index; `shapes` remembers their shapes."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+        self._buffers: list[Any] = [_AlignedBuffer()]  # buffer 0 is the schema's "no data"
+        self._shared: dict[bytes, int] = {}
+
+    def tensor(self, shape: tuple[int, ...], name: str | None = None, *, variable: bool = False) -> int:
+        """A float32 tensor that an operator fills, or (`variable`) that lives on between invokes."""
+        return self._add(shape, schema.TensorType.FLOAT32, 0, name, variable=variable)
+
+    def constant(self, values: Any, name: str | None = None, scale: float | None = None) -> int:
+        """A constant of its array's dtype (float32, int8, int32); `scale` says that int8 means scale * value.
+
+        Equal constants share one buffer, so a weight that 100 steps use is in the file once.
+        """
+        array = np.ascontiguousarray(values)
+        data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        buffer = self._shared.get(data)
+        if buffer is None:
+            buffer = self._shared[data] = self._buffer(data)
+        quantization = None
+        if scale is not None:
+            quantization = schema.QuantizationParametersT(scale=[scale], zeroPoint=[0])
+        return self._add(array.shape, _TYPES[array.dtype], buffer, name, quantization=quantization)
+
+    def op(self, operator: str, inputs: list[int], shape: tuple[int, ...], *, version: int = 1, **options: Any) -> int:
+        """Append an operator with one float32 output of `shape` (EQUAL: bool); `options` as in schema.fbs."""
+        return self.ops(operator, inputs, [shape], version=version, **options)[0]
+
+    def ops(
+        self, operator: str, inputs: list[int], shapes: list[tuple[int, ...]], *, version: int = 1, **options: Any
+    ) -> list[int]:
+        """`op` with as many outputs as there are `shapes`."""
+        dtype = schema.TensorType.BOOL if operator == "EQUAL" else schema.TensorType.FLOAT32
+        outputs = [self._add(shape, dtype, 0, None) for shape in shapes]
+        code = getattr(schema.BuiltinOperator, operator)
+        index = self._codes.setdefault((code, version), len(self._codes))
+        record = schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=outputs)
+        if (kind := _OPTIONS.get(operator)) is not None:
+            record.builtinOptionsType = _OPTION_TYPES[kind]
+            record.builtinOptions = getattr(schema, kind + "T")(**options)
+        self._operators.append(record)
+        return outputs
+
+    def finish(
+        self, inputs: dict[str, int], outputs: dict[str, int], description: str, metadata: dict[str, bytes]
+    ) -> bytes:
+        """The file. Inputs and outputs get their names as tensors and in the signature `serving_default`."""
+        for name, index in {**inputs, **outputs}.items():
+            self._tensors[index].name = name
+        subgraph = schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=list(inputs.values()),
+            outputs=list(outputs.values()),
+            operators=self._operators,
+            name="main",
+        )
+        signature = schema.SignatureDefT(
+            inputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in inputs.items()],
+            outputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in outputs.items()],
+            signatureKey="serving_default",
+        )
+        model = schema.ModelT(
+            version=3,
+            operatorCodes=[
+                # readers before TensorFlow Lite 2.4 know the one-byte field only
+                schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=version)
+                for code, version in self._codes
+            ],
+            subgraphs=[subgraph],
+            description=description,
+            metadata=[schema.MetadataT(name=name, buffer=self._buffer(data)) for name, data in metadata.items()],
+            buffers=self._buffers,
+            signatureDefs=[signature],
+        )
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), _IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _buffer(self, data: bytes) -> int:
+        self._buffers.append(_AlignedBuffer(data=data))
+        return len(self._buffers) - 1
+
+    def _add(
+        self,
+        shape: tuple[int, ...],
+        dtype: int,
+        buffer: int,
+        name: str | None,
+        *,
+        variable: bool = False,
+        quantization: Any = None,
+    ) -> int:
+        self._tensors.append(
+            schema.TensorT(
+                shape=[int(size) for size in shape],
+                type=dtype,
+                buffer=buffer,
+                name=name,
+                isVariable=variable,
+                quantization=quantization,
+            )
+        )
+        self.shapes.append(tuple(shape))
+        return len(self._tensors) - 1
+
+
+_OPTIONS = {
+    "ADD": "AddOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "CONV_2D": "Conv2DOptions",
+    "DEQUANTIZE": "DequantizeOptions",
+    "EQUAL": "EqualOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "MUL": "MulOptions",
+    "RESHAPE": "ReshapeOptions",
+    "SELECT": "SelectOptions",
+    "SLICE": "SliceOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "SPLIT": "SplitOptions",
+    "SUB": "SubOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "ZEROS_LIKE": "ZerosLikeOptions",
+}  # LOGISTIC and TANH have none
+
+
+def read(model: bytes, where: str) -> Any:
+    """The file as schema.ModelT. Raises InputError where the bytes are not a whole .tflite file."""
+    if model[4:8] != _IDENTIFIER:
+        raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
+    try:
+        return schema.ModelT.InitFromPackedBuf(model, 0)
+    except Exception as error:  # the generated reader follows offsets blindly: struct.error, IndexError, ...
+        raise InputError(f"{where} is damaged: it cannot be read as a .tflite file; export it again") from error
+
+
+def read_facts(model: bytes, where: str) -> dict[str, Any]:
+    """What the export wrote under "harexport": {"contract": ..., "metadata": {...}}; empty values in foreign files.
+
+    Reads the one buffer it needs and not the whole file. Raises InputError where the file is damaged.
+    """
+    if model[4:8] != _IDENTIFIER:
+        raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
+    try:
+        file = schema.Model.GetRootAs(model, 0)
+        for k in range(file.MetadataLength()):
+            entry = file.Metadata(k)
+            if entry.Name() == METADATA_NAME.encode():
+                facts: dict[str, Any] = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+                return facts
+    except Exception as error:  # the generated reader follows offsets blindly: struct.error, IndexError, ...
+        raise InputError(f"{where} is damaged: its metadata cannot be read; export it again") from error
+    return {"contract": None, "metadata": {}}
+
+
+def keeps_state(model: bytes) -> bool:
+    """Whether a file that a runtime has accepted has tensors that live on between invokes."""
+    file = schema.Model.GetRootAs(model, 0)
+    graphs = (file.Subgraphs(k) for k in range(file.SubgraphsLength()))
+    return any(graph.Tensors(k).IsVariable() for graph in graphs for k in range(graph.TensorsLength()))
+
+
+def operator_name(code: Any) -> str:
+    """The name in schema.fbs of an OperatorCodeT."""
+    value = max(code.builtinCode, code.deprecatedBuiltinCode)
+    names: dict[int, str] = {
+        number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
+    }
+    return names[value]
+
+
+def payload(model: Any, buffer: int) -> NDArray[np.uint8]:
+    """The bytes of a buffer of `read`'s model; empty where it has none."""
+    data = model.buffers[buffer].data
+    return np.zeros(0, np.uint8) if data is None else np.asarray(data, dtype=np.uint8)

@@ -1,0 +1,75 @@
+"""One small runner per runtime, all with the same verbs: load a model, answer logits.
+
+A runner is for one thread: LiteRT's interpreter and the fused LSTM's state belong to one caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.errors import InputError
+from harexport.network import Array
+
+Floats = NDArray[np.float32]
+SUFFIXES = (".onnx", ".tflite")
+
+
+class Runner(Protocol):
+    """What every runtime offers.
+
+    `name` is what errors call the model, `runtime` what tables call the runtime; `window_shape` is (window,
+    channels); `metadata` the strings that the export wrote into the file (empty for foreign files).
+    """
+
+    name: str
+    runtime: str
+    window_shape: tuple[int, int]
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+    def logits(self, windows: Array) -> NDArray[Any]:
+        """windows [n, window, channels] in physical units -> logits [n, labels].
+
+        Raises InputError for another shape and for NaN or infinity.
+        """
+
+    def one(self, window: Floats) -> NDArray[Any]:
+        """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing: for measuring latency."""
+
+
+def prepare(path: Path | str) -> None:
+    """Import the runtime that `path` will need, so that a later `load` measures the model alone. Raises InputError."""
+    _runner_of(Path(path))
+
+
+def load(path: Path | str) -> Runner:
+    """The runner for a file, by its suffix (.onnx or .tflite). Raises InputError."""
+    path = Path(path)
+    runner = _runner_of(path)
+    try:
+        # Read, not mapped: LiteRT dies of SIGBUS on a truncated file opened by its path (FACTS, trap 6).
+        model = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"model not found: {path}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    return runner(model, str(path))
+
+
+def _runner_of(path: Path) -> Callable[[bytes, str], Runner]:
+    if path.suffix.lower() == ".onnx":
+        from harexport.runtimes.onnx import OnnxRunner
+
+        return OnnxRunner
+    if path.suffix.lower() == ".tflite":
+        from harexport.runtimes.litert import LiteRtRunner
+
+        return LiteRtRunner
+    ending = f"ends in {path.suffix}" if path.suffix else "has no suffix"
+    raise InputError(f"{path} {ending}: no runtime reads that; choose one of {', '.join(SUFFIXES)}")

@@ -1,0 +1,58 @@
+"""ONNX Runtime on one thread."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from harexport.contract import LOGITS_NAME
+from harexport.errors import InputError
+from harexport.network import Array, check_windows
+from harexport.runtimes import Floats
+
+_ERRORS_ONLY = 3  # onnxruntime's log severity
+
+
+class OnnxRunner:
+    """A .onnx model in memory. Raises InputError where it is damaged or not a model of windows."""
+
+    def __init__(self, model: bytes, name: str) -> None:
+        self.name = name
+        self.runtime = "ONNX Runtime"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's kinds of error share no base class
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise InputError(f"{name}: ONNX Runtime cannot load it ({reason}); export it again") from error
+        inputs = self._session.get_inputs()
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
+        if len(shape) != 3 or not all(isinstance(size, int) for size in shape) or LOGITS_NAME not in outputs:
+            raise InputError(
+                f"{name}: reads {[(value.name, value.type, value.shape) for value in inputs]} and answers "
+                f"{sorted(outputs)}; expected one float input [1, window, channels] and an output {LOGITS_NAME}"
+            )
+        self.window_shape = (int(shape[1]), int(shape[2]))
+        self._input, self._labels = inputs[0].name, int(outputs[LOGITS_NAME][-1])
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The strings of the file's metadata_props."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def logits(self, windows: Array) -> Floats:
+        """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
+        check_windows(windows, *self.window_shape)
+        ready = np.ascontiguousarray(windows, dtype=np.float32)
+        answers = np.empty((len(ready), self._labels), np.float32)
+        for k in range(len(ready)):
+            answers[k] = self.one(ready[k : k + 1])[0]
+        return answers
+
+    def one(self, window: Floats) -> Floats:
+        """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing."""
+        answer: Floats = self._session.run([LOGITS_NAME], {self._input: window})[0]
+        return answer

@@ -1,0 +1,30 @@
+"""The truth: the network in float64 NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.network import Array, Network
+from harexport.runtimes import Floats
+
+
+class ReferenceRunner:
+    """`Network.logits` with a runner's verbs; answers float64."""
+
+    def __init__(self, network: Network, name: str = "reference") -> None:
+        self.name = name
+        self.runtime = "NumPy float64"
+        self.window_shape = (network.window, network.channels)
+        self.metadata: dict[str, str] = {}
+        self._network = network
+
+    def logits(self, windows: Array, progress: Callable[[int], None] | None = None) -> NDArray[np.float64]:
+        """windows [n, window, channels] -> logits [n, labels]; `progress` is told what is done. Raises InputError."""
+        return self._network.logits(windows, progress)
+
+    def one(self, window: Floats) -> NDArray[np.float64]:
+        """One window [1, window, channels] -> logits [1, labels]."""
+        return self._network.logits(window)

@@ -1,0 +1,69 @@
+"""Random networks of many shapes, with weights of trained size, for tests that need no trained model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harexport.contract import CHANNELS, LABELS, Contract
+from harexport.network import Head, InputLayer, LstmLayer, Network
+
+
+def random_network(
+    *,
+    frame: int = 1,
+    hop: int = 1,
+    units: int = 32,
+    hidden: tuple[int, ...] = (32, 32),
+    relu: bool = False,
+    channels: int = 9,
+    labels: int = 6,
+    window: int = 128,
+    forget_bias: float | None = None,
+    seed: int = 0,
+) -> Network:
+    """`hidden`: one entry a layer. `forget_bias` 6 makes an LSTM that remembers (FACTS, trap 1)."""
+    random = np.random.default_rng(seed)
+
+    def normal(*shape: int, inputs: int) -> np.ndarray:
+        return (random.normal(size=shape) / np.sqrt(inputs)).astype(np.float32)
+
+    layers = []
+    width = units
+    for size in hidden:
+        bias = normal(4 * size, inputs=4)
+        if forget_bias is not None:
+            bias[size : 2 * size] = forget_bias
+        layers.append(LstmLayer(normal(4 * size, width, inputs=width), normal(4 * size, size, inputs=size), bias))
+        width = size
+    return Network(
+        window=window,
+        mean=random.normal(0.0, 0.3, channels).astype(np.float32),
+        std=random.uniform(0.1, 0.5, channels).astype(np.float32),
+        input=InputLayer(
+            normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), hop=hop, relu=relu
+        ),
+        lstm=tuple(layers),
+        head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
+    )
+
+
+def contract_of(network: Network) -> Contract:
+    """A contract that fits: the official channels and labels, or made-up ones."""
+    channels = CHANNELS if network.channels == 9 else tuple(f"total_acc_{k}" for k in range(network.channels))
+    units = Contract().units if network.channels == 9 else ("g",) * network.channels
+    labels = LABELS if network.labels == 6 else tuple(f"LABEL_{k}" for k in range(network.labels))
+    return Contract(window=network.window, channels=channels, units=units, labels=labels)
+
+
+# What the formats must carry: the two shapes that matter, and every way to differ from them.
+SHAPES: dict[str, Network] = {
+    "seed": random_network(),
+    "edge": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True),
+    "side-by-side": random_network(frame=16, hop=16, hidden=(24, 24), relu=True),
+    "one-layer": random_network(frame=8, hop=8, units=20, hidden=(64,)),
+    "three-layers": random_network(frame=16, hop=16, hidden=(24, 64, 16)),
+    "remainder": random_network(frame=24, hop=24, units=17, hidden=(9, 5), relu=True),
+    "gaps": random_network(frame=10, hop=25, units=8, hidden=(8, 8)),
+    "one-step": random_network(frame=128, hop=128, hidden=(16, 16), relu=True),
+    "other-labels": random_network(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), relu=True),
+}

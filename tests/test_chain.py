@@ -1,0 +1,195 @@
+"""The whole chain as a user runs it, on real data: demo, demo again, bench, and bench when a file lies."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from harexport.cli import main
+from harexport.export.export import export
+from harexport.training import checkpoint as checkpoints
+
+_TINY = """
+name = "tiny"
+description = "two epochs: enough to be better than chance, quick enough for a test"
+[model]
+input_units = 24
+hidden = 16
+dropout = 0.1
+[schedule]
+epochs = 2
+[validation]
+subjects = [1]
+"""
+_MODELS = {"tiny-float32.onnx", "tiny-unrolled-float32.tflite", "tiny-unrolled-int8-weights.tflite"}
+
+
+def harexport(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, official_path: Path) -> tuple[Path, Path, Result]:
+    folder = tmp_path_factory.mktemp("demo")
+    recipe, out = folder / "tiny.toml", folder / "out"
+    recipe.write_text(_TINY)
+    return recipe, out, harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out, "--json")
+
+
+def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
+    _, out, result = demo
+    assert result.exit_code == 0, result.stderr
+    bench = json.loads(result.stdout)
+    assert bench == json.loads((out / "bench.json").read_text())
+    assert bench["passed"] is True
+    assert {model["file"] for model in bench["models"]} == {*_MODELS, None}
+    assert {model["runtime"] for model in bench["models"]} == {"ONNX Runtime", "LiteRT", "torch"}
+    for model in bench["models"]:
+        assert model["parity"]["windows"] == 2947
+        assert model["latency"]["runs"] >= 1000
+        assert 0 < model["latency"]["min"] <= model["latency"]["p50"] <= model["latency"]["p99"]
+        if model["file"]:
+            assert model["size_bytes"] == (out / model["file"]).stat().st_size
+            assert model["cold_start"]["load_ms"] > 0
+        if model["scheme"] == "float32":
+            assert model["parity"]["max_logit_difference"] <= 1e-4
+            assert model["parity"]["agreement"] == 1.0
+    figures = bench["references"][0]["figures"]
+    assert figures["accuracy"] > 0.7
+    assert checkpoints.load(out / "tiny.safetensors").figures["test"]["confusion"] == figures["confusion"]
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(demo: tuple[Path, Path, Result]) -> None:
+    _, out, _ = demo
+    page = (out / "report.html").read_text("utf-8")
+    assert "All 4 models answer the 2947 test windows as their reference does" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"base64,[^\"]*", "", page))
+    assert "prefers-color-scheme: dark" in page
+    assert "$" not in re.sub(r"base64,[^\"]*", "", page), "a placeholder was left"
+    for model in _MODELS:
+        assert model in page
+
+
+def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], official_path: Path) -> None:
+    recipe, out, _ = demo
+    before = (out / "tiny.safetensors").stat().st_mtime_ns
+    again = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out)
+    assert again.exit_code == 0, again.stderr
+    assert "from an earlier run" in again.stderr
+    assert "epoch" not in again.stderr
+    assert (out / "tiny.safetensors").stat().st_mtime_ns == before
+    assert again.stdout.rstrip().endswith(f"Report: {out / 'report.html'}")
+    recipe.write_text(_TINY.replace("hidden = 16", "hidden = 12"))
+    changed = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out)
+    assert changed.exit_code == 0, changed.stderr
+    assert "came from another recipe" in changed.stderr
+    assert checkpoints.load(out / "tiny.safetensors").network.lstm[0].hidden == 12
+
+
+@pytest.fixture
+def folder(demo: tuple[Path, Path, Result], tmp_path: Path) -> Path:
+    """A copy of what the demo left, to damage."""
+    return Path(shutil.copytree(demo[1], tmp_path / "copy"))
+
+
+def test_bench_catches_a_file_that_answers_otherwise(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    """The very same kind of file, with the right digest, from weights that are off by 1 %."""
+    checkpoint = checkpoints.load(folder / "tiny.safetensors")
+    head = replace(checkpoint.network.head, weight=checkpoint.network.head.weight * np.float32(1.01))
+    liar = folder / "tiny-float32.onnx"
+    metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
+    export(replace(checkpoint.network, head=head), checkpoint.contract, metadata, liar, "onnx")
+    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    assert result.exit_code == 1
+    assert "FAILED tiny-float32.onnx: logits differ by up to" in result.stdout
+    assert "1 of 4 models broke their promise" in result.stdout
+    assert "FAILED" in (tmp_path / "report" / "report.html").read_text("utf-8")
+
+
+def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    result = harexport("bench", folder / "tiny-float32.onnx", "--data", official_path, "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {model["file"] for model in json.loads(result.stdout)["models"]} == {"tiny-float32.onnx", None}
+
+
+def test_bench_says_what_it_lacks(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    def refused(*paths: Path) -> str:
+        result = harexport("bench", *paths, "--data", official_path, "--out", tmp_path / "report")
+        assert result.exit_code == 2, result.output
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "report").exists()
+        return result.stderr
+
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    assert "no .onnx or .tflite file in" in refused(lone)
+    model = folder / "tiny-float32.onnx"
+    shutil.copy(model, lone)
+    assert "give its .safetensors too" in refused(lone)
+    assert "same name" in refused(folder, lone)
+    whole = model.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"hello"):
+        (lone / model.name).write_bytes(damaged)
+        assert "tiny-float32.onnx" in refused(lone)
+    other = lone / "model.pb"
+    other.write_bytes(b"")
+    assert ".onnx" in refused(other)
+
+
+def test_export_writes_what_was_asked(folder: Path, tmp_path: Path) -> None:
+    def written(*options: str) -> set[str]:
+        out = tmp_path / "-".join(option.strip("-") for option in options)
+        result = harexport("export", folder / "tiny.safetensors", *options, "--out", out, "--json")
+        assert result.exit_code == 0, result.stderr
+        names = {path.name for path in out.iterdir()}
+        assert {Path(one["path"]).name for one in json.loads(result.stdout)} == names
+        return names
+
+    assert written("--format", "onnx") == {"tiny-float32.onnx"}
+    assert written("--format", "tflite") == {"tiny-unrolled-float32.tflite"}
+    assert written("--format", "tflite", "--quantize") == {"tiny-unrolled-int8-weights.tflite"}
+    assert written("--quantize") == _MODELS
+    assert written("--format", "tflite", "--lowering", "fused") == {"tiny-fused-float32.tflite"}
+    refused = harexport(
+        "export", folder / "tiny.safetensors", "--format", "onnx", "--quantize", "--out", tmp_path / "no"
+    )
+    assert refused.exit_code == 2
+    assert "onnx comes in float32" in refused.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_training_interrupted_by_the_user_is_resumed_by_demo(
+    tmp_path: Path, official_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harexport.training import train as training
+
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(_TINY)
+    reporter = training._Progress.reporter
+
+    def impatient(self: training._Progress, phase: str):  # type: ignore[no-untyped-def]
+        report = reporter(self, phase)
+
+        def stop(*state: object) -> None:
+            report(*state)
+            raise KeyboardInterrupt
+
+        return stop
+
+    monkeypatch.setattr(training._Progress, "reporter", impatient)
+    arguments = ("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
+    cut = harexport(*arguments)
+    assert cut.exit_code == 130
+    assert "--resume" in cut.stderr
+    monkeypatch.undo()
+    whole = harexport(*arguments)
+    assert whole.exit_code == 0, whole.stderr
+    assert "epoch    1.0" not in whole.stderr.split("all subjects")[0], "the first epoch was not trained again"
