@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harexport.cli import main
+from harexport.contract import Contract
 from harexport.export.export import export
+from harexport.files import read_json, write_json
 from harexport.training import checkpoint as checkpoints
 
 _TINY = """
@@ -50,7 +52,7 @@ def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
     assert bench == json.loads((out / "bench.json").read_text())
     assert bench["passed"] is True
     assert {model["file"] for model in bench["models"]} == {*_MODELS, None}
-    assert {model["runtime"] for model in bench["models"]} == {"ONNX Runtime", "LiteRT", "torch"}
+    assert {model["runtime"] for model in bench["models"]} == {"ONNX Runtime", "LiteRT", "PyTorch"}
     for model in bench["models"]:
         assert model["parity"]["windows"] == 2947
         assert model["latency"]["runs"] >= 1000
@@ -149,7 +151,7 @@ def test_export_writes_what_was_asked(folder: Path, tmp_path: Path) -> None:
         out = tmp_path / "-".join(option.strip("-") for option in options)
         result = harexport("export", folder / "tiny.safetensors", *options, "--out", out, "--json")
         assert result.exit_code == 0, result.stderr
-        names = {path.name for path in out.iterdir()}
+        names = {path.name for path in out.iterdir()} - {"contract.json"}
         assert {Path(one["path"]).name for one in json.loads(result.stdout)} == names
         return names
 
@@ -158,12 +160,21 @@ def test_export_writes_what_was_asked(folder: Path, tmp_path: Path) -> None:
     assert written("--format", "tflite", "--quantize") == {"tiny-unrolled-int8-weights.tflite"}
     assert written("--quantize") == _MODELS
     assert written("--format", "tflite", "--lowering", "fused") == {"tiny-fused-float32.tflite"}
+    assert Contract.from_dict(read_json(tmp_path / "quantize" / "contract.json", "contract"), "here") == Contract()
     refused = harexport(
         "export", folder / "tiny.safetensors", "--format", "onnx", "--quantize", "--out", tmp_path / "no"
     )
     assert refused.exit_code == 2
     assert "onnx comes in float32" in refused.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_export_keeps_another_models_contract(folder: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "contract.json", Contract(window=64).to_dict())
+    refused = harexport("export", folder / "tiny.safetensors", "--out", tmp_path)
+    assert refused.exit_code == 2
+    assert "choose another folder with --out" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["contract.json"]
 
 
 def test_training_interrupted_by_the_user_is_resumed_by_demo(

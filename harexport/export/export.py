@@ -12,7 +12,7 @@ from harexport.contract import Contract
 from harexport.errors import InputError
 from harexport.export import gate
 from harexport.export.gate import GateFigures
-from harexport.files import replacing
+from harexport.files import read_json, replacing, write_json
 from harexport.network import Network
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
@@ -84,7 +84,8 @@ def export_checkpoint(
     """Export a checkpoint into `folder`, under the names of `file_name`.
 
     fmt "onnx", "tflite" or "all"; `quantize` asks for int8 weights: instead of float32, with "all" besides it.
-    Raises InputError before anything is written where the options do not fit.
+    The contract goes beside them as contract.json. Raises InputError before anything is written where the
+    options do not fit, or where the folder's contract.json is another one's.
     """
     wanted = [("onnx", "float32"), ("tflite", "float32")] + [("tflite", "int8-weights")] * quantize
     if fmt != "all":
@@ -101,10 +102,20 @@ def export_checkpoint(
         asked = "auto" if (fmt, form) == ("all", "onnx") else lowering
         chosen = choose_lowering(checkpoint.network, form, scheme, asked)
         files.append((form, scheme, asked, Path(folder) / file_name(checkpoint.recipe.name, form, scheme, chosen)))
+    _write_contract(checkpoint.contract, Path(folder) / "contract.json")
     return [
         export(checkpoint.network, checkpoint.contract, metadata, path, form, scheme, asked)
         for form, scheme, asked, path in files
     ]
+
+
+def _write_contract(contract: Contract, path: Path) -> None:
+    if not path.exists():
+        write_json(path, contract.to_dict())
+    elif Contract.from_dict(read_json(path, "contract"), str(path)) != contract:
+        raise InputError(
+            f"{path} is the contract of models that expect or answer something else; choose another folder with --out"
+        )
 
 
 def text(result: ExportResult) -> str:

@@ -138,7 +138,7 @@ def test_a_checkpoint_in_every_form(tmp_path):
     results = export_checkpoint(checkpoint, tmp_path, "all", quantize=True)
     names = ["edge-float32.onnx", "edge-unrolled-float32.tflite", "edge-unrolled-int8-weights.tflite"]
     assert [result.path.name for result in results] == names
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["contract.json", *names])
     assert all(runtimes.load(r.path).metadata["network_sha256"] == checkpoint.digest for r in results)
     (only,) = export_checkpoint(checkpoint, tmp_path, "tflite", quantize=True, lowering="fused")
     assert only.path.name == "edge-fused-int8-weights.tflite"

@@ -1,0 +1,67 @@
+"""What the repository ships: the figures are the files', and every file keeps its promise on the real test set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport import runtimes
+from harexport.contract import Contract
+from harexport.data import Dataset
+from harexport.files import read_json
+from harexport.training import checkpoint as checkpoints
+from harexport.training import recipe as recipes
+from harexport.verify.parity import compare
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LEAST = {"edge": 0.98, "seed-lstm": 0.89}
+_FORMS = ("{}-float32.onnx", "{}-fused-float32.tflite", "{}-fused-int8-weights.tflite",
+          "{}-unrolled-float32.tflite", "{}-unrolled-int8-weights.tflite")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _LEAST)
+def test_shipped_models_keep_their_promise_on_all_test_windows(name: str, dataset: Dataset) -> None:
+    folder = _ROOT / "artifacts" / name
+    checkpoint = checkpoints.load(folder / f"{name}.safetensors")
+    expected = checkpoint.network.logits(dataset.test.signals)
+    accuracy = (expected.argmax(axis=1) == dataset.test.labels).mean()
+    assert accuracy == checkpoint.figures["test"]["accuracy"]
+    assert accuracy >= _LEAST[name]
+    assert checkpoint.figures["test_watched"] is False
+    assert checkpoint.recipe == recipes.load(name), "the recipe changed since: make artifacts"
+    assert Contract.from_dict(read_json(folder / "contract.json", "contract"), "contract.json") == checkpoint.contract
+    for form in _FORMS:
+        runner = runtimes.load(folder / form.format(name))
+        assert runner.metadata["network_sha256"] == checkpoint.digest
+        parity = compare(expected, runner.logits(dataset.test.signals), dataset.test.labels, runner.metadata["scheme"])
+        assert not parity.failures, form
+
+
+def test_figures_are_those_of_the_shipped_files() -> None:
+    measured = json.loads((_ROOT / "benchmarks" / "chain.json").read_text("utf-8"))
+    assert measured["bench"]["passed"]
+    for reference in measured["bench"]["references"]:
+        name = reference["recipe"]
+        checkpoint = checkpoints.load(_ROOT / "artifacts" / name / f"{name}.safetensors")
+        assert reference["digest"] == checkpoint.digest, "the artifacts changed since: make bench"
+        assert reference["figures"]["confusion"] == checkpoint.figures["test"]["confusion"]
+    sizes = {model["file"]: model["size_bytes"] for model in measured["bench"]["models"] if model["file"]}
+    assert set(sizes) == {form.format(name) for name in _LEAST for form in _FORMS}
+    for file, size in sizes.items():
+        (path,) = (_ROOT / "artifacts").glob(f"*/{file}")
+        assert path.stat().st_size == size
+    assert measured["costs"]["help_seconds"] < 0.3
+    assert measured["costs"]["cached_load_seconds"] < 0.2
+    for fmt in ("onnx", "tflite"):
+        assert measured["costs"][f"export_{fmt}"]["seconds"] < 1
+        assert measured["costs"][f"export_{fmt}"]["megabytes"] < 300
+
+
+def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
+    tried = json.loads((_ROOT / "benchmarks" / "recipes.json").read_text("utf-8"))
+    assert tried["recipe"] == recipes.load("edge").to_dict(), "the recipe changed since: python benchmarks/recipes.py"
+    for variant in tried["variants"].values():
+        assert variant["mean"] == pytest.approx(np.mean(variant["folds"]), abs=0.01)

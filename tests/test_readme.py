@@ -1,0 +1,63 @@
+"""What the README says is so: its numbers come from the json, its commands exist, its example runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from harexport.cli import main
+
+_ROOT = Path(__file__).resolve().parents[1]
+_TEXT = (_ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_figures_are_drawn_from_the_json() -> None:
+    spec = importlib.util.spec_from_file_location("chain", _ROOT / "benchmarks" / "chain.py")
+    assert spec
+    assert spec.loader
+    chain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chain)
+    measured = json.loads(chain.JSON.read_text("utf-8"))
+    assert chain.refresh(_TEXT, measured) == _TEXT, "python benchmarks/chain.py --render"
+    assert f"{measured['bench']['references'][0]['figures']['accuracy']:.2%}" in _TEXT
+
+
+def test_every_command_exists() -> None:
+    commands = re.findall(r"^    (harexport [^#\n]*)", _TEXT, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        words = shlex.split(command)[1:]
+        depth = 2 if words[0] == "data" else 1
+        result = CliRunner().invoke(main, [*words[:depth], "--help"])
+        assert result.exit_code == 0, command
+        for option in re.findall(r"--[a-z-]+", command):
+            assert option in result.output, command
+    targets = re.findall(r"^([a-z]+):", (_ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for target in re.findall(r"make ([a-z]+)", _TEXT):
+        assert target in targets
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", _TEXT):
+        assert (_ROOT / link).exists(), link
+
+
+def test_the_python_example_runs(official_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
+    child = subprocess.run(
+        [sys.executable, "-c", example],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        env={**os.environ, "HAREXPORT_DATA": str(official_path)},
+    )
+    assert child.returncode == 0, child.stderr
+    assert float(child.stdout.split()[-1]) > 0.975
