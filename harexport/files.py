@@ -21,15 +21,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     POSIX and Windows within one directory). Raises InputError where the folder cannot be written.
     """
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {target.parent}: {error.strerror or error}. Choose another folder with --out"
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(target)
     try:
         yield temporary
         # mkstemp makes private files; what we publish is as readable as any file the user makes.
@@ -41,6 +33,23 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise InputError(f"could not write {target}: {error.strerror or error}. Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {target.parent}: {error.strerror or error}. Choose another folder with --out"
+        ) from error
+    os.close(handle)
+    return Path(name)
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` and raise InputError if nothing can be written there: to be asked before long work."""
+    _beside(folder / "probe").unlink()
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -90,6 +90,7 @@ def train(
         phases.append((_VALIDATION, dataset.train.of_subjects(held_subjects, without=True), held_out))
     phases.append((_FINAL, dataset.train, dataset.test if watch_test else None))
     network = None
+    files.check_writable(out)
     try:
         for name, windows, held in phases:
             if name in progress.finished and name != _FINAL:

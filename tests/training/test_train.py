@@ -147,6 +147,15 @@ def test_a_full_disk_loses_nothing(small: Dataset, tmp_path: Path, monkeypatch: 
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_training(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, **__: pytest.fail("trained first"))
+    with pytest.raises(InputError, match="cannot write to"):
+        train(small, small_recipe(), tmp_path / "file" / "out")
+
+
 def test_held_out_subjects_must_exist(small: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no windows of subject \[4\]; the subjects here are \[1, 3\]"):
         train(small, small_recipe(validation={"subjects": [4]}), tmp_path)
