@@ -107,9 +107,8 @@ def _export_cost(fmt: str) -> dict[str, float]:
 
 def render(measured: dict[str, Any]) -> str:
     """The README's block, Markdown."""
-    head, *body = measured["table"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    lines += ["| " + " | ".join(row) + " |" for row in body]
+    from harexport.verify.report import markdown
+
     bench, costs, ratios = measured["bench"], measured["costs"], measured["ratios"]
     machine = bench["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
@@ -136,7 +135,7 @@ def render(measured: dict[str, Any]) -> str:
         f"one thread, {bench['models'][0]['latency']['runs']} runs a model, interleaved; {versions}. "
         "From [benchmarks/chain.json](benchmarks/chain.json)."
     )
-    return "\n".join([*sentences, "", *lines, "", origin, ""])
+    return "\n".join([*sentences, "", markdown(measured["table"]), "", origin, ""])
 
 
 def refresh(text: str, measured: dict[str, Any]) -> str:

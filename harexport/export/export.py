@@ -121,7 +121,7 @@ def _write_contract(contract: Contract, path: Path) -> None:
 def text(result: ExportResult) -> str:
     """One line for people."""
     return (
-        f"{result.path}: {result.size_bytes / 1024:.0f} KB, {sum(result.ops.values())} operators, "
+        f"{result.path}: {result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators, "
         f"logits within {result.gate.max_logit_difference:.1e} of the reference, {result.seconds:.2f} s"
     )
 

@@ -18,6 +18,7 @@ class TorchRunner:
     """A network on the CPU in float32."""
 
     def __init__(self, network: Network, name: str = "torch") -> None:
+        torch.set_num_threads(1)  # as every runner
         self.name = name
         self.runtime = "PyTorch"
         self.window_shape = (network.window, network.channels)

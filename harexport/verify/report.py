@@ -14,8 +14,8 @@ from harexport import files
 from harexport.pictures import readable
 from harexport.verify.bench import BenchResult, ModelResult, Reference
 
-_HEAD = ("model", "runtime", "KB", "accuracy", "drop", "same answers", "largest logit diff.",
-         "min us", "p50 us", "p90 us", "p99 us", "cold ms", "proof")  # fmt: skip
+_HEAD = ("model", "runtime", "KB", "accuracy", "drop", "agree", "logit diff.",
+         "min µs", "p50 µs", "p90 µs", "p99 µs", "cold ms", "proof")  # fmt: skip
 
 
 def rows(result: BenchResult) -> list[tuple[str, ...]]:
@@ -34,27 +34,27 @@ def _row(model: ModelResult) -> tuple[str, ...]:
         f"{parity.drop:+.2f}" if parity.drop else "0",
         f"{parity.agreement:.2%}",
         f"{parity.max_logit_difference:.1e}",
-        *(f"{value:.1f}" for value in (latency.min, latency.p50, latency.p90, latency.p99)),
+        *(f"{t:.1f}" if t < 1000 else f"{t:.0f}" for t in (latency.min, latency.p50, latency.p90, latency.p99)),
         f"{cold.load_ms + cold.first_answer_ms:.1f}" if cold else "-",
         "passed" if parity.passed else "FAILED",
     )
 
 
-def markdown(result: BenchResult) -> str:
-    """The table as GitHub Markdown."""
-    head, *body = rows(result)
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """`rows` as a GitHub Markdown table."""
+    head, *body = table
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
 
 
 def terminal(result: BenchResult) -> str:
-    """The same as aligned plain text, with the broken promises below it."""
-    table = rows(result)
-    widths = [max(len(row[k]) for row in table) for k in range(len(_HEAD))]
-    lines = []
-    for row in table:
-        cells = [cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
+    """The same as aligned plain text, with the broken promises below it; the names tell the runtimes."""
+    table = [(name, *figures) for name, _, *figures in rows(result)]
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    lines = [
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(figures, others, strict=True))])
+        for name, *figures in table
+    ]
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join([*lines, *_failures(result)])
 
@@ -154,7 +154,8 @@ def _latency_svg(models: Sequence[ModelResult]) -> str:
     def x(microseconds: float) -> float:
         return left + width * math.log(microseconds / low) / math.log(high / low)
 
-    ticks = [m * 10.0**e for e in range(-1, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    marks = (1, 2, 5) if high / low < 500 else (1,)  # more would run into each other
+    ticks = [m * 10.0**e for e in range(-1, 7) for m in marks if low <= m * 10.0**e <= high]
     parts = [f'<svg viewBox="0 0 {left + width + 80} {height}" role="img" aria-label="Latency per window">']
     for tick in ticks:
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="6" y2="{height - 28}"/>')
