@@ -44,23 +44,24 @@ def readable(label: str) -> str:
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Figure:
-    """Counts, and under each its share of the row's windows; the shade follows the share."""
+    """Counts, and under each its % of all test data, as the original drew it; the shade is the share of its row."""
     counts = np.asarray(matrix)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     names = [readable(label) for label in labels]
-    drawn = figure(7.2, 5.9)
+    drawn = figure(6.9, 6.2)
     axes = drawn.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for t, a in np.ndindex(counts.shape):
         if counts[t, a]:
             ink = "white" if shares[t, a] > 0.55 else INK
             axes.text(a, t - 0.1, f"{counts[t, a]}", ha="center", va="center", color=ink, fontsize=11)
-            axes.text(a, t + 0.24, f"{shares[t, a]:.1%}", ha="center", va="center", color=ink, fontsize=7.5)
+            share = f"{counts[t, a] / counts.sum():.2%}"
+            axes.text(a, t + 0.24, share, ha="center", va="center", color=ink, fontsize=7.5)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("answer", color=INK)
+    axes.set_xlabel("answer   (small: % of the test data)", color=INK)
     axes.set_ylabel("truth", color=INK)
     axes.set_title(title, color=INK, loc="left", fontsize=11)
     return drawn

@@ -122,6 +122,14 @@ def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, official
     assert {model["file"] for model in json.loads(result.stdout)["models"]} == {"tiny-float32.onnx", None}
 
 
+def test_bench_leaves_out_what_only_happens_to_lie_there(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    (folder / "other.safetensors").write_bytes(b"somebody else's")
+    result = harexport("bench", folder / "tiny-float32.onnx", "--data", official_path, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "Leaving out" in result.stderr
+    assert "other.safetensors" in result.stderr
+
+
 def test_bench_says_what_it_lacks(folder: Path, official_path: Path, tmp_path: Path) -> None:
     def refused(*paths: Path) -> str:
         result = harexport("bench", *paths, "--data", official_path, "--out", tmp_path / "report")

@@ -187,6 +187,7 @@ def _processor() -> str:
 def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Checkpoint]]]:
     """The model files among `paths`, and every checkpoint there or beside them, by network digest."""
     files: list[Path] = []
+    given = [path for path in paths if path.suffix == ".safetensors"]
     beside: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -194,12 +195,10 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
             files += [p for p in inside if p.suffix in runtimes.SUFFIXES]
             beside += [p for p in inside if p.suffix == ".safetensors"]
-        elif path.suffix == ".safetensors":
-            beside.append(path)
-        elif path.exists():
+        elif path.exists() and path not in given:
             files.append(path)
             beside += sorted(path.resolve().parent.glob("*.safetensors"))
-        else:
+        elif path not in given:
             raise InputError(f"not found: {path}. Give .onnx or .tflite files, or a folder of them")
     files = list(dict.fromkeys(files))
     if not files:
@@ -208,8 +207,14 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
     if len({path.name for path in files}) < len(files):
         raise InputError("two of the files have the same name; the table could not tell them apart: rename one")
     known = {}
-    for path in dict.fromkeys(p.resolve() for p in beside):
-        checkpoint = checkpoints.load(path)
+    for path in dict.fromkeys(p.resolve() for p in [*given, *beside]):
+        try:
+            checkpoint = checkpoints.load(path)
+        except InputError as error:
+            if path in (p.resolve() for p in given):
+                raise
+            say(f"Leaving out {error}")  # it only happened to lie there
+            continue
         known[checkpoint.digest] = (path, checkpoint)
     return files, known
 

@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_kind_is_refused(
     arguments: list[str | Path] = [command, given / "model.safetensors", "--out", out]
     if command == "bench":
         (given / "model.onnx").write_bytes(b"x")
-        arguments = [command, given, "--out", out, "--data", official_path]
+        arguments = [command, given, given / "model.safetensors", "--out", out, "--data", official_path]
     _assert_refused(harexport(*arguments), out, "model.safetensors", *words)
 
 
