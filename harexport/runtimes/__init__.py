@@ -43,6 +43,15 @@ class Runner(Protocol):
         """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing: for measuring latency."""
 
 
+def one_by_one(one: Callable[[Floats], Floats], windows: Array, labels: int) -> Floats:
+    """Windows [n, window, channels] through a model that takes one at a time -> logits float32 [n, labels]."""
+    ready = np.ascontiguousarray(windows, dtype=np.float32)
+    answers = np.empty((len(ready), labels), np.float32)
+    for k in range(len(ready)):
+        answers[k] = one(ready[k : k + 1])[0]
+    return answers
+
+
 def prepare(path: Path | str) -> None:
     """Import the runtime that `path` will need, so that a later `load` measures the model alone. Raises InputError."""
     _runner_of(Path(path))

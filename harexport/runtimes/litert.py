@@ -15,7 +15,7 @@ from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
 from harexport.export.flat import keeps_state, read_facts
 from harexport.network import Array, check_windows
-from harexport.runtimes import Floats
+from harexport.runtimes import Floats, one_by_one
 
 
 class LiteRtRunner:
@@ -54,11 +54,7 @@ class LiteRtRunner:
     def logits(self, windows: Array) -> Floats:
         """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        ready = np.ascontiguousarray(windows, dtype=np.float32)
-        answers = np.empty((len(ready), self._labels), np.float32)
-        for k in range(len(ready)):
-            answers[k] = self.one(ready[k : k + 1])[0]
-        return answers
+        return one_by_one(self.one, windows, self._labels)
 
     def one(self, window: Floats) -> Floats:
         """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing.
