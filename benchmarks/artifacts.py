@@ -1,6 +1,7 @@
 """Train the shipped recipes and export every format and lowering into artifacts/<recipe>/ (make artifacts).
 
-About half an hour on two cores. Needs the data (HAREXPORT_DATA, or a download) and the train extra.
+A checkpoint that fits recipe, data and version is kept; delete artifacts/ to train anew: a quarter of an hour.
+Needs the data (HAREXPORT_DATA, or a download) and the train extra.
 Usage: python benchmarks/artifacts.py [RECIPE ...]
 """
 
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from harexport.console import say
 from harexport.data import load
+from harexport.demo import trained
 from harexport.export.export import export_checkpoint, text
 from harexport.training import recipe as recipes
-from harexport.training.train import train
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 SEED = 0  # the first one; nothing was tried and discarded
@@ -23,10 +24,9 @@ def main(names: list[str]) -> None:
     dataset = load()
     for name in names:
         folder = ARTIFACTS / name
-        trained = train(dataset, recipes.load(name), folder, seed=SEED)
-        say(trained.report)
+        checkpoint = trained(recipes.load(name), dataset, folder, SEED)
         for lowering in ("unrolled", "fused"):
-            for result in export_checkpoint(trained.checkpoint, folder, "all", quantize=True, lowering=lowering):
+            for result in export_checkpoint(checkpoint, folder, "all", quantize=True, lowering=lowering):
                 say(text(result))
 
 

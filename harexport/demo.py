@@ -22,17 +22,24 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
-    path = checkpoint_path(out, recipe)
-    checkpoint = _left_over(path, recipe, dataset, seed)
-    if checkpoint is None:
-        trained = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
-        say(f"\n{trained.report}\n")
-        checkpoint = trained.checkpoint
-    results = export_checkpoint(checkpoint, out, "all", quantize=True)
+    results = export_checkpoint(trained(recipe, dataset, out, seed), out, "all", quantize=True)
     for result in results:
         say(text(result))
-    measured = bench([path, *(result.path for result in results)], dataset)
+    measured = bench([checkpoint_path(out, recipe), *(result.path for result in results)], dataset)
     return measured, report.save(measured, out, [out])
+
+
+def trained(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Checkpoint:
+    """The recipe's checkpoint in `out`: an earlier run's if it fits, else trained now, going on with what was cut off.
+
+    Raises what `train` raises.
+    """
+    found = _left_over(checkpoint_path(out, recipe), recipe, dataset, seed)
+    if found is not None:
+        return found
+    result = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
+    say(f"\n{result.report}\n")
+    return result.checkpoint
 
 
 def _left_over(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Checkpoint | None:
