@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e
 
 .PHONY: demo test lint artifacts bench clean
 
