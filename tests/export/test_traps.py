@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -109,6 +110,14 @@ def test_trap_1_negative_control_without_the_filter_nan_stays(monkeypatch):
 
 
 def test_trap_1b_the_unrolled_graph_runs_in_compiled_model():
+    """In a process of its own: CompiledModel talks when the process ends."""
+    code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def ask_compiled_model():
     """LiteRT's newer API refuses variables, so the fused graph; what it takes must answer right."""
     from ai_edge_litert.compiled_model import CompiledModel
 
@@ -200,6 +209,7 @@ def test_trap_6_a_truncated_file_is_an_error_and_not_the_end_of_the_process(tmp_
         (tmp_path / f"{lowering}.tflite").write_bytes(emitted(SHAPES["edge"], lowering))
     script = """
 import sys
+from pathlib import Path
 from pathlib import Path
 from harexport.errors import InputError
 from harexport.runtimes import load
