@@ -111,8 +111,10 @@ def train(
             )
             progress.finished[name] = rows
     except KeyboardInterrupt:
-        progress.save()
-        say(f"Interrupted; saved to {progress.path}. Go on with the same command and --resume")
+        if progress.save():
+            say(f"Interrupted; saved to {progress.path}. Go on with the same command and --resume")
+        else:
+            say("Interrupted before the first line of the log: there was nothing to save yet")
         raise
     assert network is not None  # the last phase always runs
     history = {name: [dataclasses.asdict(row) for row in rows] for name, rows in progress.finished.items()}
@@ -170,10 +172,10 @@ class _Progress:
             left = (time.monotonic() - began) / (state.step - before) * (steps - state.step)
             held = ""
             if row.held_out_accuracy is not None:
-                held = f"   held out: loss {row.held_out_loss:.4f}, accuracy {row.held_out_accuracy:.2%}"
+                held = f"  held out: loss {row.held_out_loss:.4f}, accuracy {row.held_out_accuracy:.2%}"
             say(
-                f"epoch {row.epoch:6.1f}  windows {row.windows:8d}   batches: loss {row.loss:.4f}, "
-                f"accuracy {row.accuracy:.2%}{held}   {left:.0f} s left"
+                f"epoch {row.epoch:6.1f}  windows {row.windows:8d}  loss {row.loss:.4f}, "
+                f"accuracy {row.accuracy:.2%}{held}  {left:.0f} s left"
             )
             self._current = (phase, copy.deepcopy(state))  # the loop goes on changing what it handed over
             if time.monotonic() - self._saved >= _SAVE_EVERY_SECONDS:
@@ -181,11 +183,12 @@ class _Progress:
 
         return report
 
-    def save(self) -> None:
+    def save(self) -> bool:
+        """Write the last reported state; False where nothing was reported yet."""
         import torch
 
         if self._current is None:
-            return
+            return False
         phase, state = self._current
         plain = dict(vars(state), history=[dataclasses.asdict(row) for row in state.history])
         finished = {name: [dataclasses.asdict(row) for row in rows] for name, rows in self.finished.items()}
@@ -194,6 +197,7 @@ class _Progress:
                 {"fingerprint": self.fingerprint, "phase": phase, "state": plain, "finished": finished}, temporary
             )
         self._saved = time.monotonic()
+        return True
 
     def _load(self) -> None:
         import torch

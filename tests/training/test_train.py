@@ -104,6 +104,19 @@ def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
     assert not resume_path(tmp_path / "cut", small_recipe()).exists()
 
 
+def test_interrupted_at_once_nothing_is_promised(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harexport.training.loop.fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(small, small_recipe(), tmp_path)
+    assert "nothing to save yet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_resume_refuses_what_does_not_fit(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="nothing to resume"):
         train(small, small_recipe(), tmp_path, resume=True)
