@@ -12,7 +12,7 @@ from harexport.export.export import export_checkpoint, text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import Recipe
-from harexport.training.train import checkpoint_path, resume_path, train
+from harexport.training.train import ResumeError, checkpoint_path, resume_path, train
 from harexport.verify import report
 from harexport.verify.bench import BenchResult, bench
 
@@ -37,7 +37,11 @@ def trained(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Check
     found = _left_over(checkpoint_path(out, recipe), recipe, dataset, seed)
     if found is not None:
         return found
-    result = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
+    try:
+        result = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
+    except ResumeError as error:
+        say(f"Training anew: {error}")
+        result = train(dataset, recipe, out, seed=seed)
     say(f"\n{result.report}\n")
     return result.checkpoint
 

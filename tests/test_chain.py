@@ -209,6 +209,12 @@ def test_training_interrupted_by_the_user_is_resumed_by_demo(
     assert cut.exit_code == 130
     assert "--resume" in cut.stderr
     monkeypatch.undo()
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    recipe.write_text(_TINY.replace("hidden = 16", "hidden = 12"))
+    other = harexport(*arguments[:-1], tmp_path / "other")
+    assert other.exit_code == 0, other.stderr
+    assert "Training anew" in other.stderr
+    recipe.write_text(_TINY)
     whole = harexport(*arguments)
     assert whole.exit_code == 0, whole.stderr
     assert "epoch    1.0" not in whole.stderr.split("all subjects")[0], "the first epoch was not trained again"

@@ -104,8 +104,14 @@ def fit(
 
     The held-out subjects are only looked at: no epoch, threshold or weight is chosen by them here.
     `on_report` gets each row as it is made, a state to resume from (live: copy it), and the steps in all.
-    Raises CheckFailedError when the loss stops being a number, InputError for windows of one label only.
+    Raises CheckFailedError when the loss stops being a number, InputError for windows of one label only and for
+    a recipe whose steps do not fit into a window.
     """
+    window = train.signals.shape[1]
+    if recipe.model.frame > window:
+        raise InputError(
+            f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
+        )
     if len(np.unique(train.labels)) < 2:
         raise InputError("the training windows carry one label only; there is nothing to tell apart")
     # One thread: models of this size gain little from a second, lose much where something else is running, and

@@ -146,6 +146,10 @@ def train(
     return Trained(path, trained, metrics.report(figures, contract.labels), drawn, seconds)
 
 
+class ResumeError(InputError):
+    """There is no interrupted run that this one could go on with."""
+
+
 class _Progress:
     """The log lines of a run, and the state file from which it can go on."""
 
@@ -157,7 +161,7 @@ class _Progress:
         if resume and path.exists():
             self._load()
         elif resume:
-            raise InputError(f"nothing to resume: {path} does not exist. Start without --resume")
+            raise ResumeError(f"nothing to resume: {path} does not exist. Start without --resume")
         elif path.exists():
             say(f"An interrupted run stands in {path}; starting anew (use --resume to go on with it)")
 
@@ -213,11 +217,11 @@ class _Progress:
             self._current = (saved["phase"], state)
         except Exception as error:  # torch reports a broken file in a dozen ways
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise InputError(
+            raise ResumeError(
                 f"{self.path} cannot be resumed ({reason}); delete it, or start without --resume"
             ) from None
         if different := [key for key, value in self.fingerprint.items() if same.get(key) != value]:
-            raise InputError(
+            raise ResumeError(
                 f"{self.path} was started with another {' and '.join(different)}; "
                 "resume with what it was started with, or start without --resume"
             )

@@ -152,6 +152,11 @@ def test_training_that_diverges_says_what_to_lower(small: Dataset) -> None:
         fit(small.train, None, recipe, 6)
 
 
+def test_steps_longer_than_a_window_are_refused(small: Dataset) -> None:
+    with pytest.raises(InputError, match=r"model\.frame 129 is longer than a window of 128"):
+        fit(small.train, None, small_recipe(model={"frame": 129}), 6)
+
+
 def test_data_that_cannot_teach_is_refused(small: Dataset) -> None:
     one = small.train.labels == 0
     windows = Windows(small.train.signals[one], small.train.labels[one], small.train.subjects[one])
