@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from harexport.cli import main
 from harexport.contract import Contract
+from harexport.export import onnx
 from harexport.export.export import export
 from harexport.files import read_json, write_json
 from harexport.training import checkpoint as checkpoints
@@ -114,6 +115,16 @@ def test_bench_catches_a_file_that_answers_otherwise(folder: Path, official_path
     assert "FAILED tiny-float32.onnx: logits differ by up to" in result.stdout
     assert "1 of 4 models broke their promise" in result.stdout
     assert "FAILED" in (tmp_path / "report" / "report.html").read_text("utf-8")
+
+
+def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    """A float32 file that calls itself int8-weights would be held to the looser promise."""
+    checkpoint = checkpoints.load(folder / "tiny.safetensors")
+    metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest, "scheme": "int8-weights"}
+    (folder / "tiny-float32.onnx").write_bytes(onnx.emit(checkpoint.network, checkpoint.contract, metadata))
+    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    assert result.exit_code == 2
+    assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
 def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, official_path: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def check(
     """
     name = f"the {'/'.join(part for part in (fmt, lowering, scheme) if part)} export"
     try:
-        held = structure.of_onnx(model, name) if fmt == "onnx" else structure.of_tflite(model, name)
+        held = structure.of(model, fmt, name)
         runner = _load(model, fmt, name)
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error

@@ -38,6 +38,17 @@ class Structure:
     metadata: dict[str, str]
     contract: Any
 
+    @property
+    def scheme(self) -> str:
+        """The scheme that the weights themselves show: float32, int8-weights, or a mixture, named by its dtypes."""
+        dtypes = sorted({weight.dtype for weight in self.weights})
+        return {"float32": "float32", "int8": "int8-weights"}.get("+".join(dtypes), "+".join(dtypes) or "none")
+
+
+def of(model: bytes, fmt: str, where: str) -> Structure:
+    """Read a file of the format "onnx" or "tflite". Raises InputError where it is damaged."""
+    return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
+
 
 def of_tflite(model: bytes, where: str) -> Structure:
     """Read a .tflite file. Raises InputError where it is damaged."""

@@ -20,6 +20,7 @@ from harexport import __version__, metrics, runtimes
 from harexport.console import say, track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
+from harexport.export import structure
 from harexport.runtimes.reference import ReferenceRunner
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
@@ -113,7 +114,11 @@ def bench(paths: Sequence[Path], dataset: Dataset, runs: int = 1000) -> BenchRes
                 f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, or export it again"
             )
         used[digest] = known[digest]
-        scheme, lowering = runner.metadata.get("scheme", "float32"), runner.metadata.get("lowering") or None
+        # What is promised depends on the scheme, so the weights decide it and not what the file says of itself.
+        scheme = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path)).scheme
+        if scheme != (claimed := runner.metadata.get("scheme")):
+            raise InputError(f"{path} says that its scheme is {claimed}, but its weights are {scheme}; export it again")
+        lowering = runner.metadata.get("lowering")
         candidates.append(
             _Candidate(path.name, runner.runtime, scheme, lowering, path, digest, runner.logits, runner.one)
         )
