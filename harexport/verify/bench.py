@@ -104,24 +104,8 @@ def bench(paths: Sequence[Path], dataset: Dataset, runs: int = 1000) -> BenchRes
     cannot be found or read; broken promises do not raise, they stand in the result.
     """
     files, known = _gather(paths)
-    candidates, used = [], {}
-    for path in files:
-        runner = runtimes.load(path)
-        digest = runner.metadata.get("network_sha256", "")
-        if digest not in known:
-            raise InputError(
-                f"{path}: no checkpoint among the given paths or beside it is the one it was exported from "
-                f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, or export it again"
-            )
-        used[digest] = known[digest]
-        # What is promised depends on the scheme, so the weights decide it and not what the file says of itself.
-        scheme = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path)).scheme
-        if scheme != (claimed := runner.metadata.get("scheme")):
-            raise InputError(f"{path} says that its scheme is {claimed}, but its weights are {scheme}; export it again")
-        lowering = runner.metadata.get("lowering")
-        candidates.append(
-            _Candidate(path.name, runner.runtime, scheme, lowering, path, digest, runner.logits, runner.one)
-        )
+    candidates = [_file_candidate(path, known) for path in files]
+    used = {candidate.digest: known[candidate.digest] for candidate in candidates}
     candidates += _torch_candidates(used)
     truth = dataset.test.labels
     signals = np.ascontiguousarray(dataset.test.signals)
@@ -222,6 +206,22 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
             continue
         known[checkpoint.digest] = (path, checkpoint)
     return files, known
+
+
+def _file_candidate(path: Path, known: dict[str, tuple[Path, Checkpoint]]) -> _Candidate:
+    runner = runtimes.load(path)
+    digest = runner.metadata.get("network_sha256", "")
+    if digest not in known:
+        raise InputError(
+            f"{path}: no checkpoint among the given paths or beside it is the one it was exported from "
+            f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, or export it again"
+        )
+    # What is promised depends on the scheme, so the weights decide it and not what the file says of itself.
+    scheme = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path)).scheme
+    if scheme != (claimed := runner.metadata.get("scheme")):
+        raise InputError(f"{path} says that its scheme is {claimed}, but its weights are {scheme}; export it again")
+    lowering = runner.metadata.get("lowering")
+    return _Candidate(path.name, runner.runtime, scheme, lowering, path, digest, runner.logits, runner.one)
 
 
 def _torch_candidates(used: dict[str, tuple[Path, Checkpoint]]) -> list[_Candidate]:

@@ -36,15 +36,16 @@ THRESHOLDS = {
 class Parity:
     """How a runtime's answers lie to the reference's, over `windows` windows.
 
-    Logit differences are absolute, the largest and the 99.9 % quantile over all logits; `agreement` is the
+    Logit differences are absolute, the largest and the 99.9 % quantile over all logits (None where some are not
+    numbers); `agreement` is the
     share of windows with the same answer; `drop` is the reference's accuracy minus this one's, in points.
     `failures` says in words which promise was broken; empty means passed.
     """
 
     scheme: str
     windows: int
-    max_logit_difference: float
-    p999_logit_difference: float
+    max_logit_difference: float | None
+    p999_logit_difference: float | None
     agreement: float
     accuracy: float
     macro_f1: float
@@ -76,7 +77,8 @@ def compare(
     agreement = float((expected == given).mean())
     threshold = THRESHOLDS[scheme]
     failures = []
-    if not np.isfinite(difference).all():
+    finite = bool(np.isfinite(difference).all())
+    if not finite:
         failures.append(f"{int((~np.isfinite(difference)).any(axis=1).sum())} windows answered with NaN or infinity")
     elif threshold.logit is not None:
         largest = float(difference.max())
@@ -99,8 +101,8 @@ def compare(
     return Parity(
         scheme=scheme,
         windows=len(truth),
-        max_logit_difference=float(difference.max()),
-        p999_logit_difference=float(np.quantile(difference, 0.999)),
+        max_logit_difference=float(difference.max()) if finite else None,
+        p999_logit_difference=float(np.quantile(difference, 0.999)) if finite else None,
         agreement=agreement,
         accuracy=figures.accuracy,
         macro_f1=figures.macro_f1,

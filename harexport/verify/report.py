@@ -33,7 +33,7 @@ def _row(model: ModelResult) -> tuple[str, ...]:
         f"{parity.accuracy:.2%}",
         f"{parity.drop:+.2f}" if parity.drop else "0",
         f"{parity.agreement:.2%}",
-        f"{parity.max_logit_difference:.1e}",
+        "NaN" if parity.max_logit_difference is None else f"{parity.max_logit_difference:.1e}",
         *(f"{t:.1f}" if t < 1000 else f"{t:.0f}" for t in (latency.min, latency.p50, latency.p90, latency.p99)),
         f"{cold.load_ms + cold.first_answer_ms:.1f}" if cold else "-",
         "passed" if parity.passed else "FAILED",
@@ -126,10 +126,9 @@ def _cards(result: BenchResult) -> list[str]:
     if filed:
         smallest = min(filed, key=lambda model: model.size_bytes or 0)
         cards.append((f"{(smallest.size_bytes or 0) / 1000:.0f} KB", f"smallest file: {smallest.name}"))
-    exact = [model for model in result.models if model.scheme == "float32"]
-    if exact:
-        worst = max(exact, key=lambda model: model.parity.max_logit_difference)
-        cards.append((f"{worst.parity.max_logit_difference:.0e}", "largest logit difference of a float32 file"))
+    exact = [model.parity.max_logit_difference for model in result.models if model.scheme == "float32"]
+    if known := [difference for difference in exact if difference is not None]:
+        cards.append((f"{max(known):.0e}", "largest logit difference of a float32 file"))
     return [f'<div class="card"><b>{escape(a)}</b><span class="soft">{escape(b)}</span></div>' for a, b in cards]
 
 

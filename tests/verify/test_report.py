@@ -65,6 +65,17 @@ def test_a_broken_promise_is_everywhere(result: BenchResult) -> None:
     assert "FAILED" not in report.html(fine)
 
 
+def test_answers_that_are_not_numbers_are_reported_too(result: BenchResult, tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(size=(600, 6))
+    broken = compare(logits, np.full_like(logits, np.nan), logits.argmax(axis=1), "float32")
+    told = replace(result, models=(replace(result.models[0], parity=broken),))
+    page = report.save(told, tmp_path)
+    assert "600 windows answered with NaN or infinity" in page.read_text("utf-8")
+    assert (
+        json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"][0]["parity"]["max_logit_difference"] is None
+    )
+
+
 def test_names_cannot_break_the_page(result: BenchResult) -> None:
     evil = replace(result.models[0], name="<script>alert(1)</script>&$title")
     page = report.html(replace(result, models=(evil,)))
