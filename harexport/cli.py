@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -29,6 +30,12 @@ class _Commands(click.Group):
         except HarExportError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:  # a path too long, a folder one may not enter, a standard output that is full
+            if isinstance(error, BrokenPipeError):
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror or error}. Check the path, its permissions, the space", err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
@@ -57,9 +64,9 @@ def _out_option(command: _F) -> _F:
 
 
 def _seed_option(command: _F) -> _F:
-    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers.")(
-        command
-    )
+    return click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random numbers."
+    )(command)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -73,7 +80,7 @@ def main() -> None:
                           harexport export --format tflite --quantize
                           harexport bench
 
-    Exit codes: 0 fine, 1 a check failed, 2 wrong usage or input.
+    Exit codes: 0 fine, 1 a check failed, 2 wrong usage or input, 130 interrupted.
     """
 
 
@@ -166,7 +173,7 @@ def train(recipe: str, data: Path | None, out: Path, seed: int, resume: bool, wa
 
 
 @main.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path), default=OUT / "edge.safetensors")
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option("--format", "fmt", type=click.Choice(["onnx", "tflite", "all"]), default="all", show_default=True)
 @click.option(
     "--quantize", is_flag=True, help="TFLite with int8 weights (with --format all: besides the float32 files)."
@@ -180,17 +187,17 @@ def train(recipe: str, data: Path | None, out: Path, seed: int, resume: bool, wa
 )
 @_out_option
 @_json_option
-def export(checkpoint: Path, fmt: str, quantize: bool, lowering: str, out: Path, as_json: bool) -> None:
-    """Write CHECKPOINT as ONNX and TFLite; a file gets its name only after it passed its gate.
+def export(checkpoint: Path | None, fmt: str, quantize: bool, lowering: str, out: Path, as_json: bool) -> None:
+    """Write CHECKPOINT (default: the one in --out) as ONNX and TFLite, each file gated before it gets its name.
 
     \b
     Example:  harexport export
               harexport export harexport-out/edge.safetensors --format tflite --quantize
     """
-    from harexport.export.export import export_checkpoint, text
+    from harexport.export.export import export_checkpoint, only_checkpoint, text
     from harexport.training.checkpoint import load
 
-    results = export_checkpoint(load(checkpoint), out, fmt, quantize, lowering)
+    results = export_checkpoint(load(checkpoint or only_checkpoint(out)), out, fmt, quantize, lowering)
     _print([result.to_dict() for result in results], as_json, "\n".join(text(result) for result in results))
 
 
@@ -247,4 +254,6 @@ def _dataset(path: Path | None) -> Dataset:
 
 
 def _print(result: Any, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else text)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console that cannot write "µ" still gets its table
+    click.echo(json.dumps(result, indent=2) if as_json else text)

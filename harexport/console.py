@@ -18,7 +18,8 @@ Advance = Callable[[int], None]  # told how much is done in all, not how much wa
 
 def say(text: str = "") -> None:
     """Print one line for people."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # None where it was closed; print would then write to standard output
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def track(description: str, total: int | None, unit: str = "", *, bytes_: bool =
 
     `total` None means that the end is not known; `bytes_` shows megabytes.
     """
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         with _bar(description, total, bytes_) as move:
             yield move
         return

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from harexport import __version__
 from harexport.console import say
+from harexport.contract import Contract
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
-from harexport.export.export import export_checkpoint, text
+from harexport.export.export import check_folder, export_checkpoint, text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import Recipe
@@ -22,6 +23,7 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
+    check_folder(out, Contract())  # before minutes of training
     results = export_checkpoint(trained(recipe, dataset, out, seed), out, "all", quantize=True)
     for result in results:
         say(text(result))
@@ -60,5 +62,5 @@ def _left_over(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Check
     ):  # fmt: skip
         say(f"Training anew: {path} came from another recipe, seed, data set or version")
         return None
-    say(f"Using {path} from an earlier run ({found.figures['test']['accuracy']:.2%} on the test set)")
+    say(f"Using {path} from an earlier run")
     return found

@@ -30,7 +30,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
     except OSError as error:
-        raise InputError(f"could not write {target}: {error.strerror or error}. Is the disk full?") from error
+        raise InputError(f"could not write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

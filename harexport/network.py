@@ -134,6 +134,10 @@ class Network:
     def from_arrays(arrays: Mapping[str, Array], window: int, hop: int, relu: bool, where: str = "network") -> Network:
         """Build a network from `arrays()`'s names. Raises InputError where a name is missing or a shape is off."""
         layers = sum(1 for name in arrays if name.startswith("lstm.") and name.endswith(".bias"))
+        parts = {f"lstm.{k}.{part}" for k in range(layers) for part in ("input_weight", "recurrent_weight", "bias")}
+        expected = {"mean", "std", "input.weight", "input.bias", "head.weight", "head.bias", *parts}
+        if unknown := sorted(set(arrays) - expected):
+            raise InputError(f"{where}: the arrays {', '.join(unknown)} belong to no such network")
         try:
             stack = tuple(
                 LstmLayer(*(arrays[f"lstm.{k}.{part}"] for part in ("input_weight", "recurrent_weight", "bias")))

@@ -127,6 +127,66 @@ def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
+def test_bench_compares_the_contract_in_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    """Right logits under the wrong labels are wrong answers."""
+    checkpoint = checkpoints.load(folder / "tiny.safetensors")
+    metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
+    swapped = replace(checkpoint.contract, labels=checkpoint.contract.labels[::-1])
+    export(checkpoint.network, swapped, metadata, folder / "tiny-float32.onnx", "onnx")
+    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    assert result.exit_code == 2
+    assert "tiny-float32.onnx: the contract in it" in result.stderr
+
+
+def test_bench_tells_two_runs_of_one_recipe_apart(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    first = checkpoints.load(folder / "tiny.safetensors")
+    halved = replace(first.network, head=replace(first.network.head, weight=first.network.head.weight / 2))
+    second, other = replace(first, network=halved), tmp_path / "other"
+    checkpoints.save(second, other / "tiny.safetensors")
+    metadata = {"recipe": "tiny", "network_sha256": second.digest}
+    export(halved, second.contract, metadata, other / "second-float32.onnx", "onnx")
+    result = harexport(
+        "bench", folder / "tiny-float32.onnx", other, "--data", official_path, "--out", tmp_path / "report", "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    models = json.loads(result.stdout)["models"]
+    assert len({model["name"] for model in models}) == 4
+    by_torch = [model["parity"]["confusion"] for model in models if model["runtime"] == "PyTorch"]
+    assert by_torch[0] != by_torch[1]
+
+
+def test_bench_takes_a_file_named_twice_once(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    model = folder / "tiny-float32.onnx"
+    again = folder / ".." / folder.name / model.name
+    result = harexport("bench", model, again, "--data", official_path, "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert len(json.loads(result.stdout)["models"]) == 2
+
+
+def test_export_takes_the_checkpoint_of_its_folder(folder: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    shutil.copy(folder / "tiny.safetensors", lone)
+    result = harexport("export", "--out", lone, "--format", "onnx", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [Path(one["path"]).parent for one in json.loads(result.stdout)] == [lone]
+    shutil.copy(folder / "tiny.safetensors", lone / "second.safetensors")
+    refused = harexport("export", "--out", lone)
+    assert refused.exit_code == 2
+    assert "which checkpoint?" in refused.stderr
+    assert "second.safetensors, tiny.safetensors" in refused.stderr
+
+
+def test_the_smallest_network_goes_all_the_way(tmp_path: Path, official_path: Path) -> None:
+    """One unit everywhere: its files have no weight matrix and less weight than names, and are right all the same."""
+    recipe = tmp_path / "one.toml"
+    recipe.write_text("[model]\nhidden = 1\ninput_units = 1\nlayers = 1\n[schedule]\nepochs = 1\n")
+    result = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
+    assert result.exit_code in (0, 1), result.stderr  # what int8 does to one unit is for bench to judge
+    assert "Report:" in result.stdout
+    assert not [line for line in result.stdout.splitlines() if "float32" in line and "FAILED" in line]
+
+
 def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, official_path: Path, tmp_path: Path) -> None:
     result = harexport("bench", folder / "tiny-float32.onnx", "--data", official_path, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr

@@ -32,6 +32,16 @@ def test_bytes_are_told_in_megabytes(capsys: pytest.CaptureFixture[str], monkeyp
     assert capsys.readouterr().err.splitlines()[-1] == "Downloading x: 7 MB, 20 s"
 
 
+def test_without_standard_error_nothing_goes_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.sys, "stderr", None)
+    console.say("nobody hears")
+    with console.track("Latency", 4) as advance:
+        advance(4)
+    assert capsys.readouterr().out == ""
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

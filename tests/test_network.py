@@ -108,6 +108,11 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     arrays = network.arrays()
     with pytest.raises(InputError, match=r"x\.bin: the array 'input.bias' is missing"):
         Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, 128, 1, False, "x.bin")
+    with pytest.raises(InputError, match=r"x\.bin: the arrays lstm\.1\.scale belong to no such network"):
+        Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, 128, 1, False, "x.bin")
+    renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
+    with pytest.raises(InputError, match="zzz belong to no such network"):  # else it would pass for a one-layer model
+        Network.from_arrays(renamed, 128, 1, False)
     with pytest.raises(InputError, match="too few dimensions"):
         Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, 128, 1, False)
 

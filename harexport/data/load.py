@@ -26,7 +26,7 @@ def load(path: Path | None = None, source: str = "auto", *, ignore_environment: 
     if (setting := os.environ.get(VARIABLE)) and not ignore_environment:
         try:
             return _from_path(Path(setting).expanduser())
-        except InputError as error:
+        except (InputError, RuntimeError) as error:  # RuntimeError: ~ of a user who does not exist
             raise InputError(f"{VARIABLE} is set to {setting}, but {error}") from error
     place = fetch.fetch(source)
     return _from_recordings(place) if place.name == fetch.SDIST_NAME else _from_fetched_folder(place)

@@ -102,20 +102,31 @@ def export_checkpoint(
         asked = "auto" if (fmt, form) == ("all", "onnx") else lowering
         chosen = choose_lowering(checkpoint.network, form, scheme, asked)
         files.append((form, scheme, asked, Path(folder) / file_name(checkpoint.recipe.name, form, scheme, chosen)))
-    _write_contract(checkpoint.contract, Path(folder) / "contract.json")
+    check_folder(Path(folder), checkpoint.contract)
+    write_json(Path(folder) / "contract.json", checkpoint.contract.to_dict())
     return [
         export(checkpoint.network, checkpoint.contract, metadata, path, form, scheme, asked)
         for form, scheme, asked, path in files
     ]
 
 
-def _write_contract(contract: Contract, path: Path) -> None:
-    if not path.exists():
-        write_json(path, contract.to_dict())
-    elif Contract.from_dict(read_json(path, "contract"), str(path)) != contract:
+def check_folder(folder: Path, contract: Contract) -> None:
+    """Raise InputError where `folder` already belongs to models of another contract."""
+    path = folder / "contract.json"
+    if path.exists() and Contract.from_dict(read_json(path, "contract"), str(path)) != contract:
         raise InputError(
             f"{path} is the contract of models that expect or answer something else; choose another folder with --out"
         )
+
+
+def only_checkpoint(folder: Path) -> Path:
+    """The one .safetensors file in `folder`. Raises InputError where there is none, or more than one to choose from."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise InputError(f"no checkpoint in {folder}: `harexport train` writes one; or name its path")
+    if len(found) > 1:
+        raise InputError(f"which checkpoint? {folder} holds {', '.join(path.name for path in found)}: name one's path")
+    return found[0]
 
 
 def text(result: ExportResult) -> str:

@@ -196,6 +196,8 @@ def read_facts(model: bytes, where: str) -> dict[str, Any]:
             entry = file.Metadata(k)
             if entry.Name() == METADATA_NAME.encode():
                 facts: dict[str, Any] = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+                if "contract" not in facts or not all(isinstance(text, str) for text in facts["metadata"].values()):
+                    raise ValueError("it is not what an export writes")
                 return facts
     except Exception as error:  # the generated reader follows offsets blindly: struct.error, IndexError, ...
         raise InputError(f"{where} is damaged: its metadata cannot be read; export it again") from error

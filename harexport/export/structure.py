@@ -40,14 +40,22 @@ class Structure:
 
     @property
     def scheme(self) -> str:
-        """The scheme that the weights themselves show: float32, int8-weights, or a mixture, named by its dtypes."""
-        dtypes = sorted({weight.dtype for weight in self.weights})
-        return {"float32": "float32", "int8": "int8-weights"}.get("+".join(dtypes), "+".join(dtypes) or "none")
+        """The scheme that the weights themselves show: float32 unless all of them are int8; a mixture by its dtypes.
+
+        A network so small that it has no weight matrix is held to what float32 promises.
+        """
+        dtypes = "+".join(sorted({weight.dtype for weight in self.weights})) or "float32"
+        return "int8-weights" if dtypes == "int8" else dtypes
 
 
 def of(model: bytes, fmt: str, where: str) -> Structure:
     """Read a file of the format "onnx" or "tflite". Raises InputError where it is damaged."""
-    return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
+    try:
+        return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
+    except InputError:
+        raise
+    except Exception as error:  # offsets, names and JSON of a damaged file lead anywhere
+        raise InputError(f"{where} is damaged ({type(error).__name__}); export it again") from error
 
 
 def of_tflite(model: bytes, where: str) -> Structure:

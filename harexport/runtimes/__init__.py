@@ -43,12 +43,19 @@ class Runner(Protocol):
         """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing: for measuring latency."""
 
 
-def one_by_one(one: Callable[[Floats], Floats], windows: Array, labels: int) -> Floats:
-    """Windows [n, window, channels] through a model that takes one at a time -> logits float32 [n, labels]."""
+def one_by_one(one: Callable[[Floats], Floats], windows: Array, labels: int, name: str) -> Floats:
+    """Windows [n, window, channels] through a model that takes one at a time -> logits float32 [n, labels].
+
+    Raises InputError, with the model's `name`, where a file that could be loaded cannot be run.
+    """
     ready = np.ascontiguousarray(windows, dtype=np.float32)
     answers = np.empty((len(ready), labels), np.float32)
-    for k in range(len(ready)):
-        answers[k] = one(ready[k : k + 1])[0]
+    try:
+        for k in range(len(ready)):
+            answers[k] = one(ready[k : k + 1])[0]
+    except Exception as error:  # the runtimes' kinds of error share no base class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error
     return answers
 
 

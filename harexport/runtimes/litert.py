@@ -54,7 +54,7 @@ class LiteRtRunner:
     def logits(self, windows: Array) -> Floats:
         """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        return one_by_one(self.one, windows, self._labels)
+        return one_by_one(self.one, windows, self._labels, self.name)
 
     def one(self, window: Floats) -> Floats:
         """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing.

@@ -23,11 +23,11 @@ class OnnxRunner:
         options.log_severity_level = _ERRORS_ONLY
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            inputs = self._session.get_inputs()
+            outputs = {output.name: output.shape for output in self._session.get_outputs()}
         except Exception as error:  # ONNX Runtime's kinds of error share no base class
             reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise InputError(f"{name}: ONNX Runtime cannot load it ({reason}); export it again") from error
-        inputs = self._session.get_inputs()
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
         shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
         if len(shape) != 3 or not all(isinstance(size, int) for size in shape) or LOGITS_NAME not in outputs:
             raise InputError(
@@ -45,7 +45,7 @@ class OnnxRunner:
     def logits(self, windows: Array) -> Floats:
         """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        return one_by_one(self.one, windows, self._labels)
+        return one_by_one(self.one, windows, self._labels, self.name)
 
     def one(self, window: Floats) -> Floats:
         """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing."""

@@ -72,7 +72,7 @@ def save(checkpoint: Checkpoint, path: Path | str) -> None:
 
 def load(path: Path | str) -> Checkpoint:
     """Read a checkpoint. Raises InputError for a missing, truncated or foreign file."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
@@ -82,7 +82,7 @@ def load(path: Path | str) -> Checkpoint:
         with safe_open(path, framework="numpy") as opened:
             header = json.loads((opened.metadata() or {}).get("harexport", "null"))
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # SafetensorError, OSError, a dtype NumPy lacks, JSON too deep, ...
         raise InputError(f"{path} is not a whole safetensors file ({error}); {remedy}") from None
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise InputError(f"{path} is a safetensors file, but not a harexport checkpoint; {remedy}")
@@ -103,7 +103,9 @@ def load(path: Path | str) -> Checkpoint:
                 arrays, int(shape["window"]), int(shape["hop"]), bool(shape["relu"]), str(path)
             ),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its header lacks or misstates {error}; {remedy}") from None
 
 

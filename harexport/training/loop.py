@@ -212,10 +212,14 @@ class _Run:
         return State(self.step, self.model.state_dict(), self.optimiser.state_dict(), self.average, history)
 
     def restore(self, state: State) -> list[Row]:
-        self.step = state.step
-        self.model.load_state_dict(state.model)
-        self.optimiser.load_state_dict(state.optimiser)
-        self.average = list(state.average)
+        try:
+            self.model.load_state_dict(state.model)
+            self.optimiser.load_state_dict(state.optimiser)
+        except Exception as error:  # shapes, names, kinds: torch has an error for each
+            raise InputError(
+                f"the saved state is not one of this recipe ({type(error).__name__}); start without --resume"
+            ) from error
+        self.step, self.average = state.step, list(state.average)
         return list(state.history)
 
 

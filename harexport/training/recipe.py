@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -30,9 +31,9 @@ class ModelKeys:
 
     frame: int = _key(32, "samples that one step sees", low=1)
     hop: int = _key(16, "samples between the starts of two steps; less than frame makes steps overlap", low=1)
-    input_units: int = _key(48, "width of the input layer", low=1)
+    input_units: int = _key(48, "width of the input layer", low=1, high=4096)
     relu: bool = _key(True, "a ReLU after the input layer")
-    hidden: int = _key(48, "hidden units of each LSTM layer", low=1)
+    hidden: int = _key(48, "hidden units of each LSTM layer", low=1, high=4096)
     layers: int = _key(2, "LSTM layers", low=1, high=8)
     dropout: float = _key(
         0.4, "share dropped after the input layer, between LSTM layers and before the head", low=0, high=0.95
@@ -62,7 +63,7 @@ class OptimiserKeys:
     """[optimiser]: loss and update rule."""
 
     name: str = _key("adamw", "update rule", choices=("adam", "adamw"))
-    learning_rate: float = _key(0.005, "peak learning rate", low=1e-9)
+    learning_rate: float = _key(0.005, "peak learning rate", low=1e-9, high=1000)
     weight_decay: float = _key(0.01, "AdamW's decoupled weight decay", low=0)
     l2: float = _key(0.0, "times half the sum of squares of all trainable arrays, added to the loss", low=0)
     label_smoothing: float = _key(0.0, "share of the target spread over all labels", low=0, high=0.9)
@@ -76,8 +77,8 @@ class OptimiserKeys:
 class ScheduleKeys:
     """[schedule]: how long, in what order."""
 
-    epochs: int = _key(300, "passes: epochs x training windows are seen in all", low=1)
-    batch: int = _key(128, "windows a step", low=1)
+    epochs: int = _key(300, "passes: epochs x training windows are seen in all", low=1, high=10**6)
+    batch: int = _key(128, "windows a step", low=1, high=10**5)
     order: str = _key(
         "shuffled", "shuffled each epoch, or file (in file order, wrapping round)", choices=("shuffled", "file")
     )
@@ -137,12 +138,12 @@ def load(name_or_path: str) -> Recipe:
             f"no recipe named {name_or_path!r}; there are {', '.join(shipped())}, or give a .toml file.{hint}"
         )
     try:
-        return parse(tomllib.loads(path.read_text("utf-8")), str(path))
+        return parse(tomllib.loads(path.read_text("utf-8-sig")), str(path))
     except FileNotFoundError:
         raise InputError(f"recipe not found: {path}; shipped recipes are {', '.join(shipped())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read recipe {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers and nesting beyond Python's limits
         raise InputError(f"recipe {path} is not TOML: {error}") from error
 
 
@@ -152,8 +153,11 @@ def parse(table: Any, where: str) -> Recipe:
         raise InputError(f"recipe {where}: expected a table of sections {', '.join(_SECTIONS)}")
     _refuse_unknown(table, ("name", "description", *_SECTIONS), where, "")
     name = table.get("name", Path(where).stem)
-    if not isinstance(name, str) or not name or set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-_"):
-        raise InputError(f"recipe {where}: name {name!r} must be lower-case letters, digits, - and _; it names files")
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_")
+    if not isinstance(name, str) or not 1 <= len(name) <= 60 or set(name) - allowed:
+        raise InputError(
+            f"recipe {where}: name {name!r} must be 1 to 60 lower-case letters, digits, - and _; it names files"
+        )
     description = table.get("description", "")
     if not isinstance(description, str):
         raise InputError(f"recipe {where}: description must be text")
@@ -189,6 +193,8 @@ def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
         raise InputError(f"{where} must be {kinds[str(key.type)]} ({meta['doc']}), got {value!r}")
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(f"{where} must be one of {', '.join(meta['choices'])}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where} must be a finite number ({meta['doc']}), got {value!r}")
     low, high = meta["low"], meta["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         limits = " and ".join(

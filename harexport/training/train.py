@@ -86,10 +86,14 @@ def train(
     began = time.monotonic()
     phases: list[tuple[str, Windows, Windows | None]] = []
     if held_subjects:
-        held_out = dataset.train.of_subjects(held_subjects)
-        phases.append((_VALIDATION, dataset.train.of_subjects(held_subjects, without=True), held_out))
+        kept = dataset.train.of_subjects(held_subjects, without=True)
+        if not len(kept):
+            raise InputError(f"recipe {recipe.name}: validation.subjects holds out every training subject; keep some")
+        phases.append((_VALIDATION, kept, dataset.train.of_subjects(held_subjects)))
     phases.append((_FINAL, dataset.train, dataset.test if watch_test else None))
-    network = None
+    path = checkpoint_path(out, recipe)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, in the checkpoint's place; move it, or choose another folder with --out")
     files.check_writable(out)
     try:
         for name, windows, held in phases:
@@ -110,40 +114,42 @@ def train(
                 on_report=progress.reporter(name),
             )
             progress.finished[name] = rows
+        figures = metrics.classify(
+            dataset.test.labels, network.logits(dataset.test.signals).argmax(axis=1), len(contract.labels)
+        )
+        trained = Checkpoint(
+            network,
+            contract,
+            recipe,
+            seed,
+            data={"source": dataset.source, "digest": dataset.digest, "train_windows": len(dataset.train)},
+            figures={
+                "test": figures.to_dict(),
+                "validation": _validation(progress.finished, held_subjects),
+                "test_watched": watch_test,
+                "versions": {"torch": str(torch.__version__)},
+            },
+        )
+        seconds = time.monotonic() - began
+        history = {name: [dataclasses.asdict(row) for row in rows] for name, rows in progress.finished.items()}
+        drawn = _pictures(trained, history, out)
+        files.write_json(out / f"{recipe.name}.history.json", {"seconds": round(seconds, 1), "phases": history})
+        checkpoints.save(trained, path)
     except KeyboardInterrupt:
         if progress.save():
             say(f"Interrupted; saved to {progress.path}. Go on with the same command and --resume")
         else:
             say("Interrupted before the first line of the log: there was nothing to save yet")
         raise
-    assert network is not None  # the last phase always runs
-    history = {name: [dataclasses.asdict(row) for row in rows] for name, rows in progress.finished.items()}
-    answers = network.logits(dataset.test.signals).argmax(axis=1)
-    figures = metrics.classify(dataset.test.labels, answers, len(contract.labels))
-    validation = None
-    if held_subjects:
-        last = progress.finished[_VALIDATION][-1]
-        validation = {"subjects": list(held_subjects), "accuracy": last.held_out_accuracy, "loss": last.held_out_loss}
-    trained = Checkpoint(
-        network,
-        contract,
-        recipe,
-        seed,
-        data={"source": dataset.source, "digest": dataset.digest, "train_windows": len(dataset.train)},
-        figures={
-            "test": figures.to_dict(),
-            "validation": validation,
-            "test_watched": watch_test,
-            "versions": {"torch": str(torch.__version__)},
-        },
-    )
-    seconds = time.monotonic() - began
-    path = checkpoint_path(out, recipe)
-    drawn = _pictures(trained, history, out)
-    files.write_json(out / f"{recipe.name}.history.json", {"seconds": round(seconds, 1), "phases": history})
-    checkpoints.save(trained, path)
     progress.path.unlink(missing_ok=True)
     return Trained(path, trained, metrics.report(figures, contract.labels), drawn, seconds)
+
+
+def _validation(finished: dict[str, list[Row]], subjects: tuple[int, ...]) -> dict[str, Any] | None:
+    if not subjects:
+        return None
+    last = finished[_VALIDATION][-1]
+    return {"subjects": list(subjects), "accuracy": last.held_out_accuracy, "loss": last.held_out_loss}
 
 
 class ResumeError(InputError):
@@ -215,12 +221,13 @@ class _Progress:
             state = State(**saved["state"])
             state.history = [Row(**row) for row in saved["state"]["history"]]
             self._current = (saved["phase"], state)
+            different = [key for key, value in self.fingerprint.items() if same.get(key) != value]
         except Exception as error:  # torch reports a broken file in a dozen ways
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise ResumeError(
                 f"{self.path} cannot be resumed ({reason}); delete it, or start without --resume"
             ) from None
-        if different := [key for key, value in self.fingerprint.items() if same.get(key) != value]:
+        if different:
             raise ResumeError(
                 f"{self.path} was started with another {' and '.join(different)}; "
                 "resume with what it was started with, or start without --resume"

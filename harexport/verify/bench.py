@@ -117,8 +117,11 @@ def bench(paths: Sequence[Path], dataset: Dataset, runs: int = 1000) -> BenchRes
     parities = {}
     with track("parity on all test windows", len(candidates), "models") as advance:
         for done, candidate in enumerate(candidates, 1):
-            answered = candidate.logits(signals)
-            parities[candidate.name] = compare(expected[candidate.digest], answered, truth, candidate.scheme)
+            try:
+                answered = candidate.logits(signals)
+                parities[candidate.name] = compare(expected[candidate.digest], answered, truth, candidate.scheme)
+            except InputError as error:
+                raise InputError(f"{candidate.name}: {error}") from error
             advance(done)
     with track(f"latency, {len(candidates)} models interleaved", runs, "runs each") as advance:
         timed = interleaved({c.name: c.one for c in candidates}, signals[:_LATENCY_WINDOWS], runs, progress=advance)
@@ -182,14 +185,14 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
         if path.is_dir():
             # one level down too: artifacts/<recipe>/<files>
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
-            files += [p for p in inside if p.suffix in runtimes.SUFFIXES]
+            files += [p for p in inside if p.suffix.lower() in runtimes.SUFFIXES]
             beside += [p for p in inside if p.suffix == ".safetensors"]
         elif path.exists() and path not in given:
             files.append(path)
             beside += sorted(path.resolve().parent.glob("*.safetensors"))
         elif path not in given:
             raise InputError(f"not found: {path}. Give .onnx or .tflite files, or a folder of them")
-    files = list(dict.fromkeys(files))
+    files = list({path.resolve(): path for path in files}.values())
     if not files:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no .onnx or .tflite file in {where}; `harexport export` writes them")
@@ -210,18 +213,22 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
 
 def _file_candidate(path: Path, known: dict[str, tuple[Path, Checkpoint]]) -> _Candidate:
     runner = runtimes.load(path)
-    digest = runner.metadata.get("network_sha256", "")
+    held = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path))
+    digest = held.metadata.get("network_sha256", "")
     if digest not in known:
         raise InputError(
             f"{path}: no checkpoint among the given paths or beside it is the one it was exported from "
-            f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, or export it again"
+            f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, export it again, or delete it"
         )
     # What is promised depends on the scheme, so the weights decide it and not what the file says of itself.
-    scheme = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path)).scheme
-    if scheme != (claimed := runner.metadata.get("scheme")):
-        raise InputError(f"{path} says that its scheme is {claimed}, but its weights are {scheme}; export it again")
-    lowering = runner.metadata.get("lowering")
-    return _Candidate(path.name, runner.runtime, scheme, lowering, path, digest, runner.logits, runner.one)
+    if held.weights and held.scheme != (claimed := held.metadata.get("scheme")):
+        raise InputError(
+            f"{path} says that its scheme is {claimed}, but its weights are {held.scheme}; export it again"
+        )
+    if held.contract != known[digest][1].contract.to_dict():
+        raise InputError(f"{path}: the contract in it (labels, units, window) is not its checkpoint's; export it again")
+    lowering = held.metadata.get("lowering")
+    return _Candidate(path.name, runner.runtime, held.scheme, lowering, path, digest, runner.logits, runner.one)
 
 
 def _torch_candidates(used: dict[str, tuple[Path, Checkpoint]]) -> list[_Candidate]:
@@ -231,9 +238,12 @@ def _torch_candidates(used: dict[str, tuple[Path, Checkpoint]]) -> list[_Candida
     from harexport.runtimes.torch import TorchRunner
 
     found = []
+    names = [checkpoint.recipe.name for _, checkpoint in used.values()]
     for digest, (_, checkpoint) in used.items():
         runner = TorchRunner(checkpoint.network)
-        name = f"{checkpoint.recipe.name} in torch"
+        # two runs of one recipe are told apart by their network
+        recipe = checkpoint.recipe.name
+        name = f"{recipe} in torch" if names.count(recipe) == 1 else f"{recipe} {digest[:8]} in torch"
         found.append(_Candidate(name, runner.runtime, "torch", None, None, digest, runner.logits, runner.one))
     return found
 

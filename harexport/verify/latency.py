@@ -88,7 +88,11 @@ def cold_start(path: Path, processes: int = 3) -> ColdStart:
     took = []
     for _ in range(processes):
         child = subprocess.run(
-            [sys.executable, "-m", "harexport.verify.cold", str(path)], capture_output=True, text=True, timeout=120
+            # -P: not from the current folder, which may hold another harexport
+            [sys.executable, "-P", "-m", "harexport.verify.cold", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         if child.returncode != 0:
             reason = (child.stderr.strip().splitlines() or ["no message"])[-1]

@@ -13,7 +13,8 @@ from harexport.errors import InputError
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a scheme promises. `logit`: largest difference on any window; `drop`: points of accuracy.
+    """What a scheme promises. `logit`: largest difference on any window, `relative` to the reference's largest logit
+    (at least 1) or as it stands; `drop`: points of accuracy; `agreement`: share of windows with the same answer.
 
     A float scheme may answer another label only where the reference's two best logits lie within twice
     `logit` of each other: a tie that no rounding can be blamed for.
@@ -22,11 +23,13 @@ class Threshold:
     drop: float
     logit: float | None = None
     agreement: float | None = None
+    relative: bool = False
 
 
-# The published promises. torch is the trainer itself, and the reference's first check.
+# The published promises. torch is the trainer itself and the reference's first check; what its float32 can do
+# depends on the size of the logits.
 THRESHOLDS = {
-    "torch": Threshold(drop=0.0, logit=1e-5),
+    "torch": Threshold(drop=0.0, logit=1e-5, relative=True),
     "float32": Threshold(drop=0.0, logit=1e-4),
     "int8-weights": Threshold(drop=0.2, agreement=0.99),
 }
@@ -82,13 +85,12 @@ def compare(
         failures.append(f"{int((~np.isfinite(difference)).any(axis=1).sum())} windows answered with NaN or infinity")
     elif threshold.logit is not None:
         largest = float(difference.max())
-        if largest > threshold.logit:
+        allowed = threshold.logit * (max(1.0, float(np.abs(reference).max())) if threshold.relative else 1.0)
+        if largest > allowed:
             worst = int(difference.max(axis=1).argmax())
-            failures.append(
-                f"logits differ by up to {largest:.2g} (window {worst}); {scheme} allows {threshold.logit:g}"
-            )
+            failures.append(f"logits differ by up to {largest:.3g} (window {worst}); {scheme} allows {allowed:.3g}")
         two_best = np.sort(reference, axis=1)[:, -2:]
-        untied = (expected != given) & (two_best[:, 1] - two_best[:, 0] > 2 * threshold.logit)
+        untied = (expected != given) & (two_best[:, 1] - two_best[:, 0] > 2 * allowed)
         if untied.any():
             failures.append(f"{int(untied.sum())} windows answered otherwise where the reference sees no tie")
         drop_allowed = threshold.drop + 100 * float(((expected != given) & ~untied).mean())

@@ -96,6 +96,12 @@ def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
         _assert_refused(harexport("data", "info", "--data", archive, "--out", out), out, "data.zip")
 
 
+def test_a_home_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAREXPORT_DATA", "~nobody-of-that-name/data")
+    out = tmp_path / "out"
+    _assert_refused(harexport("data", "info", "--out", out), out, "HAREXPORT_DATA", "nobody-of-that-name")
+
+
 def test_a_setting_that_leads_nowhere_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAREXPORT_DATA", str(tmp_path / "gone"))
     out = tmp_path / "out"

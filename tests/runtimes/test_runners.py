@@ -103,6 +103,14 @@ def test_load_of_something_else(tmp_path, suffix, content):
         runtimes.load(path)
 
 
+def test_a_model_that_loads_and_does_not_run_is_named():
+    def one(window):
+        raise RuntimeError("indices out of range")
+
+    with pytest.raises(InputError, match=r"x\.onnx can be loaded but not run \(indices out of range\)"):
+        runtimes.one_by_one(one, np.zeros((2, 128, 9)), 6, "x.onnx")
+
+
 def test_truncated_onnx(tmp_path):
     whole = onnx_export.emit(EDGE, CONTRACT, {})
     for size in [1, 10, 100, *(len(whole) * k // 8 for k in range(1, 8)), len(whole) - 200]:

@@ -87,7 +87,7 @@ def _header(**changes: object) -> dict[str, str]:
         (_header(contract={}), "not a harexport contract"),
         (_header(recipe={"name": "x", "bogus": 1}), "unknown key bogus"),
         (_header(seed="x"), "lacks or misstates"),
-        (_header(), "the array 'mean' is missing"),
+        (_header(), "the arrays a belong to no such network"),
     ],
 )
 def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str] | None, words: str) -> None:

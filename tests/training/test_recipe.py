@@ -55,7 +55,10 @@ def test_every_key_is_documented() -> None:
         ({"model": {"hidden": 0}}, ["model.hidden must be at least 1"]),
         ({"model": {"relu": 1}}, ["model.relu must be true or false"]),
         ({"model": {"dropout": 1.5}}, ["model.dropout must be at least 0 and at most 0.95"]),
-        ({"model": {"dropout": float("nan")}}, ["model.dropout must be"]),
+        ({"model": {"dropout": float("nan")}}, ["model.dropout must be a finite number"]),
+        ({"optimiser": {"learning_rate": float("inf")}}, ["optimiser.learning_rate must be a finite number"]),
+        ({"model": {"hidden": 200000}}, ["model.hidden must be at least 1 and at most 4096"]),
+        ({"name": "x" * 61}, ["1 to 60"]),
         ({"model": {"frame": 8, "hop": 9}}, ["hop 9 is larger than model.frame 8"]),
         ({"optimiser": {"name": "sgd"}}, ["one of adam, adamw", "'sgd'"]),
         ({"schedule": {"order": 3}}, ["schedule.order must be text"]),
@@ -86,6 +89,12 @@ def test_unknown_recipe_lists_what_there_is(tmp_path: Path) -> None:
     broken.write_text("[model\nhidden=3")
     with pytest.raises(InputError, match=r"broken\.toml is not TOML"):
         recipes.load(str(broken))
+    for text in ("[" * 5000, "a = " + "1" * 5000):
+        broken.write_text(text)
+        with pytest.raises(InputError, match="is not TOML"):
+            recipes.load(str(broken))
+    broken.write_bytes(b"\xef\xbb\xbf[model]\nhidden = 3\n")  # as Windows' editor writes UTF-8
+    assert recipes.load(str(broken)).model.hidden == 3
     broken.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot read recipe"):
         recipes.load(str(broken))

@@ -104,6 +104,50 @@ def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
     assert not resume_path(tmp_path / "cut", small_recipe()).exists()
 
 
+def test_interrupted_after_the_last_epoch_nothing_is_lost(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(small, small_recipe(), tmp_path / "whole").path.read_bytes()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harexport.training.train._pictures", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(small, small_recipe(), tmp_path / "cut")
+    monkeypatch.undo()
+    assert train(small, small_recipe(), tmp_path / "cut", resume=True).path.read_bytes() == whole
+
+
+def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(_Progress, "reporter", lambda self, phase: _save_and_stop(self, phase))
+    with pytest.raises(KeyboardInterrupt):
+        train(small, small_recipe(), tmp_path)
+    monkeypatch.undo()
+    state = resume_path(tmp_path, small_recipe())
+    whole = torch.load(state, weights_only=True)
+    for damage in ({"model": {}}, {"optimiser": {}}):
+        torch.save({**whole, "state": {**whole["state"], **damage}}, state)
+        with pytest.raises(InputError, match="not one of this recipe"):
+            train(small, small_recipe(), tmp_path, resume=True)
+    torch.save({**whole, "fingerprint": []}, state)
+    with pytest.raises(InputError, match="cannot be resumed"):
+        train(small, small_recipe(), tmp_path, resume=True)
+
+
+def test_what_cannot_end_well_is_said_before_training(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, **__: pytest.fail("trained first"))
+    (tmp_path / "small.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"small\.safetensors is a folder"):
+        train(small, small_recipe(), tmp_path)
+    with pytest.raises(InputError, match="holds out every training subject"):
+        train(small, small_recipe(validation={"subjects": [1, 3]}), tmp_path / "out")
+
+
 def test_interrupted_at_once_nothing_is_promised(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +198,7 @@ def test_a_full_disk_loses_nothing(small: Dataset, tmp_path: Path, monkeypatch: 
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_bytes", full)
-    with pytest.raises(InputError, match="disk full"):
+    with pytest.raises(InputError, match="No space left on device"):
         train(small, small_recipe(), tmp_path, seed=1)
     assert (tmp_path / "small.safetensors").read_bytes() == earlier
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

@@ -40,6 +40,10 @@ def test_the_largest_difference_decides_for_floats() -> None:
     off[123, 4] = logits[123, 4] + 5e-5
     assert compare(logits, off, truth, "float32").passed
     assert not compare(logits, off, truth, "torch").passed
+    # torch's promise grows with the logits, a file's does not
+    assert compare(30 * logits, 30 * logits + 3e-4, truth, "torch").passed
+    assert not compare(30 * logits, 30 * logits + 3e-3, truth, "torch").passed
+    assert not compare(30 * logits, 30 * logits + 3e-4, truth, "float32").passed
 
 
 def test_a_tie_may_fall_either_way_and_nothing_else() -> None:
