@@ -99,7 +99,7 @@ class Contract:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: the contract lacks or misstates {error}") from error
-        positive = all(size > 0 for size in (contract.rate_hz, contract.window, contract.hop))
+        positive = all(0 < size < float("inf") for size in (contract.rate_hz, contract.window, contract.hop))
         if len(contract.units) != len(contract.channels) or not positive:
             raise InputError(f"{where}: the contract's rate, window, hop, channels and units do not fit together")
         return contract

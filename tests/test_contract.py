@@ -37,6 +37,7 @@ def test_it_states_what_the_official_data_is() -> None:
         ({"units": ["g"]}, "do not fit together"),
         ({"window": 0}, "do not fit together"),
         ({"rate_hz": float("nan")}, "do not fit together"),
+        ({"rate_hz": float("inf")}, "do not fit together"),
     ],
 )
 def test_foreign_contracts_are_refused(change: dict[str, Any], words: str) -> None:
