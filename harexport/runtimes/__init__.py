@@ -61,13 +61,14 @@ def one_by_one(one: Callable[[Floats], Floats], windows: Array, labels: int, nam
 
 def prepare(path: Path | str) -> None:
     """Import the runtime that `path` will need, so that a later `load` measures the model alone. Raises InputError."""
-    _runner_of(Path(path))
+    path = Path(path)
+    _runner_of(path.suffix, str(path))
 
 
 def load(path: Path | str) -> Runner:
     """The runner for a file, by its suffix (.onnx or .tflite). Raises InputError."""
     path = Path(path)
-    runner = _runner_of(path)
+    runner = _runner_of(path.suffix, str(path))
     try:
         # Read, not mapped: LiteRT dies of SIGBUS on a truncated file opened by its path (FACTS, trap 6).
         model = path.read_bytes()
@@ -78,14 +79,19 @@ def load(path: Path | str) -> Runner:
     return runner(model, str(path))
 
 
-def _runner_of(path: Path) -> Callable[[bytes, str], Runner]:
-    if path.suffix.lower() == ".onnx":
+def load_bytes(model: bytes, suffix: str, name: str) -> Runner:
+    """The runner for a model in memory; `suffix` as its file would have, `name` for errors. Raises InputError."""
+    return _runner_of(suffix, name)(model, name)
+
+
+def _runner_of(suffix: str, name: str) -> Callable[[bytes, str], Runner]:
+    if suffix.lower() == ".onnx":
         from harexport.runtimes.onnx import OnnxRunner
 
         return OnnxRunner
-    if path.suffix.lower() == ".tflite":
+    if suffix.lower() == ".tflite":
         from harexport.runtimes.litert import LiteRtRunner
 
         return LiteRtRunner
-    ending = f"ends in {path.suffix}" if path.suffix else "has no suffix"
-    raise InputError(f"{path} {ending}: no runtime reads that; choose one of {', '.join(SUFFIXES)}")
+    ending = f"ends in {suffix}" if suffix else "has no suffix"
+    raise InputError(f"{name} {ending}: no runtime reads that; choose one of {', '.join(SUFFIXES)}")

@@ -7,6 +7,7 @@ one machine and a resumed run ends exactly where the uninterrupted one would hav
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -81,8 +82,7 @@ class Plan:
         if not self.shuffled:
             return torch.arange(step * self.batch, (step + 1) * self.batch) % self.n
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = torch.randperm(self.n, generator=_generator(seed, 1, epoch))
-        return order[place * self.batch : (place + 1) * self.batch]
+        return _order(self.n, seed, epoch)[place * self.batch : (place + 1) * self.batch]
 
     def windows_seen(self, step: int) -> int:
         if not self.shuffled:
@@ -270,6 +270,11 @@ def _learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     if step < up:
         return peak * (1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / up)) / 2)
     return peak * (1 + math.cos(math.pi * (step - up) / max(1.0, steps - up))) / 2
+
+
+@functools.lru_cache(maxsize=1)  # the steps of an epoch ask one after the other
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=_generator(seed, 1, epoch))
 
 
 def _generator(seed: int, purpose: int, position: int) -> torch.Generator:

@@ -49,7 +49,6 @@ def train(
     dataset: Dataset,
     recipe: Recipe,
     out: Path,
-    contract: Contract | None = None,
     seed: int = 0,
     resume: bool = False,
     watch_test: bool = False,
@@ -68,7 +67,7 @@ def train(
         raise MissingExtraError("torch", "train", "training") from None
     from harexport.training.loop import fit
 
-    contract = contract or Contract()
+    contract = Contract()
     held_subjects = recipe.validation.subjects
     say(
         f"Test set: {tuple(dataset.test.signals.shape)}, mean {dataset.test.signals.mean():.7f}, "

@@ -179,18 +179,20 @@ def _processor() -> str:
 def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Checkpoint]]]:
     """The model files among `paths`, and every checkpoint there or beside them, by network digest."""
     files: list[Path] = []
-    given = [path for path in paths if path.suffix == ".safetensors"]
+    given = {path.resolve(): None for path in paths if path.suffix == ".safetensors"}  # an ordered set
     beside: list[Path] = []
     for path in paths:
+        if path.resolve() in given:
+            continue
         if path.is_dir():
             # one level down too: artifacts/<recipe>/<files>
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
             files += [p for p in inside if p.suffix.lower() in runtimes.SUFFIXES]
             beside += [p for p in inside if p.suffix == ".safetensors"]
-        elif path.exists() and path not in given:
+        elif path.exists():
             files.append(path)
             beside += sorted(path.resolve().parent.glob("*.safetensors"))
-        elif path not in given:
+        else:
             raise InputError(f"not found: {path}. Give .onnx or .tflite files, or a folder of them")
     files = list({path.resolve(): path for path in files}.values())
     if not files:
@@ -199,11 +201,11 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
     if len({path.name for path in files}) < len(files):
         raise InputError("two of the files have the same name; the table could not tell them apart: rename one")
     known = {}
-    for path in dict.fromkeys(p.resolve() for p in [*given, *beside]):
+    for path in given | {path.resolve(): None for path in beside}:
         try:
             checkpoint = checkpoints.load(path)
         except InputError as error:
-            if path in (p.resolve() for p in given):
+            if path in given:
                 raise
             say(f"Leaving out {error}")  # it only happened to lie there
             continue
@@ -212,7 +214,7 @@ def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Ch
 
 
 def _file_candidate(path: Path, known: dict[str, tuple[Path, Checkpoint]]) -> _Candidate:
-    runner = runtimes.load(path)
+    runner = runtimes.load(path)  # first: it has the words for a file that is missing or something else
     held = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path))
     digest = held.metadata.get("network_sha256", "")
     if digest not in known:

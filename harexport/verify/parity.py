@@ -40,9 +40,8 @@ class Parity:
     """How a runtime's answers lie to the reference's, over `windows` windows.
 
     Logit differences are absolute, the largest and the 99.9 % quantile over all logits (None where some are not
-    numbers); `agreement` is the
-    share of windows with the same answer; `drop` is the reference's accuracy minus this one's, in points.
-    `failures` says in words which promise was broken; empty means passed.
+    numbers); `agreement` is the share of windows with the same answer; `drop` is the reference's accuracy minus
+    this one's, in points. `failures` says in words which promise was broken; empty means passed.
     """
 
     scheme: str

