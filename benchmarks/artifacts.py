@@ -13,7 +13,7 @@ from pathlib import Path
 from harexport.console import say
 from harexport.data import load
 from harexport.demo import trained
-from harexport.export.export import export_checkpoint, text
+from harexport.exporting.export import export_checkpoint, text
 from harexport.training import recipe as recipes
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"

@@ -195,7 +195,7 @@ def export(checkpoint: Path | None, fmt: str, quantize: bool, lowering: str, out
     Example:  harexport export
               harexport export harexport-out/edge.safetensors --format tflite --quantize
     """
-    from harexport.export.export import export_checkpoint, only_checkpoint, text
+    from harexport.exporting.export import export_checkpoint, only_checkpoint, text
     from harexport.training.checkpoint import load
 
     results = export_checkpoint(load(checkpoint or only_checkpoint(out)), out, fmt, quantize, lowering)

@@ -9,7 +9,7 @@ from harexport.console import say
 from harexport.contract import Contract
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
-from harexport.export.export import check_folder, export_checkpoint, text
+from harexport.exporting.export import check_folder, export_checkpoint, text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import Recipe

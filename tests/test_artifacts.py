@@ -12,9 +12,9 @@ from harexport import runtimes
 from harexport.contract import Contract
 from harexport.data import Dataset
 from harexport.files import read_json
+from harexport.parity import compare
 from harexport.training import checkpoint as checkpoints
 from harexport.training import recipe as recipes
-from harexport.verify.parity import compare
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LEAST = {"edge": 0.98, "seed-lstm": 0.89}

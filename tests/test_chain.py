@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from harexport.cli import main
 from harexport.contract import Contract
-from harexport.export import onnx
-from harexport.export.export import export
+from harexport.exporting import onnx
+from harexport.exporting.export import export
 from harexport.files import read_json, write_json
 from harexport.training import checkpoint as checkpoints
 

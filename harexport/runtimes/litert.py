@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
-from harexport.export.flat import keeps_state, read_facts
+from harexport.exporting.flat import keeps_state, read_facts
 from harexport.network import Array, check_windows
 from harexport.runtimes import Floats, one_by_one
 

@@ -20,12 +20,12 @@ from harexport import __version__, metrics, runtimes
 from harexport.console import say, track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
-from harexport.export import structure
+from harexport.exporting import structure
+from harexport.parity import Parity, compare
 from harexport.runtimes.reference import ReferenceRunner
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
 from harexport.verify.latency import ColdStart, Latency, cold_start, interleaved
-from harexport.verify.parity import Parity, compare
 
 _LATENCY_WINDOWS = 256
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harexport.export import probe, structure, tflite
+from harexport.exporting import probe, structure, tflite
 from tests.networks import contract_of, random_network
 
 NETWORK = random_network(frame=16, hop=16, units=12, hidden=(12, 12), relu=True)

@@ -12,9 +12,9 @@ from onnx import helper
 
 from harexport import runtimes
 from harexport.errors import InputError
-from harexport.export import onnx as onnx_export
-from harexport.export import probe, tflite
-from harexport.export.flat import Graph
+from harexport.exporting import onnx as onnx_export
+from harexport.exporting import probe, tflite
+from harexport.exporting.flat import Graph
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner
 from harexport.runtimes.reference import ReferenceRunner
@@ -156,7 +156,7 @@ except MissingExtraError as error:
 def test_importing_the_runtimes_imports_none_of_them():
     script = """
 import sys
-import harexport.runtimes, harexport.export, harexport.export.export
+import harexport.runtimes, harexport.exporting, harexport.exporting.export
 print(sorted({"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,10 +11,10 @@ import pytest
 
 from harexport import metrics
 from harexport.contract import LABELS
+from harexport.parity import compare
 from harexport.verify import report
 from harexport.verify.bench import BenchResult, ModelResult, Reference, machine
 from harexport.verify.latency import ColdStart, Latency
-from harexport.verify.parity import compare
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.export.flat import Graph
-from harexport.export.unrolled import group, row
-from harexport.export.weights import add_weight, dense
+from harexport.exporting.flat import Graph
+from harexport.exporting.unrolled import group, row
+from harexport.exporting.weights import add_weight, dense
 from harexport.network import LstmLayer
 
 

@@ -21,9 +21,9 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
-from harexport.export import fused, unrolled, wavefront
-from harexport.export.flat import METADATA_NAME, Graph
-from harexport.export.weights import add_weight, dense, rounded
+from harexport.exporting import fused, unrolled, wavefront
+from harexport.exporting.flat import METADATA_NAME, Graph
+from harexport.exporting.weights import add_weight, dense, rounded
 from harexport.network import Network
 
 Lowering = Literal["fused", "unrolled"]

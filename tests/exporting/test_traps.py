@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from harexport.errors import CheckFailedError, InputError
-from harexport.export import flat, fused, gate, probe, tflite
+from harexport.exporting import flat, fused, gate, probe, tflite
 from harexport.network import InputLayer, LstmLayer, Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.networks import SHAPES, contract_of, random_network

@@ -6,8 +6,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from harexport.export.flat import Graph
-from harexport.export.weights import HYBRID_VERSIONS, add_weight
+from harexport.exporting.flat import Graph
+from harexport.exporting.weights import HYBRID_VERSIONS, add_weight
 from harexport.network import LstmLayer
 
 _RESET = 1e4  # what the reset row adds to the i, f and o gates: sigmoid(-1e4) is 0 in float32

@@ -10,8 +10,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from harexport.export import onnx as onnx_export
-from harexport.export import probe, structure, tflite
+from harexport.exporting import onnx as onnx_export
+from harexport.exporting import probe, structure, tflite
 from harexport.network import Network, softmax
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner

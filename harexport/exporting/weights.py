@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.export.flat import Graph
+from harexport.exporting.flat import Graph
 
 # The lowest version of each operator that reads float32 activations with int8 weights ("hybrid").
 HYBRID_VERSIONS = {"FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}

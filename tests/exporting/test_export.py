@@ -15,9 +15,9 @@ import pytest
 from harexport import runtimes
 from harexport.contract import Contract
 from harexport.errors import CheckFailedError, InputError
-from harexport.export import fused, tflite
-from harexport.export import onnx as onnx_export
-from harexport.export.export import choose_lowering, export, export_checkpoint, file_name, text
+from harexport.exporting import fused, tflite
+from harexport.exporting import onnx as onnx_export
+from harexport.exporting.export import choose_lowering, export, export_checkpoint, file_name, text
 from harexport.network import LstmLayer
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import load as load_recipe
@@ -155,7 +155,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from harexport.contract import Contract
-from harexport.export.export import export
+from harexport.exporting.export import export
 from harexport.network import Network
 network = Network.from_arrays(dict(np.load(sys.argv[1])), window=128, hop=16, relu=True)
 export(network, Contract(), {}, *sys.argv[2:])

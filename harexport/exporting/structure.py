@@ -62,7 +62,7 @@ def of_tflite(model: bytes, where: str) -> Structure:
     """Read a .tflite file. Raises InputError where it is damaged."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from harexport.export import flat
+    from harexport.exporting import flat
 
     file = flat.read(model, where)
     graph = file.subgraphs[0]
@@ -102,7 +102,7 @@ def of_onnx(model: bytes, where: str) -> Structure:
     """Read a .onnx file. Raises InputError where it is damaged."""
     import onnx
 
-    from harexport.export.onnx import CONTRACT_KEY
+    from harexport.exporting.onnx import CONTRACT_KEY
 
     try:
         file = onnx.load_from_string(model)

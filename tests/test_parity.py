@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harexport.errors import InputError
-from harexport.verify.parity import compare
+from harexport.parity import compare
 
 
 def _case(windows: int = 1000) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from harexport.contract import Contract
 from harexport.errors import InputError
-from harexport.export import gate
-from harexport.export.gate import GateFigures
+from harexport.exporting import gate
+from harexport.exporting.gate import GateFigures
 from harexport.files import read_json, replacing, write_json
 from harexport.network import Network
 
@@ -174,10 +174,10 @@ def _check_fit(network: Network, contract: Contract) -> None:
 
 def _emit(network: Network, contract: Contract, metadata: dict[str, str], scheme: str, lowering: str | None) -> bytes:
     if lowering is None:
-        from harexport.export import onnx
+        from harexport.exporting import onnx
 
         return onnx.emit(network, contract, metadata)
-    from harexport.export import tflite
+    from harexport.exporting import tflite
 
     return tflite.emit(
         network,

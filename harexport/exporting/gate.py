@@ -9,8 +9,8 @@ import numpy as np
 from harexport import runtimes
 from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
 from harexport.errors import CheckFailedError, InputError
-from harexport.export import probe, structure
-from harexport.export.structure import Structure
+from harexport.exporting import probe, structure
+from harexport.exporting.structure import Structure
 from harexport.network import Network
 from harexport.runtimes import Floats, Runner
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harexport.export.flat import Graph
-from harexport.export.weights import add_weight, dense
+from harexport.exporting.flat import Graph
+from harexport.exporting.weights import add_weight, dense
 from harexport.network import LstmLayer
 
 _JOINED = 4  # rows a CONCATENATION joins
