@@ -8,101 +8,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
+from harexport.layers import Array, GruLayer, Head, InputLayer, Layer, LstmLayer, array_names, arrays_of, layer_of
 
-Array = NDArray[np.floating]
 _CHUNK = 512  # windows a pass: keeps the float64 temporaries of 128 steps within the caches and 100 MB
 
 
 @dataclass(frozen=True)
-class InputLayer:
-    """A linear map of each step's frame: step t reads samples t*hop .. t*hop + frame - 1.
-
-    weight [units, frame, channels], bias [units]; `relu` says whether a ReLU follows.
-    frame = hop = 1 is a dense layer on every sample; frame > hop makes steps that overlap.
-    """
-
-    weight: Array
-    bias: Array
-    hop: int
-    relu: bool
-
-    @property
-    def frame(self) -> int:
-        return int(self.weight.shape[1])
-
-    @property
-    def units(self) -> int:
-        return int(self.weight.shape[0])
-
-
-@dataclass(frozen=True)
-class LstmLayer:
-    """One LSTM layer in PyTorch's gate order (i, f, g, o), with a single bias.
-
-    input_weight [4 * hidden, inputs], recurrent_weight [4 * hidden, hidden], bias [4 * hidden].
-    """
-
-    input_weight: Array
-    recurrent_weight: Array
-    bias: Array
-
-    @property
-    def hidden(self) -> int:
-        return int(self.recurrent_weight.shape[1])
-
-
-@dataclass(frozen=True)
-class Head:
-    """The linear layer on the last step's state: weight [labels, hidden], bias [labels]."""
-
-    weight: Array
-    bias: Array
-
-
-@dataclass(frozen=True)
 class Network:
-    """Normalisation, input layer, LSTM stack, head. `window` is the number of samples it reads.
+    """Normalisation, input layer, a stack of LSTM or of GRU layers, head. `window`: the samples it reads.
 
-    mean and std [channels] normalise the physical input: (x - mean) / std.
+    mean and std [channels] normalise the physical input: (x - mean) / std. `coarse` is a second head on the
+    same state, for labels that lump some of the contract's together.
     """
 
     window: int
     mean: Array
     std: Array
     input: InputLayer
-    lstm: tuple[LstmLayer, ...]
+    stack: tuple[Layer, ...]
     head: Head
+    coarse: Head | None = None
 
     def __post_init__(self) -> None:
         channels, width = self.input.weight.shape[2], self.input.units
-        expected: dict[str, tuple[Array, tuple[int, ...]]] = {
-            "mean": (self.mean, (channels,)),
-            "std": (self.std, (channels,)),
-            "input.bias": (self.input.bias, (width,)),
-        }
-        for k, layer in enumerate(self.lstm):
-            expected[f"lstm.{k}.input_weight"] = (layer.input_weight, (4 * layer.hidden, width))
-            expected[f"lstm.{k}.recurrent_weight"] = (layer.recurrent_weight, (4 * layer.hidden, layer.hidden))
-            expected[f"lstm.{k}.bias"] = (layer.bias, (4 * layer.hidden,))
+        expected: dict[str, tuple[int, ...]] = {"mean": (channels,), "std": (channels,), "input.bias": (width,)}
+        for k, layer in enumerate(self.stack):
+            shapes = layer.shapes(width)
+            expected |= {f"{self.kind}.{k}.{part}": shape for part, shape in shapes.items()}
             width = layer.hidden
-        expected["head.weight"] = (self.head.weight, (self.labels, width))
-        expected["head.bias"] = (self.head.bias, (self.labels,))
-        for name, (array, shape) in expected.items():
-            if array.shape != shape:
-                raise InputError(f"network: {name} has shape {array.shape}, expected {shape}")
-        for name, array in self.arrays().items():
+        for name, head in self.heads().items():
+            expected |= {f"{name}.weight": (len(head.weight), width), f"{name}.bias": (len(head.weight),)}
+        arrays = self.arrays()
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise InputError(f"network: {name} has shape {arrays[name].shape}, expected {shape}")
+        for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"network: {name} holds NaN or infinity; train again with a smaller learning rate")
-        if not self.lstm or self.input.frame > self.window or self.input.hop < 1 or (self.std <= 0).any():
+        if not self.stack or self.input.frame > self.window or self.input.hop < 1 or (self.std <= 0).any():
             raise InputError(
-                f"network: needs an LSTM layer, 1 <= frame <= window, hop >= 1 and std > 0; "
-                f"got {len(self.lstm)} layers, frame {self.input.frame}, window {self.window}, hop {self.input.hop}"
+                f"network: needs an LSTM or GRU layer, 1 <= frame <= window, hop >= 1 and std > 0; "
+                f"got {len(self.stack)} layers, frame {self.input.frame}, window {self.window}, hop {self.input.hop}"
             )
+        if len({(type(layer), *_options(layer).items()) for layer in self.stack}) > 1:
+            raise InputError("network: the layers of a stack must be of one kind, LSTM or GRU of one convention")
+
+    @property
+    def kind(self) -> str:
+        """What the stack is made of: "lstm" or "gru"; arrays and files are named after it."""
+        return "gru" if self.stack and isinstance(self.stack[0], GruLayer) else "lstm"
+
+    @property
+    def lstm(self) -> tuple[LstmLayer, ...]:
+        """The stack where it is one of LSTM layers, else nothing."""
+        return tuple(layer for layer in self.stack if isinstance(layer, LstmLayer))
+
+    @property
+    def gru(self) -> tuple[GruLayer, ...]:
+        """The stack where it is one of GRU layers, else nothing."""
+        return tuple(layer for layer in self.stack if isinstance(layer, GruLayer))
 
     @property
     def steps(self) -> int:
@@ -116,47 +86,62 @@ class Network:
     def labels(self) -> int:
         return int(self.head.weight.shape[0])
 
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers there are: all arrays but the normalisation."""
+        return sum(array.size for name, array in self.arrays().items() if name not in ("mean", "std"))
+
+    def heads(self) -> dict[str, Head]:
+        """The heads under the names of their arrays: "head" and, where there is one, "coarse"."""
+        return {"head": self.head} | ({"coarse": self.coarse} if self.coarse else {})
+
     def arrays(self) -> dict[str, Array]:
         """Every array under its name, as `from_arrays` reads them."""
-        named: dict[str, Array] = {
-            "mean": self.mean,
-            "std": self.std,
-            "input.weight": self.input.weight,
-            "input.bias": self.input.bias,
-        }
-        for k, layer in enumerate(self.lstm):
-            named[f"lstm.{k}.input_weight"] = layer.input_weight
-            named[f"lstm.{k}.recurrent_weight"] = layer.recurrent_weight
-            named[f"lstm.{k}.bias"] = layer.bias
-        return {**named, "head.weight": self.head.weight, "head.bias": self.head.bias}
+        named: dict[str, Array] = {"mean": self.mean, "std": self.std, **arrays_of(self.input, "input")}
+        for k, layer in enumerate(self.stack):
+            named |= arrays_of(layer, f"{self.kind}.{k}")
+        for name, head in self.heads().items():
+            named |= arrays_of(head, name)
+        return named
+
+    def structure(self) -> dict[str, Any]:
+        """What the arrays do not say, as plain JSON values, as `from_arrays` reads it."""
+        plain: dict[str, Any] = {"window": self.window, "hop": self.input.hop, "relu": self.input.relu}
+        return plain | ({"gru": _options(self.stack[0])} if self.kind == "gru" else {})
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, Array], window: int, hop: int, relu: bool, where: str = "network") -> Network:
-        """Build a network from `arrays()`'s names. Raises InputError where a name is missing or a shape is off."""
-        layers = sum(1 for name in arrays if name.startswith("lstm.") and name.endswith(".bias"))
-        parts = {f"lstm.{k}.{part}" for k in range(layers) for part in ("input_weight", "recurrent_weight", "bias")}
-        expected = {"mean", "std", "input.weight", "input.bias", "head.weight", "head.bias", *parts}
+    def from_arrays(arrays: Mapping[str, Array], structure: Mapping[str, Any], where: str = "network") -> Network:
+        """Build a network from what `arrays()` and `structure()` answered.
+
+        Raises InputError where a name is missing or a shape is off, KeyError, TypeError or ValueError where
+        `structure` is of another form.
+        """
+        kind: type[Layer] = GruLayer if "gru" in structure else LstmLayer
+        name = "gru" if kind is GruLayer else "lstm"
+        options = {key: bool(structure["gru"][key]) for key in ("reset_after", "relu")} if kind is GruLayer else {}
+        layers = sum(1 for key in arrays if key.startswith(f"{name}.") and key.endswith(".input_weight"))
+        expected = {"mean", "std", "input.weight", "input.bias", "head.weight", "head.bias"}
+        expected |= {key for k in range(layers) for key in array_names(kind, f"{name}.{k}")}
+        heads = ("head", "coarse") if any(key.startswith("coarse.") for key in arrays) else ("head",)
+        expected |= {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
         if unknown := sorted(set(arrays) - expected):
             raise InputError(f"{where}: the arrays {', '.join(unknown)} belong to no such network")
+        hop, relu = int(structure["hop"]), bool(structure["relu"])
         try:
-            stack = tuple(
-                LstmLayer(*(arrays[f"lstm.{k}.{part}"] for part in ("input_weight", "recurrent_weight", "bias")))
-                for k in range(layers)
-            )
             return Network(
-                window=window,
-                mean=arrays["mean"],
-                std=arrays["std"],
-                input=InputLayer(arrays["input.weight"], arrays["input.bias"], hop, relu),
-                lstm=stack,
-                head=Head(arrays["head.weight"], arrays["head.bias"]),
+                int(structure["window"]),
+                arrays["mean"],
+                arrays["std"],
+                InputLayer(arrays["input.weight"], arrays["input.bias"], hop, relu),
+                tuple(layer_of(kind, arrays, f"{name}.{k}", options) for k in range(layers)),
+                *(Head(arrays[f"{head}.weight"], arrays[f"{head}.bias"]) for head in heads),
             )
         except KeyError as error:
             raise InputError(f"{where}: the array {error} is missing") from None
         except IndexError:
             raise InputError(f"{where}: an array has too few dimensions for this kind of network") from None
 
-    def folded(self) -> Network:
+    def normalised(self) -> Network:
         """The same function with mean 0 and std 1: the normalisation moved into the input layer, in float64."""
         weight = self.input.weight.astype(np.float64) / self.std.astype(np.float64)
         bias = self.input.bias.astype(np.float64) - weight.sum(axis=1) @ self.mean.astype(np.float64)
@@ -167,52 +152,52 @@ class Network:
             input=replace(self.input, weight=weight, bias=bias),
         )
 
-    def logits(self, windows: Array, progress: Callable[[int], None] | None = None) -> NDArray[np.float64]:
-        """The float64 reference: windows [n, window, channels] in physical units -> logits [n, labels].
+    def folded(self) -> Network:
+        """`normalised`, and where that saves work the input layer moved into the first layer's input weights.
+
+        It can be where it is linear, and saves where a frame has no more values than the layer has units.
+        Then `input.passes_through`.
+        """
+        network = self.normalised()
+        inner, first = network.input, network.stack[0]
+        size = inner.frame * self.channels
+        if inner.relu or size > inner.units:
+            return network
+        outer = first.input_weight.astype(np.float64)
+        joined = replace(
+            first, input_weight=outer @ inner.weight.reshape(inner.units, size), bias=first.bias + outer @ inner.bias
+        )
+        eye = np.eye(size).reshape(size, inner.frame, self.channels)
+        passing = InputLayer(eye, np.zeros(size), inner.hop, relu=False)
+        return replace(network, input=passing, stack=(joined, *network.stack[1:]))
+
+    def logits(
+        self, windows: Array, progress: Callable[[int], None] | None = None, *, head: str = "head"
+    ) -> NDArray[np.float64]:
+        """The float64 reference: windows [n, window, channels] in physical units -> logits [n, labels] of a head.
 
         `progress` is told how many windows are done. Raises InputError for a wrong shape or non-finite values.
         """
         check_windows(windows, self.window, self.channels)
-        answers = np.empty((len(windows), self.labels))
+        chosen = self.heads()[head]
+        answers = np.empty((len(windows), len(chosen.weight)))
         for start in range(0, len(windows), _CHUNK):
-            answers[start : start + _CHUNK] = self._forward(windows[start : start + _CHUNK].astype(np.float64))
+            x = windows[start : start + _CHUNK].astype(np.float64)
+            answers[start : start + _CHUNK] = chosen.forward(self._last_state(x))
             if progress:
                 progress(min(start + _CHUNK, len(windows)))
         return answers
 
-    def _forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        x = (x - self.mean.astype(np.float64)) / self.std.astype(np.float64)
-        flat = self.input.weight.reshape(self.input.units, -1).astype(np.float64)
-        starts = np.arange(self.steps) * self.input.hop
-        frames = x[:, starts[:, None] + np.arange(self.input.frame)]  # [n, steps, frame, channels]
-        sequence = frames.reshape(len(x), self.steps, -1) @ flat.T + self.input.bias
-        if self.input.relu:
-            sequence = np.maximum(sequence, 0.0)
-        for layer in self.lstm:
-            sequence = _lstm(sequence, layer)
+    def _last_state(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        sequence = self.input.forward((x - self.mean.astype(np.float64)) / self.std.astype(np.float64))
+        for layer in self.stack:
+            sequence = layer.forward(sequence)
         last: NDArray[np.float64] = sequence[:, -1]
-        return last @ self.head.weight.T.astype(np.float64) + self.head.bias
+        return last
 
 
-def _lstm(sequence: NDArray[np.float64], layer: LstmLayer) -> NDArray[np.float64]:
-    """Hochreiter & Schmidhuber 1997 with a forget gate (Gers et al. 2000), as torch.nn.LSTM documents it.
-
-    sequence [n, steps, inputs] -> states h [n, steps, hidden]; h and c start at zero.
-    """
-    recurrent = layer.recurrent_weight.T.astype(np.float64)
-    projected = sequence @ layer.input_weight.T.astype(np.float64) + layer.bias
-    h = c = np.zeros((len(sequence), layer.hidden))
-    states = np.empty((len(sequence), sequence.shape[1], layer.hidden))
-    for t in range(sequence.shape[1]):
-        i, f, g, o = np.split(projected[:, t] + h @ recurrent, 4, axis=1)
-        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-        h = _sigmoid(o) * np.tanh(c)
-        states[:, t] = h
-    return states
-
-
-def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))  # the same function; cannot overflow
+def _options(layer: Layer) -> dict[str, bool]:
+    return {"reset_after": layer.reset_after, "relu": layer.relu} if isinstance(layer, GruLayer) else {}
 
 
 def softmax(logits: Array) -> NDArray[np.float64]:

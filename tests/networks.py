@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harexport.contract import CHANNELS, LABELS, Contract
-from harexport.network import Head, InputLayer, LstmLayer, Network
+from harexport.layers import Head, InputLayer, LstmLayer
+from harexport.network import Network
 
 
 def random_network(
@@ -42,7 +43,7 @@ def random_network(
         input=InputLayer(
             normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), hop=hop, relu=relu
         ),
-        lstm=tuple(layers),
+        stack=tuple(layers),
         head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
     )
 

@@ -9,7 +9,8 @@ import pytest
 
 from harexport.data import Dataset
 from harexport.errors import InputError
-from harexport.network import InputLayer, Network, softmax
+from harexport.layers import InputLayer
+from harexport.network import Network, softmax
 from harexport.runtimes.torch import TorchRunner
 from harexport.training import recipe as recipes
 from harexport.training.loop import fit
@@ -28,7 +29,7 @@ def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
         frame = x[t * network.input.hop : t * network.input.hop + network.input.frame]
         value = np.array([(frame * w).sum() for w in network.input.weight.astype(np.float64)]) + network.input.bias
         sequence.append(np.maximum(value, 0) if network.input.relu else value)
-    for layer in network.lstm:
+    for layer in network.stack:
         h, c = np.zeros(layer.hidden), np.zeros(layer.hidden)
         states = []
         for value in sequence:
@@ -86,7 +87,7 @@ def test_many_windows_are_answered_like_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_arrays_survive_a_round_trip() -> None:
     for network in SHAPES.values():
-        back = Network.from_arrays(network.arrays(), network.window, network.input.hop, network.input.relu)
+        back = Network.from_arrays(network.arrays(), network.structure())
         assert all(np.array_equal(a, back.arrays()[name]) for name, a in network.arrays().items())
 
 
@@ -95,26 +96,26 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"head\.weight has shape \(6, 31\), expected \(6, 32\)"):
         replace(network, head=replace(network.head, weight=network.head.weight[:, :31]))
     with pytest.raises(InputError, match=r"lstm\.1\.bias has shape"):
-        replace(network, lstm=(network.lstm[0], replace(network.lstm[1], bias=network.lstm[1].bias[:5])))
+        replace(network, stack=(network.stack[0], replace(network.stack[1], bias=network.stack[1].bias[:5])))
     with pytest.raises(InputError, match="std > 0"):
         replace(network, std=np.zeros(9))
     with pytest.raises(InputError, match="0 layers"):
-        replace(network, lstm=())
+        replace(network, stack=())
     wide = InputLayer(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
     with pytest.raises(InputError, match="frame 200, window 128"):
         replace(network, input=wide)
     with pytest.raises(InputError, match="holds NaN"):
         replace(network, mean=np.full(9, np.nan))
-    arrays = network.arrays()
+    arrays, shape = network.arrays(), network.structure()
     with pytest.raises(InputError, match=r"x\.bin: the array 'input.bias' is missing"):
-        Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, 128, 1, False, "x.bin")
+        Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, shape, "x.bin")
     with pytest.raises(InputError, match=r"x\.bin: the arrays lstm\.1\.scale belong to no such network"):
-        Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, 128, 1, False, "x.bin")
+        Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, shape, "x.bin")
     renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
     with pytest.raises(InputError, match="zzz belong to no such network"):  # else it would pass for a one-layer model
-        Network.from_arrays(renamed, 128, 1, False)
+        Network.from_arrays(renamed, shape)
     with pytest.raises(InputError, match="too few dimensions"):
-        Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, 128, 1, False)
+        Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from harexport.exporting.flat import Graph
 from harexport.exporting.weights import HYBRID_VERSIONS, add_weight
-from harexport.network import LstmLayer
+from harexport.layers import LstmLayer
 
 _RESET = 1e4  # what the reset row adds to the i, f and o gates: sigmoid(-1e4) is 0 in float32
 _ABSENT = -1  # an optional input that is not there

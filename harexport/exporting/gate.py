@@ -72,7 +72,7 @@ def _structure_failures(
         if found != expected:
             failures.append(f"its {what} are {found}, expected {expected}")
     operator = "LSTM" if lowering is None else "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    layers = 0 if lowering == "unrolled" else len(network.lstm)
+    layers = 0 if lowering == "unrolled" else len(network.stack)
     if held.ops.get(operator, 0) != layers:
         failures.append(f"it has {held.ops.get(operator, 0)} operators {operator}, expected {layers}")
     if any(held.cell_clips):

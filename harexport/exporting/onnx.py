@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
-from harexport.network import LstmLayer, Network
+from harexport.layers import LstmLayer
+from harexport.network import Network
 
 # Opset 13 and IR 7 belong together (ONNX 1.8): read by ONNX Runtime from 1.6 (2020) on.
 _OPSET, _IR = 13, 7
@@ -42,7 +43,7 @@ def emit(network: Network, contract: Contract, metadata: dict[str, str]) -> byte
     metadata_props hold `metadata` and, as JSON under "contract", the contract. Same input, same bytes.
     """
     graph = _Nodes()
-    rows = _input_layer(graph, network.folded())
+    rows = _input_layer(graph, network.normalised())
     for k, layer in enumerate(network.lstm):
         rows = _lstm(graph, layer, rows, network.steps, f"lstm.{k}", last=k + 1 == len(network.lstm))
     head = [graph.constant(network.head.weight, "head.weight"), graph.constant(network.head.bias, "head.bias")]

@@ -105,7 +105,7 @@ def _normalising(network: Network, int8: bool) -> tuple[NDArray[np.floating], ND
     With int8 the means are subtracted through the rounded weights: only what a channel does around its
     mean meets the rounding error, not gravity itself.
     """
-    folded = network.folded().input
+    folded = network.normalised().input
     if not int8:
         return folded.weight, folded.bias
     weight = rounded(folded.weight)

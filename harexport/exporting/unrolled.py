@@ -11,7 +11,7 @@ import numpy as np
 
 from harexport.exporting.flat import Graph
 from harexport.exporting.weights import add_weight, dense
-from harexport.network import LstmLayer
+from harexport.layers import LstmLayer
 
 _JOINED = 4  # rows a CONCATENATION joins
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harexport.exporting.flat import Graph
 from harexport.exporting.unrolled import group, row
 from harexport.exporting.weights import add_weight, dense
-from harexport.network import LstmLayer
+from harexport.layers import LstmLayer
 
 
 def lower(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, steps: int) -> int:

@@ -14,7 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
 from harexport.exporting.flat import keeps_state, read_facts
-from harexport.network import Array, check_windows
+from harexport.layers import Array
+from harexport.network import check_windows
 from harexport.runtimes import Floats, one_by_one
 
 

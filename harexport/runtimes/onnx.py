@@ -6,7 +6,8 @@ import onnxruntime
 
 from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
-from harexport.network import Array, check_windows
+from harexport.layers import Array
+from harexport.network import check_windows
 from harexport.runtimes import Floats, one_by_one
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.network import Array, Network
+from harexport.layers import Array
+from harexport.network import Network
 from harexport.runtimes import Floats
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from harexport.errors import MissingExtraError
-from harexport.network import Array, Network, check_windows
+from harexport.errors import InputError, MissingExtraError
+from harexport.layers import Array
+from harexport.network import Network, check_windows
 from harexport.runtimes import Floats
 
 try:
@@ -28,6 +29,8 @@ class TorchRunner:
         # conv1d reads [n, channels, window] and weights [units, channels, frame]
         self._weight = _tensor(network.input.weight).transpose(1, 2).contiguous()
         self._bias = _tensor(network.input.bias)
+        if not network.lstm:
+            raise InputError(f"{name}: the torch runner runs LSTM stacks; torch.nn.GRU cannot say all our GRUs can")
         self._stack = []
         width = network.input.units
         for layer in network.lstm:

@@ -43,7 +43,7 @@ class Checkpoint:
     @property
     def digest(self) -> str:
         """SHA-256 over the network's arrays and shape: exported files carry it, so they find their reference."""
-        sha = hashlib.sha256(json.dumps(_structure(self.network), sort_keys=True).encode())
+        sha = hashlib.sha256(json.dumps(self.network.structure(), sort_keys=True).encode())
         for name, array in sorted(self.network.arrays().items()):
             sha.update(name.encode() + str(array.shape).encode())
             sha.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
@@ -58,7 +58,7 @@ def save(checkpoint: Checkpoint, path: Path | str) -> None:
         "kind": KIND,
         "version": VERSION,
         "tool_version": checkpoint.tool_version,
-        "network": _structure(checkpoint.network),
+        "network": checkpoint.network.structure(),
         "contract": checkpoint.contract.to_dict(),
         "recipe": checkpoint.recipe.to_dict(),
         "seed": checkpoint.seed,
@@ -91,7 +91,6 @@ def load(path: Path | str) -> Checkpoint:
             f"{path} is a checkpoint of version {header.get('version')}; this harexport reads {VERSION}, update it"
         )
     try:
-        shape = header["network"]
         return Checkpoint(
             contract=Contract.from_dict(header["contract"], str(path)),
             recipe=parse(header["recipe"], str(path)),
@@ -99,15 +98,9 @@ def load(path: Path | str) -> Checkpoint:
             data=dict(header["data"]),
             figures=dict(header["figures"]),
             tool_version=str(header["tool_version"]),
-            network=Network.from_arrays(
-                arrays, int(shape["window"]), int(shape["hop"]), bool(shape["relu"]), str(path)
-            ),
+            network=Network.from_arrays(arrays, header["network"], str(path)),
         )
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its header lacks or misstates {error}; {remedy}") from None
-
-
-def _structure(network: Network) -> dict[str, Any]:
-    return {"window": network.window, "hop": network.input.hop, "relu": network.input.relu}

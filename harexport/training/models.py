@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harexport.network import Head, InputLayer, LstmLayer, Network
+from harexport.layers import Head, InputLayer, LstmLayer
+from harexport.network import Network
 from harexport.training.recipe import Recipe
 
 
@@ -94,6 +95,6 @@ class HarNet(nn.Module):
             input=InputLayer(
                 array(self.input.weight).reshape(-1, self.frame, channels), array(self.input.bias), self.hop, self.relu
             ),
-            lstm=stack,
+            stack=stack,
             head=Head(array(self.head.weight), array(self.head.bias)),
         )

@@ -18,7 +18,7 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import fused, tflite
 from harexport.exporting import onnx as onnx_export
 from harexport.exporting.export import choose_lowering, export, export_checkpoint, file_name, text
-from harexport.network import LstmLayer
+from harexport.layers import LstmLayer
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import load as load_recipe
 from tests.networks import SHAPES, contract_of, random_network
@@ -93,12 +93,12 @@ def test_a_contract_of_another_network(tmp_path):
 
 def broken_tflite(network, *arguments):
     """An emitter with a fault: the forget and candidate gates of the last layer exchanged."""
-    layer = network.lstm[-1]
+    layer = network.stack[-1]
     parts = []
     for part in (layer.input_weight, layer.recurrent_weight, layer.bias):
         i, f, g, o = np.split(part, 4)
         parts.append(np.concatenate([i, g, f, o]))
-    wrong = dataclasses.replace(network, lstm=(*network.lstm[:-1], LstmLayer(*parts)))
+    wrong = dataclasses.replace(network, stack=(*network.stack[:-1], LstmLayer(*parts)))
     return _emit_tflite(wrong, *arguments)
 
 
@@ -157,7 +157,7 @@ import numpy as np
 from harexport.contract import Contract
 from harexport.exporting.export import export
 from harexport.network import Network
-network = Network.from_arrays(dict(np.load(sys.argv[1])), window=128, hop=16, relu=True)
+network = Network.from_arrays(dict(np.load(sys.argv[1])), {"window": 128, "hop": 16, "relu": True})
 export(network, Contract(), {}, *sys.argv[2:])
 print(sorted({"torch", "tensorflow", "keras", "scipy"} & set(sys.modules)))
 status = Path("/proc/self/status")

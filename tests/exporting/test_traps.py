@@ -15,7 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import flat, fused, gate, probe, tflite
-from harexport.network import InputLayer, LstmLayer, Network
+from harexport.layers import InputLayer, LstmLayer
+from harexport.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.networks import SHAPES, contract_of, random_network
 
@@ -150,7 +151,7 @@ def counting_network() -> Network:
         mean=np.zeros(9, np.float32),
         std=np.ones(9, np.float32),
         input=InputLayer(weight, np.zeros(1, np.float32), hop=1, relu=False),
-        lstm=(layer,),
+        stack=(layer,),
     )
 
 

@@ -23,7 +23,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorflow")
     contract = contract_of(NETWORK)
     windows = probe.windows(contract, count=8)
-    folded = NETWORK.folded().input
+    folded = NETWORK.normalised().input
     frames = windows.reshape(len(windows), NETWORK.steps, -1).astype(np.float64)
     sequences = np.maximum(frames @ folded.weight.reshape(folded.units, -1).T + folded.bias, 0).astype(np.float32)
     np.savez(folder / "given.npz", windows=windows, sequences=sequences, **NETWORK.arrays())

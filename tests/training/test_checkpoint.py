@@ -13,7 +13,8 @@ from safetensors.numpy import save
 
 from harexport.contract import Contract
 from harexport.errors import InputError
-from harexport.network import Head, InputLayer, LstmLayer, Network
+from harexport.layers import Head, InputLayer, LstmLayer
+from harexport.network import Network
 from harexport.training import checkpoint as checkpoints
 from harexport.training import recipe as recipes
 from harexport.training.checkpoint import Checkpoint
@@ -31,7 +32,7 @@ def checkpoint() -> Checkpoint:
         mean=draw(9),
         std=np.abs(draw(9)) + 0.1,
         input=InputLayer(draw(8, 32, 9), draw(8), 16, True),
-        lstm=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
+        stack=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
         head=Head(draw(6, 4), draw(6)),
     )
     return Checkpoint(network, Contract(), recipes.load("edge"), 7, {"digest": "d"}, {"test": {"accuracy": 0.5}})

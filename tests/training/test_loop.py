@@ -119,7 +119,7 @@ def test_seed_initial_values() -> None:
         assert named[kernel].abs().max() <= math.sqrt(3 / 64)
         assert abs(named[kernel].std().item() - math.sqrt(3 / 64) / math.sqrt(3)) < 0.01
     network = model.to_network()
-    for layer in network.lstm:
+    for layer in network.stack:
         np.testing.assert_array_equal(layer.bias, np.repeat([0, 1, 0, 0], 32))
 
 
