@@ -21,6 +21,7 @@ _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # schema.fbs: force_align of Buffer.data; the generated Python code forgets it
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.float16): schema.TensorType.FLOAT16,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int32): schema.TensorType.INT32,
 }
