@@ -116,6 +116,7 @@ class Network:
         Raises InputError where a name is missing or a shape is off, KeyError, TypeError or ValueError where
         `structure` is of another form.
         """
+        window, hop, relu = int(structure["window"]), int(structure["hop"]), bool(structure["relu"])
         kind: type[Layer] = GruLayer if "gru" in structure else LstmLayer
         name = "gru" if kind is GruLayer else "lstm"
         options = {key: bool(structure["gru"][key]) for key in ("reset_after", "relu")} if kind is GruLayer else {}
@@ -126,10 +127,9 @@ class Network:
         expected |= {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
         if unknown := sorted(set(arrays) - expected):
             raise InputError(f"{where}: the arrays {', '.join(unknown)} belong to no such network")
-        hop, relu = int(structure["hop"]), bool(structure["relu"])
         try:
             return Network(
-                int(structure["window"]),
+                window,
                 arrays["mean"],
                 arrays["std"],
                 InputLayer(arrays["input.weight"], arrays["input.bias"], hop, relu),
