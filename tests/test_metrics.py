@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from harexport import metrics
 from harexport.contract import LABELS
@@ -46,3 +48,19 @@ def test_a_label_that_never_occurs_counts_nothing() -> None:
     figures = metrics.classify(np.array([0, 1, 1]), np.array([0, 1, 0]), 3)
     assert figures.label_recall == (1.0, 0.5, 0.0)
     assert np.isfinite([figures.precision, figures.f1, figures.macro_f1]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_are_those_of_scikit_learn(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 5, 200)
+    answers = np.where(random.random(200) < 0.7, truth, random.integers(0, 6, 200))
+    every = list(range(6))  # label 5 never occurs, and is sometimes answered
+    figures = metrics.classify(truth, answers, 6)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth, answers, labels=every, average="weighted", zero_division=0
+    )
+    assert np.allclose([figures.precision, figures.recall, figures.f1], [precision, recall, f1])
+    assert np.isclose(figures.macro_f1, f1_score(truth, answers, labels=every, average="macro", zero_division=0))
+    assert np.array_equal(figures.confusion, confusion_matrix(truth, answers, labels=every))
+    assert np.allclose(figures.label_recall, recall_score(truth, answers, labels=every, average=None, zero_division=0))
