@@ -1,13 +1,19 @@
-"""What a model file really holds, read from its bytes: a converter's word is not evidence (FACTS, trap 5)."""
+"""What a model file really holds, read from its bytes: a converter's word is not evidence (FACTS, trap 5).
+
+The reading is `harexport.inspecting`'s, which takes any file; this is what gate and bench ask of ours.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from harexport.errors import InputError
+from harexport.inspecting import macs
+from harexport.inspecting.contents import FLOATS, Contents
+
+_CLIPS = ("cellClip", "clip")  # what the two formats call it
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Weight:
 class Structure:
     """Operators with their counts; inputs and outputs as name -> shape; weights; the cell clips of fused LSTMs.
 
-    `metadata` is what harexport wrote into the file: its strings, and the contract as plain JSON values.
+    An axis of open length is -1 in a shape. `metadata` is what harexport wrote into the file: its strings, and the
+    contract as plain JSON values. `integer` says whether every matrix product reads integers.
     """
 
     ops: dict[str, int]
@@ -35,108 +42,86 @@ class Structure:
     outputs: dict[str, tuple[int, ...]]
     weights: tuple[Weight, ...]
     cell_clips: tuple[float, ...]
+    integer: bool
     metadata: dict[str, str]
     contract: Any
 
     @property
     def scheme(self) -> str:
-        """The scheme that the weights themselves show: float32 unless all of them are int8; a mixture by its dtypes.
+        """The scheme that weights and operators themselves show; a mixture of weights by its dtypes.
 
-        A network so small that it has no weight matrix is held to what float32 promises.
+        int8 is full integer, int8-weights has activations in floats. A network so small that it has no weight
+        matrix is held to what float32 promises, unless an operator of its own rounds the states.
         """
+        if not self.weights and "DynamicQuantizeLSTM" in self.ops:
+            return "int8-weights"
         dtypes = "+".join(sorted({weight.dtype for weight in self.weights})) or "float32"
-        return "int8-weights" if dtypes == "int8" else dtypes
+        return "int8-weights" if dtypes == "int8" and not self.integer else dtypes
 
 
 def of(model: bytes, fmt: str, where: str) -> Structure:
     """Read a file of the format "onnx" or "tflite". Raises InputError where it is damaged."""
-    try:
-        return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
-    except InputError:
-        raise
-    except Exception as error:  # offsets, names and JSON of a damaged file lead anywhere
-        raise InputError(f"{where} is damaged ({type(error).__name__}); export it again") from error
+    return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
 
 
 def of_tflite(model: bytes, where: str) -> Structure:
     """Read a .tflite file. Raises InputError where it is damaged."""
-    from ai_edge_litert import schema_py_generated as schema
+    from harexport.inspecting import tflite
 
-    from harexport.exporting import flat
-
-    file = flat.read(model, where)
-    graph = file.subgraphs[0]
-    types = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
-    codes = [flat.operator_name(code) for code in file.operatorCodes]
-
-    def text(value: bytes | None) -> str:
-        return (value or b"").decode()
-
-    def named(indices: Any) -> dict[str, tuple[int, ...]]:
-        return {text(graph.tensors[k].name): tuple(int(n) for n in graph.tensors[k].shape) for k in indices}
-
-    weights = {}
-    for tensor in graph.tensors:
-        data = flat.payload(file, tensor.buffer)
-        shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-        if len(data) and _is_matrix(shape):
-            weights[tensor.buffer] = Weight(text(tensor.name), shape, types[tensor.type], len(data))
-    clips = [
-        float(record.builtinOptions.cellClip)
-        for record in graph.operators
-        if codes[record.opcodeIndex] == "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    ]
-    facts = flat.read_facts(model, where)
-    return Structure(
-        ops=dict(Counter(codes[record.opcodeIndex] for record in graph.operators)),
-        inputs=named(graph.inputs),
-        outputs=named(graph.outputs),
-        weights=tuple(weights.values()),
-        cell_clips=tuple(clips),
-        metadata=facts["metadata"],
-        contract=facts["contract"],
-    )
+    return _structure(tflite.read(model, where))
 
 
 def of_onnx(model: bytes, where: str) -> Structure:
     """Read a .onnx file. Raises InputError where it is damaged."""
-    import onnx
+    from harexport.inspecting import onnx
 
-    from harexport.exporting.onnx import CONTRACT_KEY
+    contents = onnx.read(model, where)
+    if contents.problem:
+        raise InputError(f"{where} is damaged or not a .onnx file ({contents.problem}); export it again")
+    return _structure(contents)
 
-    try:
-        file = onnx.load_from_string(model)
-        onnx.checker.check_model(file)
-    except Exception as error:  # protobuf's DecodeError and onnx's ValidationError share no base class
-        raise InputError(f"{where} is damaged or not a .onnx file; export it again") from error
-    graph = file.graph
 
-    def named(values: Any) -> dict[str, tuple[int, ...]]:
-        return {v.name: tuple(int(d.dim_value) for d in v.type.tensor_type.shape.dim) for v in values}
+def oldest_runtime(model: bytes, fmt: str) -> str:
+    """The oldest TensorFlow Lite (2.6 at least) or ONNX Runtime that has the file's operators: "2.6", "1.6"."""
+    from harexport.inspecting import onnx, tflite
 
-    weights = tuple(
-        Weight(
-            t.name,
-            tuple(int(n) for n in t.dims),
-            str(onnx.helper.tensor_dtype_to_np_dtype(t.data_type)),
-            len(t.raw_data),
-        )
-        for t in graph.initializer
-        if _is_matrix(tuple(t.dims)) and t.data_type != onnx.TensorProto.INT64
-    )
-    clips = [a.f for node in graph.node if node.op_type == "LSTM" for a in node.attribute if a.name == "clip"]
-    strings = {entry.key: entry.value for entry in file.metadata_props}
-    contract = strings.pop(CONTRACT_KEY, None)
+    read = onnx.read if fmt == "onnx" else tflite.read
+    return read(model, "the model").needs[1]
+
+
+def _structure(contents: Contents) -> Structure:
+    graph = contents.main
+    joined = _only_joined(contents)
+
+    def named(indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        return {graph.tensors[k].name: _sizes(graph.tensors[k].shape) for k in indices}
+
     return Structure(
-        ops=dict(Counter(node.op_type for node in graph.node)),
-        inputs=named(graph.input),
-        outputs=named(graph.output),
-        weights=weights,
-        cell_clips=tuple(clips),
-        metadata=strings,
-        contract=None if contract is None else json.loads(contract),
+        ops=dict(Counter(op.kind.rpartition(".")[2] for g in contents.graphs for op in g.ops)),  # without its domain
+        inputs=named(graph.inputs),
+        outputs=named(graph.outputs),
+        weights=tuple(
+            Weight(t.name, _sizes(t.shape), t.dtype, t.size_bytes) for t in contents.weights if t.name not in joined
+        ),
+        cell_clips=tuple(
+            float(value) for g in contents.graphs for op in g.ops for key, value in op.options.items() if key in _CLIPS
+        ),
+        integer=not any(dtype in FLOATS for dtype in macs.multiplied(contents)),
+        metadata=contents.metadata,
+        contract=contents.contract,
     )
 
 
-def _is_matrix(shape: tuple[int, ...]) -> bool:
-    return sum(size > 1 for size in shape) >= 2
+def _only_joined(contents: Contents) -> set[str]:
+    """The constants that are laid beside other values and multiplied with none: the fused lowering's reset rows."""
+    readers: dict[str, set[str]] = {}
+    for graph in contents.graphs:
+        for op in graph.ops:
+            for index in op.inputs:
+                if (tensor := graph.at(index)) is not None:
+                    readers.setdefault(tensor.name, set()).add(op.kind)
+    return {name for name, kinds in readers.items() if kinds == {"CONCATENATION"}}
+
+
+def _sizes(shape: tuple[int | str, ...]) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else -1 for size in shape)
