@@ -1,0 +1,176 @@
+"""Vectors that the Kotlin chain and this one must agree on: tests/golden/stream.json, from a real recording.
+
+Raw samples with their times, as a phone delivers them -> grid samples -> filtered samples -> windows -> logits.
+A few seconds of one recording, so that the file stays small and the data set is cited, not redistributed.
+Needs the raw recordings (from the cache, or 19 MB from PyPI). Usage: python benchmarks/golden.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harexport import files, models, runtimes
+from harexport.contract import Contract
+from harexport.data.fetch import fetch
+from harexport.data.recordings import Recording, read_recordings
+from harexport.signals.chain import sections
+from harexport.signals.resample import GAP_SECONDS, SECOND, GridSample, Resampler
+from harexport.signals.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
+
+ROOT = Path(__file__).resolve().parents[1]
+JSON = ROOT / "tests" / "golden" / "stream.json"
+MODELS = {
+    "harexport/models/edge.tflite": None,
+    "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite",
+}
+CONTRACT = Contract()
+SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # of the training subjects; somebody walking
+EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970: more than a double can count one by one
+
+
+def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
+    """The whole file's content."""
+    recording = recordings[SUBJECT][RECORDING - 1]
+    filters = CONTRACT.filters
+    return {
+        "command": "python benchmarks/golden.py",
+        "rate_hz": CONTRACT.rate_hz,
+        "window": CONTRACT.window,
+        "hop": CONTRACT.hop,
+        "gap_seconds": GAP_SECONDS,
+        "median": filters.median,
+        "sections": {
+            name: sections(lowpass, CONTRACT.rate_hz).tolist()
+            for name, lowpass in (("noise", filters.noise), ("gravity", filters.gravity), ("drift", filters.drift))
+        },
+        "cases": [
+            run("a phone at 52.6 and 49.2 Hz, with jitter, faults and a gap", phone(recording), {ACC: 1, GYRO: 1}),
+            run("a faster phone, whose samples are averaged first", fast_phone(recording), {ACC: 4, GYRO: 2}),
+        ],
+    }
+
+
+def phone(recording: Recording) -> list[list[Any]]:
+    """Samples [sensor, time_ns, x, y, z] in m/s2 and rad/s as they arrive: the sensors in batches of their own."""
+    rng = np.random.default_rng(7)
+    acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 8.9, 52.6, 0.0031, rng.uniform(-3e-3, 3e-3, 500))
+    gyro = _sampled(recording.gyro, GYRO, 8.9, 49.2, 0.0112, rng.uniform(-3e-3, 3e-3, 500))
+    acc = [row for k, row in enumerate(acc) if k % 97 != 50 and not 273 <= k < 300]  # lost ones, and half a second
+    acc.insert(41, [ACC, acc[40][1], *acc[39][2:]])  # a time that repeats
+    acc.insert(80, [ACC, acc[79][1] - 4_000_000, *acc[60][2:]])  # one that comes late
+    gyro.insert(100, [GYRO, gyro[99][1] + 1_000_000, None, 0.0, 0.0])  # one that is no number
+    arrivals = []
+    while acc or gyro:
+        for queue, size in ((acc, int(rng.integers(1, 30))), (gyro, int(rng.integers(1, 30)))):
+            arrivals += queue[:size]
+            del queue[:size]
+    return arrivals
+
+
+def fast_phone(recording: Recording) -> list[list[Any]]:
+    """Less than a second at 200 and 100 Hz."""
+    none = np.zeros(1000)
+    acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 0.6, 200.0, 0.0, none)
+    gyro = _sampled(recording.gyro, GYRO, 0.6, 100.0, 0.0023, none)
+    return sorted(acc + gyro, key=lambda row: row[1])
+
+
+def _sampled(values: Any, sensor: str, seconds: float, rate: float, phase: float, jitter: Any) -> list[list[Any]]:
+    ideal = np.arange(phase, seconds, 1 / rate)
+    times = ideal + jitter[: len(ideal)]
+    at = np.stack([np.interp(FIRST_SECOND + times, np.arange(len(values)) / 50, axis) for axis in values.T], axis=1)
+    return [
+        [sensor, EPOCH + round(t * SECOND), *(round(v, 4) for v in row)]
+        for t, row in zip(times.tolist(), at.tolist(), strict=True)
+    ]
+
+
+def run(name: str, samples: list[list[Any]], mean_of: dict[str, int]) -> dict[str, Any]:
+    """One case: what every stage of the chain makes of `samples`."""
+    units = {ACC: "m/s2", GYRO: "rad/s"}
+    case: dict[str, Any] = {"name": name, "units": units, "mean_of": mean_of, "samples": samples}
+    grid: list[list[float]] = []
+    restarts: list[dict[str, Any]] = []
+    filtered: list[list[float]] = []
+    windows: list[dict[str, Any]] = []
+    signals = []
+    resampler = Resampler((ACC, GYRO), CONTRACT.rate_hz, mean_of)
+    filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
+    held_back: deque[int] = deque()
+
+    def keep(channels: Any) -> None:
+        if channels is None:
+            return
+        filtered.append(list(channels))
+        if window := buffer.push(held_back.popleft(), channels):
+            signals.append(window.array())
+            first = len(filtered) - CONTRACT.window  # in `filtered`, which holds the windows' samples
+            windows.append(
+                {
+                    "first": first,
+                    "start_ns": window.start_ns,
+                    "end_ns": window.end_ns,
+                    "settled": window.settled,
+                }
+            )
+
+    for sensor, time_ns, *axes in samples:
+        divisor = divisor_of(sensor, units[sensor])
+        values = tuple(float("nan") if axis is None else axis / divisor for axis in axes)
+        for event in resampler.push(sensor, time_ns, values):
+            if isinstance(event, GridSample):
+                grid.append([event.time_ns, *event.values])
+                held_back.append(event.time_ns)
+                keep(filters.push(event.values))
+            else:
+                for channels in filters.flush():
+                    keep(channels)
+                restarts.append({"time_ns": event.time_ns, "reason": event.reason, "grid_samples_before": len(grid)})
+                filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
+    for channels in filters.flush():
+        keep(channels)
+    case |= {"grid": grid, "restarts": restarts, "filtered": filtered, "windows": windows}
+    case["dropped"] = {sensor: vars(dropped) for sensor, dropped in resampler.dropped.items()}
+    if signals:
+        stacked = np.array(signals, np.float32)
+        case["logits"] = {
+            model: (models.load() if path is None else models.Model("", runtimes.load(path), CONTRACT))
+            .runner.logits(stacked)
+            .tolist()
+            for model, path in MODELS.items()
+        }
+    return case
+
+
+def text(content: dict[str, Any]) -> str:
+    """JSON with one row of numbers a line: small, and a diff shows what changed."""
+
+    def rows(value: Any, indent: str) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], (list, dict)):
+            if isinstance(value[0], dict) and "samples" in value[0]:
+                inner = ",\n".join(indent + " " + rows(entry, indent + " ") for entry in value)
+            else:
+                inner = ",\n".join(indent + " " + json.dumps(entry, allow_nan=False) for entry in value)
+            return f"[\n{inner}\n{indent}]"
+        if isinstance(value, dict) and any(isinstance(entry, (list, dict)) for entry in value.values()):
+            inner = ",\n".join(
+                f"{indent} {json.dumps(key)}: {rows(entry, indent + ' ')}" for key, entry in value.items()
+            )
+            return f"{{\n{inner}\n{indent}}}"
+        return json.dumps(value, allow_nan=False)
+
+    return rows(content, "") + "\n"
+
+
+def main() -> None:
+    files.write_text(JSON, text(make(read_recordings(fetch("pypi")))))
+    print(f"{JSON.relative_to(ROOT)}: {JSON.stat().st_size / 1000:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()

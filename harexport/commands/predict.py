@@ -1,0 +1,107 @@
+"""`harexport predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harexport.commands.options import json_option, out_option
+
+if TYPE_CHECKING:
+    from harexport.models import Model
+    from harexport.predicting.session import Units
+
+
+@click.command()
+@click.argument("recording", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A .tflite, .onnx or .safetensors of harexport. Default: the edge model that comes with it.",
+)
+@click.option("--follow", is_flag=True, help="Read CSV lines from standard input; print one JSON line a window.")
+@click.option("--acc-unit", type=click.Choice(["g", "m/s2"]), help="Default: as the header says, else by gravity.")
+@click.option(
+    "--gyro-unit", type=click.Choice(["rad/s", "deg/s"]), help="Default: as the header says, else by magnitude."
+)
+@click.option(
+    "--smoothing",
+    type=click.Choice(["exponential", "none"]),
+    default="exponential",
+    show_default=True,
+    help="exponential: a lone contrary window is not shown, a change one hop (1.28 s) late.",
+)
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Timeline as PNG. Default: in --out.")
+@click.option("--no-picture", is_flag=True, help="Draw none.")
+@out_option
+@json_option
+def predict(
+    recording: Path | None,
+    model: Path | None,
+    follow: bool,
+    acc_unit: str | None,
+    gyro_unit: str | None,
+    smoothing: str,
+    picture: Path | None,
+    no_picture: bool,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Tell activities from FILE, a recording by Sensor Logger or phyphox or a plain CSV; also a folder or zip of them.
+
+    Nothing has to be trained before: a model comes with harexport. The phone's samples are converted, resampled and
+    filtered as the model's training data was. Columns and units are recognised, or asked for where unsure.
+
+    \b
+    Example:  harexport predict recording.zip
+              harexport predict walk.csv --acc-unit m/s2 --json
+              phone-logger | harexport predict --follow
+    """
+    if follow == (recording is not None):
+        raise click.UsageError(
+            "give a FILE, or --follow to read from standard input" + (", not both" if follow else "")
+        )
+    if follow and picture:
+        raise click.UsageError("--follow draws no picture: leave out --picture")
+    from harexport import models
+    from harexport.predicting.session import Units
+
+    said = Units(acc_unit, gyro_unit)
+    if recording is None:
+        _follow(models.load(model), said, smoothing)
+        return
+    from harexport.predicting import pictures
+    from harexport.predicting.predict import predict as run
+
+    result = run(recording, models.load(model), said, smoothing)
+    target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
+    if target is not None:
+        pictures.draw(result, target)
+    if as_json:
+        click.echo(json.dumps({**result.to_dict(), "picture": target and str(target)}, indent=2))
+        return
+    pictures.show(result)
+    if target is not None:
+        click.echo(f"Picture: {target}")
+
+
+def _follow(model: Model, said: Units, smoothing: str) -> None:
+    from harexport.console import say
+    from harexport.errors import InputError
+    from harexport.predicting.live import follow
+    from harexport.predicting.session import Answer
+
+    if sys.stdin is None:
+        raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
+    if sys.stdin.isatty():
+        say("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
+    for event in follow(sys.stdin.buffer, model, said, smoothing):
+        if isinstance(event, Answer):
+            click.echo(json.dumps(event.to_dict(model.contract.labels)))
+            sys.stdout.flush()
+        else:
+            say(event)

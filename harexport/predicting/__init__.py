@@ -1,0 +1,1 @@
+"""Activities from what a phone recorded, or is recording."""
