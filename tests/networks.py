@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harexport.contract import CHANNELS, LABELS, Contract
-from harexport.layers import Head, InputLayer, LstmLayer
+from harexport.layers import GruLayer, Head, InputLayer, LstmLayer
 from harexport.network import Network
 
 
@@ -53,7 +55,8 @@ def contract_of(network: Network) -> Contract:
     channels = CHANNELS if network.channels == 9 else tuple(f"total_acc_{k}" for k in range(network.channels))
     units = Contract().units if network.channels == 9 else ("g",) * network.channels
     labels = LABELS if network.labels == 6 else tuple(f"LABEL_{k}" for k in range(network.labels))
-    return Contract(window=network.window, channels=channels, units=units, labels=labels)
+    coarse = tuple(f"COARSE_{k}" for k in range(len(network.coarse.weight))) if network.coarse else ()
+    return Contract(window=network.window, channels=channels, units=units, labels=labels, coarse_labels=coarse)
 
 
 # What the formats must carry: the two shapes that matter, and every way to differ from them.
@@ -67,4 +70,64 @@ SHAPES: dict[str, Network] = {
     "gaps": random_network(frame=10, hop=25, units=8, hidden=(8, 8)),
     "one-step": random_network(frame=128, hop=128, hidden=(16, 16), relu=True),
     "other-labels": random_network(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), relu=True),
+}
+
+
+def random_gru(
+    *,
+    frame: int = 1,
+    hop: int = 1,
+    units: int = 16,
+    hidden: tuple[int, ...] = (16,),
+    reset_after: bool = False,
+    relu_candidate: bool = True,
+    relu: bool = True,
+    coarse: bool = True,
+    channels: int = 9,
+    labels: int = 6,
+    window: int = 128,
+    seed: int = 0,
+) -> Network:
+    """`random_network` with a GRU stack: by default the shape of seed-gru, whose gate biases start at 1.
+
+    `coarse`: a second head, of one label less. A candidate of ReLU gets smaller weights, so that its states
+    stay within 10 over 128 steps.
+    """
+    like = random_network(
+        frame=frame, hop=hop, units=units, hidden=hidden, relu=relu, channels=channels, labels=labels, window=window,
+        seed=seed,
+    )  # fmt: skip
+    random = np.random.default_rng(seed + 1000)
+    scale = 0.7 if relu_candidate else 1.0
+
+    def normal(*shape: int) -> np.ndarray:
+        return (scale * random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    layers = []
+    width = units
+    for size in hidden:
+        bias = np.concatenate([np.ones(2 * size, np.float32), np.zeros(size, np.float32)]) + normal(1, 3 * size)[0]
+        recurrent_bias = random.normal(0.0, 0.5, size) if reset_after else np.zeros(size)
+        layers.append(
+            GruLayer(
+                normal(3 * size, width), normal(3 * size, size), bias, recurrent_bias.astype(np.float32), reset_after,
+                relu_candidate,
+            )
+        )  # fmt: skip
+        width = size
+    head = Head(normal(labels - 1, width), normal(labels - 1)) if coarse else None
+    return replace(like, stack=tuple(layers), coarse=head)
+
+
+GRU_SHAPES: dict[str, Network] = {
+    "seed-gru": random_gru(),
+    "pytorch": random_gru(
+        frame=32, hop=16, units=48, hidden=(48, 48), reset_after=True, relu_candidate=False, coarse=False
+    ),
+    "three-layers": random_gru(frame=16, hop=16, hidden=(24, 64, 16), relu_candidate=False, coarse=False),
+    "relu-after": random_gru(frame=4, hop=4, units=20, hidden=(32,), reset_after=True, relu=False),
+    "one-step": random_gru(frame=128, hop=128, hidden=(16, 16)),
+    "one-step-after": random_gru(frame=128, hop=128, hidden=(8,), reset_after=True),
+    "two-relu-layers": random_gru(frame=8, hop=8, units=24, hidden=(17, 9)),
+    "other-labels": random_gru(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), reset_after=True),
 }

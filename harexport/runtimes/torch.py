@@ -1,11 +1,11 @@
-"""PyTorch: the network's arrays in torch.nn.LSTM, as a second implementation to compare with."""
+"""PyTorch: the network's arrays in torch.nn.LSTM or torch.nn.GRU, as a second implementation to compare with."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from harexport.errors import InputError, MissingExtraError
-from harexport.layers import Array
+from harexport.errors import MissingExtraError
+from harexport.layers import Array, GruLayer, Layer
 from harexport.network import Network, check_windows
 from harexport.runtimes import Floats
 
@@ -23,27 +23,14 @@ class TorchRunner:
         self.name = name
         self.runtime = "PyTorch"
         self.window_shape = (network.window, network.channels)
+        self.batch: int | None = None
         self.metadata: dict[str, str] = {}
         self._hop, self._relu = network.input.hop, network.input.relu
         self._mean, self._std = _tensor(network.mean), _tensor(network.std)
         # conv1d reads [n, channels, window] and weights [units, channels, frame]
         self._weight = _tensor(network.input.weight).transpose(1, 2).contiguous()
         self._bias = _tensor(network.input.bias)
-        if not network.lstm:
-            raise InputError(f"{name}: the torch runner runs LSTM stacks; torch.nn.GRU cannot say all our GRUs can")
-        self._stack = []
-        width = network.input.units
-        for layer in network.lstm:
-            module = torch.nn.LSTM(width, layer.hidden, batch_first=True)
-            arrays = {
-                "weight_ih_l0": layer.input_weight,
-                "weight_hh_l0": layer.recurrent_weight,
-                "bias_ih_l0": layer.bias,
-                "bias_hh_l0": np.zeros_like(layer.bias),
-            }
-            module.load_state_dict({key: _tensor(values) for key, values in arrays.items()})
-            self._stack.append(module.eval())
-            width = layer.hidden
+        self._stack = [_module(layer).eval() for layer in network.stack]
         self._head = _tensor(network.head.weight), _tensor(network.head.bias)
 
     def logits(self, windows: Array) -> Floats:
@@ -63,6 +50,55 @@ class TorchRunner:
                 x, _ = module(x)
             answer: Floats = torch.nn.functional.linear(x[:, -1], *self._head).numpy()
             return answer
+
+
+class _Gru(torch.nn.Module):
+    """The GRUs that torch.nn.GRU cannot say: with the reset gate before the product, or ReLU for the candidate."""
+
+    def __init__(self, layer: GruLayer) -> None:
+        super().__init__()
+        self.reset_after, self.activation = layer.reset_after, torch.relu if layer.relu else torch.tanh
+        self.input = _tensor(layer.input_weight), _tensor(layer.bias)
+        gates, candidate = np.split(layer.recurrent_weight, [2 * layer.hidden])
+        self.gates, self.candidate = _tensor(gates), _tensor(candidate)
+        self.recurrent_bias = _tensor(layer.recurrent_bias)
+
+    def forward(self, sequence: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """sequence [n, steps, inputs] -> states [n, steps, hidden], and nothing where torch.nn.GRU has its last one."""
+        linear, states = torch.nn.functional.linear, []
+        h = sequence.new_zeros(len(sequence), len(self.candidate))
+        for now in linear(sequence, *self.input).unbind(1):
+            r, z, n = now.chunk(3, dim=1)
+            back_r, back_z = linear(h, self.gates).chunk(2, dim=1)
+            r, z = torch.sigmoid(r + back_r), torch.sigmoid(z + back_z)
+            if self.reset_after:
+                back = r * linear(h, self.candidate, self.recurrent_bias)
+            else:
+                back = linear(r * h, self.candidate)
+            h = (1.0 - z) * self.activation(n + back) + z * h
+            states.append(h)
+        return torch.stack(states, dim=1), None
+
+
+def _module(layer: Layer) -> torch.nn.Module:
+    """One layer as a module: sequences [n, steps, inputs] -> states [n, steps, hidden] and something more."""
+    inputs = layer.input_weight.shape[1]
+    second = np.zeros_like(layer.bias)  # PyTorch adds two biases
+    if not isinstance(layer, GruLayer):
+        module: torch.nn.Module = torch.nn.LSTM(inputs, layer.hidden, batch_first=True)
+    elif layer.reset_after and not layer.relu:
+        module = torch.nn.GRU(inputs, layer.hidden, batch_first=True)
+        second[2 * layer.hidden :] = layer.recurrent_bias
+    else:
+        return _Gru(layer)
+    arrays = {
+        "weight_ih_l0": layer.input_weight,
+        "weight_hh_l0": layer.recurrent_weight,
+        "bias_ih_l0": layer.bias,
+        "bias_hh_l0": second,
+    }
+    module.load_state_dict({key: _tensor(values) for key, values in arrays.items()})
+    return module
 
 
 def _tensor(values: Array) -> torch.Tensor:

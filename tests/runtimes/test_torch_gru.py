@@ -1,0 +1,27 @@
+"""The torch runner answers GRU networks in both conventions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harexport.exporting import probe
+from harexport.runtimes.torch import TorchRunner
+from tests.networks import GRU_SHAPES, contract_of
+
+
+@pytest.mark.parametrize("shape", GRU_SHAPES)
+def test_torch_answers_like_the_reference(shape: str) -> None:
+    network = GRU_SHAPES[shape]
+    windows = probe.windows(contract_of(network))
+    expected = network.logits(windows)
+    answered = TorchRunner(network).logits(windows)
+    assert np.abs(answered - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+    assert TorchRunner(network).logits(windows[:0]).shape == (0, network.labels)
+
+
+def test_torchs_own_gru_runs_what_it_can() -> None:
+    for shape, own in (("pytorch", True), ("seed-gru", False), ("relu-after", False)):
+        modules = TorchRunner(GRU_SHAPES[shape])._stack
+        assert all(isinstance(module, torch.nn.GRU) == own for module in modules)
