@@ -1,3 +1,17 @@
 """harexport: a human-activity model from PyTorch to a phone, with proof that what runs there is what was trained."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harexport.exporting.export import export as export
+
 __version__ = "0.1.0"
+__all__ = ["export"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "export":  # imported when it is asked for: `harexport --help` has no use for a runtime
+        from harexport.exporting.export import export
+
+        return export
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ CONTRACT_VERSION = 1
 INPUT_NAME = "window"
 LOGITS_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
+COARSE_LOGITS_NAME, COARSE_PROBABILITIES_NAME = f"coarse_{LOGITS_NAME}", f"coarse_{PROBABILITIES_NAME}"
 
 CHANNELS = (
     "body_acc_x", "body_acc_y", "body_acc_z",
@@ -55,7 +56,8 @@ class Contract:
     The input tensor `window` is float32 [1, window, len(channels)] in physical units (`units`, one a
     channel), sampled at `rate_hz`; a stream hands over a window every `hop` samples. The outputs are
     `logits` and `probabilities`, float32 [1, len(labels)], in the order of `labels`.
-    Normalisation is inside the graph.
+    Normalisation is inside the graph. A model with a second head answers `coarse_logits` and
+    `coarse_probabilities` too, in the order of `coarse_labels`; an empty coarse label never occurs.
     """
 
     rate_hz: float = 50.0
@@ -65,15 +67,24 @@ class Contract:
     units: tuple[str, ...] = ("g",) * 3 + ("rad/s",) * 3 + ("g",) * 3
     labels: tuple[str, ...] = LABELS
     filters: FilterChain = FilterChain()
+    coarse_labels: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> dict[str, tuple[str, ...]]:
+        """The output tensors in their order, each with its labels."""
+        fine = dict.fromkeys((LOGITS_NAME, PROBABILITIES_NAME), self.labels)
+        coarse = dict.fromkeys((COARSE_LOGITS_NAME, COARSE_PROBABILITIES_NAME), self.coarse_labels)
+        return fine | (coarse if self.coarse_labels else {})
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain JSON values, tensor names and shapes included."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.coarse_labels:
+            del plain["coarse_labels"]  # files from before there were any say the same
         tensors = {
             "input": {"name": INPUT_NAME, "shape": [1, self.window, len(self.channels)], "dtype": "float32"},
             "outputs": [
-                {"name": name, "shape": [1, len(self.labels)], "dtype": "float32"}
-                for name in (LOGITS_NAME, PROBABILITIES_NAME)
+                {"name": name, "shape": [1, len(labels)], "dtype": "float32"} for name, labels in self.outputs.items()
             ],
         }
         return {"contract_version": CONTRACT_VERSION, **plain, **tensors, "normalisation": "inside the graph"}
@@ -96,6 +107,7 @@ class Contract:
                     median=int(filters["median"]),
                     **{key: Lowpass(**filters[key]) for key in ("noise", "gravity", "drift")},
                 ),
+                coarse_labels=tuple(str(label) for label in value.get("coarse_labels", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: the contract lacks or misstates {error}") from error

@@ -56,6 +56,8 @@ class Network:
                 f"network: needs an LSTM or GRU layer, 1 <= frame <= window, hop >= 1 and std > 0; "
                 f"got {len(self.stack)} layers, frame {self.input.frame}, window {self.window}, hop {self.input.hop}"
             )
+        if any(layer.recurrent_bias.any() for layer in self.gru if not layer.reset_after):
+            raise InputError("network: recurrent_bias has a meaning only where the reset gate comes after the product")
         if len({(type(layer), *_options(layer).items()) for layer in self.stack}) > 1:
             raise InputError("network: the layers of a stack must be of one kind, LSTM or GRU of one convention")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from harexport.errors import InputError
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a scheme promises. `logit`: largest difference on any window, `relative` to the reference's largest logit
-    (at least 1) or as it stands; `drop`: points of accuracy; `agreement`: share of windows with the same answer.
+    """What a scheme promises. `logit`: largest difference on any window, or `share` of the reference's largest logit
+    where that is more; `drop`: points of accuracy; `agreement`: share of windows with the same answer.
 
     A float scheme may answer another label only where the reference's two best logits lie within twice
     `logit` of each other: a tie that no rounding can be blamed for.
@@ -23,15 +23,18 @@ class Threshold:
     drop: float
     logit: float | None = None
     agreement: float | None = None
-    relative: bool = False
+    share: float = 0.0
 
 
-# The published promises. torch is the trainer itself and the reference's first check; what its float32 can do
-# depends on the size of the logits.
+# The published promises. torch is the trainer itself and the reference's first check. What float32 can do depends on
+# the size of the logits: it has 24 bits, so up to 25 the promise of 1e-4 stands, and a GRU whose states reach 87 and
+# logits 847 (ReLU candidates, trained) is 3e-3 off in ONNX Runtime.
 THRESHOLDS = {
-    "torch": Threshold(drop=0.0, logit=1e-5, relative=True),
-    "float32": Threshold(drop=0.0, logit=1e-4),
+    "torch": Threshold(drop=0.0, logit=1e-5, share=1e-5),
+    "float32": Threshold(drop=0.0, logit=1e-4, share=4e-6),
+    "float16": Threshold(drop=0.2, agreement=0.99),
     "int8-weights": Threshold(drop=0.2, agreement=0.99),
+    "int8": Threshold(drop=0.5),
 }
 
 
@@ -61,11 +64,16 @@ class Parity:
 
 
 def compare(
-    reference: NDArray[np.float64], answered: NDArray[np.floating], truth: NDArray[np.int64], scheme: str
+    reference: NDArray[np.float64],
+    answered: NDArray[np.floating],
+    truth: NDArray[np.int64],
+    scheme: str,
+    max_drop: float | None = None,
 ) -> Parity:
     """Compare `answered` logits [n, labels] with `reference` ones, under the promise of `scheme`.
 
-    Raises InputError for an unknown scheme or for logits of another shape.
+    `max_drop`: points of accuracy to allow instead of what that promise says of accuracy and agreement. Raises
+    InputError for an unknown scheme or for logits of another shape.
     """
     if scheme not in THRESHOLDS:
         raise InputError(f"no parity threshold for scheme {scheme!r}; there are {', '.join(THRESHOLDS)}")
@@ -78,13 +86,15 @@ def compare(
     drop = 100 * (float((expected == truth).mean()) - figures.accuracy)
     agreement = float((expected == given).mean())
     threshold = THRESHOLDS[scheme]
+    if max_drop is not None:
+        threshold = replace(threshold, drop=max_drop, agreement=None)
     failures = []
     finite = bool(np.isfinite(difference).all())
     if not finite:
         failures.append(f"{int((~np.isfinite(difference)).any(axis=1).sum())} windows answered with NaN or infinity")
     elif threshold.logit is not None:
         largest = float(difference.max())
-        allowed = threshold.logit * (max(1.0, float(np.abs(reference).max())) if threshold.relative else 1.0)
+        allowed = max(threshold.logit, threshold.share * float(np.abs(reference).max()))
         if largest > allowed:
             worst = int(difference.max(axis=1).argmax())
             failures.append(f"logits differ by up to {largest:.3g} (window {worst}); {scheme} allows {allowed:.3g}")
@@ -98,7 +108,7 @@ def compare(
     if threshold.agreement is not None and agreement < threshold.agreement:
         failures.append(f"{agreement:.2%} of the answers agree; {scheme} promises {threshold.agreement:.0%}")
     if not failures and drop > drop_allowed + 1e-9:
-        failures.append(f"accuracy drops by {drop:.2f} points; {scheme} allows {threshold.drop:g}")
+        failures.append(f"accuracy drops by {drop:.2f} points, allowed are {threshold.drop:g}")
     return Parity(
         scheme=scheme,
         windows=len(truth),

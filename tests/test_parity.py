@@ -88,7 +88,7 @@ def test_nan_fails_whatever_the_scheme() -> None:
 
 def test_unknown_scheme_and_other_shapes_are_refused() -> None:
     logits, truth = _case()
-    with pytest.raises(InputError, match="torch, float32, int8-weights"):
+    with pytest.raises(InputError, match="torch, float32, float16, int8-weights, int8"):
         compare(logits, logits, truth, "int4")
     with pytest.raises(InputError, match=r"\(1000, 5\), its reference \(1000, 6\)"):
         compare(logits, logits[:, :5], truth, "float32")

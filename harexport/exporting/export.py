@@ -1,113 +1,178 @@
-"""Network -> a proven file: emit, write beside the target, check in the real runtime, rename."""
+"""Network -> proven files: the options, the windows they are proven on, the names they get."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
-from harexport.contract import Contract
-from harexport.errors import InputError
-from harexport.exporting import gate
-from harexport.exporting.gate import GateFigures
-from harexport.files import read_json, replacing, write_json
+import numpy as np
+
+from harexport.console import track
+from harexport.contract import CHANNELS, LABELS, Contract
+from harexport.data import Dataset, Windows, load
+from harexport.errors import CheckFailedError, InputError
+from harexport.exporting import forms
+from harexport.exporting.gate import Proof
+from harexport.exporting.write import ExportResult, write
+from harexport.files import read_json, write_json
 from harexport.network import Network
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
+    from harexport.exporting.quantize import Calibration
     from harexport.training.checkpoint import Checkpoint
 
-FORMATS = ("onnx", "tflite")
-SCHEMES = {"onnx": ("float32",), "tflite": ("float32", "int8-weights")}
-LOWERINGS = ("auto", "fused", "unrolled")
-
-# Up to 32 steps the unrolled graph is the faster one for hidden 24 to 48 (FACTS: hidden 32, 52 against 86 us
-# at 32 steps, 18 against 43 at 16, 11 against 24 at 8) and hidden 64 ties (271 against 232 at 32, 24 against
-# 55 at 8). At 128 steps which is faster depends on the machine (421 against 329 there, 163 against 262 on
-# another), but the file has 3000 operators and is over four times as large: fused.
-_MOST_UNROLLED_STEPS = 32
+CALIBRATION_WINDOWS = 256
 
 
 @dataclass(frozen=True)
-class ExportResult:
-    """A file that passed its gate. `lowering` is None for ONNX; `ops` counts its operators; `seconds` is the whole
-    export, gate included."""
+class Refused:
+    """A file that did not pass its gate and was not written: the name it would have had, and why."""
 
     path: Path
-    format: str
-    scheme: str
-    lowering: str | None
-    size_bytes: int
-    seconds: float
-    ops: dict[str, int]
-    gate: GateFigures
+    reason: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**dataclasses.asdict(self), "path": str(self.path)}
+        return {"path": str(self.path), "refused": self.reason}
 
 
 def export(
     network: Network,
-    contract: Contract,
-    metadata: dict[str, str],
     path: Path | str,
-    fmt: str = "tflite",
+    *,
+    format: str | None = None,
     scheme: str = "float32",
     lowering: str = "auto",
+    batch: int | None = 1,
+    io: str = "float32",
+    contract: Contract | None = None,
+    metadata: dict[str, str] | None = None,
+    dataset: Dataset | None = None,
+    max_drop: float | None = None,
 ) -> ExportResult:
-    """Write `network` to `path`. `metadata` goes into the file, with its scheme and lowering.
+    """Write `network` to `path` as a file that has passed its gate.
 
-    Raises InputError for options that do not exist or do not fit, CheckFailedError when the file fails its
-    gate; then whatever was at `path` is still there.
+    format "onnx" or "tflite" (default: by the path's suffix); scheme, lowering, batch (None: any number of windows)
+    and io as exporting/forms.py lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file.
+    `dataset`: its test windows are what the file is judged by, its training windows what full integer is calibrated
+    on; default: UCI HAR (`harexport.data.load`) where the contract is of its channels and labels, else the file is
+    judged by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows
+    instead of the scheme's own promise.
+
+    Raises InputError for options that do not exist or do not fit, CheckFailedError when the file fails its gate;
+    then whatever was at `path` is still there.
     """
-    began = time.perf_counter()
-    path = Path(path)
-    chosen = choose_lowering(network, fmt, scheme, lowering)
-    if path.suffix.lower() != f".{fmt}":
-        raise InputError(f"{path}: a file in the format {fmt} must be called *.{fmt}")
+    path, contract = Path(path), contract or Contract()
+    form = forms.choose(network, format or path.suffix.lower().removeprefix("."), scheme, lowering, batch, io)
+    if path.suffix.lower() != f".{form.format}":
+        raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)
-    facts = {**metadata, "scheme": scheme, **({"lowering": chosen} if chosen else {})}
-    model = _emit(network, contract, facts, scheme, chosen)
-    float32_size = len(model) if scheme == "float32" else len(_emit(network, contract, facts, "float32", chosen))
-    with replacing(path) as temporary:
-        temporary.write_bytes(model)
-        # what is checked is what was written
-        held, figures = gate.check(temporary.read_bytes(), network, contract, fmt, scheme, chosen, float32_size)
-    return ExportResult(path, fmt, scheme, chosen, len(model), time.perf_counter() - began, held.ops, figures)
+    if dataset is None and set(contract.channels) <= set(CHANNELS) and contract.labels == LABELS:
+        dataset = load()
+    proof = None if dataset is None else proof_of(network, contract, dataset)
+    calibration = calibrate(network, contract, dataset) if scheme == "int8" else None
+    return write(network, contract, metadata or {}, path, form, proof, calibration, max_drop)
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, folder: Path | str, fmt: str = "all", quantize: bool = False, lowering: str = "auto"
-) -> list[ExportResult]:
-    """Export a checkpoint into `folder`, under the names of `file_name`.
+    checkpoint: Checkpoint,
+    folder: Path | str,
+    dataset: Dataset,
+    fmt: str = "all",
+    schemes: Sequence[str] = ("float32",),
+    lowering: str = "auto",
+    batch: int | None = 1,
+    io: str = "float32",
+    max_drop: float | None = None,
+) -> list[ExportResult | Refused]:
+    """Export a checkpoint into `folder`, under the names of `Form.file_name`, proven on the test windows of `dataset`.
 
-    fmt "onnx", "tflite" or "all"; `quantize` asks for int8 weights: instead of float32, with "all" besides it.
-    The contract goes beside them as contract.json. Raises InputError before anything is written where the
-    options do not fit, or where the folder's contract.json is another one's.
+    fmt "onnx", "tflite" or "all": with "all", the schemes that only one format has are made in that one. The
+    contract goes beside them as contract.json. A file that fails its gate does not stop the others. Raises
+    InputError before anything is written where the options do not fit, or where the folder's contract.json is
+    another one's.
     """
-    wanted = [("onnx", "float32"), ("tflite", "float32")] + [("tflite", "int8-weights")] * quantize
-    if fmt != "all":
-        wanted = [(fmt, "int8-weights" if quantize else "float32")]
-    metadata = {
+    folder, network = Path(folder), checkpoint.network
+    files = forms.all_of(network, fmt, schemes, lowering, batch, io)
+    check_folder(folder, checkpoint.contract)
+    proof = proof_of(network, checkpoint.contract, dataset)
+    calibration = calibrate(network, checkpoint.contract, dataset) if "int8" in schemes else None
+    write_json(folder / "contract.json", checkpoint.contract.to_dict())
+    metadata = metadata_of(checkpoint)
+    results: list[ExportResult | Refused] = []
+    with track(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
+        for done, form in enumerate(files, 1):
+            path = folder / form.file_name(checkpoint.recipe.name)
+            try:
+                results.append(write(network, checkpoint.contract, metadata, path, form, proof, calibration, max_drop))
+            except CheckFailedError as error:
+                results.append(Refused(path, str(error)))
+            advance(done)
+    return results
+
+
+def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a checkpoint's files say of where they come from: strings, some of them JSON."""
+    test = checkpoint.figures.get("test") or {}
+    figures = {key: test[key] for key in ("accuracy", "macro_f1") if key in test}
+    return {
         "recipe": checkpoint.recipe.name,
+        "recipe_keys": json.dumps(checkpoint.recipe.to_dict(), sort_keys=True, separators=(",", ":")),
         "seed": str(checkpoint.seed),
         "network_sha256": checkpoint.digest,
+        "data": checkpoint.data.get("source", ""),
+        "data_sha256": checkpoint.data.get("digest", ""),
+        "test_figures": json.dumps(figures),
         "tool_version": checkpoint.tool_version,
     }
-    files = []
-    for form, scheme in wanted:
-        # "all" with a lowering means the .tflite files; ONNX has its own LSTM operator
-        asked = "auto" if (fmt, form) == ("all", "onnx") else lowering
-        chosen = choose_lowering(checkpoint.network, form, scheme, asked)
-        files.append((form, scheme, asked, Path(folder) / file_name(checkpoint.recipe.name, form, scheme, chosen)))
-    check_folder(Path(folder), checkpoint.contract)
-    write_json(Path(folder) / "contract.json", checkpoint.contract.to_dict())
-    return [
-        export(checkpoint.network, checkpoint.contract, metadata, path, form, scheme, asked)
-        for form, scheme, asked, path in files
-    ]
+
+
+def proof_of(network: Network, contract: Contract, dataset: Dataset) -> Proof:
+    """The test windows of `dataset` as `contract` wants them, and what `network` answers to them in float64.
+
+    Raises InputError where they do not fit.
+    """
+    windows = fitting(dataset.test, contract, dataset.source)
+    with track("float64 reference", len(windows), "windows") as advance:
+        return Proof(windows, network.logits(windows.signals, advance))
+
+
+def fitting(windows: Windows, contract: Contract, source: str) -> Windows:
+    """The channels that `contract` names, of windows that hold UCI HAR's. Raises InputError where they do not fit."""
+    signals = np.asarray(windows.signals)
+    if signals.shape[2] == len(CHANNELS) and set(contract.channels) <= set(CHANNELS):
+        signals = signals[:, :, [CHANNELS.index(name) for name in contract.channels]]
+    highest = int(windows.labels.max(initial=-1))
+    if signals.shape[1:] != (contract.window, len(contract.channels)) or highest >= len(contract.labels):
+        raise InputError(
+            f"the windows of {source} have {windows.signals.shape[1]} samples, {windows.signals.shape[2]} channels and "
+            f"{highest + 1} labels; the contract says {contract.window}, {len(contract.channels)} and "
+            f"{len(contract.labels)}: give the data that the model was trained on"
+        )
+    return Windows(np.ascontiguousarray(signals), windows.labels, windows.subjects)
+
+
+def calibrate(network: Network, contract: Contract, dataset: Dataset | None) -> Calibration:
+    """What full integer needs to know of a network's values, from windows of training subjects. Raises InputError."""
+    from harexport.exporting import quantize
+
+    if dataset is None:
+        raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
+    return quantize.calibrate(network, fitting(dataset.train, contract, dataset.source), CALIBRATION_WINDOWS)
+
+
+def _check_fit(network: Network, contract: Contract) -> None:
+    coarse = len(network.coarse.weight) if network.coarse else 0
+    has = (network.window, network.channels, network.labels, coarse)
+    wants = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
+    if has != wants:
+        raise InputError(
+            f"the network reads and answers (window, channels, labels, coarse labels) = {has}, its contract says "
+            f"{wants}; export it with the contract it was trained with"
+        )
 
 
 def check_folder(folder: Path, contract: Contract) -> None:
@@ -127,62 +192,3 @@ def only_checkpoint(folder: Path) -> Path:
     if len(found) > 1:
         raise InputError(f"which checkpoint? {folder} holds {', '.join(path.name for path in found)}: name one's path")
     return found[0]
-
-
-def text(result: ExportResult) -> str:
-    """One line for people."""
-    return (
-        f"{result.path}: {result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators, "
-        f"logits within {result.gate.max_logit_difference:.1e} of the reference, {result.seconds:.2f} s"
-    )
-
-
-def choose_lowering(network: Network, fmt: str, scheme: str, lowering: str = "auto") -> str | None:
-    """Check the three options; answer "fused" or "unrolled", or None for ONNX, which has one. Raises InputError."""
-    if fmt not in FORMATS:
-        raise InputError(f"unknown format {fmt!r}; choose one of {', '.join(FORMATS)}")
-    if scheme not in SCHEMES[fmt]:
-        known = "; ".join(f"{name} comes in {', '.join(schemes)}" for name, schemes in SCHEMES.items())
-        raise InputError(f"there is no {scheme!r} for the format {fmt}: {known}")
-    if lowering not in LOWERINGS:
-        raise InputError(f"unknown lowering {lowering!r}; choose one of {', '.join(LOWERINGS)}")
-    if fmt == "onnx":
-        if lowering != "auto":
-            raise InputError(
-                f"the lowering {lowering!r} is for tflite; ONNX has its own LSTM operator: leave it at auto"
-            )
-        return None
-    if lowering == "auto":
-        return "unrolled" if network.steps <= _MOST_UNROLLED_STEPS else "fused"
-    return lowering
-
-
-def file_name(recipe: str, fmt: str, scheme: str, lowering: str | None) -> str:
-    """`<recipe>-<lowering>-<scheme>.tflite` or `<recipe>-<scheme>.onnx`; `lowering` as `choose_lowering` answers it."""
-    return "-".join(part for part in (recipe, lowering, scheme) if part) + f".{fmt}"
-
-
-def _check_fit(network: Network, contract: Contract) -> None:
-    has = (network.window, network.channels, network.labels)
-    wants = (contract.window, len(contract.channels), len(contract.labels))
-    if has != wants:
-        raise InputError(
-            f"the network reads and answers (window, channels, labels) = {has}, its contract says {wants}; "
-            "export it with the contract it was trained with"
-        )
-
-
-def _emit(network: Network, contract: Contract, metadata: dict[str, str], scheme: str, lowering: str | None) -> bytes:
-    if lowering is None:
-        from harexport.exporting import onnx
-
-        return onnx.emit(network, contract, metadata)
-    from harexport.exporting import tflite
-
-    return tflite.emit(
-        network,
-        contract,
-        metadata,
-        cast(Literal["fused", "unrolled"], lowering),
-        cast(Literal["float32", "int8-weights"], scheme),
-    )

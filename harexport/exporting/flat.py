@@ -7,6 +7,7 @@ milliseconds and no TensorFlow (FACTS, trap 4). Bytes are deterministic: same gr
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
@@ -23,9 +24,20 @@ _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int64): schema.TensorType.INT64,
 }
 _OPTION_TYPES = {name: code for name, code in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Quant:
+    """What the integers of an activation mean: scale * (integer - zero_point), in int8 or int16."""
+
+    dtype: type[np.int8] | type[np.int16]
+    scale: float
+    zero_point: int = 0
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
@@ -44,23 +56,51 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 
 class Graph:
-    """One subgraph under construction. Tensors are named by their index; `shapes` remembers their shapes."""
+    """One subgraph under construction. Tensors are named by their index.
+
+    `shapes` remembers their shapes and `quants` what the integers of the quantised activations mean.
+    """
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.quants: dict[int, Quant] = {}
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[int, int], int] = {}
         self._buffers: list[Any] = [_AlignedBuffer()]  # buffer 0 is the schema's "no data"
         self._shared: dict[bytes, int] = {}
+        self.is_open = False  # whether the number of windows is left to whoever loads the file
 
-    def tensor(self, shape: tuple[int, ...], name: str | None = None, *, variable: bool = False) -> int:
-        """A float32 tensor that an operator fills, or (`variable`) that lives on between invokes."""
-        return self._add(shape, schema.TensorType.FLOAT32, 0, name, variable=variable)
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        name: str | None = None,
+        *,
+        variable: bool = False,
+        dynamic: bool = False,
+        quant: Quant | None = None,
+    ) -> int:
+        """A tensor, float32 or `quant`, that an operator fills, or (`variable`) that lives on between invokes.
 
-    def constant(self, values: Any, name: str | None = None, scale: float | None = None) -> int:
-        """A constant of its array's dtype (float32, int8, int32); `scale` says that int8 means scale * value.
+        `dynamic` leaves its first dimension open: whoever loads the file may resize it, and with it what
+        every operator answers.
+        """
+        index = self._activation(shape, name, quant, variable=variable)
+        if dynamic:
+            self.is_open = True
+            self._leave_open(index)
+        return index
 
+    def constant(
+        self,
+        values: Any,
+        name: str | None = None,
+        scale: float | NDArray[np.floating] | None = None,
+        zero_point: int = 0,
+    ) -> int:
+        """A constant of its array's dtype (float32, float16, int8 to int64).
+
+        `scale` says that integers mean scale * (value - zero_point): one number, or one a row of the first axis.
         Equal constants share one buffer, so a weight that 100 steps use is in the file once.
         """
         array = np.ascontiguousarray(values)
@@ -70,27 +110,59 @@ class Graph:
             buffer = self._shared[data] = self._buffer(data)
         quantization = None
         if scale is not None:
-            quantization = schema.QuantizationParametersT(scale=[scale], zeroPoint=[0])
+            scales = [float(value) for value in np.atleast_1d(scale)]
+            quantization = schema.QuantizationParametersT(scale=scales, zeroPoint=[zero_point] * len(scales))
         return self._add(array.shape, _TYPES[array.dtype], buffer, name, quantization=quantization)
 
-    def op(self, operator: str, inputs: list[int], shape: tuple[int, ...], *, version: int = 1, **options: Any) -> int:
-        """Append an operator with one float32 output of `shape` (EQUAL: bool); `options` as in schema.fbs."""
-        return self.ops(operator, inputs, [shape], version=version, **options)[0]
+    def op(
+        self,
+        operator: str,
+        inputs: list[int],
+        shape: tuple[int, ...],
+        *,
+        version: int = 1,
+        quant: Quant | None = None,
+        **options: Any,
+    ) -> int:
+        """Append an operator with one output, float32 (LESS: bool) or `quant`; `options` as in schema.fbs."""
+        return self.ops(operator, inputs, [shape], version=version, quant=quant, **options)[0]
 
     def ops(
-        self, operator: str, inputs: list[int], shapes: list[tuple[int, ...]], *, version: int = 1, **options: Any
+        self,
+        operator: str,
+        inputs: list[int],
+        shapes: list[tuple[int, ...]],
+        *,
+        version: int = 1,
+        quant: Quant | None = None,
+        **options: Any,
     ) -> list[int]:
         """`op` with as many outputs as there are `shapes`."""
-        dtype = schema.TensorType.BOOL if operator == "EQUAL" else schema.TensorType.FLOAT32
-        outputs = [self._add(shape, dtype, 0, None) for shape in shapes]
+        outputs = [self._activation(shape, None, quant, boolean=operator == "LESS") for shape in shapes]
+        if self.is_open and operator != "DEQUANTIZE":  # that widens weights, which have no number of windows
+            for output in outputs:
+                self._leave_open(output)
+        self.write(operator, inputs, outputs, version=version, **options)
+        return outputs
+
+    def write(
+        self,
+        operator: str,
+        inputs: list[int],
+        outputs: list[int],
+        *,
+        version: int = 1,
+        intermediates: list[int] | None = None,
+        **options: Any,
+    ) -> None:
+        """Append an operator that fills tensors which are there already."""
         code = getattr(schema.BuiltinOperator, operator)
         index = self._codes.setdefault((code, version), len(self._codes))
-        record = schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=outputs)
+        record = schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=outputs, intermediates=intermediates)
         if (kind := _OPTIONS.get(operator)) is not None:
             record.builtinOptionsType = _OPTION_TYPES[kind]
             record.builtinOptions = getattr(schema, kind + "T")(**options)
         self._operators.append(record)
-        return outputs
 
     def finish(
         self, inputs: dict[str, int], outputs: dict[str, int], description: str, metadata: dict[str, bytes]
@@ -127,9 +199,29 @@ class Graph:
         builder.Finish(model.Pack(builder), _IDENTIFIER)
         return bytes(builder.Output())
 
+    def _leave_open(self, tensor: int) -> None:
+        self._tensors[tensor].shapeSignature = [-1, *self.shapes[tensor][1:]]
+
     def _buffer(self, data: bytes) -> int:
         self._buffers.append(_AlignedBuffer(data=data))
         return len(self._buffers) - 1
+
+    def _activation(
+        self,
+        shape: tuple[int, ...],
+        name: str | None,
+        quant: Quant | None,
+        *,
+        variable: bool = False,
+        boolean: bool = False,
+    ) -> int:
+        if quant is None:
+            dtype = schema.TensorType.BOOL if boolean else schema.TensorType.FLOAT32
+            return self._add(shape, dtype, 0, name, variable=variable)
+        meaning = schema.QuantizationParametersT(scale=[quant.scale], zeroPoint=[quant.zero_point])
+        index = self._add(shape, _TYPES[np.dtype(quant.dtype)], 0, name, variable=variable, quantization=meaning)
+        self.quants[index] = quant
+        return index
 
     def _add(
         self,
@@ -160,9 +252,10 @@ _OPTIONS = {
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEQUANTIZE": "DequantizeOptions",
-    "EQUAL": "EqualOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "LESS": "LessOptions",
     "MUL": "MulOptions",
+    "QUANTIZE": "QuantizeOptions",
     "RESHAPE": "ReshapeOptions",
     "SELECT": "SelectOptions",
     "SLICE": "SliceOptions",
@@ -210,6 +303,14 @@ def keeps_state(model: bytes) -> bool:
     file = schema.Model.GetRootAs(model, 0)
     graphs = (file.Subgraphs(k) for k in range(file.SubgraphsLength()))
     return any(graph.Tensors(k).IsVariable() for graph in graphs for k in range(graph.TensorsLength()))
+
+
+def kept(model: bytes) -> list[int]:
+    """Of a file that a runtime has accepted, the main graph's variable tensors but those that an operator writes."""
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    operators = (graph.Operators(k) for k in range(graph.OperatorsLength()))
+    written = {operator.Outputs(k) for operator in operators for k in range(operator.OutputsLength())}
+    return [k for k in range(graph.TensorsLength()) if graph.Tensors(k).IsVariable() and k not in written]
 
 
 def operator_name(code: Any) -> str:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harexport import runtimes
-from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
+from harexport import parity, runtimes
+from harexport.contract import INPUT_NAME, Contract
+from harexport.data.windows import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import probe, structure
+from harexport.exporting.forms import Form
 from harexport.exporting.structure import Structure
 from harexport.network import Network
+from harexport.parity import Parity
 from harexport.runtimes import Floats, Runner
 
 # Largest logit difference of float32, per unit of the reference's largest logit (at least 1): synthetic windows may
-# drive the logits further than real ones do. What `harexport bench` promises on the official windows is not relative.
+# drive the logits further than real ones do. What is promised on the official windows is not relative.
 _FLOAT32_LOGIT = 1e-4
-# int8 weights: RMS of the difference against RMS of the reference's logits. Trained networks show 0.002 to
-# 0.03 here; a wrong gate order, scale or layer shows about 1.
-_INT8_RMS = 0.15
-# Each int8 weight saves three bytes; at least this share of them must be seen in the file's size (the rest
+# The other schemes: RMS of the difference against RMS of the reference's logits. With int8 weights trained networks
+# show 0.002 to 0.03 here; a wrong gate order, scale or layer shows about 1 in any scheme.
+_RMS = {"float16": 0.02, "int8-weights": 0.15, "int8": 0.3}
+# Bytes that each weight saves against float32; at least this share of them must be seen in the file's size (the rest
 # pays for scales and for the zeros of wavefront.py).
+_SAVES = {"float16": 2, "int8-weights": 3, "int8": 3}
 _SAVED = 0.5
 # Where less than this could be saved, names, scales and operators weigh more than the weights; their dtypes are
 # checked all the same.
@@ -29,110 +34,144 @@ _TOO_SMALL = 4000
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Labelled windows that no weight and no threshold was chosen on, and the float64 reference's logits for them."""
+
+    windows: Windows
+    expected: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class GateFigures:
-    """What the gate measured on `windows` synthetic windows in the real runtime."""
+    """What the gate measured in the real runtime, on `windows` synthetic windows; `parity` on those of a Proof."""
 
     windows: int
     max_logit_difference: float
     rms_logit_difference: float
     agreement: float
+    parity: Parity | None
 
 
 def check(
-    model: bytes, network: Network, contract: Contract, fmt: str, scheme: str, lowering: str | None, float32_size: int
+    model: bytes,
+    network: Network,
+    contract: Contract,
+    form: Form,
+    float32_size: int,
+    proof: Proof | None,
+    max_drop: float | None = None,
 ) -> tuple[Structure, GateFigures]:
     """Look into the file, load it from bytes, compare its answers. Raises CheckFailedError.
 
-    `float32_size`: bytes of the same export in float32, which int8 weights must undercut.
+    `float32_size`: bytes of the same export in float32, which the others must undercut. `max_drop`: points of
+    accuracy to allow on the windows of `proof` instead of what the scheme promises.
     """
-    name = f"the {'/'.join(part for part in (fmt, lowering, scheme) if part)} export"
+    name = f"the {form.name} export"
     try:
-        held = structure.of(model, fmt, name)
-        runner = runtimes.load_bytes(model, f".{fmt}", name)
+        held = structure.of(model, form.format, name)
+        runner = runtimes.load_bytes(model, f".{form.format}", name)
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error
     failures = [
-        *_structure_failures(held, network, contract, scheme, lowering),
-        *_size_failures(network, scheme, len(model), float32_size),
+        *_structure_failures(held, network, contract, form),
+        *_size_failures(network, form, len(model), float32_size),
     ]
     if not failures:  # answers of a file with a wrong structure say nothing
-        figures, failures = _answers(runner, network, contract, scheme)
+        figures, failures = _answers(runner, network, contract, form.scheme, proof, max_drop)
     if failures:
         raise CheckFailedError(f"{name} failed its gate, no file was written: {'; '.join(failures)}")
     return held, figures
 
 
-def _structure_failures(
-    held: Structure, network: Network, contract: Contract, scheme: str, lowering: str | None
-) -> list[str]:
+def _structure_failures(held: Structure, network: Network, contract: Contract, form: Form) -> list[str]:
     failures = []
-    reads = {INPUT_NAME: (1, network.window, network.channels)}
-    answers = dict.fromkeys((LOGITS_NAME, PROBABILITIES_NAME), (1, network.labels))
+    windows = -1 if form.batch is None else form.batch
+    reads = {INPUT_NAME: (windows, network.window, network.channels)}
+    answers = {name: (windows, len(labels)) for name, labels in contract.outputs.items()}
     for what, found, expected in (("inputs", held.inputs, reads), ("outputs", held.outputs, answers)):
         if found != expected:
             failures.append(f"its {what} are {found}, expected {expected}")
-    operator = "LSTM" if lowering is None else "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    layers = 0 if lowering == "unrolled" else len(network.stack)
-    if held.ops.get(operator, 0) != layers:
-        failures.append(f"it has {held.ops.get(operator, 0)} operators {operator}, expected {layers}")
+    for operator, expected_count in _recurrent_operators(network, form).items():
+        if held.ops.get(operator, 0) != expected_count:
+            failures.append(f"it has {held.ops.get(operator, 0)} operators {operator}, expected {expected_count}")
     if any(held.cell_clips):
         failures.append(f"its LSTM clips the cell at {max(held.cell_clips)}, the network does not")
-    dtype = "int8" if scheme == "int8-weights" else "float32"
+    dtype = form.scheme.removesuffix("-weights")
     if odd := [f"{weight.name} ({weight.dtype})" for weight in held.weights if weight.dtype != dtype]:
         failures.append(f"these weights are not {dtype}: {', '.join(odd)}")
+    if held.scheme != form.scheme and held.weights:
+        failures.append(f"its operators compute as {held.scheme}")
     if held.contract != contract.to_dict():
         failures.append("the contract in it is not the one it was exported with")
     return failures
 
 
-def _size_failures(network: Network, scheme: str, size: int, float32_size: int) -> list[str]:
-    if scheme != "int8-weights":
+def _recurrent_operators(network: Network, form: Form) -> dict[str, int]:
+    """How many of each runtime's recurrent operators the file must hold: one a layer, or none."""
+    layers = len(network.stack)
+    if form.format == "tflite":
+        return {"UNIDIRECTIONAL_SEQUENCE_LSTM": layers if form.lowering == "fused" else 0, "WHILE": 0}
+    quantised = form.scheme == "int8-weights" and network.kind == "lstm"
+    own = "DynamicQuantizeLSTM" if quantised else network.kind.upper()
+    return {"LSTM": 0, "GRU": 0, "DynamicQuantizeLSTM": 0} | {own: layers}
+
+
+def _size_failures(network: Network, form: Form, size: int, float32_size: int) -> list[str]:
+    scheme = form.scheme
+    if (scheme, form.lowering) == ("int8", "unrolled"):  # each step has more operators: a note says what that costs
         return []
-    expected = _SAVED * 3 * sum(array.size for array in network.arrays().values() if array.ndim > 1)
+    matrices = sum(array.size for array in network.folded().arrays().values() if array.ndim > 1)
+    expected = _SAVED * _SAVES.get(scheme, 0) * matrices
     if float32_size - size >= expected or expected < _TOO_SMALL:
         return []
-    return [f"it has {size} bytes and in float32 {float32_size}: int8 weights should save {expected:.0f} or more"]
+    return [f"it has {size} bytes and in float32 {float32_size}: {scheme} should save {expected:.0f} or more"]
 
 
-def _answers(runner: Runner, network: Network, contract: Contract, scheme: str) -> tuple[GateFigures, list[str]]:
+def _answers(
+    runner: Runner, network: Network, contract: Contract, scheme: str, proof: Proof | None, max_drop: float | None
+) -> tuple[GateFigures, list[str]]:
     windows = probe.windows(contract)
     expected = network.logits(windows)
     answered = runner.logits(windows).astype(np.float64)
     difference = np.abs(answered - expected)
-    figures = GateFigures(
-        windows=len(windows),
-        max_logit_difference=float(difference.max()),
-        rms_logit_difference=float(np.sqrt(np.mean(difference**2))),
-        agreement=float(np.mean(answered.argmax(axis=1) == expected.argmax(axis=1))),
-    )
+    rms = float(np.sqrt(np.mean(difference**2)))
     failures = []
     if scheme == "float32":
-        found, allowed = figures.max_logit_difference, _FLOAT32_LOGIT * max(1.0, float(np.abs(expected).max()))
+        found, allowed = float(difference.max()), _FLOAT32_LOGIT * max(1.0, float(np.abs(expected).max()))
     else:
-        found, allowed = figures.rms_logit_difference, _INT8_RMS * float(np.sqrt(np.mean(expected**2)))
+        found, allowed = rms, _RMS[scheme] * float(np.sqrt(np.mean(expected**2)))
     if not found <= allowed:  # also where it is NaN
         failures.append(f"its logits are {found:.2g} from the float64 reference, allowed are {allowed:.2g}")
     failures += _memory(runner, windows)
-    return figures, failures
+    proven = None
+    if proof is not None and not failures:
+        labels = proof.windows.labels
+        proven = parity.compare(proof.expected, runner.logits(proof.windows.signals), labels, scheme, max_drop)
+        failures += [f"on {len(labels)} test windows, {failure}" for failure in proven.failures]
+    agreement = float(np.mean(answered.argmax(axis=1) == expected.argmax(axis=1)))
+    return GateFigures(len(windows), float(difference.max()), rms, agreement, proven), failures
 
 
 def _memory(runner: Runner, windows: Floats) -> list[str]:
     """An answer must not depend on the windows before it, not even on a window of NaN (FACTS, trap 1).
 
-    Nothing is reset in between: the file must be right for embedders who never heard of resetting.
+    Nothing is reset in between: the file must be right for embedders who never heard of resetting. A trained network
+    may forget a whole window before it answers, so what is left in the state counts, felt or not.
     """
     from harexport.runtimes.litert import LiteRtRunner
 
     ask = runner.without_reset if isinstance(runner, LiteRtRunner) else runner.one
-    a, b = windows[0:1], windows[1:2]
+    size = runner.batch or 1
+    a, b = (np.repeat(windows[k : k + 1], size, axis=0) for k in (0, 1))
     first = ask(a)
     ask(b)
+    left = runner.left() if isinstance(runner, LiteRtRunner) else 0.0
     again = ask(a)
     ask(np.full_like(a, np.nan))
     recovered = ask(a)
     failures = []
-    if not np.array_equal(first, again):
-        failures.append("its answer to a window depends on the window before")
+    if not np.array_equal(first, again) or left:
+        failures.append(f"its answer to a window depends on the window before (it leaves {left:.2g} in its state)")
     if not np.array_equal(first, recovered):
         failures.append("one window of NaN changes its later answers")
     return failures

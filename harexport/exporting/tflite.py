@@ -1,118 +1,162 @@
 """Network -> .tflite, written directly: no TensorFlow, no converter, milliseconds.
 
-Two lowerings of the LSTM stack: `unrolled` (plain operators, see unrolled.py and, for int8 weights,
-wavefront.py) and `fused` (UNIDIRECTIONAL_SEQUENCE_LSTM, see fused.py). Two schemes:
+Two lowerings of the stack: `unrolled` (plain operators, see unrolled.py, gru.py and, for int8 weights,
+wavefront.py) and `fused` (UNIDIRECTIONAL_SEQUENCE_LSTM, see fused.py). Schemes:
 - float32.
-- int8-weights: every weight matrix is symmetric int8, biases stay float32. The LSTM stack and the head
+- float16: weights stored as float16 and widened by a DEQUANTIZE when the file is loaded; all arithmetic is float32.
+- int8-weights: every weight matrix is symmetric int8, biases stay float32. The stack and the head
   are hybrid (the kernel rounds each activation row to int8 as well); the input layer's weights are stored
-  as int8 and widened by a DEQUANTIZE when the file is loaded, so that raw windows, whose channels differ
+  as int8 and widened like float16, so that raw windows, whose channels differ
   a lot in size, are never rounded. On the official test set with a trained edge model (48 units, 7 steps)
   a hybrid input layer is 20 % further from the reference (RMS of a logit's error 0.012 against 0.010), and
   with the seed model's fused lowering it takes 3.4 times as long.
+- int8: full integer, in integer.py.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
 
-from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
-from harexport.exporting import fused, unrolled, wavefront
+from harexport.contract import INPUT_NAME, Contract
+from harexport.exporting import fused, gru, labels_file, unrolled, wavefront
 from harexport.exporting.flat import METADATA_NAME, Graph
-from harexport.exporting.weights import add_weight, dense, rounded
+from harexport.exporting.weights import add_weight, dense, rounded, widened
+from harexport.layers import Head
 from harexport.network import Network
 
-Lowering = Literal["fused", "unrolled"]
-Scheme = Literal["float32", "int8-weights"]
-
-_OLDEST_RUNTIME = b"2.6.0"  # by its operator versions; none is above what TensorFlow Lite 2.6 knows
+OLDEST_RUNTIME = "2.6.0"  # by its operator versions; none is above what TensorFlow Lite 2.6 knows
 
 
 def emit(
-    network: Network, contract: Contract, metadata: dict[str, str], lowering: Lowering, scheme: Scheme = "float32"
+    network: Network,
+    contract: Contract,
+    metadata: dict[str, str],
+    lowering: str,
+    scheme: str = "float32",
+    batch: int | None = 1,
 ) -> bytes:
-    """The file: `window` [1, window, channels] in physical units -> `logits` and `probabilities` [1, labels].
+    """The file: `window` [batch, window, channels] in physical units -> `logits` and `probabilities` [batch, labels].
 
-    Contract and metadata go in as one JSON, under the metadata name "harexport". Same input, same bytes.
+    A second head answers `coarse_logits` and `coarse_probabilities`. batch None leaves the number of windows
+    open (unrolled only). Contract and metadata go in as one JSON, under the metadata name "harexport". Same
+    input, same bytes.
     """
-    int8 = scheme == "int8-weights"
     graph = Graph()
-    window = graph.tensor((1, network.window, network.channels))
-    steps = network.steps
-    rows = _input_layer(graph, network, window, int8, spare=lowering == "fused")
-    if lowering == "fused":
-        shape = (1, steps, network.input.units + 1)
-        rows = _reshape(graph, fused.finite(graph, rows), shape)
-        state = fused.lower(graph, network.lstm, rows, steps, int8)
+    window = graph.tensor((batch or 1, network.window, network.channels), dynamic=batch is None)
+    folded = _folded(network, scheme)
+    fuse = lowering == "fused"
+    lead = (network.steps,) if batch == 1 and not fuse else (batch or 1, network.steps)
+    rows = _input_layer(graph, folded, window, lead, scheme, spare=fuse)
+    if fuse:
+        state = fused.lower(graph, folded.lstm, fused.finite(graph, rows), scheme)
+    elif folded.gru:
+        state = gru.lower(graph, folded.gru, rows, lead, scheme)
+    elif scheme == "int8-weights":
+        state = wavefront.lower(graph, folded.lstm, rows, lead)
     else:
-        state = (wavefront if int8 else unrolled).lower(graph, network.lstm, rows, steps)
-    weight = add_weight(graph, network.head.weight, "head.weight", int8)
-    bias = graph.constant(network.head.bias.astype(np.float32), "head.bias")
-    logits = dense(graph, state, weight, bias, 1, int8)
-    probabilities = graph.op("SOFTMAX", [logits], (1, network.labels), beta=1.0)
+        state = unrolled.lower(graph, folded.lstm, rows, lead, scheme)
+    outputs: list[int] = []
+    for name, head in network.heads().items():
+        outputs += _head(graph, head, state, scheme, name)
+    return finish(graph, network, contract, metadata, window, outputs, lowering, scheme, OLDEST_RUNTIME)
+
+
+def finish(
+    graph: Graph,
+    network: Network,
+    contract: Contract,
+    metadata: dict[str, str],
+    window: int,
+    outputs: list[int],
+    lowering: str,
+    scheme: str,
+    oldest_runtime: str,
+) -> bytes:
+    """The file of a graph that is complete: names, signature, metadata, labels."""
+    description = f"Human activity from {network.window} samples: {lowering} {network.kind.upper()}, {scheme}"
+    described, files = labels_file.describe(description, contract)
     facts = {"contract": contract.to_dict(), "metadata": metadata}
-    return graph.finish(
+    model = graph.finish(
         inputs={INPUT_NAME: window},
-        outputs={LOGITS_NAME: logits, PROBABILITIES_NAME: probabilities},
-        description=f"harexport: human activity from {network.window} samples, {lowering} LSTM, {scheme}",
+        outputs=dict(zip(contract.outputs, outputs, strict=True)),
+        description=f"harexport: {description}",
         metadata={
             METADATA_NAME: json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode(),
-            "min_runtime_version": _OLDEST_RUNTIME.ljust(16, b"\0"),  # 16 bytes, as the converter writes it
+            "min_runtime_version": oldest_runtime.encode().ljust(16, b"\0"),  # 16 bytes, as the converter writes it
+            labels_file.METADATA_NAME: described,
         },
     )
+    return labels_file.append(model, files)
 
 
-def _input_layer(graph: Graph, network: Network, window: int, int8: bool, spare: bool) -> int:
-    """Normalisation and input layer: [1, window, channels] -> as many values as [steps, units (+ 1)].
+def _folded(network: Network, scheme: str) -> Network:
+    """The network on physical units.
+
+    With int8 weights the means are subtracted through the rounded weights: only what a channel does around its
+    mean meets the rounding error, not gravity itself. And the input layer stays, so that no raw window is rounded.
+    """
+    if scheme != "int8-weights":
+        return network.folded()
+    normalised = network.normalised()
+    weight = rounded(normalised.input.weight)
+    bias = network.input.bias.astype(np.float64) - weight.sum(axis=1) @ network.mean.astype(np.float64)
+    return replace(normalised, input=replace(network.input, weight=weight, bias=bias))
+
+
+def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, ...], scheme: str, spare: bool) -> int:
+    """The input layer: `window` -> rows [*lead, units (+ 1)], or, where `lead` is (steps,), as many of any shape.
 
     `spare` adds an output that is always 0 after the units: the fused lowering's indicator column.
     """
     layer, steps = network.input, network.steps
-    weight, bias = _normalising(network, int8)
+    windows = graph.shapes[window][0]
+    side_by_side = layer.frame == layer.hop and network.window % layer.hop == 0
+    sequence = (*lead, layer.units + spare)
+    if side_by_side and layer.passes_through and not spare:
+        return window if len(lead) == 1 else _reshape(graph, window, sequence)
+    weight, bias = layer.weight, layer.bias
     if spare:
         weight = np.concatenate([weight, np.zeros_like(weight[:1])])
         bias = np.append(bias, 0.0)
     activation = schema.ActivationFunctionType.RELU if layer.relu else schema.ActivationFunctionType.NONE
     offsets = graph.constant(bias.astype(np.float32), "input.bias")
-    side_by_side = layer.frame == layer.hop and network.window % layer.hop == 0
-    # FULLY_CONNECTED reads [1, window, channels] as rows of frame * channels values: no RESHAPE needed.
-    # CONV_2D wants [1, height, width, channels]. A kernel over blocks of hop samples (2 taps of 16 samples
+    # FULLY_CONNECTED reads [windows, window, channels] as rows of frame * channels values: no RESHAPE needed.
+    # CONV_2D wants [windows, height, width, channels]. A kernel over blocks of hop samples (2 taps of 16 samples
     # instead of 32 of one) takes the same time.
     shape = (len(bias), -1) if side_by_side else (len(bias), layer.frame, 1, network.channels)
-    kernel = add_weight(graph, weight.reshape(shape), "input.weight", int8)
-    if int8:
-        kernel = graph.op("DEQUANTIZE", [kernel], graph.shapes[kernel], version=2)
+    kernel = add_weight(graph, weight.reshape(shape), "input.weight", scheme)
+    if scheme == "int8-weights":
+        kernel = widened(graph, kernel, "int8")
     if side_by_side:
-        return dense(graph, window, kernel, offsets, steps, False, fusedActivationFunction=activation)
-    return graph.op(
+        count = (windows * steps,)
+        rows = dense(graph, window, kernel, offsets, count, "float32", fusedActivationFunction=activation)
+        return rows if len(lead) == 1 else _reshape(graph, rows, sequence)
+    rows = graph.op(
         "CONV_2D",
-        [_reshape(graph, window, (1, network.window, 1, network.channels)), kernel, offsets],
-        (1, steps, 1, len(bias)),
+        [_reshape(graph, window, (windows, network.window, 1, network.channels)), kernel, offsets],
+        (windows, steps, 1, len(bias)),
         padding=schema.Padding.VALID,
         strideH=layer.hop,
         strideW=1,
         fusedActivationFunction=activation,
     )
+    return rows if len(lead) == 1 else _reshape(graph, rows, sequence)
 
 
-def _normalising(network: Network, int8: bool) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Weight and bias of the input layer on physical units.
-
-    With int8 the means are subtracted through the rounded weights: only what a channel does around its
-    mean meets the rounding error, not gravity itself.
-    """
-    folded = network.normalised().input
-    if not int8:
-        return folded.weight, folded.bias
-    weight = rounded(folded.weight)
-    means = weight.sum(axis=1) @ network.mean.astype(np.float64)
-    return weight, network.input.bias.astype(np.float64) - means
+def _head(graph: Graph, head: Head, state: int, scheme: str, name: str) -> list[int]:
+    """Logits and probabilities [windows, labels] of the last state."""
+    weight = add_weight(graph, head.weight, f"{name}.weight", scheme)
+    bias = graph.constant(head.bias.astype(np.float32), f"{name}.bias")
+    windows = graph.shapes[state][0]
+    logits = dense(graph, state, weight, bias, (windows,), scheme)
+    return [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
 
 
 def _reshape(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
-    sizes = graph.constant(np.array(shape, np.int32))
-    return graph.op("RESHAPE", [tensor, sizes], shape, newShape=list(shape))
+    # -1 for the number of windows, where the shape has one: it may be open
+    sizes = [-1, *shape[1:]] if len(shape) > 2 else list(shape)
+    return graph.op("RESHAPE", [tensor, graph.constant(np.array(sizes, np.int32))], shape, newShape=sizes)

@@ -16,33 +16,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.exporting.flat import Graph
-from harexport.exporting.unrolled import group, row
+from harexport.exporting.unrolled import columns, group, row
 from harexport.exporting.weights import add_weight, dense
 from harexport.layers import LstmLayer
 
+_SCHEME = "int8-weights"
 
-def lower(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, steps: int) -> int:
-    """From the input layer's `rows` (steps x units values) to the last layer's last state [1, hidden]."""
+
+def lower(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[int, ...]) -> int:
+    """From the input layer's `rows` to the last layer's last state; `rows`, `lead` and state as in unrolled.py."""
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
     projection, recurrent, input_bias, stack_bias = _side_by_side(layers, ends)
-    forward = add_weight(graph, projection, "lstm.0.input_weight", int8=True)
-    weight = add_weight(graph, recurrent, "lstm.recurrent_weight", int8=True)
+    forward = add_weight(graph, projection, "lstm.0.input_weight", _SCHEME)
+    weight = add_weight(graph, recurrent, "lstm.recurrent_weight", _SCHEME)
     bias = graph.constant(stack_bias.astype(np.float32), "lstm.bias")
     first = graph.constant(input_bias.astype(np.float32), "lstm.0.bias")
 
-    projected = dense(graph, rows, forward, first, steps, int8=True)
+    *windows, steps = lead
+    projected = dense(graph, rows, forward, first, lead, _SCHEME)
     gates = row(graph, projected, 0)  # h = 0 before the first step: nothing to multiply
     state, cell = group(graph, gates, None, *_constants(graph, ends, 0))
     for t in range(1, steps + len(layers) - 1):
-        gates = dense(graph, state, weight, bias, 1, int8=True)
+        gates = dense(graph, state, weight, bias, (*windows, 1), _SCHEME)
         if t < steps:
-            gates = graph.op("ADD", [row(graph, projected, t), gates], (1, 4 * width))
+            gates = graph.op("ADD", [row(graph, projected, t), gates], (*windows, 1, 4 * width))
         state, cell = group(graph, gates, cell, *_constants(graph, ends, t))
     if len(layers) == 1:
         return state
-    begin, size = np.array([0, ends[-2]], np.int32), np.array([1, layers[-1].hidden], np.int32)
-    return graph.op("SLICE", [state, graph.constant(begin), graph.constant(size)], (1, layers[-1].hidden))
+    return columns(graph, state, 0, int(ends[-2]), layers[-1].hidden)
 
 
 def _constants(graph: Graph, ends: NDArray[np.integer], t: int) -> tuple[int, int]:

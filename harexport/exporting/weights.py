@@ -1,6 +1,6 @@
-"""Weights in a .tflite graph: float32, or symmetric int8 (value = scale * integer, one scale a tensor).
+"""Weights in a .tflite graph, by scheme: float32, float16 widened once, or symmetric int8 (value = scale * integer).
 
-One scale a tensor, because a scale per row needs FULLY_CONNECTED 12 or DEQUANTIZE 5, which TensorFlow
+int8 has one scale a tensor, because a scale per row needs FULLY_CONNECTED 12 or DEQUANTIZE 5, which TensorFlow
 Lite 2.6, the oldest runtime our files are meant for, does not have.
 """
 
@@ -15,6 +15,8 @@ from harexport.exporting.flat import Graph
 
 # The lowest version of each operator that reads float32 activations with int8 weights ("hybrid").
 HYBRID_VERSIONS = {"FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
+_KEEPS_DIMENSIONS = 5  # the version of FULLY_CONNECTED that knows keepNumDims
+_WIDENING = {"float16": 3, "int8": 2}  # the lowest version of DEQUANTIZE that reads it
 _LARGEST = 127  # the format's restricted range: -128 is never used, so that the range is symmetric
 
 
@@ -32,16 +34,30 @@ def rounded(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return integers.astype(np.float64) * scale
 
 
-def add_weight(graph: Graph, values: NDArray[np.floating], name: str, int8: bool) -> int:
-    """A weight as a constant: float32, or int8 with its scale."""
-    if not int8:
-        return graph.constant(values.astype(np.float32), name)
-    integers, scale = symmetric_int8(values)
-    return graph.constant(integers, name, scale)
+def add_weight(graph: Graph, values: NDArray[np.floating], name: str, scheme: str) -> int:
+    """A weight as the scheme ("float32", "float16", "int8-weights") stores it; float16 comes out widened."""
+    if scheme == "int8-weights":
+        integers, scale = symmetric_int8(values)
+        return graph.constant(integers, name, scale)
+    if scheme == "float16":
+        return widened(graph, graph.constant(values.astype(np.float16), name), "float16")
+    return graph.constant(values.astype(np.float32), name)
 
 
-def dense(graph: Graph, rows: int, weight: int, bias: int, count: int, int8: bool, **options: Any) -> int:
-    """FULLY_CONNECTED: `rows` (any shape holding `count` rows) times weight [outputs, inputs] -> [count, outputs]."""
-    version = HYBRID_VERSIONS["FULLY_CONNECTED"] if int8 else 1
-    shape = (count, graph.shapes[weight][0])
-    return graph.op("FULLY_CONNECTED", [rows, weight, bias], shape, version=version, **options)
+def widened(graph: Graph, weight: int, dtype: str) -> int:
+    """DEQUANTIZE of a constant: runtimes do it once, when they load the file."""
+    return graph.op("DEQUANTIZE", [weight], graph.shapes[weight], version=_WIDENING[dtype])
+
+
+def dense(graph: Graph, rows: int, weight: int, bias: int, shape: tuple[int, ...], scheme: str, **options: Any) -> int:
+    """FULLY_CONNECTED: `rows` times weight [outputs, inputs] -> (*shape, outputs).
+
+    `rows` may have any shape that holds as many rows as `shape` does; with two dimensions or more, `shape`
+    must be the rows' own.
+    """
+    version = HYBRID_VERSIONS["FULLY_CONNECTED"] if scheme == "int8-weights" else 1
+    if len(shape) > 1:
+        version, options = _KEEPS_DIMENSIONS, {**options, "keepNumDims": True}
+    return graph.op(
+        "FULLY_CONNECTED", [rows, weight, bias], (*shape, graph.shapes[weight][0]), version=version, **options
+    )

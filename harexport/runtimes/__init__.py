@@ -17,18 +17,21 @@ from harexport.layers import Array
 
 Floats = NDArray[np.float32]
 SUFFIXES = (".onnx", ".tflite")
+_OPEN_BATCH = 64  # windows at once, where the model takes any number
 
 
 class Runner(Protocol):
     """What every runtime offers.
 
     `name` is what errors call the model, `runtime` what tables call the runtime; `window_shape` is (window,
-    channels); `metadata` the strings that the export wrote into the file (empty for foreign files).
+    channels); `batch` the windows that the model takes at once, None for any number; `metadata` the strings that
+    the export wrote into the file (empty for foreign files).
     """
 
     name: str
     runtime: str
     window_shape: tuple[int, int]
+    batch: int | None
 
     @property
     def metadata(self) -> dict[str, str]: ...
@@ -40,19 +43,24 @@ class Runner(Protocol):
         """
 
     def one(self, window: Floats) -> NDArray[Any]:
-        """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing: for measuring latency."""
+        """One batch [batch, window, channels] float32 -> logits [batch, labels]; checks nothing: for measuring."""
 
 
-def one_by_one(one: Callable[[Floats], Floats], windows: Array, labels: int, name: str) -> Floats:
-    """Windows [n, window, channels] through a model that takes one at a time -> logits float32 [n, labels].
+def in_batches(one: Callable[[Floats], Floats], windows: Array, labels: int, batch: int | None, name: str) -> Floats:
+    """Windows [n, window, channels] through a model that takes `batch` at a time -> logits float32 [n, labels].
 
-    Raises InputError, with the model's `name`, where a file that could be loaded cannot be run.
+    The last batch is filled up with copies of its last window. Raises InputError, with the model's `name`, where a
+    file that could be loaded cannot be run.
     """
     ready = np.ascontiguousarray(windows, dtype=np.float32)
     answers = np.empty((len(ready), labels), np.float32)
+    size = batch or _OPEN_BATCH
     try:
-        for k in range(len(ready)):
-            answers[k] = one(ready[k : k + 1])[0]
+        for start in range(0, len(ready), size):
+            part = ready[start : start + size]
+            missing = size - len(part) if batch else 0
+            full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+            answers[start : start + size] = one(full)[: len(part)]
     except Exception as error:  # the runtimes' kinds of error share no base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error

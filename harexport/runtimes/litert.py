@@ -7,16 +7,20 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
-from harexport.exporting.flat import keeps_state, read_facts
+from harexport.exporting import labels_file
+from harexport.exporting.flat import keeps_state, kept, read_facts
 from harexport.layers import Array
 from harexport.network import check_windows
-from harexport.runtimes import Floats, one_by_one
+from harexport.runtimes import Floats, in_batches
 
 
 class LiteRtRunner:
@@ -25,7 +29,6 @@ class LiteRtRunner:
     def __init__(self, model: bytes, name: str) -> None:
         self.name = name
         self.runtime = "LiteRT"
-        self._model = model
         try:
             with _without_info_lines():
                 # bytes, never a path: a truncated file would kill the process (FACTS, trap 6)
@@ -36,29 +39,32 @@ class LiteRtRunner:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         named = {output["name"]: output for output in outputs}
         shape = [int(size) for size in inputs[0]["shape"]] if len(inputs) == 1 else []
-        if len(shape) != 3 or shape[0] != 1 or inputs[0]["dtype"] is not np.float32 or LOGITS_NAME not in named:
+        if len(shape) != 3 or inputs[0]["dtype"] not in (np.float32, np.int8) or LOGITS_NAME not in named:
             raise InputError(
                 f"{name}: reads {[(value['name'], value['shape'].tolist()) for value in inputs]} and answers "
-                f"{sorted(named)}; expected one float32 input [1, window, channels] and an output {LOGITS_NAME}"
+                f"{sorted(named)}; expected one input [windows, window, channels], float32 or int8, and an output "
+                f"{LOGITS_NAME}"
             )
         self.window_shape = (shape[1], shape[2])
-        self._keeps_state = keeps_state(model)
+        is_open = list(inputs[0]["shape_signature"])[:1] == [-1]
+        self.batch = None if is_open else shape[0]
+        self._windows = shape[0]
+        self._keeps_state, self._kept = keeps_state(model), kept(model)
+        facts = read_facts(model, name)
+        self.metadata: dict[str, str] = facts["metadata"]  # the export's strings; empty for files that others made
+        if facts["contract"] is not None and not labels_file.is_whole(model):  # LiteRT would not notice
+            raise InputError(f"{name} is cut off: the labels behind the model are missing; export it again")
         self._input, self._output = int(inputs[0]["index"]), int(named[LOGITS_NAME]["index"])
         self._labels = int(named[LOGITS_NAME]["shape"][-1])
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The strings that the export wrote into the file; empty for files that others made."""
-        strings: dict[str, str] = read_facts(self._model, self.name)["metadata"]
-        return strings
+        self._reads, self._answers = _Scale.of(inputs[0]), _Scale.of(named[LOGITS_NAME])
 
     def logits(self, windows: Array) -> Floats:
-        """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
+        """windows [n, window, channels] -> logits float32 [n, labels], by batches. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        return one_by_one(self.one, windows, self._labels, self.name)
+        return in_batches(self.one, windows, self._labels, self.batch, self.name)
 
     def one(self, window: Floats) -> Floats:
-        """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing.
+        """One batch [batch, window, channels] float32 -> logits [batch, labels]; checks nothing.
 
         Resets where the graph has variables: the fused LSTM keeps its state between invokes (FACTS, trap 1),
         and other people's files have no cure for it inside.
@@ -69,10 +75,39 @@ class LiteRtRunner:
 
     def without_reset(self, window: Floats) -> Floats:
         """`one` as an embedder runs it who never heard of variables: the proof that a graph is stateless."""
-        self._interpreter.set_tensor(self._input, window)
+        if len(window) != self._windows and self.batch is None:
+            self._interpreter.resize_tensor_input(self._input, window.shape)
+            self._interpreter.allocate_tensors()
+            self._windows = len(window)
+        self._interpreter.set_tensor(self._input, window if self._reads is None else self._reads.rounded(window))
         self._interpreter.invoke()
-        answer: Floats = self._interpreter.get_tensor(self._output)
-        return answer
+        answer = self._interpreter.get_tensor(self._output)
+        floats: Floats = answer if self._answers is None else self._answers.widened(answer)
+        return floats
+
+    def left(self) -> float:
+        """The largest number that the last window left in the state, for the next to begin with."""
+        return max((float(np.abs(self._interpreter.get_tensor(k)).max()) for k in self._kept), default=0.0)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How an int8 tensor holds real values: scale * (integer - zero)."""
+
+    scale: float
+    zero: int
+
+    @staticmethod
+    def of(tensor: dict[str, Any]) -> _Scale | None:
+        """The scale of an interpreter's tensor; None where it holds floats."""
+        return None if tensor["dtype"] is np.float32 else _Scale(*tensor["quantization"])
+
+    def rounded(self, values: Floats) -> NDArray[np.int8]:
+        integers: NDArray[np.int8] = np.clip(np.rint(values / self.scale) + self.zero, -128, 127).astype(np.int8)
+        return integers
+
+    def widened(self, integers: NDArray[np.int8]) -> Floats:
+        return ((integers.astype(np.float32) - self.zero) * self.scale).astype(np.float32)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
 from harexport.layers import Array
 from harexport.network import check_windows
-from harexport.runtimes import Floats, one_by_one
+from harexport.runtimes import Floats, in_batches
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 
@@ -30,12 +30,13 @@ class OnnxRunner:
             reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise InputError(f"{name}: ONNX Runtime cannot load it ({reason}); export it again") from error
         shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
-        if len(shape) != 3 or not all(isinstance(size, int) for size in shape) or LOGITS_NAME not in outputs:
+        if len(shape) != 3 or not all(isinstance(size, int) for size in shape[1:]) or LOGITS_NAME not in outputs:
             raise InputError(
                 f"{name}: reads {[(value.name, value.type, value.shape) for value in inputs]} and answers "
-                f"{sorted(outputs)}; expected one float input [1, window, channels] and an output {LOGITS_NAME}"
+                f"{sorted(outputs)}; expected one float input [windows, window, channels] and an output {LOGITS_NAME}"
             )
         self.window_shape = (int(shape[1]), int(shape[2]))
+        self.batch = shape[0] if isinstance(shape[0], int) else None
         self._input, self._labels = inputs[0].name, int(outputs[LOGITS_NAME][-1])
 
     @property
@@ -44,11 +45,11 @@ class OnnxRunner:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def logits(self, windows: Array) -> Floats:
-        """windows [n, window, channels] -> logits float32 [n, labels], one by one. Raises InputError."""
+        """windows [n, window, channels] -> logits float32 [n, labels], by batches. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        return one_by_one(self.one, windows, self._labels, self.name)
+        return in_batches(self.one, windows, self._labels, self.batch, self.name)
 
     def one(self, window: Floats) -> Floats:
-        """One window [1, window, channels] float32 -> logits [1, labels]; checks nothing."""
+        """One batch [batch, window, channels] float32 -> logits [batch, labels]; checks nothing."""
         answer: Floats = self._session.run([LOGITS_NAME], {self._input: window})[0]
         return answer

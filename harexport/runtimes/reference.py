@@ -19,6 +19,7 @@ class ReferenceRunner:
         self.name = name
         self.runtime = "NumPy float64"
         self.window_shape = (network.window, network.channels)
+        self.batch: int | None = None
         self.metadata: dict[str, str] = {}
         self._network = network
 

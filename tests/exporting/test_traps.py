@@ -14,13 +14,14 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from harexport.errors import CheckFailedError, InputError
-from harexport.exporting import flat, fused, gate, probe, tflite
+from harexport.exporting import flat, fused, gate, labels_file, probe, tflite
+from harexport.exporting.forms import Form
 from harexport.layers import InputLayer, LstmLayer
 from harexport.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.networks import SHAPES, contract_of, random_network
 
-SCHEMES = ("float32", "int8-weights")
+SCHEMES = ("float32", "float16", "int8-weights")
 # A forget-gate bias of 6: small random weights forget fast enough to hide a state that was kept.
 REMEMBERING = {
     "128 steps": random_network(forget_bias=6.0),
@@ -162,7 +163,7 @@ def repacked(model: bytes, cell_clip: float) -> bytes:
             operator.builtinOptions.cellClip = cell_clip
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(file.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return labels_file.append(bytes(builder.Output()), {})
 
 
 def test_trap_2_no_cell_clip():
@@ -179,7 +180,7 @@ def test_trap_2_no_cell_clip():
     clipped = repacked(model, 10.0)
     assert np.abs(LiteRtRunner(clipped, "clipped").logits(window) - expected).max() > 0.3
     with pytest.raises(CheckFailedError, match="clips the cell at 10"):
-        gate.check(clipped, network, contract_of(network), "tflite", "float32", "fused", len(clipped))
+        gate.check(clipped, network, contract_of(network), Form("tflite", "float32", "fused"), len(clipped), None)
 
 
 def test_trap_5_int8_weights_are_int8(tmp_path):
@@ -201,7 +202,7 @@ def test_trap_5_int8_weights_are_int8(tmp_path):
             assert np.abs(values.astype(int)).max() == 127
         # a float file under an int8 name does not pass
         with pytest.raises(CheckFailedError, match="not int8"):
-            gate.check(large, network, contract_of(network), "tflite", "int8-weights", lowering, len(large))
+            gate.check(large, network, contract_of(network), Form("tflite", "int8-weights", lowering), len(large), None)
 
 
 def test_trap_6_a_truncated_file_is_an_error_and_not_the_end_of_the_process(tmp_path):

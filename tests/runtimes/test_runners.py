@@ -108,7 +108,7 @@ def test_a_model_that_loads_and_does_not_run_is_named():
         raise RuntimeError("indices out of range")
 
     with pytest.raises(InputError, match=r"x\.onnx can be loaded but not run \(indices out of range\)"):
-        runtimes.one_by_one(one, np.zeros((2, 128, 9)), 6, "x.onnx")
+        runtimes.in_batches(one, np.zeros((2, 128, 9)), 6, 1, "x.onnx")
 
 
 def test_truncated_onnx(tmp_path):
@@ -126,7 +126,7 @@ def test_a_foreign_onnx_model_is_refused():
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
         onnx.checker.check_model(model)
-        with pytest.raises(InputError, match=r"expected one float input \[1, window, channels\]"):
+        with pytest.raises(InputError, match=r"expected one float input \[windows, window, channels\]"):
             OnnxRunner(model.SerializeToString(), "foreign")
 
 
@@ -135,7 +135,7 @@ def test_a_foreign_tflite_model_is_refused():
         graph = Graph()
         window = graph.tensor(shape)
         model = graph.finish({"x": window}, {"y": graph.op("TANH", [window], shape)}, "foreign", {})
-        with pytest.raises(InputError, match=r"expected one float32 input \[1, window, channels\]"):
+        with pytest.raises(InputError, match=r"expected one input \[windows, window, channels\]"):
             LiteRtRunner(model, "foreign")
 
 

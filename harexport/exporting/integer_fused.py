@@ -1,0 +1,82 @@
+"""The LSTM stack as TensorFlow Lite's fused operator on integers: int8 rows and states, int16 cells.
+
+The kernel is LstmStepInteger8x8_16 in lstm_eval.cc: gates are summed in Q3.12, so W x + b is clipped to [-8, 8)
+before R h is added, and the sum is clipped once more. Sigmoid and tanh read Q3.12 and answer Q0.15.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from harexport.exporting.flat import Graph, Quant
+from harexport.exporting.integer_ops import VERSIONS, biases, cut, power_of_two
+from harexport.exporting.quantize import Calibration, asymmetric
+from harexport.exporting.weights import symmetric_int8
+from harexport.layers import LstmLayer
+
+_ABSENT = -1  # an optional input that is not there
+# Positions of the operator's 24 inputs, as in fused.py; in full integer biases are int32.
+_INPUT_WEIGHTS, _RECURRENT_WEIGHTS, _BIASES, _STATES = 1, 5, 12, 18
+_INTERMEDIATES = (
+    5  # 0 to 3 belong to layer normalisation; 4 is the state before a projection, and without one the state
+)
+
+
+def lower(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, calibration: Calibration) -> int:
+    """From int8 rows [1, steps, inputs] to the last layer's last state int8 [1, 1, hidden]."""
+    for k, layer in enumerate(layers):
+        state = asymmetric(calibration.ranges[f"lstm.{k}.state"])
+        cell = power_of_two(calibration.limit(f"lstm.{k}.cell"))
+        rows = _operator(graph, layer, rows, state, cell, f"lstm.{k}")
+    _, steps, hidden = graph.shapes[rows]
+    return cut(graph, rows, [0, steps - 1, 0], (1, 1, hidden))
+
+
+def _operator(graph: Graph, layer: LstmLayer, rows: int, state: Quant, cell: Quant, name: str) -> int:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM over int8 [1, steps, inputs]: the states h int8 [1, steps, hidden]."""
+    inputs = [rows] + [_ABSENT] * 23
+    gates = zip(
+        *(np.split(array, 4) for array in (layer.input_weight, layer.recurrent_weight, layer.bias)),
+        strict=True,
+    )
+    for k, (forward, recurrent, bias) in enumerate(gates):
+        gate = "ifgo"[k]
+        integers, scale = symmetric_int8(forward)
+        inputs[_INPUT_WEIGHTS + k] = graph.constant(integers, f"{name}.input_weight.{gate}", scale)
+        unit = np.float32(scale) * np.float32(graph.quants[rows].scale)
+        inputs[_BIASES + k] = biases(graph, bias, float(unit), f"{name}.bias.{gate}")
+        integers, scale = symmetric_int8(recurrent)
+        inputs[_RECURRENT_WEIGHTS + k] = graph.constant(integers, f"{name}.recurrent_weight.{gate}", scale)
+    for k, (letter, quant) in enumerate((("h", state), ("c", cell))):
+        inputs[_STATES + k] = _cleared(graph, layer.hidden, quant, f"{name}.{letter}")
+    intermediates = [
+        graph.tensor((), f"{name}.intermediate.{k}", quant=state if k == 4 else Quant(np.int16, 2.0**-12))
+        for k in range(_INTERMEDIATES)
+    ]
+    return graph.op(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        inputs,
+        (1, graph.shapes[rows][1], layer.hidden),
+        quant=state,
+        intermediates=intermediates,
+        fusedActivationFunction=schema.ActivationFunctionType.TANH,
+        cellClip=0.0,
+        projClip=0.0,
+    )
+
+
+def _cleared(graph: Graph, hidden: int, quant: Quant, name: str) -> int:
+    """A variable tensor [1, hidden] that an operator sets to zero before the LSTM reads it.
+
+    The LSTM keeps h and c between invokes (FACTS, trap 1). fused.py's cure, a last row that closes the gates,
+    does not work on integers: that row's W x ends at -8, and R h can open the gates again (edge: R h up to 24). So a
+    SLICE of a constant writes the zeros, at every invoke.
+    """
+    shape = (1, hidden)
+    variable = graph.tensor(shape, name, variable=True, quant=quant)
+    zeros = graph.constant(np.full(shape, quant.zero_point, quant.dtype), f"{name}.zero", quant.scale, quant.zero_point)
+    places = [graph.constant(np.array(values, np.int32)) for values in ((0, 0), shape)]
+    number = VERSIONS["SLICE"][quant.dtype is np.int16]
+    graph.write("SLICE", [zeros, *places], [variable], version=number)
+    return variable

@@ -1,0 +1,124 @@
+"""Operators on integers, with the lowest version that each needs for its types (op_version.cc)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from harexport.exporting.flat import Graph, Quant
+
+# By the type that an operator reads, int8 and int16; the newest of these came with TensorFlow Lite 2.4.
+VERSIONS = {
+    "ADD": (2, 3),
+    "CONV_2D": (3, 3),
+    "DEQUANTIZE": (2, 3),
+    "LOGISTIC": (2, 3),
+    "MUL": (2, 4),
+    "RESHAPE": (1, 1),
+    "SLICE": (2, 4),
+    "SOFTMAX": (2, 3),
+    "SPLIT": (2, 4),
+    "SUB": (2, 5),
+    "TANH": (2, 3),
+}
+# Scales that the kernels insist on (LogisticPrepare, TanhPrepare and SoftmaxPrepare).
+SIGMOID = {np.int8: Quant(np.int8, 1 / 256, -128), np.int16: Quant(np.int16, 2.0**-15)}
+TANH = {np.int8: Quant(np.int8, 1 / 128), np.int16: Quant(np.int16, 2.0**-15)}
+PROBABILITY = Quant(np.int8, 1 / 256, -128)
+_LARGEST = 127
+
+
+def op(graph: Graph, operator: str, inputs: list[int], shape: tuple[int, ...], quant: Quant, **options: Any) -> int:
+    """An operator on quantised activations; its first one says which version."""
+    return graph.op(operator, inputs, shape, version=version(graph, operator, inputs), quant=quant, **options)
+
+
+def version(graph: Graph, operator: str, inputs: list[int]) -> int:
+    """The version that reads the first activation among `inputs`."""
+    dtype = next(graph.quants[index].dtype for index in inputs if index in graph.quants)
+    return VERSIONS[operator][dtype is np.int16]
+
+
+def quantize(graph: Graph, tensor: int, quant: Quant) -> int:
+    """QUANTIZE: from float32, or from one scale to another."""
+    number = 2 if quant.dtype is np.int16 else 1
+    return graph.op("QUANTIZE", [tensor], graph.shapes[tensor], version=number, quant=quant)
+
+
+def add(graph: Graph, a: int, b: int, quant: Quant, operator: str = "ADD") -> int:
+    """a + b (or SUB: a - b). The flag asks for the kernel that takes any int16 scales."""
+    return op(graph, operator, [a, b], graph.shapes[a], quant, potScaleInt16=False)
+
+
+def mul(graph: Graph, a: int, b: int, quant: Quant) -> int:
+    return op(graph, "MUL", [a, b], graph.shapes[a], quant)
+
+
+def reshape(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
+    sizes = graph.constant(np.array(shape, np.int32))
+    return graph.op("RESHAPE", [tensor, sizes], shape, quant=graph.quants[tensor], newShape=list(shape))
+
+
+def cut(graph: Graph, tensor: int, begin: list[int], shape: tuple[int, ...]) -> int:
+    """SLICE: the part of `tensor` that starts at `begin`."""
+    places = [graph.constant(np.array(values, np.int32)) for values in (begin, shape)]
+    return op(graph, "SLICE", [tensor, *places], shape, graph.quants[tensor])
+
+
+def weights(
+    graph: Graph,
+    weight: NDArray[np.floating],
+    bias: NDArray[np.floating],
+    source: Quant,
+    quant: Quant,
+    name: str,
+) -> tuple[int, int]:
+    """Kernel and biases for `matrix`: weight [outputs, frame, inputs] in int8, a scale per output; bias [outputs] in int32.
+
+    They serve products of rows that mean `source`, whose answers mean `quant`.
+    """
+    outputs, frame, inputs = weight.shape
+    largest = np.abs(weight).max(axis=(1, 2))
+    # An output without weights is its bias alone: 256 steps of that to each step of the answer. And XNNPACK takes no
+    # scale so small that its product with the input's is below 2^-32 of the answer's.
+    scales = np.where(largest > 0, largest / _LARGEST, quant.scale / 256 / source.scale)
+    scales = np.maximum(scales, 2.0**-20 * quant.scale / source.scale).astype(np.float32)
+    integers = np.clip(np.rint(weight / scales[:, None, None]), -_LARGEST, _LARGEST).astype(np.int8)
+    kernel = graph.constant(integers.reshape(outputs, frame, 1, inputs), f"{name}_weight", scales)
+    return kernel, biases(graph, bias, scales * np.float32(source.scale), f"{name}_bias")
+
+
+def matrix(graph: Graph, rows: int, kernel: tuple[int, int], quant: Quant, hop: int = 1, relu: bool = False) -> int:
+    """`rows` [1, n, 1, inputs] in frames, `hop` rows apart, times `weights`' kernel -> [1, steps, 1, outputs].
+
+    CONV_2D, also where a frame is one row, because it has had a scale per output since TensorFlow Lite 1.14.
+    FULLY_CONNECTED of int8 with a scale per output answers zeros, without an error, in 2.6 to 2.8 (tried).
+    """
+    outputs, frame, _, _ = graph.shapes[kernel[0]]
+    steps = (graph.shapes[rows][1] - frame) // hop + 1
+    activation = schema.ActivationFunctionType.RELU if relu else schema.ActivationFunctionType.NONE
+    return op(
+        graph,
+        "CONV_2D",
+        [rows, *kernel],
+        (1, steps, 1, outputs),
+        quant,
+        padding=schema.Padding.VALID,
+        strideH=hop,
+        strideW=1,
+        fusedActivationFunction=activation,
+    )
+
+
+def biases(graph: Graph, bias: NDArray[np.floating], scale: float | NDArray[np.float32], name: str) -> int:
+    """int32 in units of input scale * weight scale, as every integer kernel adds them up."""
+    limit = np.iinfo(np.int32).max
+    return graph.constant(np.clip(np.rint(bias / scale), -limit, limit).astype(np.int32), name, scale)
+
+
+def power_of_two(limit: float) -> Quant:
+    """int16 between +- the power of two from `limit` on; 64 at most, as the fused kernel's tanh takes 6 integer bits."""
+    return Quant(np.int16, float(2.0 ** np.ceil(np.log2(np.clip(limit, 1.0, 64.0))) / 32768))
