@@ -13,7 +13,10 @@ from pathlib import Path
 from harexport.console import say
 from harexport.data import load
 from harexport.demo import trained
-from harexport.exporting.export import export_checkpoint, text
+from harexport.exporting.export import Refused, export_checkpoint
+from harexport.exporting.forms import SCHEMES
+from harexport.exporting.write import text
+from harexport.models import ship
 from harexport.training import recipe as recipes
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
@@ -25,9 +28,10 @@ def main(names: list[str]) -> None:
     for name in names:
         folder = ARTIFACTS / name
         checkpoint = trained(recipes.load(name), dataset, folder, SEED)
-        for lowering in ("unrolled", "fused"):
-            for result in export_checkpoint(checkpoint, folder, "all", quantize=True, lowering=lowering):
-                say(text(result))
+        for fmt, lowering in (("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "fused")):
+            for result in export_checkpoint(checkpoint, folder, dataset, fmt, SCHEMES[fmt], lowering):
+                say(f"Refused: {result.reason}" if isinstance(result, Refused) else text(result))
+    ship(ARTIFACTS / "edge" / "edge-unrolled-int8-weights.tflite")
 
 
 if __name__ == "__main__":

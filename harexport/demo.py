@@ -8,8 +8,9 @@ from harexport import __version__
 from harexport.console import say
 from harexport.contract import Contract
 from harexport.data.windows import Dataset
-from harexport.errors import InputError
-from harexport.exporting.export import check_folder, export_checkpoint, text
+from harexport.errors import CheckFailedError, InputError
+from harexport.exporting.export import Refused, check_folder, export_checkpoint
+from harexport.exporting.write import text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import Recipe
@@ -24,8 +25,11 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
     Returns the bench result and the report's path. Raises what its stages raise.
     """
     check_folder(out, Contract())  # before minutes of training
-    results = export_checkpoint(trained(recipe, dataset, out, seed), out, "all", quantize=True)
+    checkpoint = trained(recipe, dataset, out, seed)
+    results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:
+        if isinstance(result, Refused):
+            raise CheckFailedError(result.reason)
         say(text(result))
     measured = bench([checkpoint_path(out, recipe), *(result.path for result in results)], dataset)
     return measured, report.save(measured, out, [out])

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from harexport import parity
 from harexport.cli import main
 from harexport.contract import Contract
+from harexport.data import Dataset
 from harexport.exporting import onnx
 from harexport.exporting.export import export
 from harexport.files import read_json, write_json
@@ -31,7 +33,9 @@ epochs = 2
 [validation]
 subjects = [1]
 """
-_MODELS = {"tiny-float32.onnx", "tiny-unrolled-float32.tflite", "tiny-unrolled-int8-weights.tflite"}
+_MODELS = {
+    "tiny-float32.onnx", "tiny-int8-weights.onnx", "tiny-unrolled-float32.tflite", "tiny-unrolled-int8-weights.tflite"
+}  # fmt: skip
 
 
 def harexport(*arguments: str | Path) -> Result:
@@ -72,7 +76,7 @@ def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
 def test_the_report_is_one_page_that_needs_nothing_else(demo: tuple[Path, Path, Result]) -> None:
     _, out, _ = demo
     page = (out / "report.html").read_text("utf-8")
-    assert "All 4 models answer the 2947 test windows as their reference does" in page
+    assert "All 5 models answer the 2947 test windows as their reference does" in page
     assert page.count("data:image/png;base64,") == 1
     assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"base64,[^\"]*", "", page))
     assert "prefers-color-scheme: dark" in page
@@ -103,17 +107,19 @@ def folder(demo: tuple[Path, Path, Result], tmp_path: Path) -> Path:
     return Path(shutil.copytree(demo[1], tmp_path / "copy"))
 
 
-def test_bench_catches_a_file_that_answers_otherwise(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_catches_a_file_that_answers_otherwise(
+    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
+) -> None:
     """The very same kind of file, with the right digest, from weights that are off by 1 %."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     head = replace(checkpoint.network.head, weight=checkpoint.network.head.weight * np.float32(1.01))
     liar = folder / "tiny-float32.onnx"
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
-    export(replace(checkpoint.network, head=head), checkpoint.contract, metadata, liar, "onnx")
+    export(replace(checkpoint.network, head=head), liar, metadata=metadata, dataset=dataset)
     result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
     assert result.exit_code == 1
     assert "FAILED tiny-float32.onnx: logits differ by up to" in result.stdout
-    assert "1 of 4 models broke their promise" in result.stdout
+    assert "1 of 5 models broke their promise" in result.stdout
     assert "FAILED" in (tmp_path / "report" / "report.html").read_text("utf-8")
 
 
@@ -127,24 +133,28 @@ def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
-def test_bench_compares_the_contract_in_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_compares_the_contract_in_the_file(
+    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
+) -> None:
     """Right logits under the wrong labels are wrong answers."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
     swapped = replace(checkpoint.contract, labels=checkpoint.contract.labels[::-1])
-    export(checkpoint.network, swapped, metadata, folder / "tiny-float32.onnx", "onnx")
+    export(checkpoint.network, folder / "tiny-float32.onnx", contract=swapped, metadata=metadata, dataset=dataset)
     result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
     assert "tiny-float32.onnx: the contract in it" in result.stderr
 
 
-def test_bench_tells_two_runs_of_one_recipe_apart(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_tells_two_runs_of_one_recipe_apart(
+    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
+) -> None:
     first = checkpoints.load(folder / "tiny.safetensors")
     halved = replace(first.network, head=replace(first.network.head, weight=first.network.head.weight / 2))
     second, other = replace(first, network=halved), tmp_path / "other"
     checkpoints.save(second, other / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": second.digest}
-    export(halved, second.contract, metadata, other / "second-float32.onnx", "onnx")
+    export(halved, other / "second-float32.onnx", metadata=metadata, dataset=dataset)
     result = harexport(
         "bench", folder / "tiny-float32.onnx", other, "--data", official_path, "--out", tmp_path / "report", "--json"
     )
@@ -163,13 +173,13 @@ def test_bench_takes_a_file_named_twice_once(folder: Path, official_path: Path, 
     assert len(json.loads(result.stdout)["models"]) == 2
 
 
-def test_export_takes_the_checkpoint_of_its_folder(folder: Path, tmp_path: Path) -> None:
+def test_export_takes_the_checkpoint_of_its_folder(folder: Path, official_path: Path, tmp_path: Path) -> None:
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(folder / "tiny.safetensors", lone)
-    result = harexport("export", "--out", lone, "--format", "onnx", "--json")
+    result = harexport("export", "--out", lone, "--format", "onnx", "--data", official_path, "--json")
     assert result.exit_code == 0, result.stderr
-    assert [Path(one["path"]).parent for one in json.loads(result.stdout)] == [lone]
+    assert [Path(one["path"]).parent for one in json.loads(result.stdout)["files"]] == [lone]
     shutil.copy(folder / "tiny.safetensors", lone / "second.safetensors")
     refused = harexport("export", "--out", lone)
     assert refused.exit_code == 2
@@ -225,32 +235,75 @@ def test_bench_says_what_it_lacks(folder: Path, official_path: Path, tmp_path: P
     assert ".onnx" in refused(other)
 
 
-def test_export_writes_what_was_asked(folder: Path, tmp_path: Path) -> None:
+def test_export_writes_what_was_asked(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    def asked(out: Path, *options: str | Path) -> Result:
+        return harexport("export", folder / "tiny.safetensors", *options, "--data", official_path, "--out", out)
+
     def written(*options: str) -> set[str]:
         out = tmp_path / "-".join(option.strip("-") for option in options)
-        result = harexport("export", folder / "tiny.safetensors", *options, "--out", out, "--json")
+        result = asked(out, *options, "--json")
         assert result.exit_code == 0, result.stderr
         names = {path.name for path in out.iterdir()} - {"contract.json"}
-        assert {Path(one["path"]).name for one in json.loads(result.stdout)} == names
+        assert {Path(one["path"]).name for one in json.loads(result.stdout)["files"]} == names
         return names
 
     assert written("--format", "onnx") == {"tiny-float32.onnx"}
     assert written("--format", "tflite") == {"tiny-unrolled-float32.tflite"}
     assert written("--format", "tflite", "--quantize") == {"tiny-unrolled-int8-weights.tflite"}
     assert written("--quantize") == _MODELS
+    assert written("--format", "onnx", "--quantize=float16") == {"tiny-float16.onnx"}
+    assert written("--format", "tflite", "--quantize=float16", "--batch", "4", "--quantize") == {
+        "tiny-unrolled-float16-batch4.tflite", "tiny-unrolled-int8-weights-batch4.tflite"
+    }  # fmt: skip
+    assert written("--format", "tflite", "--quantize=int8", "--io", "int8", "--max-drop", "3") == {
+        "tiny-unrolled-int8-int8-io.tflite"
+    }
     assert written("--format", "tflite", "--lowering", "fused") == {"tiny-fused-float32.tflite"}
     assert Contract.from_dict(read_json(tmp_path / "quantize" / "contract.json", "contract"), "here") == Contract()
-    refused = harexport(
-        "export", folder / "tiny.safetensors", "--format", "onnx", "--quantize", "--out", tmp_path / "no"
+    for options, words in (
+        (["--format", "onnx", "--quantize=int8"], "onnx comes in float32"),
+        (["--quantize", "int4"], "choose one of float16, int8-weights, int8"),
+        (["--batch", "many"], "--batch many: give a number of windows from 1 on, or dynamic"),
+        (["--android", tmp_path / "gone"], "is no folder"),
+    ):
+        refused = asked(tmp_path / "no", *options)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+        assert not (tmp_path / "no").exists()
+
+
+def test_export_says_which_file_lost_too_much(
+    folder: Path, official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.THRESHOLDS, "int8-weights", parity.Threshold(drop=-90.0))  # nothing can keep that
+    out = tmp_path / "o"
+    options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", official_path, "--out", out]
+    result = harexport("export", folder / "tiny.safetensors", *options, "--json")
+    assert result.exit_code == 1
+    refused, written = json.loads(result.stdout)["files"]
+    assert "on 2947 test windows, accuracy drops by" in refused["refused"]
+    assert written["gate"]["parity"]["windows"] == 2947
+    assert sorted(path.name for path in out.iterdir()) == ["contract.json", "tiny-unrolled-float16.tflite"]
+
+
+def test_export_into_an_android_project(folder: Path, official_path: Path, tmp_path: Path) -> None:
+    project = tmp_path / "app project"
+    project.mkdir()
+    result = harexport(
+        "export", folder / "tiny.safetensors", "--android", project, "--data", official_path, "--out", tmp_path / "o"
     )
-    assert refused.exit_code == 2
-    assert "onnx comes in float32" in refused.stderr
-    assert not (tmp_path / "no").exists()
+    assert result.exit_code == 0, result.stderr
+    assets = project / "app" / "src" / "main" / "assets"
+    assert sorted(path.name for path in assets.iterdir()) == ["contract.json", "labels.txt", "model.tflite"]
+    written = tmp_path / "o" / "tiny-unrolled-float32.tflite"
+    assert (assets / "model.tflite").read_bytes() == written.read_bytes()
+    assert (assets / "labels.txt").read_text().split() == list(Contract().labels)
+    assert Contract.from_dict(read_json(assets / "contract.json", "contract"), "here") == Contract()
 
 
-def test_export_keeps_another_models_contract(folder: Path, tmp_path: Path) -> None:
+def test_export_keeps_another_models_contract(folder: Path, official_path: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "contract.json", Contract(window=64).to_dict())
-    refused = harexport("export", folder / "tiny.safetensors", "--out", tmp_path)
+    refused = harexport("export", folder / "tiny.safetensors", "--data", official_path, "--out", tmp_path)
     assert refused.exit_code == 2
     assert "choose another folder with --out" in refused.stderr
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["contract.json"]

@@ -15,7 +15,7 @@ from harexport import __version__
 from harexport.cli import main
 from harexport.data import Dataset
 
-COMMANDS = (["train"], ["export"], ["bench"], ["demo"], ["data", "fetch"], ["data", "info"])
+COMMANDS = (["train"], ["export"], ["inspect"], ["bench"], ["predict"], ["demo"], ["data", "fetch"], ["data", "info"])
 
 
 def harexport(*arguments: str | Path) -> Result:

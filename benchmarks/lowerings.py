@@ -1,0 +1,83 @@
+"""Which lowering is the faster one: fused against unrolled, by steps, hidden units and scheme.
+
+    python benchmarks/lowerings.py
+
+One network of random weights (time does not depend on them) a cell; the two lowerings of a cell are timed in one
+interleaved run. Writes lowerings.json: for each cell the ratio of the medians, unrolled to fused, both sizes and
+the time to load. `--lowering auto` follows it, together with the Arm instructions that were counted.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harexport import runtimes
+from harexport.console import say
+from harexport.contract import Contract
+from harexport.exporting import probe, tflite
+from harexport.exporting.forms import MOST_UNROLLED_STEPS
+from harexport.files import write_json
+from harexport.layers import Head, InputLayer, LstmLayer
+from harexport.network import Network
+from harexport.verify.bench import machine
+from harexport.verify.latency import interleaved
+
+STEPS = (128, 64, 32, 16, 8)
+HIDDEN = (24, 32, 48, 64)
+SCHEMES = ("float32", "float16", "int8-weights")
+RUNS = 400
+_OUT = Path(__file__).with_suffix(".json")
+
+
+def network(steps: int, hidden: int) -> Network:
+    """Two layers over frames that lie side by side."""
+    random = np.random.default_rng(0)
+    frame = 128 // steps
+
+    def draw(*shape: int) -> np.ndarray:
+        return (random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    layers = tuple(LstmLayer(draw(4 * hidden, hidden), draw(4 * hidden, hidden), draw(4 * hidden)) for _ in range(2))
+    first = InputLayer(draw(hidden, frame, 9), draw(hidden), frame, relu=True)
+    return Network(128, np.zeros(9), np.ones(9), first, layers, Head(draw(6, hidden), draw(6)))
+
+
+def cell(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
+    """Both lowerings of one network, timed and measured."""
+    files = {low: tflite.emit(network(steps, hidden), Contract(), {}, low, scheme) for low in ("fused", "unrolled")}
+    runners, loads = {}, {}
+    for name, file in files.items():
+        began = time.perf_counter()
+        runners[name] = runtimes.load_bytes(file, ".tflite", name)
+        loads[name] = round(1e3 * (time.perf_counter() - began), 2)
+    timed = interleaved({name: runner.one for name, runner in runners.items()}, probe.windows(Contract()), RUNS)
+    return {
+        "steps": steps,
+        "hidden": hidden,
+        "scheme": scheme,
+        "unrolled_to_fused": round(timed["unrolled"].p50 / timed["fused"].p50, 3),
+        "p50_us": {name: round(latency.p50, 2) for name, latency in timed.items()},
+        "bytes": {name: len(file) for name, file in files.items()},
+        "load_ms": loads,
+    }
+
+
+def main() -> None:
+    cells = []
+    for steps in STEPS:
+        for hidden in HIDDEN:
+            for scheme in SCHEMES:
+                cells.append(cell(steps, hidden, scheme))
+                say(
+                    f"{steps:4} steps, hidden {hidden}, {scheme:12}: unrolled takes "
+                    f"{cells[-1]['unrolled_to_fused']:.2f} of fused's time"
+                )
+    write_json(_OUT, {"machine": machine(), "unrolled_up_to_steps": MOST_UNROLLED_STEPS, "cells": cells})
+
+
+if __name__ == "__main__":
+    main()
