@@ -12,6 +12,8 @@ from typing import Any
 
 from harexport.errors import InputError
 
+OUT = Path("harexport-out")  # where everything is written unless told otherwise
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:

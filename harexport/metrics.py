@@ -53,7 +53,8 @@ def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
 
 
 def _share(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return shares
 
 
 def report(figures: Figures, labels: tuple[str, ...]) -> str:

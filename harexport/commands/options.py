@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harexport.files import OUT
+
 if TYPE_CHECKING:
     from harexport.data.windows import Dataset
 
-OUT = Path("harexport-out")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -17,7 +17,7 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import forms
 from harexport.exporting.gate import Proof
 from harexport.exporting.write import ExportResult, write
-from harexport.files import read_json, write_json
+from harexport.files import OUT, read_json, write_json
 from harexport.network import Network
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
@@ -41,7 +41,7 @@ class Refused:
 
 def export(
     network: Network,
-    path: Path | str,
+    path: Path | str | None = None,
     *,
     format: str | None = None,
     scheme: str = "float32",
@@ -55,7 +55,8 @@ def export(
 ) -> ExportResult:
     """Write `network` to `path` as a file that has passed its gate.
 
-    format "onnx" or "tflite" (default: by the path's suffix); scheme, lowering, batch (None: any number of windows)
+    path defaults to `harexport-out/model-...`, named after its form; format "onnx" or "tflite" defaults to the path's
+    suffix, and that to tflite; scheme, lowering, batch (None: any number of windows)
     and io as exporting/forms.py lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file.
     `dataset`: its test windows are what the file is judged by, its training windows what full integer is calibrated
     on; default: UCI HAR (`harexport.data.load`) where the contract is of its channels and labels, else the file is
@@ -65,8 +66,10 @@ def export(
     Raises InputError for options that do not exist or do not fit, CheckFailedError when the file fails its gate;
     then whatever was at `path` is still there.
     """
-    path, contract = Path(path), contract or Contract()
-    form = forms.choose(network, format or path.suffix.lower().removeprefix("."), scheme, lowering, batch, io)
+    contract = contract or Contract()
+    asked = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
+    form = forms.choose(network, asked, scheme, lowering, batch, io)
+    path = Path(path) if path else OUT / form.file_name("model")
     if path.suffix.lower() != f".{form.format}":
         raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)

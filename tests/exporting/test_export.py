@@ -174,6 +174,14 @@ def test_the_public_name():
     assert harexport.export is export
 
 
+def test_a_file_that_was_given_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = export(EDGE, format="onnx", scheme="float16", dataset=labelled(EDGE))
+    assert result.path == Path("harexport-out") / "model-float16.onnx"
+    assert result.path.exists()
+    assert export(EDGE, dataset=labelled(EDGE)).path.name == "model-unrolled-float32.tflite"
+
+
 def test_without_labelled_windows_a_note_says_so(tmp_path):
     network = SHAPES["other-labels"]
     result = export(network, tmp_path / "model.tflite", contract=contract_of(network))
