@@ -7,7 +7,6 @@ number there is typed by hand. Usage: python benchmarks/chain.py [--render]   (-
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-JSON, README, ARTIFACTS = ROOT / "benchmarks" / "chain.json", ROOT / "README.md", ROOT / "artifacts"
+JSON, ARTIFACTS = ROOT / "benchmarks" / "chain.json", ROOT / "artifacts"
 RECIPES = ("edge", "seed-lstm")
 RUNS = 4000
 PAIRS = (
@@ -26,7 +25,6 @@ PAIRS = (
     ("seed-lstm-unrolled-float32.tflite", "edge-unrolled-float32.tflite"),
     ("seed-lstm-fused-float32.tflite", "edge-unrolled-int8-weights.tflite"),
 )
-_BLOCK = re.compile(r"(<!-- chain -->\n).*?(<!-- /chain -->)", re.DOTALL)
 
 # Run in a fresh process: prints seconds and peak memory (MB) of the whole export command, imports included. VmHWM,
 # because getrusage's maximum is handed down from the process that started this one.
@@ -138,16 +136,11 @@ def render(measured: dict[str, Any]) -> str:
     return "\n".join([*sentences, "", markdown(measured["table"]), "", origin, ""])
 
 
-def refresh(text: str, measured: dict[str, Any]) -> str:
-    """The README with its block drawn anew."""
-    return _BLOCK.sub(lambda found: found[1] + render(measured) + found[2], text)
-
-
 def main() -> None:
-    from harexport import files
+    from readme import refresh
 
     measured = json.loads(JSON.read_text("utf-8")) if "--render" in sys.argv[1:] else measure()
-    files.write_text(README, refresh(README.read_text("utf-8"), measured))
+    refresh("chain", render(measured))
     print(render(measured))
 
 

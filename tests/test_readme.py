@@ -10,7 +10,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
@@ -19,15 +21,36 @@ _ROOT = Path(__file__).resolve().parents[1]
 _TEXT = (_ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_figures_are_drawn_from_the_json() -> None:
-    spec = importlib.util.spec_from_file_location("chain", _ROOT / "benchmarks" / "chain.py")
+# Each block of figures, the script that draws it and the json that it comes from.
+_BLOCKS = {
+    "chain": ("chain.py", "chain.json"),
+    "exports": ("artifacts.py", "exports.json"),
+    "fidelity": ("fidelity.py", "fidelity.json"),
+    "peers": ("peers/table.py", "export_peers.json"),
+}
+
+
+def _script(name: str) -> ModuleType:
+    path = _ROOT / "benchmarks" / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
-    chain = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(chain)
-    measured = json.loads(chain.JSON.read_text("utf-8"))
-    assert chain.refresh(_TEXT, measured) == _TEXT, "python benchmarks/chain.py --render"
-    assert f"{measured['bench']['references'][0]['figures']['accuracy']:.2%}" in _TEXT
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("block", _BLOCKS)
+def test_the_figures_are_drawn_from_the_json(block: str) -> None:
+    script, source = _BLOCKS[block]
+    measured = json.loads((_ROOT / "benchmarks" / source).read_text("utf-8"))
+    drawn = _script(script).render(measured)
+    assert _script("readme.py").replaced(_TEXT, block, drawn) == _TEXT, f"python benchmarks/{script} --render"
+    assert len(drawn) > 200
+
+
+def test_every_block_of_figures_is_checked() -> None:
+    assert set(re.findall(r"<!-- (\w+) -->", _TEXT)) == set(_BLOCKS)
 
 
 def test_every_command_exists() -> None:

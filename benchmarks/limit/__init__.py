@@ -1,0 +1,1 @@
+"""The near limit of this machine, as a C kernel."""

@@ -1,0 +1,47 @@
+"""What a converter is given: the trained arrays and windows to calibrate on, in one .npz that needs only NumPy.
+
+Shared by the scripts convert_*.py, which run in other environments than harexport's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Given:
+    """`arrays` under harexport's names (Network.arrays); calibration windows [n, window, channels]."""
+
+    arrays: dict[str, np.ndarray]
+    window: int
+    hop: int
+    relu: bool
+    calibration: np.ndarray
+
+    @property
+    def layers(self) -> int:
+        return sum(name.startswith("lstm.") and name.endswith(".bias") for name in self.arrays)
+
+    @property
+    def channels(self) -> int:
+        return len(self.arrays["mean"])
+
+    @property
+    def normalises(self) -> bool:
+        return bool(self.arrays["mean"].any() or (self.arrays["std"] != 1).any())
+
+
+def save(given: Given, path: Path) -> None:
+    facts = json.dumps({"window": given.window, "hop": given.hop, "relu": given.relu})
+    np.savez(path, facts=np.array(facts), calibration=given.calibration, **given.arrays)
+
+
+def load(path: Path | str) -> Given:
+    held = dict(np.load(path))
+    facts = json.loads(str(held.pop("facts")))
+    calibration = held.pop("calibration")
+    return Given(held, facts["window"], facts["hop"], facts["relu"], calibration)

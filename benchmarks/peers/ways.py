@@ -1,0 +1,92 @@
+"""Every way from the trained network to a file that is tried: ours, and what others install."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HERE = "harexport"  # the environment that runs this
+
+
+@dataclass(frozen=True)
+class Way:
+    """`key` names the file, `who` and `scheme` stand in the table. `environment` runs `command`: a script of this
+    folder and its arguments, or for harexport the options of `harexport export`. `source`: the way whose file it takes.
+    """
+
+    key: str
+    who: str
+    scheme: str
+    suffix: str
+    environment: str
+    command: tuple[str, ...]
+    source: str | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.key.startswith("harexport-")
+
+    @property
+    def by_tensorflow(self) -> bool:
+        return self.command[0] == "convert_keras.py"
+
+
+def _ours(fmt: str, scheme: str, lowering: str | None = None) -> Way:
+    # the option last: a bare --quantize means int8 weights
+    options = ["--format", fmt, *(["--lowering", lowering] if lowering else [])]
+    if scheme != "float32":
+        options.append(f"--quantize={scheme}")
+    name = "-".join(part for part in ("harexport", fmt, lowering, scheme) if part)
+    return Way(name, "harexport", scheme, f".{fmt}", HERE, tuple(options))
+
+
+def _keras(keras: str, loop: str, scheme: str) -> Way:
+    who = {"keras": "Keras 3", "tf_keras": "legacy Keras"}[keras] + (", unrolled" if loop == "unroll" else "")
+    named = {"float32": "float32", "dynamic": "int8-weights", "int8": "int8"}[scheme]
+    command = ("convert_keras.py", keras, loop, scheme)
+    return Way(f"{keras}-{loop}-{scheme}", f"{who} + TFLiteConverter", named, ".tflite", HERE, command)
+
+
+def _torch(way: str, who: str, suffix: str, environment: str) -> Way:
+    return Way(way, who, "float32", suffix, environment, ("convert_torch.py", way))
+
+
+def _tool(key: str, who: str, scheme: str, suffix: str, environment: str, tool: str, source: str) -> Way:
+    return Way(key, who, scheme, suffix, environment, ("convert_files.py", tool), source)
+
+
+WAYS = (
+    _ours("onnx", "float32"),
+    _ours("onnx", "int8-weights"),
+    *(_ours("tflite", scheme, "unrolled") for scheme in ("float32", "int8-weights", "int8")),
+    *(_ours("tflite", scheme, "fused") for scheme in ("float32", "int8-weights", "int8")),
+    _torch("torchscript", "torch.onnx (TorchScript)", ".onnx", HERE),
+    _torch("dynamo", "torch.onnx (dynamo)", ".onnx", "litert-torch"),
+    _tool(
+        "ort-dynamic", "torch.onnx, then onnxruntime.quantization", "int8-weights", ".onnx",
+        HERE, "ort-dynamic", "torchscript",
+    ),
+    _keras("keras", "loop", "float32"),
+    _keras("keras", "loop", "dynamic"),
+    _keras("keras", "loop", "int8"),
+    _keras("keras", "unroll", "float32"),
+    _keras("tf_keras", "loop", "float32"),
+    _keras("tf_keras", "loop", "dynamic"),
+    _keras("tf_keras", "loop", "int8"),
+    _torch("litert-torch", "litert-torch", ".tflite", "litert-torch"),
+    _tool(
+        "onnx2tf-float32", "torch.onnx, then onnx2tf", "float32", ".tflite",
+        "onnx2tf", "onnx2tf-float32", "torchscript",
+    ),
+    _tool(
+        "onnx2tf-dynamic", "torch.onnx, then onnx2tf", "int8-weights", ".tflite",
+        "onnx2tf", "onnx2tf-dynamic", "torchscript",
+    ),
+    _tool(
+        "quantizer-tf_keras", "legacy Keras, then ai-edge-quantizer", "int8-weights", ".tflite",
+        "quantizer", "quantizer", "tf_keras-loop-float32",
+    ),
+    _tool(
+        "quantizer-litert-torch", "litert-torch, then ai-edge-quantizer", "int8-weights", ".tflite",
+        "quantizer", "quantizer", "litert-torch",
+    ),
+)  # fmt: skip
