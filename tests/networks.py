@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from harexport.contract import CHANNELS, LABELS, Contract
+from harexport.exporting.flat import Graph
 from harexport.layers import GruLayer, Head, InputLayer, LstmLayer
 from harexport.network import Network
 
@@ -48,6 +49,11 @@ def random_network(
         stack=tuple(layers),
         head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
     )
+
+
+def uncleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
+    """In place of fused._cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
+    return graph.tensor(shape, name, variable=True)
 
 
 def contract_of(network: Network) -> Contract:

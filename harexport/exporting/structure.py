@@ -91,7 +91,7 @@ def oldest_runtime(model: bytes, fmt: str) -> str:
 
 def _structure(contents: Contents) -> Structure:
     graph = contents.main
-    joined = _only_joined(contents)
+    written = _only_written(contents)
 
     def named(indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         return {graph.tensors[k].name: _sizes(graph.tensors[k].shape) for k in indices}
@@ -101,7 +101,7 @@ def _structure(contents: Contents) -> Structure:
         inputs=named(graph.inputs),
         outputs=named(graph.outputs),
         weights=tuple(
-            Weight(t.name, _sizes(t.shape), t.dtype, t.size_bytes) for t in contents.weights if t.name not in joined
+            Weight(t.name, _sizes(t.shape), t.dtype, t.size_bytes) for t in contents.weights if t.name not in written
         ),
         cell_clips=tuple(
             float(value) for g in contents.graphs for op in g.ops for key, value in op.options.items() if key in _CLIPS
@@ -112,15 +112,15 @@ def _structure(contents: Contents) -> Structure:
     )
 
 
-def _only_joined(contents: Contents) -> set[str]:
-    """The constants that are laid beside other values and multiplied with none: the fused lowering's reset rows."""
+def _only_written(contents: Contents) -> set[str]:
+    """The constants that are copied and multiplied with nothing: the zeros that the fused lowering begins with."""
     readers: dict[str, set[str]] = {}
     for graph in contents.graphs:
         for op in graph.ops:
             for index in op.inputs:
                 if (tensor := graph.at(index)) is not None:
                     readers.setdefault(tensor.name, set()).add(op.kind)
-    return {name for name, kinds in readers.items() if kinds == {"CONCATENATION"}}
+    return {name for name, kinds in readers.items() if kinds == {"SLICE"}}
 
 
 def _sizes(shape: tuple[int | str, ...]) -> tuple[int, ...]:

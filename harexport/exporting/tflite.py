@@ -50,9 +50,9 @@ def emit(
     folded = _folded(network, scheme)
     fuse = lowering == "fused"
     lead = (network.steps,) if batch == 1 and not fuse else (batch or 1, network.steps)
-    rows = _input_layer(graph, folded, window, lead, scheme, spare=fuse)
+    rows = _input_layer(graph, folded, window, lead, scheme)
     if fuse:
-        state = fused.lower(graph, folded.lstm, fused.finite(graph, rows), scheme)
+        state = fused.lower(graph, folded.lstm, rows, scheme)
     elif folded.gru:
         state = gru.lower(graph, folded.gru, rows, lead, scheme)
     elif scheme == "int8-weights":
@@ -107,28 +107,21 @@ def _folded(network: Network, scheme: str) -> Network:
     return replace(normalised, input=replace(network.input, weight=weight, bias=bias))
 
 
-def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, ...], scheme: str, spare: bool) -> int:
-    """The input layer: `window` -> rows [*lead, units (+ 1)], or, where `lead` is (steps,), as many of any shape.
-
-    `spare` adds an output that is always 0 after the units: the fused lowering's indicator column.
-    """
+def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, ...], scheme: str) -> int:
+    """The input layer: `window` -> rows [*lead, units], or, where `lead` is (steps,), as many of any shape."""
     layer, steps = network.input, network.steps
     windows = graph.shapes[window][0]
     side_by_side = layer.frame == layer.hop and network.window % layer.hop == 0
-    sequence = (*lead, layer.units + spare)
-    if side_by_side and layer.passes_through and not spare:
+    sequence = (*lead, layer.units)
+    if side_by_side and layer.passes_through:
         return window if len(lead) == 1 else _reshape(graph, window, sequence)
-    weight, bias = layer.weight, layer.bias
-    if spare:
-        weight = np.concatenate([weight, np.zeros_like(weight[:1])])
-        bias = np.append(bias, 0.0)
     activation = schema.ActivationFunctionType.RELU if layer.relu else schema.ActivationFunctionType.NONE
-    offsets = graph.constant(bias.astype(np.float32), "input.bias")
+    offsets = graph.constant(layer.bias.astype(np.float32), "input.bias")
     # FULLY_CONNECTED reads [windows, window, channels] as rows of frame * channels values: no RESHAPE needed.
     # CONV_2D wants [windows, height, width, channels]. A kernel over blocks of hop samples (2 taps of 16 samples
     # instead of 32 of one) takes the same time.
-    shape = (len(bias), -1) if side_by_side else (len(bias), layer.frame, 1, network.channels)
-    kernel = add_weight(graph, weight.reshape(shape), "input.weight", scheme)
+    shape = (layer.units, -1) if side_by_side else (layer.units, layer.frame, 1, network.channels)
+    kernel = add_weight(graph, layer.weight.reshape(shape), "input.weight", scheme)
     if scheme == "int8-weights":
         kernel = widened(graph, kernel, "int8")
     if side_by_side:
@@ -138,7 +131,7 @@ def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, .
     rows = graph.op(
         "CONV_2D",
         [_reshape(graph, window, (windows, network.window, 1, network.channels)), kernel, offsets],
-        (windows, steps, 1, len(bias)),
+        (windows, steps, 1, layer.units),
         padding=schema.Padding.VALID,
         strideH=layer.hop,
         strideW=1,
@@ -157,6 +150,8 @@ def _head(graph: Graph, head: Head, state: int, scheme: str, name: str) -> list[
 
 
 def _reshape(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
+    if graph.shapes[tensor] == shape:
+        return tensor
     # -1 for the number of windows, where the shape has one: it may be open
     sizes = [-1, *shape[1:]] if len(shape) > 2 else list(shape)
     return graph.op("RESHAPE", [tensor, graph.constant(np.array(sizes, np.int32))], shape, newShape=sizes)

@@ -167,8 +167,6 @@ def _notes(form: Form, size_ratio: float, time_ratio: float, figures: GateFigure
         notes.append(f"Slower than float32 on this machine: {time_ratio:.2f} times its p50.")
     if size_ratio > 1:
         notes.append(f"Bigger than float32: {size_ratio:.2f} times its size.")
-    if form.scheme == "int8" and form.lowering == "fused":
-        notes.append("TensorFlow Lite 2.6 answers zeros to it: let the golden windows run on the device first.")
     if form.format == "onnx" and form.scheme == "int8-weights":
         notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft); other runtimes do not have it.")
     if figures.parity is None:

@@ -27,7 +27,7 @@ from harexport.layers import LstmLayer
 from harexport.network import Network
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.recipe import load as load_recipe
-from tests.networks import GRU_SHAPES, SHAPES, contract_of, random_network
+from tests.networks import GRU_SHAPES, SHAPES, contract_of, random_network, uncleared
 
 EDGE = SHAPES["edge"]
 ASKED = [
@@ -248,7 +248,7 @@ def test_a_failing_gate_leaves_the_previous_file(tmp_path, monkeypatch, fmt, sch
 
 
 def test_the_gate_sees_a_graph_that_keeps_its_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(fused, "_RESET", 0.0)
+    monkeypatch.setattr(fused, "_cleared", uncleared)
     network = random_network(forget_bias=6.0)
     with pytest.raises(CheckFailedError, match="depends on the window before"):
         exported(network, tmp_path / "model.tflite", lowering="fused")

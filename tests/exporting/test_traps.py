@@ -19,7 +19,7 @@ from harexport.exporting.forms import Form
 from harexport.layers import InputLayer, LstmLayer
 from harexport.network import Network
 from harexport.runtimes.litert import LiteRtRunner
-from tests.networks import SHAPES, contract_of, random_network
+from tests.networks import SHAPES, contract_of, random_network, uncleared
 
 SCHEMES = ("float32", "float16", "int8-weights")
 # A forget-gate bias of 6: small random weights forget fast enough to hide a state that was kept.
@@ -86,9 +86,9 @@ def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, sche
 
 @every_scheme
 @every_memory
-def test_trap_1_negative_control_without_the_reset_row_the_state_leaks(memory, scheme, monkeypatch):
-    """The tests above can fail: the same graph with a reset row that resets nothing."""
-    monkeypatch.setattr(fused, "_RESET", 0.0)
+def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory, scheme, monkeypatch):
+    """The tests above can fail: the same graph without the operators that clear the state."""
+    monkeypatch.setattr(fused, "_cleared", uncleared)
     network = REMEMBERING[memory]
     windows = probe.windows(contract_of(network), count=3)
     model = emitted(network, "fused", scheme)
@@ -101,8 +101,8 @@ def test_trap_1_negative_control_without_the_reset_row_the_state_leaks(memory, s
     assert np.array_equal(runner.logits(windows[::-1]), first[::-1])
 
 
-def test_trap_1_negative_control_without_the_filter_nan_stays(monkeypatch):
-    monkeypatch.setattr(fused, "finite", lambda graph, rows: rows)
+def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
+    monkeypatch.setattr(fused, "_cleared", uncleared)
     network = REMEMBERING["128 steps"]
     windows = probe.windows(contract_of(network), count=1)
     ask = Embedder(emitted(network, "fused"))
