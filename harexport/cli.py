@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from harexport import __version__
-from harexport.commands.bench import bench, demo
+from harexport.commands.bench import bench
 from harexport.commands.data import data
+from harexport.commands.demo import demo
 from harexport.commands.export import export
 from harexport.commands.inspect import inspect
 from harexport.commands.predict import predict

@@ -1,4 +1,4 @@
-"""`harexport bench`, and the whole chain in one: `harexport demo`."""
+"""`harexport bench`."""
 
 from __future__ import annotations
 
@@ -8,55 +8,139 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, seed_option, show
+from harexport.commands.options import data_option, json_option, load_data, out_option, show
+from harexport.errors import InputError
 
 if TYPE_CHECKING:
-    from harexport.verify.bench import BenchResult
+    from harexport.data.windows import Dataset
+    from harexport.verify.result import BenchResult
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
 @data_option
+@click.option("--against", type=_FILE, help="File or checkpoint to compare all others with, and to take ratios to.")
 @click.option("--runs", type=click.IntRange(1000), default=1000, show_default=True, help="Timed runs of each model.")
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, such as 1,2,4; the first counts.")
+@click.option(
+    "--target",
+    default="host",
+    show_default=True,
+    metavar="host|arm64|adb[:SERIAL]",
+    help="host: this machine. arm64: emulated, instructions instead of time. adb: a connected phone with the demo app.",
+)
+@click.option("--windows", metavar="N|all", help="arm64: how many test windows, evenly spread. Default: 64.")
+@click.option("--baseline", type=_FILE, help="bench.json of an earlier run, for --fail-if.")
+@click.option(
+    "--fail-if",
+    multiple=True,
+    metavar="RULE",
+    help='Such as "p50>1.15x" or "accuracy<-0.2" (against --baseline or --against), "size>100KB". May be repeated.',
+)
+@click.option("--explain", type=_FILE, help="File to look inside of: where its states depart from the reference.")
+@click.option("--html", "page", type=_FILE, help="Where to write the page. Default: report.html in --out.")
+@click.option("--markdown", type=_FILE, help="Where to write a summary for a pull request.")
 @out_option
 @json_option
-def bench(models: tuple[Path, ...], data: Path | None, runs: int, out: Path, as_json: bool) -> None:
-    """Prove MODELS (files or folders; default: --out) on the whole test set and measure their latency.
+def bench(
+    models: tuple[Path, ...],
+    data: Path | None,
+    against: Path | None,
+    runs: int,
+    threads: str,
+    target: str,
+    windows: str | None,
+    baseline: Path | None,
+    fail_if: tuple[str, ...],
+    explain: Path | None,
+    page: Path | None,
+    markdown: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Prove and time MODELS (.onnx, .tflite, checkpoints, or folders of them; default: --out) on the whole test set.
+
+    Files of harexport are held to their promise against the checkpoint that they name. Files of others, with the same
+    input [n, 128, 9], are compared. Exit code 1: a promise or a rule was broken; 2: a file could not be measured.
 
     \b
     Example:  harexport bench
-              harexport bench artifacts/edge artifacts/seed-lstm --runs 2000
+              harexport bench artifacts/edge artifacts/seed-lstm --threads 1,2
+              harexport bench theirs.tflite --against artifacts/edge/edge-unrolled-float32.tflite
+              harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
     """
-    from harexport.verify import report
-    from harexport.verify.bench import bench as run
+    from harexport.contract import LABELS
+    from harexport.files import read_json, write_text
+    from harexport.verify import report, rules
 
+    asked = [rules.parse(text, LABELS) for text in fail_if]  # what is wrong with them, before minutes of work
+    rules.check_comparable(asked, baseline is not None, against is not None)
+    before = None
+    if baseline is not None:
+        before = read_json(baseline, "baseline")
+        rules.check_baseline(before, baseline.name)
+        if not asked:
+            raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
     paths = models or (out,)
-    result = run(paths, load_data(data), runs)
-    page = report.save(result, out, [path if path.is_dir() else path.parent for path in paths])
-    conclude(result, page, as_json)
+    result = _measured(paths, load_data(data), runs, target, windows, _threads(threads), against, explain)
+    if asked:
+        result = rules.judged(result, asked, before, baseline.name if baseline else "")
+    written = report.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)
+    if markdown is not None:
+        write_text(markdown, report.pull_request(result))
+    show(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {written}")
+    for refused in result.refused:
+        click.echo(f"Error: {refused.reason}", err=True)
+    if result.exit_code:
+        sys.exit(result.exit_code)
 
 
-@click.command()
-@click.option("--recipe", default="edge", show_default=True, help="A shipped recipe's name, or a .toml file.")
-@data_option
-@out_option
-@seed_option
-@json_option
-def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) -> None:
-    """The whole chain: data, training, export, proof and latency. Uses what an earlier run left.
+def _measured(
+    paths: tuple[Path, ...],
+    dataset: Dataset,
+    runs: int,
+    target: str,
+    windows: str | None,
+    threads: tuple[int, ...],
+    against: Path | None,
+    explain: Path | None,
+) -> BenchResult:
+    kind, _, serial = target.partition(":")
+    if windows is not None and kind != "arm64":
+        raise InputError(f"--windows is for --target arm64: {kind} takes all of them")
+    if target == "host":
+        from harexport.verify.bench import bench as on_host
 
-    \b
-    Example:  harexport demo
-    """
-    from harexport.demo import run
-    from harexport.training import recipe as recipes
+        return on_host(paths, dataset, runs, against=against, threads=threads, explain=explain)
+    if kind not in ("arm64", "adb") or (":" in target and (kind != "adb" or not serial)):
+        raise InputError(f"--target {target}: choose host, arm64, adb or adb:SERIAL")
+    if threads != (1,) or explain is not None:
+        raise InputError(f"--target {target} takes neither --threads nor --explain: those are for host")
+    if kind == "adb":
+        from harexport.verify.phone import bench as on_phone
 
-    conclude(*run(recipes.load(recipe), load_data(data), out, seed), as_json)
+        return on_phone(paths, dataset, serial or None, against=against)
+    from harexport.verify.arm64 import bench as on_arm64
+
+    return on_arm64(paths, dataset, against=against, windows=_count(windows))
 
 
-def conclude(result: BenchResult, page: Path, as_json: bool) -> None:
-    from harexport.verify import report
+def _count(text: str | None) -> int | None:
+    """`--windows` as a number, None for all of them. Raises InputError."""
+    from harexport.verify.arm64 import SAMPLE
 
-    show(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {page}")
-    if not result.passed:
-        sys.exit(1)
+    if text == "all":
+        return None
+    if text is not None and not (text.isdecimal() and int(text) >= 1):
+        raise InputError(f"--windows {text}: give a number from 1 on, or all")
+    return SAMPLE if text is None else int(text)
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    """`--threads` as numbers. Raises InputError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= 256 for part in parts):
+        raise InputError(f"--threads {text}: give numbers from 1 to 256 with commas, such as 1,2,4")
+    return tuple(dict.fromkeys(int(part) for part in parts))

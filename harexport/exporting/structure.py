@@ -68,7 +68,7 @@ def of_tflite(model: bytes, where: str) -> Structure:
     """Read a .tflite file. Raises InputError where it is damaged."""
     from harexport.inspecting import tflite
 
-    return _structure(tflite.read(model, where))
+    return of_contents(tflite.read(model, where))
 
 
 def of_onnx(model: bytes, where: str) -> Structure:
@@ -78,7 +78,7 @@ def of_onnx(model: bytes, where: str) -> Structure:
     contents = onnx.read(model, where)
     if contents.problem:
         raise InputError(f"{where} is damaged or not a .onnx file ({contents.problem}); export it again")
-    return _structure(contents)
+    return of_contents(contents)
 
 
 def oldest_runtime(model: bytes, fmt: str) -> str:
@@ -89,7 +89,8 @@ def oldest_runtime(model: bytes, fmt: str) -> str:
     return read(model, "the model").needs[1]
 
 
-def _structure(contents: Contents) -> Structure:
+def of_contents(contents: Contents) -> Structure:
+    """What gate and bench ask, of a file that was read already."""
     graph = contents.main
     written = _only_written(contents)
 

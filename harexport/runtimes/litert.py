@@ -103,7 +103,8 @@ class _Scale:
         return None if tensor["dtype"] is np.float32 else _Scale(*tensor["quantization"])
 
     def rounded(self, values: Floats) -> NDArray[np.int8]:
-        integers: NDArray[np.int8] = np.clip(np.rint(values / self.scale) + self.zero, -128, 127).astype(np.int8)
+        whole = np.nan_to_num(np.rint(values / self.scale) + self.zero)  # NaN has no integer: the middle
+        integers: NDArray[np.int8] = np.clip(whole, -128, 127).astype(np.int8)
         return integers
 
     def widened(self, integers: NDArray[np.int8]) -> Floats:

@@ -1,266 +1,100 @@
-"""`harexport bench`: every file against its reference on all test windows, then all of them against the clock."""
+"""`harexport bench` on this machine: every file against its reference, then all of them against the clock."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import os
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata as installed
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harexport import __version__, metrics, runtimes
-from harexport.console import say, track
+from harexport.console import track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
-from harexport.exporting import structure
-from harexport.parity import Parity, compare
-from harexport.runtimes.reference import ReferenceRunner
-from harexport.training import checkpoint as checkpoints
-from harexport.training.checkpoint import Checkpoint
-from harexport.verify.latency import ColdStart, Latency, cold_start, interleaved
+from harexport.verify import cold, outcome, timing
+from harexport.verify.entrants import Entrant
+from harexport.verify.field import Candidate, assemble
+from harexport.verify.machine import describe as machine
+from harexport.verify.outcome import Measured
+from harexport.verify.result import BenchResult, ColdStart, ModelResult, Reference
+from harexport.verify.timing import Contestant, Timings
+
+__all__ = ["BenchResult", "ModelResult", "Reference", "bench", "machine"]
 
 _LATENCY_WINDOWS = 256
+_INSTRUCTIONS = "executed instructions, a proxy for energy, are counted by --target arm64 only"
 
 
-@dataclass(frozen=True)
-class ModelResult:
-    """One model in one runtime. `size_bytes` and `cold_start` are of a file; torch, the trainer, has none."""
+def bench(
+    paths: Sequence[Path],
+    dataset: Dataset,
+    runs: int = 1000,
+    *,
+    against: Path | None = None,
+    threads: Sequence[int] = (1,),
+    explain: Path | None = None,
+) -> BenchResult:
+    """Prove, compare and time every .onnx and .tflite file and checkpoint in `paths` (files or folders).
 
-    name: str
-    recipe: str
-    runtime: str
-    scheme: str
-    lowering: str | None
-    file: str | None
-    size_bytes: int | None
-    parity: Parity
-    latency: Latency
-    cold_start: ColdStart | None
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What a recipe's checkpoint itself answers, in float64."""
-
-    recipe: str
-    checkpoint: str
-    digest: str
-    steps: int
-    hidden: int
-    parameters: int
-    figures: metrics.Figures
-    labels: tuple[str, ...]
-    validation: dict[str, Any] | None
-    test_watched: bool
-
-
-@dataclass(frozen=True)
-class BenchResult:
-    """Everything a bench measured; tables, JSON and HTML are drawn from it and from nothing else."""
-
-    models: tuple[ModelResult, ...]
-    references: tuple[Reference, ...]
-    data: dict[str, Any]
-    machine: dict[str, Any]
-    created: str
-    tool_version: str = __version__
-
-    @property
-    def passed(self) -> bool:
-        return all(model.parity.passed for model in self.models)
-
-    def to_dict(self) -> dict[str, Any]:
-        plain = dataclasses.asdict(self)
-        return {"schema": "harexport-bench-1", "passed": self.passed, **plain}
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A model to be measured: what it is called, what it must answer like, and how to ask it."""
-
-    name: str
-    runtime: str
-    scheme: str
-    lowering: str | None
-    path: Path | None
-    digest: str
-    logits: Callable[[NDArray[np.float32]], NDArray[np.floating]]
-    one: Callable[[NDArray[np.float32]], object]
-
-
-def bench(paths: Sequence[Path], dataset: Dataset, runs: int = 1000) -> BenchResult:
-    """Prove and time every .onnx and .tflite file in `paths` (files or folders) against its checkpoint.
-
-    Each file names, by digest, the network it was exported from; its .safetensors must be among `paths` or
-    beside the file. torch joins in where it is installed. Raises InputError when a file or its checkpoint
-    cannot be found or read; broken promises do not raise, they stand in the result.
+    A file that names the network it was exported from is held to what its scheme promises against that checkpoint,
+    which must be among `paths` or beside the file, unless `against` (a file or a checkpoint) is given; of other files
+    nothing is promised, they are compared. torch joins in where it is installed. `explain`: a file to look inside of.
+    Raises InputError when nothing can be measured; a file that cannot stands among `refused`, and broken promises in
+    the result.
     """
-    files, known = _gather(paths)
-    candidates = [_file_candidate(path, known) for path in files]
-    used = {candidate.digest: known[candidate.digest] for candidate in candidates}
-    candidates += _torch_candidates(used)
-    truth = dataset.test.labels
-    signals = np.ascontiguousarray(dataset.test.signals)
-    expected, references = {}, []
-    for digest, (path, checkpoint) in used.items():
-        with track(f"float64 reference of {checkpoint.recipe.name}", len(signals), "windows") as advance:
-            expected[digest] = ReferenceRunner(checkpoint.network).logits(signals, advance)
-        references.append(_reference(path, checkpoint, expected[digest], truth))
-    parities = {}
-    with track("parity on all test windows", len(candidates), "models") as advance:
-        for done, candidate in enumerate(candidates, 1):
-            try:
-                answered = candidate.logits(signals)
-                parities[candidate.name] = compare(expected[candidate.digest], answered, truth, candidate.scheme)
-            except InputError as error:
-                raise InputError(f"{candidate.name}: {error}") from error
-            advance(done)
-    with track(f"latency, {len(candidates)} models interleaved", runs, "runs each") as advance:
-        timed = interleaved({c.name: c.one for c in candidates}, signals[:_LATENCY_WINDOWS], runs, progress=advance)
-    colds: dict[str, ColdStart] = {}
+    field = assemble(paths, dataset, against)
+    contestants = [Contestant(c.name, c.runtime, c.batch, c.load) for c in field.candidates]
+    signals = np.ascontiguousarray(dataset.test.signals[:_LATENCY_WINDOWS])
+    timings = timing.race(contestants, field.baseline, signals, runs, threads)
+    colds: dict[str, tuple[ColdStart, int | None]] = {}
+    files = [candidate.entrant for candidate in field.candidates if candidate.entrant]
     with track("cold start in fresh processes", len(files), "files") as advance:
-        for done, path in enumerate(files, 1):
-            colds[path.name] = cold_start(path)
+        for done, entrant in enumerate(files, 1):
+            colds[entrant.name] = _cold(entrant, (signals.shape[1], signals.shape[2]))
             advance(done)
-    models = tuple(
-        ModelResult(
-            name=c.name,
-            recipe=used[c.digest][1].recipe.name,
-            runtime=c.runtime,
-            scheme=c.scheme,
-            lowering=c.lowering,
-            file=c.path.name if c.path else None,
-            size_bytes=c.path.stat().st_size if c.path else None,
-            parity=parities[c.name],
-            latency=timed[c.name],
-            cold_start=colds.get(c.name),
-        )
-        for c in candidates
-    )
-    data = {"source": dataset.source, "digest": dataset.digest, "test_windows": len(dataset.test)}
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return BenchResult(models, tuple(references), data, machine(), created)
-
-
-def machine() -> dict[str, Any]:
-    """The processor, the system and the versions that the figures were taken with; no host name, no path."""
-    versions: dict[str, str | None] = {}
-    for package in ("numpy", "onnxruntime", "ai-edge-litert", "torch"):
-        try:
-            versions[package] = installed.version(package)
-        except installed.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "threads": 1,
-        "versions": versions,
-    }
-
-
-def _processor() -> str:
-    try:  # Linux tells its name nowhere else; other systems answer platform.processor()
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
-
-
-def _gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, tuple[Path, Checkpoint]]]:
-    """The model files among `paths`, and every checkpoint there or beside them, by network digest."""
-    files: list[Path] = []
-    given = {path.resolve(): None for path in paths if path.suffix == ".safetensors"}  # an ordered set
-    beside: list[Path] = []
-    for path in paths:
-        if path.resolve() in given:
-            continue
-        if path.is_dir():
-            # one level down too: artifacts/<recipe>/<files>
-            inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
-            files += [p for p in inside if p.suffix.lower() in runtimes.SUFFIXES]
-            beside += [p for p in inside if p.suffix == ".safetensors"]
-        elif path.exists():
-            files.append(path)
-            beside += sorted(path.resolve().parent.glob("*.safetensors"))
-        else:
-            raise InputError(f"not found: {path}. Give .onnx or .tflite files, or a folder of them")
-    files = list({path.resolve(): path for path in files}.values())
-    if not files:
-        where = ", ".join(str(path) for path in paths)
-        raise InputError(f"no .onnx or .tflite file in {where}; `harexport export` writes them")
-    if len({path.name for path in files}) < len(files):
-        raise InputError("two of the files have the same name; the table could not tell them apart: rename one")
-    known = {}
-    for path in given | {path.resolve(): None for path in beside}:
-        try:
-            checkpoint = checkpoints.load(path)
-        except InputError as error:
-            if path in given:
-                raise
-            say(f"Leaving out {error}")  # it only happened to lie there
-            continue
-        known[checkpoint.digest] = (path, checkpoint)
-    return files, known
-
-
-def _file_candidate(path: Path, known: dict[str, tuple[Path, Checkpoint]]) -> _Candidate:
-    runner = runtimes.load(path)  # first: it has the words for a file that is missing or something else
-    held = structure.of(path.read_bytes(), path.suffix[1:].lower(), str(path))
-    digest = held.metadata.get("network_sha256", "")
-    if digest not in known:
+    models = []
+    for candidate in field.candidates:
+        measured = _measured(candidate, timings, *colds.get(candidate.name, (None, None)))
+        models.append(outcome.judged(candidate, field, measured, look_inside=_is(candidate, explain)))
+    if explain is not None and not any(model.departure for model in models):
         raise InputError(
-            f"{path}: no checkpoint among the given paths or beside it is the one it was exported from "
-            f"(network {digest[:12] or 'unnamed'}); give its .safetensors too, export it again, or delete it"
+            f"--explain {explain.name}: it cannot be looked into; give a measured file in floats or with int8 weights, "
+            "and its checkpoint, by --against if it does not name it"
         )
-    # What is promised depends on the scheme, so the weights decide it and not what the file says of itself.
-    if held.weights and held.scheme != (claimed := held.metadata.get("scheme")):
-        raise InputError(
-            f"{path} says that its scheme is {claimed}, but its weights are {held.scheme}; export it again"
-        )
-    if held.contract != known[digest][1].contract.to_dict():
-        raise InputError(f"{path}: the contract in it (labels, units, window) is not its checkpoint's; export it again")
-    lowering = held.metadata.get("lowering")
-    return _Candidate(path.name, runner.runtime, held.scheme, lowering, path, digest, runner.logits, runner.one)
-
-
-def _torch_candidates(used: dict[str, tuple[Path, Checkpoint]]) -> list[_Candidate]:
-    if importlib.util.find_spec("torch") is None:
-        say("torch is not installed: the trainer itself is not compared (pip install 'harexport[train]')")
-        return []
-    from harexport.runtimes.torch import TorchRunner
-
-    found = []
-    names = [checkpoint.recipe.name for _, checkpoint in used.values()]
-    for digest, (_, checkpoint) in used.items():
-        runner = TorchRunner(checkpoint.network)
-        # two runs of one recipe are told apart by their network
-        recipe = checkpoint.recipe.name
-        name = f"{recipe} in torch" if names.count(recipe) == 1 else f"{recipe} {digest[:8]} in torch"
-        found.append(_Candidate(name, runner.runtime, "torch", None, None, digest, runner.logits, runner.one))
-    return found
-
-
-def _reference(path: Path, checkpoint: Checkpoint, logits: NDArray[np.float64], truth: NDArray[np.int64]) -> Reference:
-    network = checkpoint.network
-    return Reference(
-        recipe=checkpoint.recipe.name,
-        checkpoint=path.name,
-        digest=checkpoint.digest,
-        steps=network.steps,
-        hidden=network.stack[0].hidden,
-        parameters=network.parameters,
-        figures=metrics.classify(truth, logits.argmax(axis=1), network.labels),
-        labels=checkpoint.contract.labels,
-        validation=checkpoint.figures.get("validation"),
-        test_watched=bool(checkpoint.figures.get("test_watched")),
+    return outcome.result(
+        field,
+        models,
+        baseline=field.baseline,
+        target={"kind": "host"},
+        instructions_unknown=_INSTRUCTIONS,
+        floors=timings.floors,
+        conditions=timings.conditions,
+        threads=threads[0],
     )
+
+
+def _is(candidate: Candidate, path: Path | None) -> bool:
+    return path is not None and candidate.entrant is not None and candidate.entrant.path.resolve() == path.resolve()
+
+
+def _measured(candidate: Candidate, timings: Timings, start: ColdStart | None, arena: int | None) -> Measured:
+    return Measured(
+        latency=timings.latency[candidate.name],
+        ratio=timings.ratio[candidate.name],
+        threads=timings.threads[candidate.name],
+        throughput=timings.throughput[candidate.name],
+        cold_start=start,
+        arena_bytes=arena,
+    )
+
+
+def _cold(entrant: Entrant, window: tuple[int, int]) -> tuple[ColdStart, int | None]:
+    """What the fresh processes told, by its medians; and the arena."""
+    told = cold.start(entrant.path, entrant.file, window)
+
+    def middle(key: str, less: str | None = None) -> int | None:
+        values = [(one[key], one[less] if less else 0) for one in told]
+        known = [value - base for value, base in values if value is not None and base is not None]
+        return int(np.median(known)) if known else None
+
+    load, first = (float(np.median([one[key] or 0.0 for one in told])) for key in ("load_ms", "first_answer_ms"))
+    return ColdStart(len(told), load, first, middle("peak"), middle("peak", "base")), middle("arena")

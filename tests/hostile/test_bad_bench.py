@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from harexport import cli_bench
 from harexport.cli import main
+from harexport.commands import bench as command
 from harexport.contract import LABELS
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
@@ -23,8 +23,6 @@ from harexport.verify import entrants
 from tests.inspecting.build import File
 from tests.networks import contract_of, random_network
 from tests.verify import strangers
-
-main.add_command(cli_bench.bench)  # as the command line does
 
 _FOREIGN = Path(__file__).parents[1] / "inspecting" / "foreign"
 _NETWORK = random_network(frame=32, hop=32, units=4, hidden=(4,))
@@ -79,7 +77,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], tuple[str, ...]]] = {
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> Dataset:
     data = strangers.dataset(24)
-    monkeypatch.setattr(cli_bench, "load_data", lambda path: data)
+    monkeypatch.setattr(command, "load_data", lambda path: data)
     return data
 
 

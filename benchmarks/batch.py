@@ -1,0 +1,137 @@
+"""Windows a second on one core, from 1 window at once to 4096: recipes in each runtime that takes any number.
+
+    python benchmarks/batch.py [--readme]
+
+Files are exported with an open batch (TFLite: unrolled, the fused operator cannot). Writes batch.json, and the README's
+block between the `batch` markers from it (--readme: from the json of an earlier run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from benchmarks import readme  # noqa: E402
+from harexport import files  # noqa: E402
+from harexport.console import track  # noqa: E402
+from harexport.data import load  # noqa: E402
+from harexport.exporting import onnx, tflite  # noqa: E402
+from harexport.runtimes import Floats  # noqa: E402
+from harexport.runtimes.torch import TorchRunner  # noqa: E402
+from harexport.training import checkpoint as checkpoints  # noqa: E402
+from harexport.verify.asking import Asked, File  # noqa: E402
+from harexport.verify.latency import Model  # noqa: E402
+from harexport.verify.machine import Watch, describe, pinned  # noqa: E402
+from harexport.verify.statistics import median_interval  # noqa: E402
+from harexport.verify.tables import markdown  # noqa: E402
+
+JSON = Path(__file__).with_suffix(".json")
+RECIPES = ("edge", "seed-lstm")
+BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
+_ROUNDS, _SECONDS = 9, 0.03  # of each model and batch, and how long a round takes at least
+
+
+def measure() -> dict[str, Any]:
+    signals = np.ascontiguousarray(load().test.signals)
+    rows = []
+    with pinned() as cores, track("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
+        watch = Watch(cores)
+        conditions = watch.judge([])
+        models = {(recipe, key): model for recipe in RECIPES for key, model in _models(recipe).items()}
+        for done, batch in enumerate(BATCHES, 1):
+            times = _race(models, np.resize(signals, (max(batch, len(signals)), *signals.shape[1:])), batch)
+            for (recipe, key), taken in times.items():
+                seconds = median_interval(taken[None, :, None])
+                speed = {part: batch / getattr(seconds, other) for part, other in _INVERSE.items()}
+                rows.append({"recipe": recipe, "model": key, "batch": batch, "windows_per_second": speed})
+            advance(done * len(RECIPES))
+    return {
+        "command": "python benchmarks/batch.py",
+        "machine": describe(),
+        "conditions": dataclasses.asdict(conditions),
+        "rows": rows,
+    }
+
+
+_INVERSE = {"value": "value", "low": "high", "high": "low"}
+
+
+def _models(recipe: str) -> dict[str, Model]:
+    """Ready to be asked any number of windows, one thread each."""
+    checkpoint = checkpoints.load(ROOT / "artifacts" / recipe / f"{recipe}.safetensors")
+    network, contract = checkpoint.network, checkpoint.contract
+    emitted = {
+        "ONNX Runtime, float32": ("onnx", onnx.emit(network, contract, {}, "float32", None)),
+        "ONNX Runtime, int8 weights": ("onnx", onnx.emit(network, contract, {}, "int8-weights", None)),
+        "LiteRT unrolled, float32": ("tflite", tflite.emit(network, contract, {}, "unrolled", "float32", None)),
+        "LiteRT unrolled, int8 weights": (
+            "tflite",
+            tflite.emit(network, contract, {}, "unrolled", "int8-weights", None),
+        ),
+    }
+    models: dict[str, Model] = {key: Asked(model, File(key, fmt, 0)).one for key, (fmt, model) in emitted.items()}
+    return {**models, "PyTorch": TorchRunner(network).one}
+
+
+def _race(models: dict[tuple[str, str], Model], windows: Floats, batch: int) -> dict[tuple[str, str], Any]:
+    """Seconds a call of each model, by round; the models of a round in shuffled order."""
+    random = np.random.default_rng(0)
+    given = np.ascontiguousarray(windows[:batch])
+    calls = {}
+    for key, model in models.items():
+        model(given)
+        calls[key] = max(1, round(_SECONDS / _timed(model, given, 1)))
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in models}
+    keys = list(models)
+    for _ in range(_ROUNDS):
+        for k in random.permutation(len(keys)):
+            key = keys[int(k)]
+            models[key](given)
+            taken[key].append(_timed(models[key], given, calls[key]) / calls[key])
+    return {key: np.array(seconds) for key, seconds in taken.items()}
+
+
+def _timed(model: Model, windows: Floats, calls: int) -> float:
+    began = time.perf_counter()
+    for _ in range(calls):
+        model(windows)
+    return time.perf_counter() - began
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The README's block, Markdown: a row a model, a column a batch."""
+    speeds: dict[tuple[str, str], dict[int, float]] = {}
+    for row in measured["rows"]:
+        speeds.setdefault((row["recipe"], row["model"]), {})[row["batch"]] = row["windows_per_second"]["value"]
+    head = ("recipe", "runtime", *(str(batch) for batch in BATCHES))
+    rows = [(*key, *(f"{of[batch]:,.0f}" for batch in BATCHES)) for key, of in speeds.items()]
+    machine = measured["machine"]
+    origin = (
+        f"Windows a second on one core of {machine['processor']}, by windows at once; medians of {_ROUNDS} interleaved "
+        "rounds. A person makes 0.8 a second. From [benchmarks/batch.json](benchmarks/batch.json)."
+    )
+    return f"{markdown([head, *rows])}\n\n{origin}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--readme", action="store_true", help="measure nothing: draw the README from the json")
+    if not parser.parse_args().readme:
+        files.write_json(JSON, measure())
+    measured = json.loads(JSON.read_text("utf-8"))
+    print(render(measured))
+    readme.refresh("batch", render(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Latency of every recipe in every lowering and scheme, in times of a C kernel written for its shape.
+
+    python benchmarks/latency.py [--runs N] [--readme]
+
+One interleaved run a recipe: all its files, the floors of both runtimes, and the near limit of this machine
+(benchmarks/limit/). Writes latency.json, and the README's block between the `latency` markers from it (--readme: from
+the json of an earlier run). Each file passes its gate first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from benchmarks import readme  # noqa: E402
+from benchmarks.limit.limit import Kernel  # noqa: E402
+from harexport import files  # noqa: E402
+from harexport.console import say, track  # noqa: E402
+from harexport.data import Dataset, load  # noqa: E402
+from harexport.errors import CheckFailedError, InputError  # noqa: E402
+from harexport.exporting import forms  # noqa: E402
+from harexport.exporting.export import calibrate, metadata_of  # noqa: E402
+from harexport.exporting.forms import SCHEMES, Form  # noqa: E402
+from harexport.exporting.write import write  # noqa: E402
+from harexport.training import checkpoint as checkpoints  # noqa: E402
+from harexport.training.checkpoint import Checkpoint  # noqa: E402
+from harexport.verify import timing  # noqa: E402
+from harexport.verify.asking import RUNTIMES, Asked, File  # noqa: E402
+from harexport.verify.machine import describe  # noqa: E402
+from harexport.verify.tables import markdown  # noqa: E402
+from harexport.verify.timing import Contestant, Timings  # noqa: E402
+
+JSON = Path(__file__).with_suffix(".json")
+RECIPES = ("edge", "seed-lstm")
+RUNS = 2000
+LIMIT = "limit"
+_WINDOWS = 256
+
+
+def measure(runs: int) -> dict[str, Any]:
+    dataset = load()
+    recipes = {name: _recipe(name, dataset, runs) for name in RECIPES}
+    return {"command": "python benchmarks/latency.py", "machine": describe(), "runs": runs, "recipes": recipes}
+
+
+def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
+    """Everything about one recipe: times in one run."""
+    checkpoint = checkpoints.load(ROOT / "artifacts" / name / f"{name}.safetensors")
+    network = checkpoint.network
+    emitted = _emitted(checkpoint, dataset)
+    contestants = [
+        Contestant(key, RUNTIMES[form.format], 1, _loader(model, form.format)) for key, (form, model) in emitted.items()
+    ]
+    limit: str | None = None
+    try:
+        kernel = Kernel(network)
+        difference = float(np.abs(kernel.logits(dataset.test.signals) - network.logits(dataset.test.signals)).max())
+        contestants.append(Contestant(LIMIT, "C", 1, lambda threads: kernel.one))
+    except InputError as error:
+        limit = str(error)
+        say(f"{name}: no limit to compare with: {limit}")
+    baseline = contestants[-1].name if limit is None else contestants[0].name
+    signals = np.ascontiguousarray(dataset.test.signals[:: len(dataset.test) // _WINDOWS][:_WINDOWS])
+    timings = timing.race(contestants, baseline, signals, runs, (1,))
+    return {
+        "network": checkpoint.digest,
+        "steps": network.steps,
+        "hidden": network.stack[0].hidden,
+        "baseline": baseline,
+        "limit": {"failure": limit} if limit else {"logit_difference": difference, **_figures(timings, LIMIT)},
+        "floors": {runtime: dataclasses.asdict(latency) for runtime, latency in timings.floors.items()},
+        "conditions": dataclasses.asdict(timings.conditions),
+        "files": [
+            {
+                "format": form.format,
+                "lowering": form.lowering,
+                "scheme": form.scheme,
+                "size_bytes": len(model),
+                **_figures(timings, key),
+            }
+            for key, (form, model) in emitted.items()
+        ],
+    }
+
+
+def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, bytes]]:
+    """Every form that the network comes in, by its name; one that fails its gate is said and left out."""
+    network = checkpoint.network
+    wanted = [
+        forms.choose(network, fmt, scheme, lowering)
+        for fmt, schemes in SCHEMES.items()
+        for lowering in (("auto",) if fmt == "onnx" else ("fused", "unrolled"))
+        for scheme in schemes
+    ]
+    calibration = calibrate(network, checkpoint.contract, dataset)
+    found = {}
+    recipe = checkpoint.recipe.name
+    with tempfile.TemporaryDirectory() as folder, track(f"exporting {recipe}", len(wanted), "files") as advance:
+        for done, form in enumerate(wanted, 1):
+            path = Path(folder) / form.file_name(recipe)
+            given = calibration if form.scheme == "int8" else None
+            try:
+                write(network, checkpoint.contract, metadata_of(checkpoint), path, form, None, given, None)
+                found[form.name] = form, path.read_bytes()
+            except CheckFailedError as error:
+                say(f"Left out: {error}")
+            advance(done)
+    return found
+
+
+def _loader(model: bytes, fmt: str) -> Any:
+    return lambda threads: Asked(model, File("it", fmt, 0), threads).one
+
+
+def _figures(timings: Timings, key: str) -> dict[str, Any]:
+    return {
+        "latency": dataclasses.asdict(timings.latency[key]),
+        "ratio": dataclasses.asdict(timings.ratio[key]),
+    }
+
+
+def table(measured: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row a form: p50 and times of the limit for each recipe."""
+    recipes = measured["recipes"]
+    head = ["format", "lowering", "scheme"]
+    for name in recipes:
+        head += [f"{name} µs", "times the limit", "95 %", "KB"]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for k, recipe in enumerate(recipes.values()):
+        limit = recipe["limit"]
+        entries = [(("C", "-", "float32"), {**limit, "size_bytes": None})] if "latency" in limit else []
+        entries += [((file["format"], file["lowering"] or "-", file["scheme"]), file) for file in recipe["files"]]
+        for key, entry in entries:
+            row = rows.setdefault(key, ["-"] * 4 * len(recipes))
+            ratio, size = entry["ratio"], entry["size_bytes"]
+            row[4 * k : 4 * k + 4] = [
+                f"{entry['latency']['p50']:.1f}",
+                f"{ratio['value']:.2f}",
+                f"{ratio['low']:.2f}-{ratio['high']:.2f}",
+                f"{size / 1000:.0f}" if size else "-",
+            ]
+    return [tuple(head), *((*key, *row) for key, row in rows.items())]
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The README's block, Markdown."""
+    runs = list(measured["recipes"].values())
+    noise = max((run["conditions"]["noise"] for run in runs), key=len)
+    quiet = f"The machine was not quiet: {'; '.join(noise)}." if noise else "The machine was quiet."
+    floors = ", ".join(f"{runtime} {floor['p50']:.1f} µs" for runtime, floor in runs[0]["floors"].items())
+    machine = measured["machine"]
+    origin = (
+        f"p50 of {measured['runs']} runs and more, each model loaded eight times, one interleaved run a recipe, on "
+        f"{machine['processor']}; calling a runtime at all costs {floors}. {quiet} From "
+        "[benchmarks/latency.json](benchmarks/latency.json)."
+    )
+    return f"{markdown(table(measured))}\n\n{origin}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"timed runs a file (default {RUNS})")
+    parser.add_argument("--readme", action="store_true", help="measure nothing: draw the README from the json")
+    options = parser.parse_args()
+    if not options.readme:
+        files.write_json(JSON, measure(options.runs))
+    measured = json.loads(JSON.read_text("utf-8"))
+    print(render(measured))
+    readme.refresh("latency", render(measured))
+
+
+if __name__ == "__main__":
+    main()
