@@ -52,7 +52,7 @@ def random_network(
 
 
 def uncleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
-    """In place of fused._cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
+    """In place of fused.cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
     return graph.tensor(shape, name, variable=True)
 
 

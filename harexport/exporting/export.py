@@ -21,10 +21,7 @@ from harexport.files import OUT, read_json, write_json
 from harexport.network import Network
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
-    from harexport.exporting.quantize import Calibration
     from harexport.training.checkpoint import Checkpoint
-
-CALIBRATION_WINDOWS = 256
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,12 @@ def export(
     """Write `network` to `path` as a file that has passed its gate.
 
     path defaults to `harexport-out/model-...`, named after its form; format "onnx" or "tflite" defaults to the path's
-    suffix, and that to tflite; scheme, lowering, batch (None: any number of windows)
-    and io as exporting/forms.py lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file.
-    `dataset`: its test windows are what the file is judged by, its training windows what full integer is calibrated
-    on; default: UCI HAR (`harexport.data.load`) where the contract is of its channels and labels, else the file is
-    judged by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows
-    instead of the scheme's own promise.
+    suffix, and that to tflite; scheme, lowering, batch (None: any number of windows) and io are as exporting/forms.py
+    lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file. `dataset`: its test windows are what
+    the file is judged by, its training windows what full integer is calibrated on and int8 weights are rounded by;
+    default: UCI HAR (`harexport.data.load`) where the contract is of its channels and labels, else the file is judged
+    by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows instead
+    of the scheme's own promise.
 
     Raises InputError for options that do not exist or do not fit, CheckFailedError when the file fails its gate;
     then whatever was at `path` is still there.
@@ -76,8 +73,8 @@ def export(
     if dataset is None and set(contract.channels) <= set(CHANNELS) and contract.labels == LABELS:
         dataset = load()
     proof = None if dataset is None else proof_of(network, contract, dataset)
-    calibration = calibrate(network, contract, dataset) if scheme == "int8" else None
-    return write(network, contract, metadata or {}, path, form, proof, calibration, max_drop)
+    train = None if dataset is None else fitting(dataset.train, contract, dataset.source)
+    return write(network, contract, metadata or {}, path, form, proof, train, max_drop)
 
 
 def export_checkpoint(
@@ -102,7 +99,7 @@ def export_checkpoint(
     files = forms.all_of(network, fmt, schemes, lowering, batch, io)
     check_folder(folder, checkpoint.contract)
     proof = proof_of(network, checkpoint.contract, dataset)
-    calibration = calibrate(network, checkpoint.contract, dataset) if "int8" in schemes else None
+    train = fitting(dataset.train, checkpoint.contract, dataset.source)
     write_json(folder / "contract.json", checkpoint.contract.to_dict())
     metadata = metadata_of(checkpoint)
     results: list[ExportResult | Refused] = []
@@ -110,7 +107,7 @@ def export_checkpoint(
         for done, form in enumerate(files, 1):
             path = folder / form.file_name(checkpoint.recipe.name)
             try:
-                results.append(write(network, checkpoint.contract, metadata, path, form, proof, calibration, max_drop))
+                results.append(write(network, checkpoint.contract, metadata, path, form, proof, train, max_drop))
             except CheckFailedError as error:
                 results.append(Refused(path, str(error)))
             advance(done)
@@ -156,15 +153,6 @@ def fitting(windows: Windows, contract: Contract, source: str) -> Windows:
             f"{len(contract.labels)}: give the data that the model was trained on"
         )
     return Windows(np.ascontiguousarray(signals), windows.labels, windows.subjects)
-
-
-def calibrate(network: Network, contract: Contract, dataset: Dataset | None) -> Calibration:
-    """What full integer needs to know of a network's values, from windows of training subjects. Raises InputError."""
-    from harexport.exporting import quantize
-
-    if dataset is None:
-        raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
-    return quantize.calibrate(network, fitting(dataset.train, contract, dataset.source), CALIBRATION_WINDOWS)
 
 
 def _check_fit(network: Network, contract: Contract) -> None:

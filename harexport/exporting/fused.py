@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from harexport.exporting.flat import Graph
+from harexport.exporting.flat import Graph, Quant
 from harexport.exporting.weights import HYBRID_VERSIONS, add_weight
 from harexport.layers import LstmLayer
 
@@ -38,7 +38,7 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, scheme: str, name: str)
         inputs[_RECURRENT_WEIGHTS + k] = add_weight(graph, recurrent[k], f"{name}.recurrent_weight.{gate}", scheme)
         inputs[_BIASES + k] = graph.constant(biases[k].astype(np.float32), f"{name}.bias.{gate}")
     for k, letter in enumerate("hc"):
-        inputs[_STATES + k] = _cleared(graph, (windows, layer.hidden), f"{name}.{letter}")
+        inputs[_STATES + k] = cleared(graph, (windows, layer.hidden), f"{name}.{letter}")
     return graph.op(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
         inputs,
@@ -50,15 +50,20 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, scheme: str, name: str)
     )
 
 
-def _cleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
-    """A variable tensor that an operator sets to zero before the LSTM reads it.
+def cleared(graph: Graph, shape: tuple[int, int], name: str, quant: Quant | None = None, version: int = 1) -> int:
+    """A variable tensor, float32 or `quant`, that an operator sets to zero before the LSTM reads it.
 
     The LSTM keeps h and c between invokes (FACTS, trap 1), and NaN in them for good. A SLICE of a constant writes
     the zeros anew at every invoke. FACTS' cure, a last row of input that closes the gates, costs 8 to 16 % more and
-    does not help against NaN, since 0 * NaN is NaN.
+    does not help against NaN, since 0 * NaN is NaN; on integers it cannot close the gates (edge: R h up to 24, and
+    W x ends at -8). `version` is SLICE's.
     """
-    variable = graph.tensor(shape, name, variable=True)
-    zeros = graph.constant(np.zeros(shape, np.float32), f"{name}.zero")
+    variable = graph.tensor(shape, name, variable=True, quant=quant)
+    if quant is None:
+        zeros = graph.constant(np.zeros(shape, np.float32), f"{name}.zero")
+    else:
+        values = np.full(shape, quant.zero_point, quant.dtype)
+        zeros = graph.constant(values, f"{name}.zero", quant.scale, quant.zero_point)
     places = [graph.constant(np.array(values, np.int32)) for values in ((0, 0), shape)]
-    graph.write("SLICE", [zeros, *places], [variable])
+    graph.write("SLICE", [zeros, *places], [variable], version=version)
     return variable

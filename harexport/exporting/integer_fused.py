@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from harexport.exporting import fused
 from harexport.exporting.flat import Graph, Quant
 from harexport.exporting.integer_ops import VERSIONS, biases, cut, power_of_two
 from harexport.exporting.quantize import Calibration, asymmetric
@@ -49,34 +50,19 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, state: Quant, cell: Qua
         integers, scale = symmetric_int8(recurrent)
         inputs[_RECURRENT_WEIGHTS + k] = graph.constant(integers, f"{name}.recurrent_weight.{gate}", scale)
     for k, (letter, quant) in enumerate((("h", state), ("c", cell))):
-        inputs[_STATES + k] = _cleared(graph, layer.hidden, quant, f"{name}.{letter}")
+        version = VERSIONS["SLICE"][quant.dtype is np.int16]
+        inputs[_STATES + k] = fused.cleared(graph, (1, layer.hidden), f"{name}.{letter}", quant, version)
     intermediates = [
-        graph.tensor((), f"{name}.intermediate.{k}", quant=state if k == 4 else Quant(np.int16, 2.0**-12))
-        for k in range(_INTERMEDIATES)
+        graph.tensor((0,), f"{name}.intermediate.{k}", quant=state if k == 4 else None) for k in range(_INTERMEDIATES)
     ]
     return graph.op(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
         inputs,
         (1, graph.shapes[rows][1], layer.hidden),
+        version=2,  # what TensorFlow's quantizer writes (operator_property.cc)
         quant=state,
         intermediates=intermediates,
         fusedActivationFunction=schema.ActivationFunctionType.TANH,
         cellClip=0.0,
         projClip=0.0,
     )
-
-
-def _cleared(graph: Graph, hidden: int, quant: Quant, name: str) -> int:
-    """A variable tensor [1, hidden] that an operator sets to zero before the LSTM reads it.
-
-    The LSTM keeps h and c between invokes (FACTS, trap 1). fused.py's cure, a last row that closes the gates,
-    does not work on integers: that row's W x ends at -8, and R h can open the gates again (edge: R h up to 24). So a
-    SLICE of a constant writes the zeros, at every invoke.
-    """
-    shape = (1, hidden)
-    variable = graph.tensor(shape, name, variable=True, quant=quant)
-    zeros = graph.constant(np.full(shape, quant.zero_point, quant.dtype), f"{name}.zero", quant.scale, quant.zero_point)
-    places = [graph.constant(np.array(values, np.int32)) for values in ((0, 0), shape)]
-    number = VERSIONS["SLICE"][quant.dtype is np.int16]
-    graph.write("SLICE", [zeros, *places], [variable], version=number)
-    return variable

@@ -9,11 +9,12 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporting.flat import Graph, Quant
+from harexport.exporting.quantize import asymmetric, symmetric
 
 # By the type that an operator reads, int8 and int16; the newest of these came with TensorFlow Lite 2.4.
 VERSIONS = {
     "ADD": (2, 3),
-    "CONV_2D": (3, 3),
+    "CONV_2D": (3, 4),
     "DEQUANTIZE": (2, 3),
     "LOGISTIC": (2, 3),
     "MUL": (2, 4),
@@ -48,9 +49,9 @@ def quantize(graph: Graph, tensor: int, quant: Quant) -> int:
     return graph.op("QUANTIZE", [tensor], graph.shapes[tensor], version=number, quant=quant)
 
 
-def add(graph: Graph, a: int, b: int, quant: Quant, operator: str = "ADD") -> int:
+def add(graph: Graph, a: int, b: int, quant: Quant, operator: str = "ADD", **options: Any) -> int:
     """a + b (or SUB: a - b). The flag asks for the kernel that takes any int16 scales."""
-    return op(graph, operator, [a, b], graph.shapes[a], quant, potScaleInt16=False)
+    return op(graph, operator, [a, b], graph.shapes[a], quant, potScaleInt16=False, **options)
 
 
 def mul(graph: Graph, a: int, b: int, quant: Quant) -> int:
@@ -76,7 +77,7 @@ def weights(
     quant: Quant,
     name: str,
 ) -> tuple[int, int]:
-    """Kernel and biases for `matrix`: weight [outputs, frame, inputs] in int8, a scale per output; bias [outputs] in int32.
+    """Kernel and biases for `matrix`: weight [outputs, frame, inputs] in int8, a scale per output; bias [outputs].
 
     They serve products of rows that mean `source`, whose answers mean `quant`.
     """
@@ -88,14 +89,18 @@ def weights(
     scales = np.maximum(scales, 2.0**-20 * quant.scale / source.scale).astype(np.float32)
     integers = np.clip(np.rint(weight / scales[:, None, None]), -_LARGEST, _LARGEST).astype(np.int8)
     kernel = graph.constant(integers.reshape(outputs, frame, 1, inputs), f"{name}_weight", scales)
-    return kernel, biases(graph, bias, scales * np.float32(source.scale), f"{name}_bias")
+    wide = source.dtype is np.int16
+    return kernel, biases(
+        graph, bias, scales * np.float32(source.scale), f"{name}_bias", np.int64 if wide else np.int32
+    )
 
 
-def matrix(graph: Graph, rows: int, kernel: tuple[int, int], quant: Quant, hop: int = 1, relu: bool = False) -> int:
+def matrix(graph: Graph, rows: int, kernel: tuple[int, ...], quant: Quant, hop: int = 1, relu: bool = False) -> int:
     """`rows` [1, n, 1, inputs] in frames, `hop` rows apart, times `weights`' kernel -> [1, steps, 1, outputs].
 
     CONV_2D, also where a frame is one row, because it has had a scale per output since TensorFlow Lite 1.14.
-    FULLY_CONNECTED of int8 with a scale per output answers zeros, without an error, in 2.6 to 2.8 (tried).
+    FULLY_CONNECTED of int8 with a scale per output answers zeros, without an error, in 2.6 to 2.8 (tried); of int16
+    without a bias it answers wrong numbers in 2.6 and 2.7, and with one it is no faster than this.
     """
     outputs, frame, _, _ = graph.shapes[kernel[0]]
     steps = (graph.shapes[rows][1] - frame) // hop + 1
@@ -113,12 +118,48 @@ def matrix(graph: Graph, rows: int, kernel: tuple[int, int], quant: Quant, hop: 
     )
 
 
-def biases(graph: Graph, bias: NDArray[np.floating], scale: float | NDArray[np.float32], name: str) -> int:
-    """int32 in units of input scale * weight scale, as every integer kernel adds them up."""
+def matrices(
+    graph: Graph,
+    parts: list[int],
+    weight: NDArray[np.floating],
+    bias: NDArray[np.floating],
+    quant: Quant,
+    name: str,
+    hop: int = 1,
+    relu: bool = False,
+) -> int:
+    """`matrix` of the sum of `parts`: one tensor, or a coarse and a fine one on scales of their own."""
+    if len(parts) == 1:
+        kernel = weights(graph, weight, bias, graph.quants[parts[0]], quant, name)
+        return matrix(graph, parts[0], kernel, quant, hop, relu)
+    coarse, fine = parts
+    # The most that the fine part can add; whoever holds still has the same one in every sample, so it does add up.
+    most = float(np.abs(weight).sum(axis=(1, 2)).max()) * graph.quants[fine].scale * 127
+    small = symmetric(max(most, 127 * quant.scale / 64))
+    # The sum is clipped at 0 by the ReLU; the coarse part must reach below by what the fine part may add.
+    low = (-128 - quant.zero_point) * quant.scale
+    reach = asymmetric((low - small.scale * 127, (127 - quant.zero_point) * quant.scale))
+    kernel = weights(graph, weight, bias, graph.quants[coarse], reach, name)
+    first = matrix(graph, coarse, kernel, reach, hop)
+    second = matrix(
+        graph, fine, weights(graph, weight, np.zeros_like(bias), graph.quants[fine], small, f"{name}.fine"), small, hop
+    )
+    activation = schema.ActivationFunctionType.RELU if relu else schema.ActivationFunctionType.NONE
+    return add(graph, first, second, quant, fusedActivationFunction=activation)
+
+
+def biases(
+    graph: Graph,
+    bias: NDArray[np.floating],
+    scale: float | NDArray[np.float32],
+    name: str,
+    dtype: type[np.int32] | type[np.int64] = np.int32,
+) -> int:
+    """In units of input scale * weight scale, as every integer kernel adds them up: int32, with int16 inputs int64."""
     limit = np.iinfo(np.int32).max
-    return graph.constant(np.clip(np.rint(bias / scale), -limit, limit).astype(np.int32), name, scale)
+    return graph.constant(np.clip(np.rint(bias / scale), -limit, limit).astype(dtype), name, scale)
 
 
 def power_of_two(limit: float) -> Quant:
-    """int16 between +- the power of two from `limit` on; 64 at most, as the fused kernel's tanh takes 6 integer bits."""
+    """int16 between +- the power of two from `limit` on; at most 64: the fused kernel's tanh takes 6 integer bits."""
     return Quant(np.int16, float(2.0 ** np.ceil(np.log2(np.clip(limit, 1.0, 64.0))) / 32768))

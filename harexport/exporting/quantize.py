@@ -25,12 +25,15 @@ Range = tuple[float, float]
 # The share of values that a range may hold; what lies outside is clipped. Which one is best depends on the network:
 # on held-out training subjects edge has half the error with 0.98 of the window's values that it has with 0.999
 # (its static activities are told apart by small differences), the seed model half with 0.999.
-SHARES = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-_SEARCHED = 96  # windows that the search for the best share runs
+SHARES = (0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+# tanh is flat where a cell is large, so its range may end early: at one of these, or at the largest value.
+_CELL_LIMITS = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
+_NEARLY = 1.25  # by how much an error may be above the least one, for a wider range
+_SEARCHED = 8192  # steps that each of these searches runs, which is windows * steps
 _SAMPLES = 20_000  # gate values of a layer that the search for the gates' limits looks at
 # The unrolled graph's cells are int8 where rounding them moves the logits by no more than this share of their RMS.
-# Edge (7 steps, cells up to 7): 0.007. The seed model (128 steps, cells up to 48): 0.6, and accuracy falls by 20 points.
-_INT8_CELL = 0.03
+# Edge (7 steps): 0.005. The seed model (128 steps): 0.03 to 0.05, and held-out accuracy falls by up to 1.7 points.
+_INT8_CELL = 0.02
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,23 @@ class Calibration:
         return ranges.mean(axis=1), np.where(half > 0, half, 1.0)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Training windows that a quantisation learns from: [n, window, channels] float32, their positions in the training
+    set, and the SHA-256 of their values."""
+
+    signals: NDArray[np.float32]
+    indices: tuple[int, ...]
+    sha256: str
+
+
+def sample(train: Windows, count: int = 256, seed: int = 0) -> Sample:
+    """`count` windows of training subjects (all, where there are fewer), chosen by `choose_windows`."""
+    indices = choose_windows(train, count, seed)
+    signals = np.ascontiguousarray(train.signals[indices], np.float32)
+    return Sample(signals, tuple(int(k) for k in indices), hashlib.sha256(signals.astype("<f4").tobytes()).hexdigest())
+
+
 def choose_windows(train: Windows, count: int, seed: int = 0) -> NDArray[np.int64]:
     """Positions of `count` windows (all, where there are fewer), spread evenly over subjects and labels, sorted.
 
@@ -90,8 +110,8 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
     """
     if network.kind != "lstm" or not len(train) or count < 1:
         raise InputError("full integer is for LSTM networks and is calibrated on at least one window")
-    indices = choose_windows(train, count, seed)
-    windows = np.ascontiguousarray(train.signals[indices], np.float32)
+    chosen = sample(train, count, seed)
+    windows = chosen.signals
     check_windows(windows, network.window, network.channels)
     ranges, shares = _clipped_ranges(network, windows.astype(np.float64))
     sequence = network.input.forward(_normalised(network, windows.astype(np.float64)))
@@ -102,9 +122,8 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
         ranges[f"lstm.{k}.cell"] = _range(passes[-1].cells)
         ranges[f"lstm.{k}.state"] = _range(sequence)
     ranges |= _gate_limits(network.lstm, passes)
-    ranges["cell"], shares["cell"], cell_error = _cell_range(
-        network, windows[:: _stride(windows)].astype(np.float64), passes
-    )
+    cell_limit, cell_error = _cell_limit(network, _searched(network, windows), passes)
+    ranges["cell"] = -cell_limit, cell_limit
     for name, head in network.heads().items():
         ranges["logits" if name == "head" else name] = _range(head.forward(sequence[:, -1]))
     return Calibration(
@@ -112,8 +131,8 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
         shares=shares,
         cell="int8" if cell_error <= _INT8_CELL else "int16",
         cell_error=_short(cell_error),
-        indices=tuple(int(k) for k in indices),
-        sha256=hashlib.sha256(windows.astype("<f4").tobytes()).hexdigest(),
+        indices=chosen.indices,
+        sha256=chosen.sha256,
     )
 
 
@@ -147,27 +166,29 @@ def run(layer: LstmLayer, sequence: Doubles, cell_limit: float | None = None) ->
 
 def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range], dict[str, float]]:
     """Where window, channels and rows are clipped, each by the share that moves the logits least."""
-    searched = windows[:: _stride(windows)]
+    searched = _searched(network, windows)
     exact = _answers(network, searched)
 
     def best(
         ranges_of: Callable[[float], list[Range]], error_of: Callable[[list[Range]], float]
     ) -> tuple[float, list[Range]]:
-        error, share = min((error_of(ranges_of(share)), share) for share in SHARES)
+        share = _widest({share: error_of(ranges_of(share)) for share in SHARES})
         return share, ranges_of(share)
 
     def window_error(ranges: list[Range]) -> float:
-        rounded = np.stack(
-            [_rounded(searched[..., k], ranges[k % len(ranges)]) for k in range(network.channels)], axis=-1
-        )
-        return _rms(_answers(network, rounded) - exact)
+        return _rms(_answers(network, _rounded(searched, ranges[0])) - exact)
+
+    def channels_error(ranges: list[Range]) -> float:
+        low, high = np.array(ranges).T
+        middle, half = (low + high) / 2, np.where(high > low, (high - low) / 2, 1.0)
+        return _rms(_answers(network, _rounded((searched - middle) / half, (-1.0, 1.0)) * half + middle) - exact)
 
     def rows_error(ranges: list[Range]) -> float:
         return _rms(_answers(network, searched, ranges[0]) - exact)
 
     rows = network.input.forward(_normalised(network, windows))
     window = best(lambda share: [_range(windows, share)], window_error)
-    each = best(lambda share: [_range(windows[..., k], share) for k in range(network.channels)], window_error)
+    each = best(lambda share: [_range(windows[..., k], share) for k in range(network.channels)], channels_error)
     row = best(lambda share: [_range(rows, share)], rows_error)
     channels = {f"window.{k}": values for k, values in enumerate(each[1])}
     return (
@@ -176,14 +197,19 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
     )
 
 
-def _cell_range(network: Network, windows: Doubles, passes: list[Passed]) -> tuple[Range, float, float]:
-    """Where int8 cells are best clipped, the share of values in there, and how far the logits then move."""
+def _cell_limit(network: Network, windows: Doubles, passes: list[Passed]) -> tuple[float, float]:
+    """Where int8 cells are best clipped, and how far the logits then move: RMS as a share of theirs."""
     exact = _answers(network, windows)
-    ranges = {share: max(float(np.quantile(np.abs(passed.cells), share)) for passed in passes) for share in SHARES}
-    error, share = min(
-        (_rms(_answers(network, windows, cell_limit=ranges[share] or 1.0) - exact), share) for share in SHARES
-    )
-    return (-ranges[share], ranges[share]), share, error / (_rms(exact) or 1.0)
+    largest = max(float(np.abs(passed.cells).max()) for passed in passes) or 1.0
+    limits = sorted({min(limit, largest) for limit in (*_CELL_LIMITS, largest)})
+    errors = {limit: _rms(_answers(network, windows, cell_limit=limit) - exact) for limit in limits}
+    limit = _widest(errors)
+    return limit, errors[limit] / (_rms(exact) or 1.0)
+
+
+def _widest(errors: dict[float, float]) -> float:
+    """The largest key whose error is nearly the least: people who were not seen may move more than those who were."""
+    return max(key for key, error in errors.items() if error <= _NEARLY * min(errors.values()))
 
 
 def _answers(network: Network, windows: Doubles, rows: Range | None = None, cell_limit: float | None = None) -> Doubles:
@@ -253,13 +279,14 @@ def _range(values: Doubles, share: float = 1.0) -> Range:
     return float(low), float(high)
 
 
-def _stride(windows: NDArray[np.floating]) -> int:
-    return -(-len(windows) // _SEARCHED)
+def _searched(network: Network, windows: NDArray[np.floating]) -> Doubles:
+    """As many of the windows as a search can afford, evenly spread."""
+    count = min(len(windows), max(32, _SEARCHED // network.steps))
+    return np.asarray(windows[np.linspace(0, len(windows) - 1, count).astype(int)], np.float64)
 
 
 def _sample(values: Doubles) -> Doubles:
-    flat = values.reshape(-1)
-    return flat[:: max(1, flat.size // _SAMPLES)]
+    return values.reshape(-1)[np.random.default_rng(0).integers(values.size, size=_SAMPLES)]
 
 
 def _rms(values: Doubles) -> float:

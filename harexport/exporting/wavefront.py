@@ -27,7 +27,7 @@ def lower(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[in
     """From the input layer's `rows` to the last layer's last state; `rows`, `lead` and state as in unrolled.py."""
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
-    projection, recurrent, input_bias, stack_bias = _side_by_side(layers, ends)
+    projection, recurrent, input_bias, stack_bias = side_by_side(layers, ends)
     forward = add_weight(graph, projection, "lstm.0.input_weight", _SCHEME)
     weight = add_weight(graph, recurrent, "lstm.recurrent_weight", _SCHEME)
     bias = graph.constant(stack_bias.astype(np.float32), "lstm.bias")
@@ -56,7 +56,7 @@ def _constants(graph: Graph, ends: NDArray[np.integer], t: int) -> tuple[int, in
     return graph.constant((2 * begun).astype(np.float32)), graph.constant(begun.astype(np.float32))
 
 
-def _side_by_side(
+def side_by_side(
     layers: tuple[LstmLayer, ...], ends: NDArray[np.integer]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Input weight [4 * width, units], recurrent weight [4 * width, width], and the two biases [4 * width].

@@ -7,21 +7,20 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from harexport import runtimes
 from harexport.contract import Contract
+from harexport.data.windows import Windows
+from harexport.errors import InputError
 from harexport.exporting import gate, probe, structure
 from harexport.exporting.forms import Form
 from harexport.exporting.gate import GateFigures, Proof
 from harexport.files import replacing
 from harexport.network import Network
 from harexport.verify.latency import interleaved
-
-if TYPE_CHECKING:
-    from harexport.exporting.quantize import Calibration
 
 _TIMED_RUNS = 200
 _SLOWER = 1.05  # what is said about time begins beyond this; below is the noise of so short a measurement
@@ -71,23 +70,19 @@ def write(
     path: Path,
     form: Form,
     proof: Proof | None,
-    calibration: Calibration | None,
+    train: Windows | None,
     max_drop: float | None,
 ) -> ExportResult:
     """Write `network` in this form to `path`. Raises CheckFailedError when the file fails its gate.
 
-    `calibration` is what the scheme int8 needs; `proof` and `max_drop` are the gate's. Until the file has passed,
-    whatever was at `path` is there.
+    `train`: windows of training subjects, which full integer is calibrated on and int8 weights are rounded by;
+    `proof` and `max_drop` are the gate's. Until the file has passed, whatever was at `path` is there.
     """
     began = time.perf_counter()
     facts = {**metadata, "scheme": form.scheme, **({"lowering": form.lowering} if form.lowering else {})}
-    if form.scheme != "int8":
-        calibration = None
-    if calibration is not None:
-        facts["calibration"] = json.dumps(calibration.to_dict(), separators=(",", ":"))
     plain = dataclasses.replace(form, scheme="float32", io="float32")
     float32 = _emit(network, contract, {**facts, "scheme": "float32"}, plain, None)
-    model = float32 if form.scheme == "float32" else _emit(network, contract, facts, form, calibration)
+    model = float32 if form.scheme == "float32" else _emit(network, contract, facts, form, train)
     with replacing(path) as temporary:
         temporary.write_bytes(model)
         # what is checked is what was written
@@ -134,19 +129,24 @@ def _difference(figures: GateFigures) -> str:
     return f"logits within {largest:.1e}"
 
 
-def _emit(
-    network: Network, contract: Contract, facts: dict[str, str], form: Form, calibration: Calibration | None
-) -> bytes:
+def _emit(network: Network, contract: Contract, facts: dict[str, str], form: Form, train: Windows | None) -> bytes:
     if form.lowering is None:
         from harexport.exporting import onnx
 
         return onnx.emit(network, contract, facts, form.scheme, form.batch)
-    if calibration is not None:
-        from harexport.exporting import integer
+    from harexport.exporting import integer, quantize, rounding, tflite
 
+    if form.scheme == "int8":
+        if train is None:
+            raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
+        calibration = quantize.calibrate(network, train)
+        facts = {**facts, "calibration": json.dumps(calibration.to_dict(), separators=(",", ":"))}
         return integer.emit(network, contract, facts, form.lowering, calibration, form.io)
-    from harexport.exporting import tflite
-
+    if form.scheme == "int8-weights" and train is not None and network.lstm:
+        sample = quantize.sample(train)
+        learned = {"indices": list(sample.indices), "sha256": sample.sha256}
+        facts = {**facts, "rounded_by": json.dumps(learned, separators=(",", ":"))}
+        network = rounding.aware(network, sample.signals, form.lowering)
     return tflite.emit(network, contract, facts, form.lowering, form.scheme, form.batch)
 
 

@@ -88,7 +88,7 @@ def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, sche
 @every_memory
 def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory, scheme, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear the state."""
-    monkeypatch.setattr(fused, "_cleared", uncleared)
+    monkeypatch.setattr(fused, "cleared", uncleared)
     network = REMEMBERING[memory]
     windows = probe.windows(contract_of(network), count=3)
     model = emitted(network, "fused", scheme)
@@ -102,7 +102,7 @@ def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory,
 
 
 def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
-    monkeypatch.setattr(fused, "_cleared", uncleared)
+    monkeypatch.setattr(fused, "cleared", uncleared)
     network = REMEMBERING["128 steps"]
     windows = probe.windows(contract_of(network), count=1)
     ask = Embedder(emitted(network, "fused"))

@@ -111,7 +111,7 @@ def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), forget_bias=6.0)
     whole = probe.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
     assert (whole.change, whole.nan_sticks, whole.remembers) == (0.0, False, False)
-    monkeypatch.setattr(fused, "_cleared", uncleared)
+    monkeypatch.setattr(fused, "cleared", uncleared)
     verdict = probe.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
     assert verdict.nan_sticks
     assert verdict.remembers
