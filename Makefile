@@ -1,4 +1,5 @@
 # make demo: the whole chain on this machine. make test: everything that is checked. Both set up .venv by themselves.
+# make bench: every figure of the README that a quiet machine of this kind gives in ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +23,8 @@ artifacts: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/chain.py
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/batch.py
 
 clean:
 	rm -rf $(VENV) harexport-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harexport.errors import InputError
 from harexport.layers import Array, GruLayer, Head, InputLayer, Layer, LstmLayer, array_names, arrays_of, layer_of
+from harexport.threads import one_thread
 
 _CHUNK = 512  # windows a pass: keeps the float64 temporaries of 128 steps within the caches and 100 MB
 
@@ -183,11 +184,12 @@ class Network:
         check_windows(windows, self.window, self.channels)
         chosen = self.heads()[head]
         answers = np.empty((len(windows), len(chosen.weight)))
-        for start in range(0, len(windows), _CHUNK):
-            x = windows[start : start + _CHUNK].astype(np.float64)
-            answers[start : start + _CHUNK] = chosen.forward(self._last_state(x))
-            if progress:
-                progress(min(start + _CHUNK, len(windows)))
+        with one_thread():
+            for start in range(0, len(windows), _CHUNK):
+                x = windows[start : start + _CHUNK].astype(np.float64)
+                answers[start : start + _CHUNK] = chosen.forward(self._last_state(x))
+                if progress:
+                    progress(min(start + _CHUNK, len(windows)))
         return answers
 
     def _last_state(self, x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from harexport.exporting.forms import Form
 from harexport.exporting.gate import GateFigures, Proof
 from harexport.files import replacing
 from harexport.network import Network
+from harexport.threads import one_thread
 from harexport.verify.latency import interleaved
 
 _TIMED_RUNS = 200
@@ -139,14 +140,16 @@ def _emit(network: Network, contract: Contract, facts: dict[str, str], form: For
     if form.scheme == "int8":
         if train is None:
             raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
-        calibration = quantize.calibrate(network, train)
+        with one_thread():
+            calibration = quantize.calibrate(network, train)
         facts = {**facts, "calibration": json.dumps(calibration.to_dict(), separators=(",", ":"))}
         return integer.emit(network, contract, facts, form.lowering, calibration, form.io)
     if form.scheme == "int8-weights" and train is not None and network.lstm:
         sample = quantize.sample(train)
         learned = {"indices": list(sample.indices), "sha256": sample.sha256}
         facts = {**facts, "rounded_by": json.dumps(learned, separators=(",", ":"))}
-        network = rounding.aware(network, sample.signals, form.lowering)
+        with one_thread():
+            network = rounding.aware(network, sample.signals, form.lowering)
     return tflite.emit(network, contract, facts, form.lowering, form.scheme, form.batch)
 
 
