@@ -29,7 +29,7 @@ from harexport.console import say, track  # noqa: E402
 from harexport.data import Dataset, load  # noqa: E402
 from harexport.errors import CheckFailedError, InputError  # noqa: E402
 from harexport.exporting import forms  # noqa: E402
-from harexport.exporting.export import calibrate, metadata_of  # noqa: E402
+from harexport.exporting.export import fitting, metadata_of  # noqa: E402
 from harexport.exporting.forms import SCHEMES, Form  # noqa: E402
 from harexport.exporting.write import write  # noqa: E402
 from harexport.training import checkpoint as checkpoints  # noqa: E402
@@ -102,15 +102,14 @@ def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, 
         for lowering in (("auto",) if fmt == "onnx" else ("fused", "unrolled"))
         for scheme in schemes
     ]
-    calibration = calibrate(network, checkpoint.contract, dataset)
+    train = fitting(dataset.train, checkpoint.contract, dataset.source)
     found = {}
     recipe = checkpoint.recipe.name
     with tempfile.TemporaryDirectory() as folder, track(f"exporting {recipe}", len(wanted), "files") as advance:
         for done, form in enumerate(wanted, 1):
             path = Path(folder) / form.file_name(recipe)
-            given = calibration if form.scheme == "int8" else None
             try:
-                write(network, checkpoint.contract, metadata_of(checkpoint), path, form, None, given, None)
+                write(network, checkpoint.contract, metadata_of(checkpoint), path, form, None, train, None)
                 found[form.name] = form, path.read_bytes()
             except CheckFailedError as error:
                 say(f"Left out: {error}")

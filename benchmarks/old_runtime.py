@@ -42,8 +42,9 @@ from harexport.data import Dataset, load  # noqa: E402
 from harexport.data.download import sha256_of  # noqa: E402
 from harexport.data.fetch import cache_folder  # noqa: E402
 from harexport.errors import HarExportError, InputError  # noqa: E402
-from harexport.exporting import forms, integer, probe, tflite  # noqa: E402
-from harexport.exporting.export import calibrate  # noqa: E402
+from harexport.exporting import forms, probe  # noqa: E402
+from harexport.exporting.export import fitting  # noqa: E402
+from harexport.exporting.write import emitted  # noqa: E402
 from harexport.inspecting import tflite as reading  # noqa: E402
 from harexport.inspecting import versions  # noqa: E402
 from harexport.inspecting.contents import Contents, Tensor  # noqa: E402
@@ -233,17 +234,17 @@ def unshipped(dataset: Dataset) -> Iterator[Subject]:
 
 
 def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
-    calibration = calibrate(network, contract, dataset) if dataset else None
+    train = fitting(dataset.train, contract, dataset.source) if dataset else None
     for lowering in ("unrolled",) if network.gru else ("fused", "unrolled"):
         for scheme in ("float32", "float16", "int8-weights"):
             for batch in (1, 4, None) if lowering == "unrolled" else (1, 4):
                 form = forms.choose(network, "tflite", scheme, lowering, batch)
-                model = tflite.emit(network, contract, {"scheme": scheme}, lowering, scheme, batch)
+                model = emitted(network, contract, {"scheme": scheme}, form, train)
                 yield Subject(form.file_name(recipe), model, False)
-        if calibration is not None:
+        if train is not None:
             for io in forms.IO:
                 form = forms.choose(network, "tflite", "int8", lowering, 1, io)
-                model = integer.emit(network, contract, {"scheme": "int8"}, lowering, calibration, io)
+                model = emitted(network, contract, {"scheme": "int8"}, form, train)
                 yield Subject(form.file_name(recipe), model, False)
 
 

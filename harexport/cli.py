@@ -13,6 +13,7 @@ from harexport.commands.demo import demo
 from harexport.commands.export import export
 from harexport.commands.inspect import inspect
 from harexport.commands.predict import predict
+from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
 
@@ -54,5 +55,5 @@ def main() -> None:
     """
 
 
-for command in (data, train, export, inspect, bench, predict, demo):
+for command in (data, train, export, inspect, bench, predict, targets, demo):
     main.add_command(command)

@@ -15,7 +15,8 @@ from harexport import __version__
 from harexport.cli import main
 from harexport.data import Dataset
 
-COMMANDS = (["train"], ["export"], ["inspect"], ["bench"], ["predict"], ["demo"], ["data", "fetch"], ["data", "info"])
+COMMANDS = (["train"], ["export"], ["inspect"], ["bench"], ["predict"], ["demo"], ["data", "fetch"], ["data", "info"],
+            ["targets", "setup"], ["targets", "remove"], ["targets", "info"], ["targets", "check"])  # fmt: skip
 
 
 def harexport(*arguments: str | Path) -> Result:

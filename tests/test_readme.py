@@ -29,6 +29,7 @@ _BLOCKS = {
     "peers": ("peers/table.py", "export_peers.json"),
     "latency": ("latency.py", "latency.json"),
     "batch": ("batch.py", "batch.json"),
+    "arm": ("arm.py", "arm.json"),
 }
 
 
@@ -60,7 +61,7 @@ def test_every_command_exists() -> None:
     assert len(commands) >= 6
     for command in commands:
         words = shlex.split(command)[1:]
-        depth = 2 if words[0] == "data" else 1
+        depth = 2 if words[0] in ("data", "targets") else 1
         result = CliRunner().invoke(main, [*words[:depth], "--help"])
         assert result.exit_code == 0, command
         for option in re.findall(r"--[a-z-]+", command):

@@ -16,10 +16,10 @@ FORMATS = tuple(SCHEMES)
 LOWERINGS = ("auto", "fused", "unrolled")
 IO = ("float32", "int8")
 
-# Up to 32 steps the unrolled graph is the faster one on x86 (FACTS and benchmarks/lowerings.json) and on 64-bit
-# Arm executes a third of the fused one's instructions (FACTS: 110,894 against 319,458 at 16 steps). At 128 steps
-# which is faster depends on the machine (421 against 329 us on one, 132 against 210 on another), but the file has
-# 3000 operators, is over four times as large and takes ten times as long to load: fused.
+# Up to 32 steps the unrolled graph is the faster one on x86 (benchmarks/lowerings.json: 0.3 to 0.6 of the fused one's
+# time) and executes half of its instructions on 64-bit Arm (benchmarks/arm.json). At 128 steps it is still ahead on both
+# where we measured (FACTS has a machine where it is not: 421 against 329 us), but the file has 3000 operators, is six
+# times as large and takes ten times as long to load: fused.
 MOST_UNROLLED_STEPS = 32
 
 

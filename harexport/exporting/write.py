@@ -82,8 +82,8 @@ def write(
     began = time.perf_counter()
     facts = {**metadata, "scheme": form.scheme, **({"lowering": form.lowering} if form.lowering else {})}
     plain = dataclasses.replace(form, scheme="float32", io="float32")
-    float32 = _emit(network, contract, {**facts, "scheme": "float32"}, plain, None)
-    model = float32 if form.scheme == "float32" else _emit(network, contract, facts, form, train)
+    float32 = emitted(network, contract, {**facts, "scheme": "float32"}, plain, None)
+    model = float32 if form.scheme == "float32" else emitted(network, contract, facts, form, train)
     with replacing(path) as temporary:
         temporary.write_bytes(model)
         # what is checked is what was written
@@ -130,7 +130,8 @@ def _difference(figures: GateFigures) -> str:
     return f"logits within {largest:.1e}"
 
 
-def _emit(network: Network, contract: Contract, facts: dict[str, str], form: Form, train: Windows | None) -> bytes:
+def emitted(network: Network, contract: Contract, facts: dict[str, str], form: Form, train: Windows | None) -> bytes:
+    """The bytes of a form, without its gate; `train` as in `write`. Raises InputError where that is missing."""
     if form.lowering is None:
         from harexport.exporting import onnx
 

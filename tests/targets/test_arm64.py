@@ -1,0 +1,116 @@
+"""The guest's script, on this machine's own runtimes; and an emulator that dies, hangs or talks nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport import runtimes
+from harexport.contract import Contract
+from harexport.data.windows import Windows
+from harexport.errors import InputError
+from harexport.exporting import onnx, tflite
+from harexport.targets import arm64
+from harexport.targets.check import check_arm64, gather, spread, text
+from harexport.training import checkpoint as checkpoints
+
+_ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
+_FILES = sorted((_ARTIFACTS / "edge").glob("*.tflite")) + sorted((_ARTIFACTS / "edge").glob("*.onnx"))
+_Make = Callable[..., arm64.Target]
+_WINDOWS = np.random.default_rng(3).normal(size=(5, 128, 9)).astype(np.float32)
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_the_guest_answers_what_the_runner_answers(set_up: _Make, path: Path) -> None:
+    (answers,) = arm64.run([path], _WINDOWS, set_up())
+    assert answers.dtype == np.float32
+    np.testing.assert_array_equal(answers, runtimes.load(path).logits(_WINDOWS))
+
+
+def test_a_file_for_several_windows_at_once(set_up: _Make, tmp_path: Path) -> None:
+    network = checkpoints.load(_ARTIFACTS / "edge/edge.safetensors").network
+    for suffix, content in (
+        ("tflite", tflite.emit(network, Contract(), {}, "unrolled", "float32", 2)),
+        ("onnx", onnx.emit(network, Contract(), {}, "float32", 2)),
+        ("onnx", onnx.emit(network, Contract(), {}, "float32", None)),
+    ):
+        path = tmp_path / f"model.{suffix}"
+        path.write_bytes(content)
+        answers = set_up().answer(path, _WINDOWS)
+        np.testing.assert_allclose(answers, runtimes.load(path).logits(_WINDOWS), atol=1e-6)
+
+
+def test_bad_files_are_named(set_up: _Make, tmp_path: Path) -> None:
+    target = set_up()
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(_FILES[0].read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"broken\.tflite: LiteRT on 64-bit Arm cannot load or run it"):
+        target.answer(broken, _WINDOWS)
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"broken\.onnx: ONNX Runtime on 64-bit Arm cannot load or run it"):
+        target.answer(tmp_path / "broken.onnx", _WINDOWS)
+    with pytest.raises(InputError, match="model not found"):
+        target.answer(tmp_path / "none.onnx", _WINDOWS)
+    with pytest.raises(InputError, match="no runtime on the arm64 target reads that"):
+        target.answer(tmp_path / "model.pt", _WINDOWS)
+    with pytest.raises(InputError, match="give finite ones"):
+        target.answer(_FILES[0], np.full((1, 128, 9), np.nan, np.float32))
+    with pytest.raises(InputError, match="cannot load or run it"):
+        target.answer(_FILES[0], _WINDOWS[:, :64])
+
+
+@pytest.mark.parametrize(
+    ("emulator", "sentence"),
+    [
+        ("kill -SEGV $$", r"edge.*: the emulated process died \(SIGSEGV\)"),
+        ("echo 'Bus error' >&2; exit 135", r"died \(SIGBUS\): Bus error"),
+        ("echo 'INFO: hello' >&2; exit 3", r"the emulated process failed \(exit code 3\)$"),
+        ("echo hello", "ended without an answer"),
+        ("echo \"$0: Could not open '/lib/ld.so': No such file or directory\" >&2; exit 255", "target is damaged"),
+    ],
+)
+def test_an_emulator_that_fails(set_up: _Make, emulator: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        set_up(f"#!/bin/bash\n{emulator}\n").answer(_FILES[0], _WINDOWS)
+
+
+def test_an_emulator_that_hangs(set_up: _Make) -> None:
+    target = set_up("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(InputError, match="no answer from the emulated machine within 1 s"):
+        target.answer(_FILES[0], _WINDOWS, timeout_s=1)
+
+
+def test_an_emulator_that_is_none(set_up: _Make, place: Path) -> None:
+    target = set_up()
+    (place / arm64.EMULATOR).unlink()
+    with pytest.raises(InputError, match=r"cannot be started .*setup arm64 --again"):
+        target.answer(_FILES[0], _WINDOWS)
+
+
+def test_check_goes_on_after_a_bad_file(set_up: _Make, tmp_path: Path) -> None:
+    set_up()
+    (tmp_path / "bad.onnx").write_bytes(b"nothing")
+    count = len(_WINDOWS)
+    test = Windows(_WINDOWS, np.zeros(count, np.int64), np.zeros(count, np.int64))
+    good, bad = check_arm64([_FILES[0], tmp_path / "bad.onnx"], test, 3)
+    assert good.passed
+    assert good.windows == 3
+    assert good.largest == 0
+    assert not bad.passed
+    assert "bad.onnx" in bad.error
+    assert "passed (3 windows, logits within 0.0e+00" in text([good, bad])
+
+
+def test_what_is_checked(tmp_path: Path) -> None:
+    assert [path.name for path in gather([])] == ["edge.tflite"]
+    assert {path.name for path in gather([_ARTIFACTS / "edge"])} == {path.name for path in _FILES}
+    with pytest.raises(InputError, match="not found"):
+        gather([tmp_path / "none"])
+    with pytest.raises(InputError, match=r"no \.onnx or \.tflite file in"):
+        gather([tmp_path])
+    assert spread(2947, 3).tolist() == [0, 1473, 2946]
+    assert len(spread(2947, None)) == 2947
+    assert spread(2, 64).tolist() == [0, 1]
