@@ -69,6 +69,11 @@ class Contract:
     filters: FilterChain = FilterChain()
     coarse_labels: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for what, names in (("labels", self.labels), ("channels", self.channels)):
+            if len(set(names)) < len(names) or not all(name.strip() and name.isprintable() for name in names):
+                raise InputError(f"the {what} of a contract must be different words of one line, got {list(names)}")
+
     @property
     def outputs(self) -> dict[str, tuple[str, ...]]:
         """The output tensors in their order, each with its labels."""

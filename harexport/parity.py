@@ -107,7 +107,7 @@ def compare(
         drop_allowed = threshold.drop
     if threshold.agreement is not None and agreement < threshold.agreement:
         failures.append(f"{agreement:.2%} of the answers agree; {scheme} promises {threshold.agreement:.0%}")
-    if not failures and drop > drop_allowed + 1e-9:
+    if not failures and not drop <= drop_allowed + 1e-9:
         failures.append(f"accuracy drops by {drop:.2f} points, allowed are {threshold.drop:g}")
     return Parity(
         scheme=scheme,

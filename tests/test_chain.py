@@ -263,7 +263,7 @@ def test_export_writes_what_was_asked(folder: Path, official_path: Path, tmp_pat
     for options, words in (
         (["--format", "onnx", "--quantize=int8"], "onnx comes in float32"),
         (["--quantize", "int4"], "choose one of float16, int8-weights, int8"),
-        (["--batch", "many"], "--batch many: give a number of windows from 1 on, or dynamic"),
+        (["--batch", "many"], "--batch many: give a number of windows from 1 to 4096, or dynamic"),
         (["--android", tmp_path / "gone"], "is no folder"),
     ):
         refused = asked(tmp_path / "no", *options)
@@ -288,7 +288,7 @@ def test_export_says_which_file_lost_too_much(
 
 def test_export_into_an_android_project(folder: Path, official_path: Path, tmp_path: Path) -> None:
     project = tmp_path / "app project"
-    project.mkdir()
+    (project / "app").mkdir(parents=True)
     result = harexport(
         "export", folder / "tiny.safetensors", "--android", project, "--data", official_path, "--out", tmp_path / "o"
     )

@@ -35,10 +35,10 @@ _BLOCKS = {
 
 def _script(name: str) -> ModuleType:
     path = _ROOT / "benchmarks" / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[f"benchmark_{path.stem}"] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 

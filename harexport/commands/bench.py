@@ -72,7 +72,7 @@ def bench(
               harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
     """
     from harexport.contract import LABELS
-    from harexport.files import read_json, write_text
+    from harexport.files import check_writable, read_json, write_text
     from harexport.verify import report, rules
 
     asked = [rules.parse(text, LABELS) for text in fail_if]  # what is wrong with them, before minutes of work
@@ -83,6 +83,7 @@ def bench(
         rules.check_baseline(before, baseline.name)
         if not asked:
             raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
+    check_writable(out)
     paths = models or (out,)
     result = _measured(paths, load_data(data), runs, target, windows, _threads(threads), against, explain)
     if asked:

@@ -21,8 +21,9 @@ _UNITS = {"acc": "g", "gyro": "rad/s"}
 
 def check(contract: Contract, forms: Sequence[Form], project: Path) -> None:
     """Raise InputError where the app in `project` cannot serve what is to be exported, before any work."""
-    if not project.is_dir():
-        raise InputError(f"{project} is no folder: name the Android project (the folder that holds app/)")
+    if not (project / "app").is_dir():
+        raise InputError(f"{project} is no folder that holds app/: name the Android project")
+    check_writable(project / ASSETS)
     if len(forms) != 1:
         raise InputError("the Android demo takes one model: ask for one scheme")
     form, reasons = forms[0], []
@@ -57,7 +58,6 @@ def place(model: Path, contract: Contract, project: Path) -> list[Path]:
     written.
     """
     assets = project / ASSETS
-    check_writable(assets)
     contents = {
         MODEL_NAME: model.read_bytes(),
         labels_file.LABELS_NAME: labels_file.lines(contract.labels).encode(),

@@ -64,6 +64,7 @@ def export(
     then whatever was at `path` is still there.
     """
     contract = contract or Contract()
+    _check_drop(max_drop)
     asked = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
     form = forms.choose(network, asked, scheme, lowering, batch, io)
     path = Path(path) if path else OUT / form.file_name("model")
@@ -96,11 +97,11 @@ def export_checkpoint(
     another one's.
     """
     folder, network = Path(folder), checkpoint.network
+    _check_drop(max_drop)
     files = forms.all_of(network, fmt, schemes, lowering, batch, io)
     check_folder(folder, checkpoint.contract)
     proof = proof_of(network, checkpoint.contract, dataset)
     train = fitting(dataset.train, checkpoint.contract, dataset.source)
-    write_json(folder / "contract.json", checkpoint.contract.to_dict())
     metadata = metadata_of(checkpoint)
     results: list[ExportResult | Refused] = []
     with track(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
@@ -108,6 +109,7 @@ def export_checkpoint(
             path = folder / form.file_name(checkpoint.recipe.name)
             try:
                 results.append(write(network, checkpoint.contract, metadata, path, form, proof, train, max_drop))
+                write_json(folder / "contract.json", checkpoint.contract.to_dict())
             except CheckFailedError as error:
                 results.append(Refused(path, str(error)))
             advance(done)
@@ -153,6 +155,11 @@ def fitting(windows: Windows, contract: Contract, source: str) -> Windows:
             f"{len(contract.labels)}: give the data that the model was trained on"
         )
     return Windows(np.ascontiguousarray(signals), windows.labels, windows.subjects)
+
+
+def _check_drop(max_drop: float | None) -> None:
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise InputError(f"max_drop {max_drop}: give points of accuracy from 0 to 100")
 
 
 def _check_fit(network: Network, contract: Contract) -> None:

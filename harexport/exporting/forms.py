@@ -16,11 +16,12 @@ FORMATS = tuple(SCHEMES)
 LOWERINGS = ("auto", "fused", "unrolled")
 IO = ("float32", "int8")
 
-# Up to 32 steps the unrolled graph is the faster one on x86 (benchmarks/lowerings.json: 0.3 to 0.6 of the fused one's
-# time) and executes half of its instructions on 64-bit Arm (benchmarks/arm.json). At 128 steps it is still ahead on both
-# where we measured (FACTS has a machine where it is not: 421 against 329 us), but the file has 3000 operators, is six
+# Up to 32 steps the unrolled graph is the faster one on x86 (benchmarks/lowerings.json: 0.3 to 0.7 of the fused one's
+# time) and executes half of its instructions on 64-bit Arm (benchmarks/arm.json). At 128 steps it is still ahead
+# for most shapes (0.3 to 1.5; FACTS: 421 against 329 us), but the file has 3000 operators, is six
 # times as large and takes ten times as long to load: fused.
 MOST_UNROLLED_STEPS = 32
+MOST_WINDOWS = 4096  # at once
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,18 @@ def choose(
         raise InputError(f"unknown input and output type {io!r}; choose one of {', '.join(IO)}")
     if io == "int8" and scheme != "int8":
         raise InputError(f"int8 input and output belong to the scheme int8 (full integer); {scheme} computes in floats")
-    if batch is not None and batch < 1:
-        raise InputError(f"batch {batch}: give 1, a larger number of windows, or dynamic")
+    if batch is not None and (type(batch) is not int or not 1 <= batch <= MOST_WINDOWS):
+        raise InputError(f"batch {batch}: give a number of windows from 1 to {MOST_WINDOWS}, or dynamic (None)")
     if scheme == "int8" and network.gru:
         raise InputError("full integer is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
     if scheme == "int8" and batch != 1:
         raise InputError("full integer takes one window at a time: leave the batch at 1")
     if fmt == "onnx":
+        if scheme == "int8-weights" and batch != 1 and network.lstm:
+            raise InputError(
+                "ONNX Runtime's int8 LSTM rounds all windows of a batch by one scale, so that an answer would depend "
+                "on the windows beside it: leave the batch at 1, or take float16"
+            )
         if lowering != "auto":
             raise InputError(
                 f"the lowering {lowering!r} is for tflite; ONNX has its own LSTM operator: leave it at auto"
@@ -100,8 +106,8 @@ def windows(batch: str) -> int | None:
     """`--batch` as a number of windows at once, None for "dynamic". Raises InputError."""
     if batch == "dynamic":
         return None
-    if not batch.isdecimal() or int(batch) < 1:
-        raise InputError(f"--batch {batch}: give a number of windows from 1 on, or dynamic")
+    if not (batch.isascii() and batch.isdecimal() and 1 <= int(batch) <= MOST_WINDOWS):
+        raise InputError(f"--batch {batch}: give a number of windows from 1 to {MOST_WINDOWS}, or dynamic")
     return int(batch)
 
 

@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport import parity, runtimes
-from harexport.contract import INPUT_NAME, Contract
+from harexport.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
 from harexport.data.windows import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import probe, structure
 from harexport.exporting.forms import Form
 from harexport.exporting.structure import Structure
-from harexport.network import Network
+from harexport.inspecting.probe import survives
+from harexport.network import Network, softmax
 from harexport.parity import Parity
 from harexport.runtimes import Floats, Runner
+from harexport.runtimes.litert import LiteRtRunner
+from harexport.runtimes.onnx import OnnxRunner
 
 # Largest logit difference of float32, per unit of the reference's largest logit (at least 1): synthetic windows may
 # drive the logits further than real ones do. What is promised on the official windows is not relative.
@@ -28,6 +31,7 @@ _RMS = {"float16": 0.02, "int8-weights": 0.15, "int8": 0.3}
 # pays for scales and for the zeros of wavefront.py).
 _SAVES = {"float16": 2, "int8-weights": 3, "int8": 3}
 _SAVED = 0.5
+_SOFTMAX, _STEPS = 1e-5, 0.1  # what probabilities may be from the softmax of the logits beside them
 # Where less than this could be saved, names, scales and operators weigh more than the weights; their dtypes are
 # checked all the same.
 _TOO_SMALL = 4000
@@ -69,6 +73,8 @@ def check(
     name = f"the {form.name} export"
     try:
         held = structure.of(model, form.format, name)
+        if form.scheme == "int8" and (death := survives(model, f".{form.format}").error):
+            raise InputError(death)  # integers that overflow end LiteRT, and this process with it
         runner = runtimes.load_bytes(model, f".{form.format}", name)
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error
@@ -142,7 +148,7 @@ def _answers(
         found, allowed = rms, _RMS[scheme] * float(np.sqrt(np.mean(expected**2)))
     if not found <= allowed:  # also where it is NaN
         failures.append(f"its logits are {found:.2g} from the float64 reference, allowed are {allowed:.2g}")
-    failures += _memory(runner, windows)
+    failures += _memory(runner, windows) + _other_outputs(runner, network, windows, scheme)
     proven = None
     if proof is not None and not failures:
         labels = proof.windows.labels
@@ -152,14 +158,36 @@ def _answers(
     return GateFigures(len(windows), float(difference.max()), rms, agreement, proven), failures
 
 
+def _other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
+    """Probabilities must be the softmax of the file's own logits, and the second head's logits right."""
+    assert isinstance(runner, LiteRtRunner | OnnxRunner)
+    size = runner.batch or 1
+    answered = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
+    found = {name: np.concatenate([one[name][:1] for one in answered]) for name in answered[0]}
+    failures = []
+    for head, prefix in zip(network.heads(), ("", "coarse_"), strict=False):
+        logits, probabilities = found[prefix + LOGITS_NAME], found[prefix + PROBABILITIES_NAME]
+        if head != "head":
+            expected = network.logits(windows, head=head)
+            rms = float(np.sqrt(np.mean((logits - expected) ** 2)))
+            allowed = _RMS.get(scheme, _FLOAT32_LOGIT) * max(1.0, float(np.sqrt(np.mean(expected**2))))
+            if not rms <= allowed:
+                failures.append(
+                    f"its {prefix}{LOGITS_NAME} are {rms:.2g} from the reference (RMS), allowed {allowed:.2g}"
+                )
+        off = float(np.abs(probabilities - softmax(logits)).max())
+        # full integer may answer probabilities, and the logits that they are compared with, in steps
+        if not off <= (_STEPS if scheme == "int8" else _SOFTMAX):
+            failures.append(f"its {prefix}{PROBABILITIES_NAME} are {off:.2g} from the softmax of its logits")
+    return failures
+
+
 def _memory(runner: Runner, windows: Floats) -> list[str]:
     """An answer must not depend on the windows before it, not even on a window of NaN (FACTS, trap 1).
 
     Nothing is reset in between: the file must be right for embedders who never heard of resetting. A trained network
     may forget a whole window before it answers, so what is left in the state counts, felt or not.
     """
-    from harexport.runtimes.litert import LiteRtRunner
-
     ask = runner.without_reset if isinstance(runner, LiteRtRunner) else runner.one
     size = runner.batch or 1
     a, b = (np.repeat(windows[k : k + 1], size, axis=0) for k in (0, 1))

@@ -106,7 +106,7 @@ def write(
         ops=held.ops,
         oldest_runtime=structure.oldest_runtime(model, form.format),
         gate=figures,
-        notes=tuple(_notes(form, size_ratio, time_ratio, figures)),
+        notes=tuple(_notes(form, network.kind, size_ratio, time_ratio, figures)),
     )
 
 
@@ -165,13 +165,13 @@ def _time_ratio(model: bytes, float32: bytes, form: Form, contract: Contract) ->
     return timed["it"].p50 / timed["float32"].p50
 
 
-def _notes(form: Form, size_ratio: float, time_ratio: float, figures: GateFigures) -> list[str]:
+def _notes(form: Form, kind: str, size_ratio: float, time_ratio: float, figures: GateFigures) -> list[str]:
     notes = []
     if time_ratio > _SLOWER:
         notes.append(f"Slower than float32 on this machine: {time_ratio:.2f} times its p50.")
-    if size_ratio > 1:
+    if size_ratio > 1.01:
         notes.append(f"Bigger than float32: {size_ratio:.2f} times its size.")
-    if form.format == "onnx" and form.scheme == "int8-weights":
+    if form.format == "onnx" and form.scheme == "int8-weights" and kind == "lstm":
         notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft); other runtimes do not have it.")
     if figures.parity is None:
         notes.append("Judged by synthetic windows alone: no labelled windows were given for this contract.")

@@ -120,6 +120,8 @@ def read(model: bytes, where: str, folder: Path | None = None) -> Contents:
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a .onnx or .tflite file in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; name a .onnx or .tflite file")
     try:
         return path.read_bytes()
     except FileNotFoundError:

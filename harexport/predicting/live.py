@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -57,12 +58,18 @@ def follow(lines: Iterable[bytes], model: Model, said: Units, smoothing: str) ->
         for sensor, values in item.values.items():
             yield from told(session.push(sensor, item.time_ns, values))
 
-    for item in waiting:
-        yield from answered(item)
-    for item in parsed:
-        yield from answered(item)
-    yield from told(session.finish())
+    some = False
+    for item in itertools.chain(waiting, parsed):
+        for event in answered(item):
+            some = some or isinstance(event, Answer)
+            yield event
+    for event in told(session.finish()):
+        some = some or isinstance(event, Answer)
+        yield event
     yield from session.left_out()
+    if not some:
+        needed = model.contract.window / model.contract.rate_hz
+        raise InputError(f"standard input: the stream ended before {needed:.2f} s without a gap: no answer")
 
 
 def _header(numbered: Iterator[tuple[int, bytes]]) -> Layout:

@@ -85,6 +85,15 @@ class LiteRtRunner:
         floats: Floats = answer if self._answers is None else self._answers.widened(answer)
         return floats
 
+    def outputs(self, window: Floats) -> dict[str, Floats]:
+        """`without_reset` with every output, by name."""
+        self.without_reset(window)
+        answers = {}
+        for detail in self._interpreter.get_output_details():
+            scale, answer = _Scale.of(detail), self._interpreter.get_tensor(detail["index"])
+            answers[detail["name"]] = answer if scale is None else scale.widened(answer)
+        return answers
+
     def left(self) -> float:
         """The largest number that the last window left in the state, for the next to begin with."""
         return max((float(np.abs(self._interpreter.get_tensor(k)).max()) for k in self._kept), default=0.0)

@@ -53,3 +53,8 @@ class OnnxRunner:
         """One batch [batch, window, channels] float32 -> logits [batch, labels]; checks nothing."""
         answer: Floats = self._session.run([LOGITS_NAME], {self._input: window})[0]
         return answer
+
+    def outputs(self, window: Floats) -> dict[str, Floats]:
+        """`one` with every output, by name."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, {self._input: window}), strict=True))

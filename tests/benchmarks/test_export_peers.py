@@ -55,7 +55,7 @@ def test_targets_follow_from_the_rows(measured: dict[str, Any]) -> None:
 
 
 def test_the_markdown_holds_every_row_and_every_failure(measured: dict[str, Any]) -> None:
-    block = table.markdown(measured)
+    block = table.render(measured)
     lines = [line for line in block.splitlines() if line.startswith("| ")]
     made = [row for row in measured["rows"] if not row["failure"]]
     assert len(lines) == len(made) + len(measured["networks"])

@@ -32,9 +32,10 @@ SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
     ],
 )
 def test_what_the_app_cannot_serve_is_refused(tmp_path: Path, contract: Contract, form: Form, says: str) -> None:
+    (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match=says):
         android.check(contract, [form], tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_other_windows_labels_and_sensors_are_served(tmp_path: Path) -> None:
@@ -46,23 +47,34 @@ def test_other_windows_labels_and_sensors_are_served(tmp_path: Path) -> None:
         units=("g",) * 6,
         labels=("still", "moving"),
     )
+    (tmp_path / "app").mkdir()
     android.check(contract, [FORM], tmp_path)
 
 
 def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
         android.check(Contract(), [FORM, FORM], tmp_path)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is no folder that holds app/"):
         android.check(Contract(), [FORM], tmp_path / "gone")
 
 
-def test_all_three_files_or_none(tmp_path: Path) -> None:
+def test_all_three_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "new.tflite"
     model.write_bytes(b"new")
     assets = tmp_path / android.ASSETS
     android.place(model, Contract(), tmp_path)
     before = {path.name: path.read_bytes() for path in assets.iterdir()}
     assert sorted(before) == ["contract.json", "labels.txt", "model.tflite"]
-    with pytest.raises(UnicodeEncodeError):  # the labels cannot be written: the model was not replaced either
-        android.place(tmp_path / "new.tflite", Contract(labels=("\ud800",)), tmp_path)
+    model.write_bytes(b"newer")
+    written = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "contract.json" in path.name:
+            raise OSError(28, "No space left on device")
+        return written(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left"):
+        android.place(model, Contract(), tmp_path)
     assert {path.name: path.read_bytes() for path in assets.iterdir()} == before

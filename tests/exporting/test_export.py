@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from harexport import runtimes
@@ -88,8 +89,9 @@ def test_many_windows_at_once(tmp_path, shape, fmt, scheme, lowering, batch):
     network = {**SHAPES, **GRU_SHAPES}[shape]
     path = tmp_path / f"model.{fmt}"
     asked = {"scheme": scheme, "lowering": lowering, "batch": batch, "max_drop": 15.0 if scheme[:4] == "int8" else None}
-    if lowering == "fused" and (batch is None or network.gru):
-        with pytest.raises(InputError, match="unrolled"):
+    no_fused = lowering == "fused" and (batch is None or network.gru)
+    if no_fused or (fmt == "onnx" and scheme == "int8-weights" and network.lstm):
+        with pytest.raises(InputError, match="unrolled" if no_fused else "windows beside it"):
             exported(network, path, **asked)
         return
     result = exported(network, path, **asked)
@@ -140,6 +142,11 @@ def test_file_names():
         ({"io": "int8"}, "belong to the scheme int8"),
         ({"io": "int16", "scheme": "int8"}, "choose one of float32, int8"),
         ({"batch": 0}, "batch 0"),
+        ({"batch": 10**11}, "from 1 to 4096"),
+        ({"batch": 2.5}, "from 1 to 4096"),
+        ({"format": "onnx", "scheme": "int8-weights", "batch": None}, "the windows beside it"),
+        ({"max_drop": float("nan")}, "from 0 to 100"),
+        ({"max_drop": -5}, "from 0 to 100"),
         ({"batch": None, "lowering": "fused"}, "fixed number of windows"),
         ({"batch": 4, "scheme": "int8"}, "one window at a time"),
     ],
@@ -214,7 +221,7 @@ def test_slower_and_bigger_is_said(tmp_path, monkeypatch):
     options = {"scheme": "int8", "lowering": "unrolled", "max_drop": 50}
     result = exported(SHAPES["remainder"], tmp_path / "m.tflite", **options)
     assert any("1.40 times its p50" in note for note in result.notes)
-    (said,) = write_module._notes(Form("tflite", "int8", "unrolled"), 1.3, 1.0, result.gate)
+    (said,) = write_module._notes(Form("tflite", "int8", "unrolled"), "lstm", 1.3, 1.0, result.gate)
     assert said == "Bigger than float32: 1.30 times its size."
 
 
@@ -254,6 +261,39 @@ def test_the_gate_sees_a_graph_that_keeps_its_state(tmp_path, monkeypatch):
     network = random_network(forget_bias=6.0)
     with pytest.raises(CheckFailedError, match="depends on the window before"):
         exported(network, tmp_path / "model.tflite", lowering="fused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gate_looks_at_probabilities(tmp_path, monkeypatch):
+    def lying(*arguments):
+        file = onnx.load_from_string(_emit_onnx(*arguments))
+        (softmax,) = [node for node in file.graph.node if node.op_type == "Softmax"]
+        softmax.op_type = "Sigmoid"
+        del softmax.attribute[:]
+        return file.SerializeToString()
+
+    monkeypatch.setattr(onnx_export, "emit", lying)
+    with pytest.raises(CheckFailedError, match="from the softmax of its logits"):
+        exported(EDGE, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("fmt", ["onnx", "tflite"])
+def test_the_gate_looks_at_the_second_head(tmp_path, monkeypatch, fmt):
+    network = GRU_SHAPES["seed-gru"]
+    other = dataclasses.replace(network, coarse=dataclasses.replace(network.coarse, weight=-network.coarse.weight))
+    monkeypatch.setattr(onnx_export, "emit", lambda _, *arguments: _emit_onnx(other, *arguments))
+    monkeypatch.setattr(tflite, "emit", lambda _, *arguments: _emit_tflite(other, *arguments))
+    with pytest.raises(CheckFailedError, match="coarse_logits are"):
+        exported(network, tmp_path / f"model.{fmt}")
+
+
+def test_integers_that_overflow_do_not_end_the_process(tmp_path):
+    """LiteRT aborts on this file; the child that tries it first does."""
+    stack = tuple(
+        dataclasses.replace(layer, input_weight=layer.input_weight * np.float32(3e37)) for layer in EDGE.stack
+    )
+    with pytest.raises((CheckFailedError, InputError)):
+        exported(dataclasses.replace(EDGE, stack=stack), tmp_path / "m.tflite", scheme="int8", lowering="unrolled")
     assert list(tmp_path.iterdir()) == []
 
 
