@@ -1,6 +1,11 @@
 """harexport: a human-activity model from PyTorch to a phone, with proof that what runs there is what was trained."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime's Linux build sends usage data, and leaves a database in the user's cache folder, unless it is told not
+# to before its import. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from harexport.exporting.export import export as export

@@ -142,6 +142,11 @@ def enter(path: Path, name: str, known: dict[str, Known], labels: int, window: t
     notes = [f"ONNX's checker: {held.problem}"] if held.problem else []
     if answers == "probabilities":
         notes.append("it answers probabilities only: its logits are taken as their logarithms")
+    if verdict.remembers:
+        notes.append(
+            "it remembers the window before: here its state is reset before each window; where an app does not, its "
+            "answers are others than these (harexport inspect says more)"
+        )
     return Entrant(
         name=name,
         path=path,
