@@ -83,7 +83,8 @@ def bench(
         rules.check_baseline(before, baseline.name)
         if not asked:
             raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
-    check_writable(out)
+    if out.exists():  # before minutes of work; a folder is made when there is something to put into it
+        check_writable(out)
     paths = models or (out,)
     result = _measured(paths, load_data(data), runs, target, windows, _threads(threads), against, explain)
     if asked:
