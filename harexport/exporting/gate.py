@@ -18,8 +18,6 @@ from harexport.inspecting.probe import survives
 from harexport.network import Network, softmax
 from harexport.parity import Parity
 from harexport.runtimes import Floats, Runner
-from harexport.runtimes.litert import LiteRtRunner
-from harexport.runtimes.onnx import OnnxRunner
 
 # Largest logit difference of float32, per unit of the reference's largest logit (at least 1): synthetic windows may
 # drive the logits further than real ones do. What is promised on the official windows is not relative.
@@ -160,6 +158,9 @@ def _answers(
 
 def _other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
     """Probabilities must be the softmax of the file's own logits, and the second head's logits right."""
+    from harexport.runtimes.litert import LiteRtRunner
+    from harexport.runtimes.onnx import OnnxRunner
+
     assert isinstance(runner, LiteRtRunner | OnnxRunner)
     size = runner.batch or 1
     answered = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
@@ -188,6 +189,8 @@ def _memory(runner: Runner, windows: Floats) -> list[str]:
     Nothing is reset in between: the file must be right for embedders who never heard of resetting. A trained network
     may forget a whole window before it answers, so what is left in the state counts, felt or not.
     """
+    from harexport.runtimes.litert import LiteRtRunner
+
     ask = runner.without_reset if isinstance(runner, LiteRtRunner) else runner.one
     size = runner.batch or 1
     a, b = (np.repeat(windows[k : k + 1], size, axis=0) for k in (0, 1))
