@@ -85,8 +85,8 @@ class LstmLayer:
         states = np.empty((len(sequence), sequence.shape[1], self.hidden))
         for t in range(sequence.shape[1]):
             i, f, g, o = np.split(projected[:, t] + h @ recurrent, 4, axis=1)
-            c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-            h = _sigmoid(o) * np.tanh(c)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
             states[:, t] = h
         return states
 
@@ -132,7 +132,7 @@ class GruLayer:
         states = np.empty((len(sequence), sequence.shape[1], self.hidden))
         for t in range(sequence.shape[1]):
             now = projected[:, t]
-            r, z = np.split(_sigmoid(now[:, : 2 * self.hidden] + h @ gates), 2, axis=1)
+            r, z = np.split(sigmoid(now[:, : 2 * self.hidden] + h @ gates), 2, axis=1)
             back = r * (h @ candidate + self.recurrent_bias) if self.reset_after else (r * h) @ candidate
             n = now[:, 2 * self.hidden :] + back
             h = (1.0 - z) * (np.maximum(n, 0.0) if self.relu else np.tanh(n)) + z * h
@@ -173,5 +173,6 @@ def layer_of(kind: type[Layer], arrays: Mapping[str, Array], name: str, options:
     return kind(**values | dict(options))
 
 
-def _sigmoid(x: Doubles) -> Doubles:
+def sigmoid(x: Doubles) -> Doubles:
+    """1 / (1 + exp(-x)), value by value."""
     return 0.5 * (1.0 + np.tanh(0.5 * x))  # the same function; cannot overflow

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harexport.data.windows import Windows
 from harexport.errors import InputError
 from harexport.exporting.flat import Quant
-from harexport.layers import Doubles, LstmLayer
+from harexport.layers import Doubles, LstmLayer, sigmoid
 from harexport.network import Network, check_windows
 
 Range = tuple[float, float]
@@ -156,10 +156,10 @@ def run(layer: LstmLayer, sequence: Doubles, cell_limit: float | None = None) ->
     for t in range(sequence.shape[1]):
         recurrent[:, t] = h @ weight
         i, f, g, o = np.split(projected[:, t] + recurrent[:, t], 4, axis=1)
-        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         if cell_limit is not None:
             c = _rounded(c, (-cell_limit, cell_limit))
-        h = _sigmoid(o) * np.tanh(c)
+        h = sigmoid(o) * np.tanh(c)
         cells[:, t], states[:, t] = c, h
     return Passed(projected, recurrent, cells, states)
 
@@ -235,7 +235,7 @@ def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[Passed]) -> dict[st
         first.append(_sample((passed.projected if k == 0 else bias) * doubled))
         second.append(_sample((passed.recurrent if k == 0 else passed.projected - bias + passed.recurrent) * doubled))
     p, r = np.concatenate(first), np.concatenate(second)
-    exact = _sigmoid(p + r)
+    exact = sigmoid(p + r)
     largest = float(np.abs(p).max()) or 1.0
     best = (np.inf, 0.0, 0.0, 0.0)
     for limit_r in sorted({float(np.quantile(np.abs(r), share)) or 1.0 for share in (0.99, 0.999, 1.0)}):
@@ -243,7 +243,7 @@ def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[Passed]) -> dict[st
         for limit_p in sorted({min(largest, limit) for limit in (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)}):
             whole = _rounded(p, (-limit_p, limit_p)) + part
             for limit in (4.0, 5.0, 6.0, 7.0, 8.0):
-                error = _rms(_sigmoid(_rounded(whole, (-limit, limit))) - exact)
+                error = _rms(sigmoid(_rounded(whole, (-limit, limit))) - exact)
                 best = min(best, (error, limit_p, limit_r, limit))
     return {name: (-value, value) for name, value in zip(("projected", "recurrent", "gates"), best[1:], strict=True)}
 
@@ -291,10 +291,6 @@ def _sample(values: Doubles) -> Doubles:
 
 def _rms(values: Doubles) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def _sigmoid(x: Doubles) -> Doubles:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
 def _short(value: float) -> float:
