@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harexport.contract import Contract
 from harexport.errors import InputError
 
 
@@ -33,12 +35,29 @@ class Windows:
 @dataclass(frozen=True)
 class Dataset:
     """Training and test windows; no subject is in both. `source` says where they came from, in words;
-    `digest` is the SHA-256 of the content they were read from."""
+    `digest` is the SHA-256 of the content they were read from; `contract` what the windows are (channels, units, rate,
+    hop, labels) and so what a model trained on them expects."""
 
     train: Windows
     test: Windows
     source: str
     digest: str
+    contract: Contract = field(default_factory=Contract)
+
+    def narrowed(self, channels: tuple[str, ...]) -> Dataset:
+        """The same windows with these channels only, in this order. Raises InputError for one that is not there."""
+        own = self.contract
+        if channels == own.channels:
+            return self
+        if unknown := [name for name in channels if name not in own.channels]:
+            raise InputError(f"the data has no channel {', '.join(unknown)}; it has {', '.join(own.channels)}")
+        kept = [own.channels.index(name) for name in channels]
+        contract = dataclasses.replace(own, channels=channels, units=tuple(own.units[k] for k in kept))
+        train, test = (
+            Windows(np.ascontiguousarray(part.signals[:, :, kept]), part.labels, part.subjects)
+            for part in (self.train, self.test)
+        )
+        return dataclasses.replace(self, train=train, test=test, contract=contract)
 
 
 @dataclass(frozen=True)

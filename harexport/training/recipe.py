@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from harexport.contract import CHANNELS
 from harexport.errors import InputError
 
 
@@ -23,6 +24,15 @@ def _key(
 ) -> Any:
     meta = {"doc": doc, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class DataKeys:
+    """[data]: what the network gets to see."""
+
+    channels: tuple[str, ...] = _key(
+        (), "the channels the network reads, in this order; empty is all of the data", choices=CHANNELS
+    )
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,7 @@ class Recipe:
 
     name: str
     description: str = ""
+    data: DataKeys = DataKeys()
     model: ModelKeys = ModelKeys()
     augment: AugmentKeys = AugmentKeys()
     optimiser: OptimiserKeys = OptimiserKeys()
@@ -108,11 +119,13 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `parse` reads them."""
         plain = dataclasses.asdict(self)
+        plain["data"]["channels"] = list(self.data.channels)
         plain["validation"]["subjects"] = list(self.validation.subjects)
         return plain
 
 
 _SECTIONS: dict[str, type] = {
+    "data": DataKeys,
     "model": ModelKeys,
     "augment": AugmentKeys,
     "optimiser": OptimiserKeys,
@@ -168,7 +181,20 @@ def parse(table: Any, where: str) -> Recipe:
             f"recipe {where}: model.hop {recipe.model.hop} is larger than model.frame {recipe.model.frame}: "
             "samples in between would never be seen"
         )
+    if len(set(recipe.data.channels)) < len(recipe.data.channels):
+        raise InputError(f"recipe {where}: data.channels names a channel twice: {', '.join(recipe.data.channels)}")
+    if recipe.augment.rotation_deg and not _vectors(recipe.data.channels):
+        raise InputError(
+            f"recipe {where}: augment.rotation_deg turns whole vectors; data.channels must list x, y, z of each, "
+            f"got {', '.join(recipe.data.channels)}"
+        )
     return recipe
+
+
+def _vectors(channels: tuple[str, ...]) -> bool:
+    """Whether the channels come as x, y, z of one sensor after the other."""
+    sensors = [channel.removesuffix("_x") for channel in channels[::3]]
+    return channels == tuple(f"{sensor}_{axis}" for sensor in sensors for axis in "xyz")
 
 
 def _section(kind: type, table: Any, where: str, section: str) -> Any:
@@ -185,6 +211,10 @@ def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
     if key.type == "tuple[int, ...]":
         if not isinstance(value, list | tuple) or any(type(v) is not int for v in value):
             raise InputError(f"{where} must be a list of whole numbers ({meta['doc']}), got {value!r}")
+        return tuple(value)
+    if key.type == "tuple[str, ...]":
+        if not isinstance(value, list | tuple) or any(v not in meta["choices"] for v in value):
+            raise InputError(f"{where} must be a list of some of {', '.join(meta['choices'])}, got {value!r}")
         return tuple(value)
     if key.type == "float" and type(value) is int:
         value = float(value)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from harexport import __version__, files, metrics, pictures
 from harexport.console import say
-from harexport.contract import Contract
 from harexport.data.windows import Dataset, Windows
 from harexport.errors import InputError, MissingExtraError
 from harexport.training import checkpoint as checkpoints
@@ -67,12 +66,13 @@ def train(
         raise MissingExtraError("torch", "train", "training") from None
     from harexport.training.loop import fit
 
-    contract = Contract()
     held_subjects = recipe.validation.subjects
     say(
         f"Test set: {tuple(dataset.test.signals.shape)}, mean {dataset.test.signals.mean():.7f}, "
         f"standard deviation {dataset.test.signals.std():.6f}"
     )
+    dataset = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+    contract = dataset.contract
     fingerprint = {
         "recipe": recipe.to_dict(),
         "seed": seed,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harexport.contract import CHANNELS
 from harexport.errors import InputError
 from harexport.training import recipe as recipes
 
@@ -63,6 +64,13 @@ def test_every_key_is_documented() -> None:
         ({"optimiser": {"name": "sgd"}}, ["one of adam, adamw", "'sgd'"]),
         ({"schedule": {"order": 3}}, ["schedule.order must be text"]),
         ({"validation": {"subjects": [1, "2"]}}, ["list of whole numbers"]),
+        ({"data": {"channels": ["body_acc_x", "gyro"]}}, ["data.channels", "body_gyro_x", "'gyro'"]),
+        ({"data": {"channels": "body_acc_x"}}, ["data.channels must be a list"]),
+        ({"data": {"channels": ["total_acc_x", "total_acc_x"]}}, ["twice"]),
+        (
+            {"data": {"channels": ["total_acc_x", "total_acc_z", "total_acc_y"]}, "augment": {"rotation_deg": 5}},
+            ["whole vectors", "total_acc_x, total_acc_z, total_acc_y"],
+        ),
         ({"model": 3}, ["[model] must be a table"]),
         ({"name": "Edge Model"}, ["lower-case"]),
         ({"description": 3}, ["description must be text"]),
@@ -105,3 +113,11 @@ def test_a_recipe_file_of_ones_own(tmp_path: Path) -> None:
     mine.write_text("[model]\nhidden = 24\n[schedule]\nepochs = 2\n")
     assert tomllib.loads(mine.read_text())["model"]["hidden"] == recipes.load(str(mine)).model.hidden
     assert recipes.load(str(mine)).name == "mine"
+
+
+def test_seed_lstm_acc_is_seed_lstm_without_the_gyroscope() -> None:
+    acc, seed = recipes.load("seed-lstm-acc"), recipes.load("seed-lstm")
+    assert acc.data.channels == tuple(name for name in CHANNELS if "gyro" not in name)
+    assert (acc.model, acc.augment, acc.optimiser, acc.schedule, acc.validation) == (
+        seed.model, seed.augment, seed.optimiser, seed.schedule, seed.validation,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harexport import files
+from harexport.contract import CHANNELS
 from harexport.data import Dataset, Windows
 from harexport.errors import InputError
 from harexport.network import Network
@@ -232,3 +233,13 @@ def test_windows_without_one_of_the_labels_still_train(small: Dataset, tmp_path:
     some = Windows(small.train.signals[keep], small.train.labels[keep], small.train.subjects[keep])
     trained = train(replace(small, train=some), small_recipe(), tmp_path)
     assert trained.checkpoint.network.labels == 6
+
+
+def test_a_recipe_with_fewer_channels_makes_a_model_whose_contract_says_so(small: Dataset, tmp_path: Path) -> None:
+    channels = [name for name in CHANNELS if "gyro" not in name]
+    checkpoint = train(small, small_recipe(data={"channels": channels}), tmp_path).checkpoint
+    assert checkpoint.contract.channels == tuple(channels)
+    assert checkpoint.contract.units == ("g",) * 6
+    loaded = checkpoints.load(tmp_path / "small.safetensors")
+    answers = loaded.network.logits(small.test.signals[:, :, [0, 1, 2, 6, 7, 8]]).argmax(axis=1)
+    assert loaded.figures["test"]["accuracy"] == (answers == small.test.labels).mean()
