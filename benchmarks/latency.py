@@ -29,7 +29,7 @@ from harexport.console import say, track  # noqa: E402
 from harexport.data import Dataset, load  # noqa: E402
 from harexport.errors import CheckFailedError, InputError  # noqa: E402
 from harexport.exporting import forms  # noqa: E402
-from harexport.exporting.export import fitting, metadata_of  # noqa: E402
+from harexport.exporting.export import metadata_of  # noqa: E402
 from harexport.exporting.forms import SCHEMES, Form  # noqa: E402
 from harexport.exporting.write import write  # noqa: E402
 from harexport.training import checkpoint as checkpoints  # noqa: E402
@@ -102,7 +102,7 @@ def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, 
         for lowering in (("auto",) if fmt == "onnx" else ("fused", "unrolled"))
         for scheme in schemes
     ]
-    train = fitting(dataset.train, checkpoint.contract, dataset.source)
+    train = dataset.fitting(checkpoint.contract).train
     found = {}
     recipe = checkpoint.recipe.name
     with tempfile.TemporaryDirectory() as folder, track(f"exporting {recipe}", len(wanted), "files") as advance:

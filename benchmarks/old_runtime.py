@@ -43,7 +43,6 @@ from harexport.data.download import sha256_of  # noqa: E402
 from harexport.data.fetch import cache_folder  # noqa: E402
 from harexport.errors import HarExportError, InputError  # noqa: E402
 from harexport.exporting import forms, probe  # noqa: E402
-from harexport.exporting.export import fitting  # noqa: E402
 from harexport.exporting.write import emitted  # noqa: E402
 from harexport.inspecting import tflite as reading  # noqa: E402
 from harexport.inspecting import versions  # noqa: E402
@@ -234,7 +233,7 @@ def unshipped(dataset: Dataset) -> Iterator[Subject]:
 
 
 def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
-    train = fitting(dataset.train, contract, dataset.source) if dataset else None
+    train = dataset.fitting(contract).train if dataset else None
     for lowering in ("unrolled",) if network.gru else ("fused", "unrolled"):
         for scheme in ("float32", "float16", "int8-weights"):
             for batch in (1, 4, None) if lowering == "unrolled" else (1, 4):

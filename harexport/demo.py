@@ -6,15 +6,15 @@ from pathlib import Path
 
 from harexport import __version__
 from harexport.console import say
-from harexport.contract import Contract
 from harexport.data.windows import Dataset
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporting.export import Refused, check_folder, export_checkpoint
 from harexport.exporting.write import text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
+from harexport.training.progress import ResumeError
 from harexport.training.recipe import Recipe
-from harexport.training.train import ResumeError, checkpoint_path, resume_path, train
+from harexport.training.train import checkpoint_path, resume_path, train
 from harexport.verify import report
 from harexport.verify.bench import BenchResult, bench
 
@@ -24,7 +24,8 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
-    check_folder(out, Contract())  # before minutes of training
+    contract = dataset.narrowed(recipe.data.channels or dataset.contract.channels).contract
+    check_folder(out, contract)  # before minutes of training
     checkpoint = trained(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:

@@ -62,20 +62,26 @@ def bench(
 ) -> None:
     """Prove and time MODELS (.onnx, .tflite, checkpoints, or folders of them; default: --out) on the whole test set.
 
-    Files of harexport are held to their promise against the checkpoint that they name. Files of others, with the same
-    input [n, 128, 9], are compared. Exit code 1: a promise or a rule was broken; 2: a file could not be measured.
+    Files of harexport are held to their promise against the checkpoint that they name. Files of others, with the
+    input that the data have ([n, 128, 9] for UCI HAR), are compared. Exit code 1: a promise or a rule was broken; 2: a
+    file could not be measured.
 
     \b
     Example:  harexport bench
               harexport bench artifacts/edge artifacts/seed-lstm --threads 1,2
               harexport bench theirs.tflite --against artifacts/edge/edge-unrolled-float32.tflite
+              harexport bench --data my-recordings
               harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
     """
-    from harexport.contract import LABELS
     from harexport.files import check_writable, read_json, write_text
-    from harexport.verify import report, rules
+    from harexport.verify import entrants, report, rules
 
-    asked = [rules.parse(text, LABELS) for text in fail_if]  # what is wrong with them, before minutes of work
+    paths = models or (out,)
+    if data is None:
+        entrants.check_default_data(paths)
+    dataset = load_data(data)
+    # what is wrong with them, before minutes of work
+    asked = [rules.parse(text, dataset.contract.labels) for text in fail_if]
     rules.check_comparable(asked, baseline is not None, against is not None)
     before = None
     if baseline is not None:
@@ -85,8 +91,7 @@ def bench(
             raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
     if out.exists():  # before minutes of work; a folder is made when there is something to put into it
         check_writable(out)
-    paths = models or (out,)
-    result = _measured(paths, load_data(data), runs, target, windows, _threads(threads), against, explain)
+    result = _measured(paths, dataset, runs, target, windows, _threads(threads), against, explain)
     if asked:
         result = rules.judged(result, asked, before, baseline.name if baseline else "")
     written = report.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)

@@ -11,7 +11,7 @@ from harexport.commands.options import data_option, json_option, load_data, out_
 
 @click.group()
 def data() -> None:
-    """Get and describe the UCI HAR windows."""
+    """Get the UCI HAR windows; describe them, or those of your own recordings."""
 
 
 @data.command()
@@ -52,6 +52,7 @@ def info(data: Path | None, out: Path, as_json: bool) -> None:
     \b
     Example:  harexport data info
               harexport data info --data "UCI HAR Dataset.zip" --json
+              harexport data info --data my-recordings
     """
     from harexport.data import describe
 

@@ -14,6 +14,7 @@ import click
 from harexport.files import OUT
 
 if TYPE_CHECKING:
+    from harexport.contract import Contract
     from harexport.data.windows import Dataset
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -23,7 +24,8 @@ def data_option(command: _F) -> _F:
     return click.option(
         "--data",
         type=click.Path(path_type=Path),
-        help="UCI HAR folder or zip. Default: $HAREXPORT_DATA, else the cache, else a download.",
+        help="UCI HAR folder or zip, or a folder of your recordings with harexport.toml. Default: $HAREXPORT_DATA, "
+        "else the cache, else a download.",
     )(command)
 
 
@@ -41,6 +43,17 @@ def out_option(command: _F) -> _F:
     )(command)
 
 
+def search_options(command: _F) -> _F:
+    """Where many trainings are done."""
+    jobs = click.option(
+        "--jobs",
+        type=click.IntRange(1, 4096),
+        help="Trainings at once, a process and a thread each. Default: a core each.",
+    )
+    cluster = click.option("--cluster", metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.5:6379 or auto.")
+    return jobs(cluster(command))
+
+
 def seed_option(command: _F) -> _F:
     return click.option(
         "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random numbers."
@@ -52,6 +65,13 @@ def load_data(path: Path | None) -> Dataset:
     from harexport.data import load
 
     return load(path)
+
+
+def load_data_for(path: Path | None, contract: Contract, model: str) -> Dataset:
+    """The data that `--data` names, or the default, for a model of this contract."""
+    from harexport.data import load_for
+
+    return load_for(contract, model, path)
 
 
 def show(result: Any, as_json: bool, text: str) -> None:

@@ -12,8 +12,8 @@ import click
 from harexport.commands.options import json_option, out_option
 
 if TYPE_CHECKING:
+    from harexport.data.phone_sensors import Units
     from harexport.models import Model
-    from harexport.predicting.session import Units
 
 
 @click.command()
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     "--model",
     type=click.Path(path_type=Path),
     help="A .tflite, .onnx or .safetensors of harexport. Default: the edge model that comes with it.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="A folder of your recordings: FILE is read as its harexport.toml says (columns and units).",
 )
 @click.option("--follow", is_flag=True, help="Read CSV lines from standard input; print one JSON line a window.")
 @click.option("--acc-unit", type=click.Choice(["g", "m/s2"]), help="Default: as the header says, else by gravity.")
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 def predict(
     recording: Path | None,
     model: Path | None,
+    data: Path | None,
     follow: bool,
     acc_unit: str | None,
     gyro_unit: str | None,
@@ -59,6 +65,7 @@ def predict(
     \b
     Example:  harexport predict recording.zip
               harexport predict walk.csv --acc-unit m/s2 --json
+              harexport predict my-recordings/anna.csv --data my-recordings --model harexport-out/edge.safetensors
               phone-logger | harexport predict --follow
     """
     if follow == (recording is not None):
@@ -67,8 +74,10 @@ def predict(
         )
     if follow and picture:
         raise click.UsageError("--follow draws no picture: leave out --picture")
+    if follow and data:
+        raise click.UsageError("--follow reads columns and units from the header: leave out --data")
     from harexport import models
-    from harexport.predicting.session import Units
+    from harexport.data.phone_sensors import Units
 
     said = Units(acc_unit, gyro_unit)
     if recording is None:
@@ -77,7 +86,7 @@ def predict(
     from harexport.predicting import pictures
     from harexport.predicting.predict import predict as run
 
-    result = run(recording, models.load(model), said, smoothing)
+    result = run(recording, models.load(model), said, smoothing, data)
     target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
     if target is not None:
         pictures.draw(result, target)

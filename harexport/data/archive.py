@@ -18,6 +18,7 @@ from harexport.data.facts import FOLDER, NEEDED, manifest
 from harexport.errors import InputError
 
 REMEDY = "Take a fresh copy of the archive, or leave the path out: harexport then fetches the data itself"
+OWN_SETTINGS = "harexport.toml"  # beside one's own recordings (own.py)
 _INNER_LIMIT = 300_000_000  # bytes; the zip inside the UCI archive's zip has about 60 MB
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
@@ -26,7 +27,10 @@ Reader = Callable[[str], bytes | None]
 
 def locate(path: Path) -> Path:
     """The official folder or the zip that `path` means: itself, or what lies in it. Raises InputError."""
-    advice = f"Name the folder '{FOLDER}', the folder it lies in, or its zip"
+    advice = (
+        f"Name the folder '{FOLDER}', the folder it lies in, or its zip; a folder of your own recordings needs a file "
+        f"{OWN_SETTINGS} in it"
+    )
     try:
         if path.is_file() or (path / "train").is_dir() or (path / "test").is_dir():
             return path

@@ -25,7 +25,7 @@ from harexport.data.windows import Dataset, Windows
 from harexport.errors import InputError
 from harexport.files import replacing, write_json, write_text
 
-_VERSION = 1  # raise it when parsing or rebuilding gives other arrays for the same files
+_VERSION = 2  # raise it when parsing or rebuilding gives other arrays for the same files
 _SETTLED_SECONDS = 2.0  # the coarsest clock among file systems in use (FAT)
 _ARRAYS = ("signals", "labels", "subjects")
 
@@ -92,14 +92,30 @@ def _read(file: Path) -> Dataset | None:
     """The data set in a cache file; None, with a line that says so, where the file is damaged."""
     try:
         with np.load(file, allow_pickle=False) as stored:  # a zip: each array's checksum is verified on reading
-            parts = {split: Windows(*(np.asarray(stored[f"{split}_{array}"]) for array in _ARRAYS)) for split in SPLITS}
-            dataset = Dataset(parts["train"], parts["test"], str(stored["source"]), str(stored["digest"]))
+            about = json.loads(str(stored["about"]))
+            contract = Contract.from_dict(about["contract"], "its contract")
+            train, test = (
+                Windows(
+                    stored[f"{split}_signals"], stored[f"{split}_labels"], stored[f"{split}_subjects"], contract.hop
+                )
+                for split in SPLITS
+            )
+            held_out = None if about["held_out"] is None else tuple(about["held_out"])
+            dataset = Dataset(
+                train,
+                test,
+                str(about["source"]),
+                str(about["digest"]),
+                contract,
+                tuple(about["subject_names"]),
+                held_out,
+                tuple(about["notes"]),
+            )
     except FileNotFoundError:
         return None
     except Exception as error:  # a damaged zip of arrays may raise nearly anything; the data itself is still there
         say(f"The cache file {file} is damaged ({error}): reading the data again")
         return None
-    contract = Contract()
     for part in (dataset.train, dataset.test):
         n = part.labels.size
         expected = {"signals": (n, contract.window, len(contract.channels)), "labels": (n,), "subjects": (n,)}
@@ -115,8 +131,16 @@ def _write(file: Path, dataset: Dataset) -> None:
     arrays: dict[str, Any] = {
         f"{split}_{array}": getattr(getattr(dataset, split), array) for split in SPLITS for array in _ARRAYS
     }
+    about = {
+        "source": dataset.source,
+        "digest": dataset.digest,
+        "contract": dataset.contract.to_dict(),
+        "subject_names": dataset.subject_names,
+        "held_out": dataset.held_out,
+        "notes": dataset.notes,
+    }
     # Under its final name only when whole: two processes that write at once both write the same content.
     with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, source=np.array(dataset.source), digest=np.array(dataset.digest), **arrays)
+        np.savez(stream, about=np.array(json.dumps(about)), **arrays)
     if not (ignore := file.parent / ".gitignore").exists():
         write_text(ignore, "# parsed data of harexport: may be deleted at any time, never committed\n*\n")

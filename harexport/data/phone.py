@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -94,7 +94,7 @@ def read(path: Path) -> PhoneRecording:
         }
     labels = next((table.labels for table in tables if any(name for _, name in table.labels)), [])
     family = min((table.layout.family for table in tables), key=_FAMILY_ORDER.index)
-    return PhoneRecording(family, _with_gravity(tracks, str(path), notes), tuple(labels), tuple(notes))
+    return PhoneRecording(family, with_gravity(tracks, str(path), notes), tuple(labels), tuple(notes))
 
 
 def decode(data: bytes, where: str) -> str:
@@ -161,43 +161,70 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _table(text: str, stem: str, where: str, notes: list[str]) -> _Table:
-    whole_line = text.endswith(("\n", "\r"))
-    lines = io.StringIO(text, newline=None).read().split("\n")
-    first = next(k for k, line in enumerate(lines) if line.strip())
-    layout = recognise(lines[first], where, stem)
-    times: dict[str, list[int]] = {kind: [] for kind in layout.triples}
-    latest: dict[str, int] = {}
-    values: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in layout.triples}
+    sheet = Sheet(text, where)
+    layout = recognise(sheet.header, where, stem)
     labels: list[tuple[int, str | None]] = []
-    last = len(lines) - 1
-    try:
-        for k, cells in enumerate(csv.reader(lines[first + 1 :], delimiter=layout.delimiter, strict=True), first + 1):
-            if not any(cell.strip() for cell in cells):
-                continue
-            try:
-                line = layout.line(cells)
-            except ValueError as error:
-                if k == last and not whole_line:
-                    notes.append(f"{where} ends in the middle of a line; that line was left out")
-                    break
-                raise InputError(f"{where}, line {k + 1}: {error}; repair or remove the line") from None
-            for kind, axes in line.values.items():
-                _check_order(line, latest.setdefault(kind, line.time_ns), f"{where}, line {k + 1}")
-                latest[kind] = max(latest[kind], line.time_ns)
-                times[kind].append(line.time_ns)
-                values[kind].append(axes)
-            if layout.label is not None:
-                labels.append((line.time_ns, line.label))
-    except csv.Error as error:
-        raise InputError(f"{where} is not CSV ({error})") from None
-    tracks = {
-        kind: Track(np.array(times[kind], np.int64), np.array(values[kind]), triple.unit, where)
-        for kind, triple in layout.triples.items()
-        if times[kind]
-    }
-    if not tracks:
-        raise InputError(f"{where} has a header and no samples")
-    return _Table(stem, layout, tracks, labels)
+
+    def look(line: Line, number: int, cells: list[str]) -> None:
+        if layout.label is not None:
+            labels.append((line.time_ns, line.label))
+
+    return _Table(stem, layout, sheet.tracks(layout, look, notes), labels)
+
+
+class Sheet:
+    """The text of one CSV, whose `header` is its first line that is not empty; `where` names it in messages."""
+
+    def __init__(self, text: str, where: str) -> None:
+        self._whole_line = text.endswith(("\n", "\r"))
+        self._lines = io.StringIO(text, newline=None).read().split("\n")
+        self._first = next(k for k, line in enumerate(self._lines) if line.strip())
+        self._where = where
+
+    @property
+    def header(self) -> str:
+        return self._lines[self._first]
+
+    def tracks(
+        self, layout: Layout, look: Callable[[Line, int, list[str]], None], notes: list[str]
+    ) -> dict[str, Track]:
+        """The sensors, by kind. `look` is shown each line of data as it is read: as numbers, its number in the file
+        (from 1), and its cells; what people should know is added to `notes`.
+
+        Raises InputError for what cannot be read, time that runs backwards, and where there are no samples.
+        """
+        times: dict[str, list[int]] = {kind: [] for kind in layout.triples}
+        latest: dict[str, int] = {}
+        values: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in layout.triples}
+        where, last = self._where, len(self._lines) - 1
+        body = csv.reader(self._lines[self._first + 1 :], delimiter=layout.delimiter, strict=True)
+        try:
+            for k, cells in enumerate(body, self._first + 1):
+                if not any(cell.strip() for cell in cells):
+                    continue
+                try:
+                    line = layout.line(cells)
+                except ValueError as error:
+                    if k == last and not self._whole_line:
+                        notes.append(f"{where} ends in the middle of a line; that line was left out")
+                        break
+                    raise InputError(f"{where}, line {k + 1}: {error}; repair or remove the line") from None
+                for kind, axes in line.values.items():
+                    _check_order(line, latest.setdefault(kind, line.time_ns), f"{where}, line {k + 1}")
+                    latest[kind] = max(latest[kind], line.time_ns)
+                    times[kind].append(line.time_ns)
+                    values[kind].append(axes)
+                look(line, k + 1, cells)
+        except csv.Error as error:
+            raise InputError(f"{where} is not CSV ({error})") from None
+        tracks = {
+            kind: Track(np.array(times[kind], np.int64), np.array(values[kind]), triple.unit, where)
+            for kind, triple in layout.triples.items()
+            if times[kind]
+        }
+        if not tracks:
+            raise InputError(f"{where} has a header and no samples")
+        return tracks
 
 
 def _check_order(line: Line, latest_ns: int, where: str) -> None:
@@ -219,7 +246,7 @@ def _tracks(tables: list[_Table]) -> dict[str, Track]:
     return {kind: track for kind, (_, track) in best.items()}
 
 
-def _with_gravity(tracks: dict[str, Track], where: str, notes: list[str]) -> dict[str, Track]:
+def with_gravity(tracks: dict[str, Track], where: str, notes: list[str]) -> dict[str, Track]:
     """The sensors, the acceleration put together from its two parts where the phone recorded only these."""
     linear, gravity = tracks.get(LINEAR), tracks.get(GRAVITY)
     sensors = {kind: track for kind, track in tracks.items() if kind in (ACC, GYRO)}

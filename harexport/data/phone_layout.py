@@ -154,6 +154,22 @@ def recognise(header: str, where: str, stem: str = "") -> Layout:
     return Layout(family, delimiter, names, time, time_unit, triples, label)
 
 
+def meaning(name: str) -> tuple[str | None, str | None]:
+    """What a column is by its name: "time", "label", a kind of sensor, or None; and the unit in the name, if any."""
+    base, unit = _unit(name)
+    if _compact(base) in _TIMES:
+        return "time", unit
+    if name.lower() in _LABELS:
+        return "label", None
+    match = _AXIS.fullmatch(base.lower())
+    return (_kind(_compact(match[1])) if match else None), unit
+
+
+def alike(label: str) -> str:
+    """A label in the one spelling that all of its spellings share: Walking upstairs, walking-upstairs, ..."""
+    return label.strip().upper().replace(" ", "_").replace("-", "_")
+
+
 def preference(layout: Layout, kind: str, stem: str) -> int:
     """How good a source of `kind` the file is, 0 the best: several files of a folder may hold the same sensor."""
     base = _unit(layout.names[layout.triples[kind].columns[0]])[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +21,12 @@ _LEAST_RATE = 0.9  # of the model's rate: phones asked for 50 Hz deliver 48 to 5
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
+Say = Callable[[str], str]  # how a person says that it is this unit
 
 
-def acceleration_unit(time_ns: Times, values: Floats, said: str | None, where: str) -> str:
+def acceleration_unit(
+    time_ns: Times, values: Floats, said: str | None, where: str, say: Say = "--acc-unit {}".format
+) -> str:
     """The unit of acceleration values [n, 3]: as `said`, if gravity agrees, else by the magnitude of gravity.
 
     Raises InputError where gravity is missing (linear acceleration), does not fit what was said, or fits no unit.
@@ -29,7 +34,10 @@ def acceleration_unit(time_ns: Times, values: Floats, said: str | None, where: s
     rest = _gravity(time_ns, values)
     fitting = [unit for unit, one_g in UNITS[ACC].items() if _REST_G[0] <= rest / one_g <= _REST_G[1]]
     if said is not None and said not in UNITS[ACC]:
-        raise InputError(f"{where}: the unit {said!r} is unknown; choose one of {', '.join(UNITS[ACC])} by --acc-unit")
+        raise InputError(
+            f"{where}: the unit {said!r} is unknown; choose one of {', '.join(UNITS[ACC])}: "
+            f"say {' or '.join(map(say, UNITS[ACC]))}"
+        )
     if said in fitting:
         return str(said)
     if said is None and len(fitting) == 1:
@@ -43,18 +51,24 @@ def acceleration_unit(time_ns: Times, values: Floats, said: str | None, where: s
             "'Acceleration with g' (phyphox)"
         )
     if said is not None:
-        hint = f"; in {fitting[0]} it would fit: say --acc-unit {fitting[0]}" if fitting else ""
+        hint = f"; in {fitting[0]} it would fit: say {say(fitting[0])}" if fitting else ""
         raise InputError(
             f"{where}: the acceleration is said to be in {said}, but averages {rest / UNITS[ACC][said]:.2f} g, and "
             f"gravity alone is 1 g{hint}"
         )
     raise InputError(
         f"{where}: is the acceleration in g or in m/s2? It averages {rest:.2f}, and gravity is 1 g or 9.81 m/s2. Say "
-        f"--acc-unit {' or --acc-unit '.join(UNITS[ACC])}, and check that gravity is included"
+        f"{' or '.join(map(say, UNITS[ACC]))}, and check that gravity is included"
     )
 
 
-def rotation_unit(values: Floats, said: str | None, acc_g: tuple[Times, Floats] | None, where: str) -> str:
+def rotation_unit(
+    values: Floats,
+    said: str | None,
+    acc_g: tuple[Times, Floats] | None,
+    where: str,
+    say: Say = "--gyro-unit {}".format,
+) -> str:
     """The unit of gyroscope values [n, 3]: as `said`, else by magnitude; `acc_g` is the acceleration in g, if any.
 
     More than a gyroscope can measure in rad/s is deg/s. Whoever walks turns a phone by more than 35 deg/s, so
@@ -66,7 +80,7 @@ def rotation_unit(values: Floats, said: str | None, acc_g: tuple[Times, Floats] 
         if said == "rad/s" and largest > 2 * _FULL_SCALE_RAD_S:
             raise InputError(
                 f"{where}: the gyroscope is said to be in rad/s, but reaches {largest:.0f}, and phones end at "
-                f"{_FULL_SCALE_RAD_S:.0f} rad/s; in deg/s it would fit: say --gyro-unit deg/s"
+                f"{_FULL_SCALE_RAD_S:.0f} rad/s; in deg/s it would fit: say {say('deg/s')}"
             )
         return said
     if largest > _FULL_SCALE_RAD_S:
@@ -75,7 +89,7 @@ def rotation_unit(values: Floats, said: str | None, acc_g: tuple[Times, Floats] 
         return "rad/s"
     raise InputError(
         f"{where}: is the gyroscope in rad/s or in deg/s? It reaches {largest:.2f}, and nobody walks in it, "
-        f"so both are possible. Say --gyro-unit {' or --gyro-unit '.join(UNITS[GYRO])}"
+        f"so both are possible. Say {' or '.join(map(say, UNITS[GYRO]))}"
     )
 
 
@@ -86,13 +100,16 @@ def sampling_rate(time_ns: Times) -> float:
     return float(len(steps) * SECOND / steps.sum()) if len(steps) else 0.0
 
 
-def check_rate(sensor: str, rate_hz: float, wanted_hz: float, where: str) -> None:
-    """Raises InputError where a sensor is slower than the model's rate: what is between its samples cannot be known."""
+def check_rate(sensor: str, rate_hz: float, wanted_hz: float, where: str, remedy: str = "") -> None:
+    """Raises InputError where a sensor is slower than the model's rate: what is between its samples cannot be known.
+
+    `remedy` ends its message: what else may be done.
+    """
     if rate_hz < _LEAST_RATE * wanted_hz:
         found = f"{rate_hz:.1f} samples a second" if rate_hz else f"no two samples within {GAP_SECONDS} s"
         raise InputError(
             f"{where}: the {sensor} has {found}; the model needs {wanted_hz:.0f} or more. Set the logger to "
-            f"{wanted_hz:.0f} Hz or faster and record again"
+            f"{wanted_hz:.0f} Hz or faster and record again{remedy}"
         )
 
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harexport.console import track
-from harexport.contract import CHANNELS, LABELS, Contract
-from harexport.data import Dataset, Windows, load
+from harexport.contract import Contract
+from harexport.data import Dataset, differences, load
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporting import forms
 from harexport.exporting.gate import Proof
@@ -56,7 +54,7 @@ def export(
     suffix, and that to tflite; scheme, lowering, batch (None: any number of windows) and io are as exporting/forms.py
     lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file. `dataset`: its test windows are what
     the file is judged by, its training windows what full integer is calibrated on and int8 weights are rounded by;
-    default: UCI HAR (`harexport.data.load`) where the contract is of its channels and labels, else the file is judged
+    default: UCI HAR (`harexport.data.load`) where the contract is of its windows and labels, else the file is judged
     by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows instead
     of the scheme's own promise.
 
@@ -71,10 +69,11 @@ def export(
     if path.suffix.lower() != f".{form.format}":
         raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)
-    if dataset is None and set(contract.channels) <= set(CHANNELS) and contract.labels == LABELS:
+    if dataset is None and not differences(contract, Contract()):
         dataset = load()
-    proof = None if dataset is None else proof_of(network, contract, dataset)
-    train = None if dataset is None else fitting(dataset.train, contract, dataset.source)
+    dataset = None if dataset is None else dataset.fitting(contract)
+    proof = None if dataset is None else proof_of(network, dataset)
+    train = None if dataset is None else dataset.train
     return write(network, contract, metadata or {}, path, form, proof, train, max_drop)
 
 
@@ -100,8 +99,8 @@ def export_checkpoint(
     _check_drop(max_drop)
     files = forms.all_of(network, fmt, schemes, lowering, batch, io)
     check_folder(folder, checkpoint.contract)
-    proof = proof_of(network, checkpoint.contract, dataset)
-    train = fitting(dataset.train, checkpoint.contract, dataset.source)
+    dataset = dataset.fitting(checkpoint.contract, checkpoint.recipe.name)
+    proof, train = proof_of(network, dataset), dataset.train
     metadata = metadata_of(checkpoint)
     results: list[ExportResult | Refused] = []
     with track(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
@@ -132,29 +131,10 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def proof_of(network: Network, contract: Contract, dataset: Dataset) -> Proof:
-    """The test windows of `dataset` as `contract` wants them, and what `network` answers to them in float64.
-
-    Raises InputError where they do not fit.
-    """
-    windows = fitting(dataset.test, contract, dataset.source)
-    with track("float64 reference", len(windows), "windows") as advance:
-        return Proof(windows, network.logits(windows.signals, advance))
-
-
-def fitting(windows: Windows, contract: Contract, source: str) -> Windows:
-    """The channels that `contract` names, of windows that hold UCI HAR's. Raises InputError where they do not fit."""
-    signals = np.asarray(windows.signals)
-    if signals.shape[2] == len(CHANNELS) and set(contract.channels) <= set(CHANNELS):
-        signals = signals[:, :, [CHANNELS.index(name) for name in contract.channels]]
-    highest = int(windows.labels.max(initial=-1))
-    if signals.shape[1:] != (contract.window, len(contract.channels)) or highest >= len(contract.labels):
-        raise InputError(
-            f"the windows of {source} have {windows.signals.shape[1]} samples, {windows.signals.shape[2]} channels and "
-            f"{highest + 1} labels; the contract says {contract.window}, {len(contract.channels)} and "
-            f"{len(contract.labels)}: give the data that the model was trained on"
-        )
-    return Windows(np.ascontiguousarray(signals), windows.labels, windows.subjects)
+def proof_of(network: Network, dataset: Dataset) -> Proof:
+    """The test windows of `dataset`, which fit, and what `network` answers to them in float64."""
+    with track("float64 reference", len(dataset.test), "windows") as advance:
+        return Proof(dataset.test, network.logits(dataset.test.signals, advance))
 
 
 def _check_drop(max_drop: float | None) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from harexport.data import phone
 from harexport.data.phone_layout import LINEAR, Layout, Line, recognise, split
+from harexport.data.phone_sensors import Units, examine
 from harexport.errors import InputError
 from harexport.models import Model
-from harexport.predicting.session import Answer, Session, Units, examine
+from harexport.predicting.session import Answer, Session
 from harexport.signals.resample import PATIENCE_SECONDS, SECOND, Restart
 from harexport.signals.stream import ACC, sensors_of
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harexport.console import track
-from harexport.data import phone
+from harexport.contract import Contract
+from harexport.data import own, phone
+from harexport.data.phone_layout import alike
+from harexport.data.phone_sensors import Source, Units, examine, in_order
+from harexport.data.windows import differences
 from harexport.errors import InputError
 from harexport.models import Model
-from harexport.predicting.session import Answer, Session, Source, Units, examine
-from harexport.signals.resample import SECOND, Restart, Values
+from harexport.predicting.session import Answer, Session
+from harexport.signals.resample import SECOND, Restart
 
 _UPRIGHT, _SELDOM = 0.5, 0.1  # gravity within 60 degrees of the x axis, in at least a tenth of the windows
 
@@ -76,12 +77,13 @@ class Prediction:
         }
 
 
-def predict(path: Path, model: Model, said: Units, smoothing: str) -> Prediction:
+def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | None = None) -> Prediction:
     """The recording at `path` (see data/phone.py) through the chain and the model, window by window.
 
-    Raises InputError for what cannot be read or answered, and where no stretch of it is as long as a window.
+    `data`: a folder of one's own recordings, as one of which it is read (see data/own.py). Raises InputError for what
+    cannot be read or answered, and where no stretch of it is as long as a window.
     """
-    recording = phone.read(path)
+    recording, said = (phone.read(path), said) if data is None else own.as_one_of(data, path, said)
     source = examine(recording.tracks, model.contract, said, str(path))
     tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
     zero_ns = min(int(one.time_ns.min()) for one in tracks.values())
@@ -90,7 +92,7 @@ def predict(path: Path, model: Model, said: Units, smoothing: str) -> Prediction
     events: list[Answer | Restart] = []
     total = sum(len(one.time_ns) for one in tracks.values())
     with track("Filtering and answering", total, "samples") as advance:
-        for done, (sensor, time_ns, values) in enumerate(_in_order(tracks), 1):
+        for done, (sensor, time_ns, values) in enumerate(in_order(tracks), 1):
             events += session.push(sensor, time_ns, values)
             if done % 20_000 == 0:
                 advance(done)
@@ -108,7 +110,8 @@ def predict(path: Path, model: Model, said: Units, smoothing: str) -> Prediction
         answers, unknown = _labelled(answers, recording.labels, model.contract.labels, zero_ns)
         if unknown:
             notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
-    if note := _worn_otherwise(answers):
+    of_uci_har = not differences(model.contract, Contract())
+    if of_uci_har and (note := _worn_otherwise(answers)):
         notes.append(note)
     return Prediction(
         recording=path.name,
@@ -123,20 +126,6 @@ def predict(path: Path, model: Model, said: Units, smoothing: str) -> Prediction
         notes=tuple(notes),
         agreement=_agreement(answers),
     )
-
-
-def _in_order(tracks: dict[str, phone.Track]) -> Iterator[tuple[str, int, Values]]:
-    """The samples of all sensors by time, as a phone would have delivered them."""
-    merged = sorted(
-        (int(time_ns), rank, k)
-        for rank, one in enumerate(tracks.values())
-        for k, time_ns in enumerate(np.maximum.accumulate(one.time_ns))
-    )
-    names = list(tracks)
-    times = [one.time_ns.tolist() for one in tracks.values()]
-    values = [one.values.tolist() for one in tracks.values()]
-    for _, rank, k in merged:
-        yield names[rank], times[rank][k], tuple(values[rank][k])
 
 
 def _stretches(events: list[Answer | Restart], hop_s: float) -> list[Stretch]:
@@ -169,14 +158,15 @@ def _labelled(
 ) -> tuple[list[Answer], list[str]]:
     """The answers with the label that their whole window carries; and the labels that the model does not know."""
     times = [time_ns for time_ns, _ in labels]
-    names = [None if name is None else name.strip().upper().replace(" ", "_").replace("-", "_") for _, name in labels]
+    names = [None if name is None else alike(name) for _, name in labels]
+    called = {alike(name): name for name in known}
     out = []
     for answer in answers:
         start_ns = zero_ns + round(answer.start_s * SECOND)
         inside = set(names[bisect_left(times, start_ns) : bisect_right(times, answer.time_ns)])
         label = inside.pop() if len(inside) == 1 else None
-        out.append(replace(answer, label=label if label in known else None))
-    return out, sorted({name for name in names if name is not None and name not in known})
+        out.append(replace(answer, label=None if label is None else called.get(label)))
+    return out, sorted({name for name in names if name is not None and name not in called})
 
 
 def _agreement(answers: list[Answer]) -> Agreement | None:

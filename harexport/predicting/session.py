@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.contract import Contract
-from harexport.data import phone_units
-from harexport.data.phone import Track
-from harexport.errors import InputError
+from harexport.data.phone_sensors import Source, Units, examine
 from harexport.models import Model
-from harexport.signals.resample import GAP_SECONDS, IMPLAUSIBLE, SECOND, Restart, Values, mean_length
-from harexport.signals.stream import ACC, GYRO, Stream, Window, divisor_of, sensors_of
+from harexport.signals.resample import GAP_SECONDS, SECOND, Restart, Values
+from harexport.signals.stream import Stream, Window
+
+__all__ = ["Answer", "Session", "Source", "Units", "examine"]
 
 SMOOTHINGS = ("exponential", "none")
 # One contrary answer, however certain, stays below a half; a second one is above it. So a lone slip is not shown,
@@ -65,53 +64,6 @@ class Answer:
             "latency_ms": round(self.latency_ms, 3),
             **({"label": self.label} if self.label is not None else {}),
         }
-
-
-@dataclass(frozen=True)
-class Units:
-    """What the user says about units; None: tell it from the file."""
-
-    acc: str | None = None
-    gyro: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """What was found out about each sensor before the first answer: unit, rate in Hz, and length of the mean."""
-
-    units: dict[str, str]
-    rates: dict[str, float]
-    mean_of: dict[str, int]
-
-
-def examine(tracks: dict[str, Track], contract: Contract, said: Units, where: str) -> Source:
-    """Units, rates and mean lengths of the sensors that `contract` needs.
-
-    Raises InputError where a sensor is missing, slow, in the wrong unit, or its unit cannot be told.
-    """
-    units: dict[str, str] = {}
-    rates: dict[str, float] = {}
-    acc_g = None
-    for sensor in sensors_of(contract):
-        if sensor not in tracks:
-            raise InputError(
-                f"{where}: no {sensor} in it, which the model needs; record it too, and give the CSV, folder or zip "
-                "that holds all sensors"
-            )
-        track = tracks[sensor]
-        readable = (np.abs(track.values) < IMPLAUSIBLE).all(axis=1)  # NaN compares as false
-        times, values = track.time_ns[readable], track.values[readable]
-        if not len(times):
-            raise InputError(f"{track.source}: no sample of the {sensor} is a number")
-        rates[sensor] = phone_units.sampling_rate(times)
-        phone_units.check_rate(sensor, rates[sensor], contract.rate_hz, track.source)
-        if sensor == ACC:
-            units[ACC] = phone_units.acceleration_unit(times, values, said.acc or track.unit, track.source)
-            acc_g = (times, values / divisor_of(ACC, units[ACC]))
-        else:
-            units[GYRO] = phone_units.rotation_unit(values, said.gyro or track.unit, acc_g, track.source)
-    lengths = {sensor: mean_length(rate, contract.rate_hz) for sensor, rate in rates.items()}
-    return Source(units, rates, lengths)
 
 
 class Session:

@@ -45,11 +45,11 @@ def bench(
     with track("on emulated 64-bit Arm", len(entrants), "files") as advance:
         for done, (candidate, entrant) in enumerate(entrants, 1):
             try:
-                answered.append(_answered(candidate, entrant, target, sample))
+                answered.append(_answered(candidate, entrant, target, field.dataset))
             except InputError as error:
                 refused.append(Refused(entrant.name, str(error)))
             else:
-                measured[entrant.name] = _counted(entrant, target, sample)
+                measured[entrant.name] = _counted(entrant, target, field.dataset)
             advance(done)
     if not answered:
         raise InputError("; ".join(one.reason for one in refused) or "give .onnx or .tflite files: torch is not there")
@@ -71,7 +71,7 @@ def _sampled(dataset: Dataset, count: int) -> Dataset:
     total = len(dataset.test)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.intp))
     test = dataset.test
-    part = Windows(np.ascontiguousarray(test.signals[chosen]), test.labels[chosen], test.subjects[chosen])
+    part = Windows(np.ascontiguousarray(test.signals[chosen]), test.labels[chosen], test.subjects[chosen], test.hop)
     return dataclasses.replace(dataset, test=part)
 
 

@@ -43,7 +43,7 @@ def bench(
     """
     field = assemble(paths, dataset, against)
     contestants = [Contestant(c.name, c.runtime, c.batch, c.load) for c in field.candidates]
-    signals = np.ascontiguousarray(dataset.test.signals[:_LATENCY_WINDOWS])
+    signals = np.ascontiguousarray(field.dataset.test.signals[:_LATENCY_WINDOWS])
     timings = timing.race(contestants, field.baseline, signals, runs, threads)
     colds: dict[str, tuple[ColdStart, int | None]] = {}
     files = [candidate.entrant for candidate in field.candidates if candidate.entrant]

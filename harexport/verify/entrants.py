@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,9 @@ import numpy as np
 
 from harexport import runtimes
 from harexport.console import say
-from harexport.contract import LOGITS_NAME
+from harexport.contract import LOGITS_NAME, Contract
+from harexport.data.load import check_default
+from harexport.data.windows import differences
 from harexport.errors import InputError
 from harexport.exporting import structure
 from harexport.inspecting import anatomy, macs, probe
@@ -39,8 +41,8 @@ class Entrant:
     """A file that loads, answers, and reads windows of the right shape.
 
     `digest`: the network it must answer like, of one of the known checkpoints; None for a file of which nothing is
-    promised. `answers`: what its chosen output holds. `batch`: the windows it takes at once, None for any number.
-    `size_bytes`: with the weights that lie in files beside it.
+    promised. `answers`: what its chosen output holds. `channels`: those of the data that it reads. `batch`: the windows
+    it takes at once, None for any number. `size_bytes`: with the weights that lie in files beside it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Entrant:
     lowering: str | None
     digest: str | None
     answers: Literal["logits", "probabilities"]
+    channels: tuple[str, ...]
     batch: int | None
     size_bytes: int
     macs: macs.Macs
@@ -60,10 +63,11 @@ class Entrant:
         return Asked(self.model, self.file, threads)
 
 
-def gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Known]]:
+def gather(paths: Sequence[Path], tell: Callable[[str], object] = say) -> tuple[list[Path], dict[str, Known]]:
     """The model files among `paths` (files or folders), and every checkpoint there or beside them, by digest.
 
-    Raises InputError for a path that is not there, and where there is nothing to measure.
+    `tell` is told which of those beside cannot be read. Raises InputError for a path that is not there, and where
+    there is nothing to measure.
     """
     files: list[Path] = []
     given = {path.resolve(): None for path in paths if path.suffix == _CHECKPOINT}  # an ordered set
@@ -92,10 +96,24 @@ def gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Known]]:
         except InputError as error:
             if path in given:
                 raise
-            say(f"Leaving out {error}")  # it only happened to lie there
+            tell(f"Leaving out {error}")  # it only happened to lie there
             continue
         known.setdefault(checkpoint.digest, Known(path, checkpoint, path in given))
     return files, known
+
+
+def check_default_data(paths: Sequence[Path]) -> None:
+    """Raise InputError where no data were named and none of the checkpoints there or beside can be of UCI HAR."""
+    of_others = []
+    for one in gather(paths, tell=lambda words: None)[1].values():
+        try:
+            check_default(one.checkpoint.contract, one.path.name)
+        except InputError as error:
+            of_others.append(error)
+        else:
+            return
+    if of_others:
+        raise of_others[0]
 
 
 def names(files: Sequence[Path]) -> list[str]:
@@ -112,11 +130,11 @@ def names(files: Sequence[Path]) -> list[str]:
     return named()
 
 
-def enter(path: Path, name: str, known: dict[str, Known], labels: int, window: tuple[int, int], lone: bool) -> Entrant:
+def enter(path: Path, name: str, known: dict[str, Known], data: Contract, lone: bool) -> Entrant:
     """Read a file, look into it, run it in a child process; `lone`: it may do without its checkpoint.
 
-    `window` is (samples, channels), `labels` how many the data have. Raises InputError, in one sentence that begins
-    with `name`, for everything that cannot be measured.
+    `data` is the contract of the windows that it will be asked: all their channels, or those of its own contract.
+    Raises InputError, in one sentence that begins with `name`, for everything that cannot be measured.
     """
     try:
         model = path.read_bytes()
@@ -124,6 +142,8 @@ def enter(path: Path, name: str, known: dict[str, Known], labels: int, window: t
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
     held = anatomy.read(model, name, path.parent)
     _check_operators(held)
+    reads = _contract(held, known, data)
+    window, labels = (reads.window, len(reads.channels)), len(data.labels)
     _check_input(held, window)
     _check_numbers(held)
     digest = _reference(held, known, lone)
@@ -156,11 +176,26 @@ def enter(path: Path, name: str, known: dict[str, Known], labels: int, window: t
         lowering=held.metadata.get("lowering"),
         digest=digest,
         answers=answers,
+        channels=reads.channels,
         batch=asked.batch,
         size_bytes=len(model) + sum(size or 0 for size in held.external.values()),
         macs=macs.count(held),
         notes=tuple(notes),
     )
+
+
+def _contract(held: Contents, known: dict[str, Known], data: Contract) -> Contract:
+    """What the file reads: its checkpoint's contract, or for a stranger's file that of the data. Raises InputError."""
+    one = known.get(held.metadata.get("network_sha256", ""))
+    if one is None:
+        return data
+    contract = one.checkpoint.contract
+    if differing := differences(contract, data):
+        raise InputError(
+            f"{held.name} does not fit the data: {'; '.join(differing)}. With --data give the data that the model was "
+            "trained on"
+        )
+    return contract
 
 
 def _check_operators(held: Contents) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harexport import parity
 from harexport.console import say, track
-from harexport.contract import LABELS
+from harexport.contract import Contract
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
 from harexport.training.checkpoint import Checkpoint
@@ -35,7 +35,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Field:
-    """Everyone who takes part, with the answers of the references: of checkpoints (by digest), in float64."""
+    """Everyone who takes part, with the answers of the references: of checkpoints (by digest), in float64.
+
+    `dataset` has the channels that all of them read.
+    """
 
     candidates: list[Candidate]
     refused: list[Refused]
@@ -47,7 +50,7 @@ class Field:
     @property
     def labels(self) -> tuple[str, ...]:
         """What the labels are called."""
-        return LABELS
+        return self.dataset.contract.labels
 
     def reference(self, candidate: Candidate) -> Answers:
         """What a candidate is compared with: its own checkpoint, else --against, else a given checkpoint, else the
@@ -76,12 +79,13 @@ def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = Non
     """Read, check and ask everything there is. Raises InputError where nothing is left to measure."""
     files, known = gather([*paths, *([against] if against else [])])
     named = names(files)
-    entrants, refused = _entered(files, named, known, dataset, lone=against is not None)
+    entrants, refused = _entered(files, named, known, dataset.contract, lone=against is not None)
+    dataset, entrants, apart = _together(entrants, known, dataset)
+    refused += apart
     used = [entrant.digest for entrant in entrants if entrant.digest]
     used += [digest for digest, one in known.items() if one.given]
     expected: dict[str, Answers] = {}
     for digest in dict.fromkeys(used):
-        _check_labels(known[digest])
         recipe = known[digest].checkpoint.recipe.name
         with track(f"float64 reference of {recipe}", len(dataset.test), "windows") as advance:
             logits = known[digest].checkpoint.network.logits(dataset.test.signals, advance)
@@ -99,11 +103,28 @@ def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = Non
     return Field(candidates, refused, known, expected, named_against, dataset)
 
 
-def _check_labels(one: Known) -> None:
-    if one.checkpoint.contract.labels != LABELS:
-        raise InputError(
-            f"{one.path.name} answers {', '.join(one.checkpoint.contract.labels)}; the data have {', '.join(LABELS)}"
-        )
+def _together(
+    entrants: list[Entrant], known: dict[str, Known], dataset: Dataset
+) -> tuple[Dataset, list[Entrant], list[Refused]]:
+    """The data with the channels that the first model reads, and who reads the same ones.
+
+    Raises InputError where a given checkpoint does not fit the data, or reads other channels than the first model.
+    """
+    given = [one for one in known.values() if one.given]
+    fitted = [dataset.fitting(one.checkpoint.contract, one.path.name) for one in given]
+    reading = [(entrant.name, entrant.channels) for entrant in entrants]
+    reading += [(one.path.name, part.contract.channels) for one, part in zip(given, fitted, strict=True)]
+    if not reading:
+        return dataset, [], []
+    first, channels = reading[0]
+    other = {
+        name: f"{name} reads other channels than {first}: bench them apart" for name, own in reading if own != channels
+    }
+    for one in given:
+        if one.path.name in other:
+            raise InputError(other[one.path.name])
+    left = [entrant for entrant in entrants if entrant.name not in other]
+    return dataset.narrowed(channels), left, [Refused(name, reason) for name, reason in other.items()]
 
 
 def _recipe_name(known: dict[str, Known], digest: str, taken: dict[str, Answers]) -> str:
@@ -130,14 +151,13 @@ def _against(
 
 
 def _entered(
-    files: list[Path], named: list[str], known: dict[str, Known], dataset: Dataset, lone: bool
+    files: list[Path], named: list[str], known: dict[str, Known], data: Contract, lone: bool
 ) -> tuple[list[Entrant], list[Refused]]:
-    window = (dataset.test.signals.shape[1], dataset.test.signals.shape[2])
     entrants, refused = [], []
     with track("looking into the files, each tried in a process of its own", len(files), "files") as advance:
         for done, (path, name) in enumerate(zip(files, named, strict=True), 1):
             try:
-                entrants.append(enter(path, name, known, len(LABELS), window, lone))
+                entrants.append(enter(path, name, known, data, lone))
             except InputError as error:
                 refused.append(Refused(name, str(error)))
             advance(done)
@@ -153,7 +173,7 @@ def _asked(entrants: list[Entrant], dataset: Dataset) -> tuple[list[Candidate], 
                 if entrant.digest is not None and entrant.scheme not in parity.THRESHOLDS:
                     known = ", ".join(scheme for scheme in parity.THRESHOLDS if scheme != "torch")
                     raise InputError(f"{entrant.name} is {entrant.scheme}: promises are made for {known}")
-                values = asked.logits(dataset.test.signals, len(LABELS))
+                values = asked.logits(dataset.test.signals, len(dataset.contract.labels))
             except InputError as error:
                 refused.append(Refused(entrant.name, str(error)))
                 continue

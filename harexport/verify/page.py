@@ -42,7 +42,7 @@ def html(result: BenchResult, picture_folders: Sequence[Path] = ()) -> str:
         title=escape(f"harexport: {recipes or f'{len(result.models)} models'}"),
         mood="good" if good else "bad",
         verdict=escape(("✓ " if good else "✗ ") + words.summary(result)),
-        context=escape(f"UCI HAR, {result.data['source']} · {words.device(result)} · {result.created[:10]}"),
+        context=escape(f"{result.data['source']} · {words.device(result)} · {result.created[:10]}"),
         alarms=_alarms(result),
         cards="".join(_cards(result)),
         latency=f'<h2>How fast, how right, how large</h2><div class="card scroll">{picture}</div>'

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from harexport import files
 from harexport.console import track
-from harexport.contract import LABELS
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
 from harexport.layers import Array
@@ -79,14 +78,14 @@ def bench(
     entrants = [candidate.entrant for candidate in field.candidates if candidate.entrant]
     with tempfile.TemporaryDirectory() as name, track("on the phone", len(entrants), "files") as advance:
         folder = Path(name)
-        (folder / _WINDOWS).write_bytes(packed(dataset.test.signals))
+        (folder / _WINDOWS).write_bytes(packed(field.dataset.test.signals))
         phone.shell(f"mkdir -p {FOLDER}")
         phone.push(folder / _WINDOWS, f"{FOLDER}/{_WINDOWS}")
         gone: InputError | None = None
         for done, entrant in enumerate(entrants, 1):
             try:
                 _check(entrant, gone)
-                tests[entrant.name] = _test(phone, entrant, folder, dataset)
+                tests[entrant.name] = _test(phone, entrant, folder, field.dataset)
             except InputError as error:
                 gone = error if isinstance(error, PhoneGoneError) else gone
                 refused.append(Refused(entrant.name, str(error)))
@@ -134,7 +133,8 @@ def _test(phone: Phone, entrant: Entrant, folder: Path, dataset: Dataset) -> Sel
             )
         time.sleep(_POLL)
     phone.pull(f"{FOLDER}/{told.name}", told)
-    return read(files.read_json(told, "the phone's result"), entrant, (len(dataset.test), len(LABELS)))
+    shape = len(dataset.test), len(dataset.contract.labels)
+    return read(files.read_json(told, "the phone's result"), entrant, shape)
 
 
 def read(told: Any, entrant: Entrant, shape: tuple[int, int]) -> SelfTest:

@@ -35,7 +35,9 @@ _UNITS: dict[Kind, dict[str, float]] = {
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_RULE = re.compile(r"\s*([A-Za-z0-9_:]+)\s*(<=|>=|<|>)\s*([+-]?)(\d*\.?\d+(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*")
+_RULE = re.compile(
+    r"\s*([A-Za-z0-9_]+(?::[^<>]*[^<>\s])?)\s*(<=|>=|<|>)\s*([+-]?)(\d*\.?\d+(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*"
+)
 
 
 def _sum(model: Mapping[str, Any], *keys: str) -> float | None:

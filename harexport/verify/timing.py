@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.console import track
-from harexport.contract import Contract
 from harexport.runtimes import Floats
 from harexport.verify import floor
 from harexport.verify.asking import RUNTIMES, Asked, File
@@ -95,8 +94,7 @@ def _per_window(ratio: Interval, factor: float) -> Interval:
 def _timed(
     contestants: Sequence[Contestant], floors: Mapping[str, str], windows: Floats, runs: int, threads: int
 ) -> Times:
-    contract = Contract(window=windows.shape[1])
-    files = {name: (floor.FILES[runtime](contract), _FORMATS[runtime]) for name, runtime in floors.items()}
+    files = {name: (floor.FILES[runtime](*windows.shape[1:]), _FORMATS[runtime]) for name, runtime in floors.items()}
 
     def load() -> dict[str, Model]:
         models = {c.name: _repeating(c.load(threads), c.batch or 1) for c in contestants}

@@ -52,7 +52,7 @@ def labelled(network: Network, count: int = 48) -> Dataset:
     windows = probe.windows(contract_of(network), count, seed=5)
     answers = network.logits(windows).argmax(axis=1)
     part = Windows(windows, answers, np.arange(count) % 4)
-    return Dataset(part, part, "made up", "0" * 64)
+    return Dataset(part, part, "made up", "0" * 64, contract_of(network))
 
 
 def exported(network: Network, path: Path, **options: Any) -> ExportResult:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from harexport.cli import main
 from harexport.commands import bench as command
-from harexport.contract import LABELS
+from harexport.contract import Contract
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
 from harexport.exporting import onnx as ours_onnx
@@ -129,7 +129,7 @@ def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_p
 def _entered(path: Path) -> str:
     """Let a file in, or the sentence that turns it away."""
     try:
-        entrants.enter(path, path.name, {}, len(LABELS), (128, 9), lone=True)
+        entrants.enter(path, path.name, {}, Contract(), lone=True)
     except InputError as refusal:
         return str(refusal)
     return ""

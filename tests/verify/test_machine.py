@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.contract import Contract
 from harexport.verify import floor, machine
 from harexport.verify.asking import RUNTIMES, Asked, File
 
@@ -71,7 +70,7 @@ def test_it_names_no_machine_and_no_path() -> None:
 @pytest.mark.parametrize("runtime", floor.FILES)
 def test_the_floor_hands_back_numbers_of_its_window(runtime: str) -> None:
     fmt = next(fmt for fmt, name in RUNTIMES.items() if name == runtime)
-    asked = Asked(floor.FILES[runtime](Contract()), File("floor", fmt, 0))
+    asked = Asked(floor.FILES[runtime](128, 9), File("floor", fmt, 0))
     window = np.arange(128 * 9, dtype=np.float32).reshape(1, 128, 9)
     assert asked.runtime == runtime
     assert asked.one(window).ravel().tolist() == [0, 1, 2, 3, 4, 5]
