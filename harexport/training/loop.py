@@ -1,16 +1,16 @@
 """The training loop: windows and a recipe in, a network and its history out.
 
-All randomness is drawn from (seed, position), never carried along, so a run is repeatable bit for bit on
-one machine and a resumed run ends exactly where the uninterrupted one would have.
+All randomness is drawn from (seed, position) by generators of the CPU, whatever device the rest is on, and never
+carried along, so a run is repeatable bit for bit on one machine and a resumed run ends exactly where the
+uninterrupted one would have.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,26 @@ from torch.nn.functional import cross_entropy
 from harexport.data.windows import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.network import Network
+from harexport.training import coarse, schedule
 from harexport.training.augment import Augmenter
 from harexport.training.models import HarNet
 from harexport.training.recipe import Recipe
+from harexport.training.rmsprop import RmsProp
+from harexport.training.schedule import Plan
 
-# LSTM steps that go through the network together. A batch is cut into pieces of about this many whose gradients
-# add up to the batch's: 1500 windows of 128 steps outgrow the cache, in pieces of 64 windows they take half the time.
-_PIECE_STEPS = 8192
+# Steps that go through the network together on a CPU. A batch is cut into pieces of about this many whose gradients
+# add up to the batch's: 1500 windows of 128 steps outgrow the cache, in pieces of 64 windows the LSTM takes half the
+# time. The GRU's operators are called one by one, which pays with longer pieces.
+_PIECE_STEPS = {"lstm": 8192, "gru": 65536}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the log: batch loss and accuracy since the last line, then the held-out subjects'."""
+    """One line of the log: batch loss and accuracy since the last line, then the held-out subjects'.
+
+    Where the recipe has a coarse head, the same of that head, and the stage: in stage 1 only that head is trained,
+    and loss and accuracy are what the labels' own head makes of it untrained.
+    """
 
     windows: int
     epoch: float
@@ -41,11 +49,19 @@ class Row:
     held_out_loss: float | None
     held_out_accuracy: float | None
     learning_rate: float
+    stage: int | None = None
+    coarse_loss: float | None = None
+    coarse_accuracy: float | None = None
+    held_out_coarse_loss: float | None = None
+    held_out_coarse_accuracy: float | None = None
 
 
 @dataclass
 class State:
-    """Where a run stands after `step` updates; torch can save it and `fit` can go on from it."""
+    """Where a run stands after `step` batches, all on the CPU; torch can save it and `fit` can go on from it.
+
+    `optimiser` and `average` hold what goes with each head's loss and with each trained array.
+    """
 
     step: int
     model: dict[str, Tensor]
@@ -54,41 +70,18 @@ class State:
     history: list[Row] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The steps of a run, derived from the recipe and the number of training windows n."""
-
-    n: int
-    batch: int
-    shuffled: bool
-    epochs: int
-    report_windows: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.n // self.batch)
-
-    @property
-    def steps(self) -> int:
-        """In file order batches wrap round, epochs x n windows in all (SEEDS: 300 x 7352 / 1500 = 1470 steps)."""
-        return self.epochs * self.steps_per_epoch if self.shuffled else max(1, self.epochs * self.n // self.batch)
-
-    @property
-    def report_steps(self) -> int:
-        return max(1, self.report_windows // self.batch) if self.report_windows else self.steps_per_epoch
-
-    def index(self, step: int, seed: int) -> Tensor:
-        """The windows of a step (from 0)."""
-        if not self.shuffled:
-            return torch.arange(step * self.batch, (step + 1) * self.batch) % self.n
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return _order(self.n, seed, epoch)[place * self.batch : (place + 1) * self.batch]
-
-    def windows_seen(self, step: int) -> int:
-        if not self.shuffled:
-            return step * self.batch
-        epochs, rest = divmod(step, self.steps_per_epoch)
-        return epochs * self.n + rest * self.batch
+def pick_device(name: str) -> str:
+    """The device that `name` stands for: "auto" is a GPU where there is one. Raises InputError for what is not here."""
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    here = ["cpu"]
+    if gpu is not None:
+        here += [gpu.type, *(f"{gpu.type}:{k}" for k in range(torch.accelerator.device_count()))]
+    if name == "auto":
+        return here[1] if gpu is not None else "cpu"
+    if name not in here:
+        hint = "" if gpu is not None else "; PyTorch finds no GPU on this machine"
+        raise InputError(f"no device {name!r} here; valid: auto, {', '.join(here)}{hint}")
+    return name
 
 
 def fit(
@@ -99,101 +92,179 @@ def fit(
     seed: int = 0,
     resume: State | None = None,
     on_report: Callable[[Row, State, int], None] = lambda row, state, steps: None,
+    device: str = "cpu",
 ) -> tuple[Network, list[Row]]:
     """Train on `train`, looking at `held_out` at every report; returns the network and the history.
 
     The held-out subjects are only looked at: no epoch, threshold or weight is chosen by them here.
     `on_report` gets each row as it is made, a state to resume from (live: copy it), and the steps in all.
-    Raises CheckFailedError when the loss stops being a number, InputError for windows of one label only and for
-    a recipe whose steps do not fit into a window.
+    `device` is one that `pick_device` answers: network, windows and augmentation are there; what is drawn at random
+    is the same on every device, the last bits of what is computed are not.
+    Raises CheckFailedError when the loss stops being a number, InputError for windows that cannot teach (none, of
+    one label only, not finite) and for a recipe that does not fit the windows.
     """
-    window = train.signals.shape[1]
-    if recipe.model.frame > window:
-        raise InputError(
-            f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
-        )
-    if len(np.unique(train.labels)) < 2:
-        raise InputError("the training windows carry one label only; there is nothing to tell apart")
+    check_fit(train, held_out, recipe, labels)
     # One thread: models of this size gain little from a second, lose much where something else is running, and
     # the order of sums, so the last bit, would depend on the number of cores.
     torch.set_num_threads(1)
-    run = _Run(train, recipe, labels, seed)
+    run = _Run(train, recipe, labels, seed, device)
     history = run.restore(resume) if resume is not None else []
     while run.step < run.plan.steps:
-        loss, accuracy, rate = run.advance()
+        stage, batches, rate = run.advance()
         seen = run.plan.windows_seen(run.step)
-        if not math.isfinite(loss):
+        if not all(math.isfinite(loss) for loss, _ in batches.values()):
             raise CheckFailedError(
                 f"the loss is not a number after {seen} windows; lower optimiser.learning_rate "
                 f"(now {recipe.optimiser.learning_rate:g}) or set optimiser.clip_norm"
             )
-        held: tuple[float | None, float | None] = (None, None)
+        held: dict[str, tuple[float, float]] = {}
         if held_out is not None:
             with run.averaged():
-                held = evaluate(run.model, held_out)
-        history.append(Row(seen, seen / run.plan.n, loss, accuracy, *held, rate))
+                held = evaluate(run.model, held_out, recipe.model.coarse)
+        history.append(_row(seen, run.plan.n, batches, held, rate, stage))
         on_report(history[-1], run.state(history), run.plan.steps)
     with run.averaged():
         return run.model.to_network(), history
 
 
-class _Run:
-    """What changes while training: weights, their running average, the optimiser's moments, the step."""
+def check_fit(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
+    """Raise InputError for windows that cannot teach or be watched, and for a recipe that does not fit them."""
+    window = train.signals.shape[1]
+    if recipe.model.frame > window:
+        raise InputError(
+            f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
+        )
+    coarse.check(recipe.model.coarse, labels)
+    for what, windows in (("training", train), ("held-out", held_out)):
+        if windows is None:
+            continue
+        if not len(windows):
+            raise InputError(f"there are no {what} windows: the group of subjects is empty; choose others")
+        finite = np.isfinite(windows.signals)
+        whole = finite.all(axis=(1, 2))
+        if not whole.all():
+            first = int(np.argmin(whole))
+            channels = np.flatnonzero(~finite[first].all(axis=0)).tolist()
+            raise InputError(
+                f"{int((~whole).sum())} of the {what} windows hold NaN or infinity, the first is window {first} "
+                f"(subject {windows.subjects[first]}) in channel {', '.join(map(str, channels))}, both counted from 0; "
+                "repair or drop them"
+            )
+        low, high = int(windows.labels.min()), int(windows.labels.max())
+        if low < 0 or high >= labels:
+            raise InputError(f"the {what} windows have labels from {low} to {high}; they must be 0 to {labels - 1}")
+    if len(np.unique(train.labels)) < 2:
+        raise InputError("the training windows carry one label only; there is nothing to tell apart")
+    if recipe.schedule.coarse_epochs and len(np.unique(coarse.truth(recipe.model.coarse, train.labels))) < 2:
+        raise InputError(
+            "the training windows carry one coarse label only (model.coarse); there is nothing to tell apart"
+        )
 
-    def __init__(self, train: Windows, recipe: Recipe, labels: int, seed: int) -> None:
+
+def _row(
+    seen: int,
+    n: int,
+    batches: dict[str, tuple[float, float]],
+    held: dict[str, tuple[float, float]],
+    rate: float,
+    stage: int,
+) -> Row:
+    (loss, accuracy), (held_loss, held_accuracy) = batches["head"], held.get("head", (None, None))
+    row = Row(seen, seen / n, loss, accuracy, held_loss, held_accuracy, rate)
+    if "coarse" not in batches:
+        return row
+    (loss, accuracy), (held_loss, held_accuracy) = batches["coarse"], held.get("coarse", (None, None))
+    return replace(
+        row,
+        stage=stage,
+        coarse_loss=loss,
+        coarse_accuracy=accuracy,
+        held_out_coarse_loss=held_loss,
+        held_out_coarse_accuracy=held_accuracy,
+    )
+
+
+class _Run:
+    """What changes while training: weights, their running average, the optimisers' moments, the step."""
+
+    def __init__(self, train: Windows, recipe: Recipe, labels: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed, self.device = recipe, seed, torch.device(device)
         mean, std = _normalisation(train, recipe)
-        self.model = HarNet(recipe, train.signals.shape[1], mean, std, labels)
+        with torch.device("cpu"):  # the initial values are drawn there
+            self.model = HarNet(recipe, train.signals.shape[1], mean, std, labels)
+        self.model.to(self.device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = _optimiser(self.trained, recipe)
+        # moments of its own for each loss: the publication does not say, TensorFlow 1 keeps them with the optimiser
+        self.optimisers = {name: _optimiser(self.trained, recipe) for name in self.model.heads()}
         self.average = [p.detach().clone() for p in self.trained]
-        self.augment = Augmenter(train, recipe.augment, torch.from_numpy(train.signals.std(axis=(0, 1))))
-        self.truth = torch.from_numpy(train.labels.copy())
+        spread = torch.from_numpy(train.signals.std(axis=(0, 1)))
+        self.augment = Augmenter(train, recipe.augment, spread, self.device)
+        self.truth = _truth(train.labels, recipe.model.coarse, self.device)
         keys = recipe.schedule
-        self.plan = Plan(len(train), keys.batch, keys.order == "shuffled", keys.epochs, keys.report_windows)
+        self.plan = Plan(
+            len(train), keys.batch, keys.order == "shuffled", keys.epochs, keys.report_windows, keys.coarse_epochs
+        )
         self.step = 0
 
-    def advance(self) -> tuple[float, float, float]:
-        """Train up to the next report; returns mean loss and accuracy on the way, and the learning rate."""
-        generator = _generator(self.seed, 2, self.step)
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))  # dropout draws from the global one
+    def advance(self) -> tuple[int, dict[str, tuple[float, float]], float]:
+        """Train up to the next report; returns the stage, each head's mean loss and accuracy, and the learning rate."""
+        generator = schedule.generator(self.seed, 2, self.step)
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator, device="cpu")))  # dropout's draws
         self.model.train()
-        loss_sum = right = seen = 0.0
-        rate = 0.0
-        for _ in range(min(self.plan.report_steps, self.plan.steps - self.step)):
+        stage = 1 if self.step < self.plan.coarse_steps else 2
+        # the published order: first the coarse loss, then the other
+        trained = ("coarse",) if stage == 1 else tuple(reversed(self.model.heads()))
+        sums = dict.fromkeys(self.model.heads(), (0.0, 0.0))
+        seen, rate = 0.0, 0.0
+        for _ in range(self.step, self.plan.next_report(self.step)):
             index = self.plan.index(self.step, self.seed)
-            rate = _learning_rate(self.recipe, self.step, self.plan.steps)
-            loss, hits = self._update(self.augment.batch(index, generator), self.truth[index], rate)
-            loss_sum, right, seen = loss_sum + loss * len(index), right + hits, seen + len(index)
+            rate = schedule.learning_rate(self.recipe, self.step, self.plan.steps)
+            windows = self.augment.batch(index, generator)
+            truth = {name: labels[index.to(self.device)] for name, labels in self.truth.items()}
+            for name in trained:
+                measured = self._update(windows, truth, name, rate)
+            for name, (loss, hits) in measured.items():
+                sums[name] = (sums[name][0] + loss * len(index), sums[name][1] + hits)
+            seen += len(index)
             self.step += 1
-        return loss_sum / seen, right / seen, rate
+        return stage, {name: (loss / seen, right / seen) for name, (loss, right) in sums.items()}, rate
 
-    def _update(self, windows: Tensor, truth: Tensor, rate: float) -> tuple[float, int]:
-        keys = self.recipe.optimiser
-        for group in self.optimiser.param_groups:
+    def _update(
+        self, windows: Tensor, truth: dict[str, Tensor], trained: str, rate: float
+    ) -> dict[str, tuple[float, int]]:
+        """One update on the loss of the head `trained`; returns every head's loss, and how many it got right."""
+        keys, optimiser = self.recipe.optimiser, self.optimisers[trained]
+        for group in optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.zero_grad()
-        total, hits = torch.zeros(()), 0
-        piece = _piece(self.model)
-        for part, answer in zip(torch.split(windows, piece), torch.split(truth, piece), strict=True):
-            logits = self.model(part)
-            loss = cross_entropy(logits, answer, label_smoothing=keys.label_smoothing, reduction="sum") / len(truth)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total, hits = total + loss.detach(), hits + int((logits.argmax(1) == answer).sum())
+        optimiser.zero_grad()
+        total = {name: torch.zeros((), device=self.device) for name in truth}
+        hits = dict.fromkeys(truth, 0)
+        size = _piece(self.model, self.device)
+        for start in range(0, len(windows), size):
+            piece = slice(start, start + size)
+            state = self.model.last_state(windows[piece])
+            for name, head in self.model.heads().items():
+                with torch.set_grad_enabled(name == trained):
+                    logits, answer = head(state), truth[name][piece]
+                    loss = cross_entropy(logits, answer, label_smoothing=keys.label_smoothing, reduction="sum")
+                    loss = loss / len(windows)
+                if name == trained:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                total[name], hits[name] = total[name] + loss.detach(), hits[name] + _hits(logits, answer)
         if keys.l2:
             penalty = keys.l2 * torch.stack([p.square().sum() / 2 for p in self.trained]).sum()
             penalty.backward()  # type: ignore[no-untyped-call]
-            total = total + penalty.detach()
+            total = {name: loss + penalty.detach() for name, loss in total.items()}
         if keys.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.trained, keys.clip_norm)
-        self.optimiser.step()
+        optimiser.step()
         with torch.no_grad():
             # a young average forgets faster, or it would remember the initial weights
             decay = min(keys.average, (1 + self.step) / (10 + self.step))
             for kept, parameter in zip(self.average, self.trained, strict=True):
                 kept.lerp_(parameter, 1 - decay)
-        return float(total), hits
+        return {name: (float(loss), hits[name]) for name, loss in total.items()}
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -209,36 +280,65 @@ class _Run:
                 parameter.copy_(value)
 
     def state(self, history: list[Row]) -> State:
-        return State(self.step, self.model.state_dict(), self.optimiser.state_dict(), self.average, history)
+        moments = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        values = _on_cpu({"model": dict(self.model.state_dict()), "optimiser": moments, "average": self.average})
+        return State(self.step, history=history, **values)
 
     def restore(self, state: State) -> list[Row]:
         try:
             self.model.load_state_dict(state.model)
-            self.optimiser.load_state_dict(state.optimiser)
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(state.optimiser[name])
         except Exception as error:  # shapes, names, kinds: torch has an error for each
             raise InputError(
                 f"the saved state is not one of this recipe ({type(error).__name__}); start without --resume"
             ) from error
-        self.step, self.average = state.step, list(state.average)
+        self.step, self.average = state.step, [kept.to(self.device) for kept in state.average]
         return list(state.history)
 
 
-def evaluate(model: HarNet, windows: Windows) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on `windows`, without dropout."""
+def evaluate(model: HarNet, windows: Windows, coarse_labels: tuple[int, ...] = ()) -> dict[str, tuple[float, float]]:
+    """Each head's mean cross-entropy and accuracy on `windows`, without dropout."""
     model.eval()
-    loss = right = 0.0
+    device = model.mean.device
+    truth = _truth(windows.labels, coarse_labels, device)
+    sums = dict.fromkeys(truth, (0.0, 0.0))
     with torch.no_grad():
-        for start in range(0, len(windows), _piece(model)):
-            part = slice(start, start + _piece(model))
-            truth = torch.from_numpy(windows.labels[part].copy())
-            logits = model(torch.from_numpy(windows.signals[part].copy()))
-            loss += float(cross_entropy(logits, truth, reduction="sum"))
-            right += float((logits.argmax(1) == truth).sum())
-    return loss / len(windows), right / len(windows)
+        size = _piece(model, device)
+        for start in range(0, len(windows), size):
+            part = slice(start, start + size)
+            state = model.last_state(torch.from_numpy(windows.signals[part].copy()).to(device))
+            for name, head in model.heads().items():
+                logits, answer = head(state), truth[name][part]
+                loss, right = float(cross_entropy(logits, answer, reduction="sum")), _hits(logits, answer)
+                sums[name] = (sums[name][0] + loss, sums[name][1] + right)
+    return {name: (loss / len(windows), right / len(windows)) for name, (loss, right) in sums.items()}
 
 
-def _piece(model: HarNet) -> int:
-    return max(1, _PIECE_STEPS // model.steps)
+def _truth(labels: np.ndarray, coarse_labels: tuple[int, ...], device: torch.device) -> dict[str, Tensor]:
+    """What each head should answer [n], under the heads' names."""
+    named = {"head": labels.copy()} | ({"coarse": coarse.truth(coarse_labels, labels)} if coarse_labels else {})
+    return {name: torch.from_numpy(values).to(device) for name, values in named.items()}
+
+
+def _hits(logits: Tensor, truth: Tensor) -> int:
+    return int((logits.argmax(1) == truth).sum())
+
+
+def _piece(model: HarNet, device: torch.device) -> int:
+    """Windows that go through the network together; a GPU takes a batch as it is."""
+    if device.type != "cpu":
+        return 2**31
+    return max(1, _PIECE_STEPS[model.cell] // model.steps)
+
+
+def _on_cpu(value: Any) -> Any:
+    """The tensors in dicts and lists, on the CPU; those that are there already are not copied."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    return [_on_cpu(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _normalisation(train: Windows, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
@@ -258,26 +358,6 @@ def _optimiser(trained: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim
     keys = recipe.optimiser
     if keys.name == "adam":
         return torch.optim.Adam(trained, lr=keys.learning_rate)
+    if keys.name == "rmsprop":
+        return RmsProp(trained, keys.learning_rate)
     return torch.optim.AdamW(trained, lr=keys.learning_rate, weight_decay=keys.weight_decay)
-
-
-def _learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Constant, or one cycle (Smith & Topin 2018): 30 % of the steps up from 1/25, then a cosine down to 0."""
-    peak = recipe.optimiser.learning_rate
-    if recipe.schedule.rate == "constant":
-        return peak
-    up = 0.3 * steps
-    if step < up:
-        return peak * (1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / up)) / 2)
-    return peak * (1 + math.cos(math.pi * (step - up) / max(1.0, steps - up))) / 2
-
-
-@functools.lru_cache(maxsize=1)  # the steps of an epoch ask one after the other
-def _order(n: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(n, generator=_generator(seed, 1, epoch))
-
-
-def _generator(seed: int, purpose: int, position: int) -> torch.Generator:
-    """A fresh CPU generator for one purpose at one position of one run."""
-    mixed = np.random.SeedSequence([seed, purpose, position]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(mixed[0]) << 31 ^ int(mixed[1]))

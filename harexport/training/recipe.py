@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -43,17 +44,33 @@ class ModelKeys:
     hop: int = _key(16, "samples between the starts of two steps; less than frame makes steps overlap", low=1)
     input_units: int = _key(48, "width of the input layer", low=1, high=4096)
     relu: bool = _key(True, "a ReLU after the input layer")
-    hidden: int = _key(48, "hidden units of each LSTM layer", low=1, high=4096)
-    layers: int = _key(2, "LSTM layers", low=1, high=8)
+    cell: str = _key(
+        "lstm",
+        "what the recurrent layers are made of; the GRU is TensorFlow 1's, its reset gate before the product",
+        choices=("lstm", "gru"),
+    )
+    candidate: str = _key("tanh", "the GRU's activation of the candidate", choices=("tanh", "relu"))
+    hidden: int = _key(48, "hidden units of each recurrent layer", low=1, high=4096)
+    layers: int = _key(2, "recurrent layers", low=1, high=8)
+    head_units: int = _key(
+        0, "units of a linear layer between the last state and the labels, no activation after it; 0 is none",
+        low=0, high=4096,
+    )  # fmt: skip
+    coarse: tuple[int, ...] = _key(
+        (),
+        "a coarse label for each label, from 0, which a second head answers; empty is no second head",
+        low=0,
+        high=255,
+    )
     dropout: float = _key(
-        0.4, "share dropped after the input layer, between LSTM layers and before the head", low=0, high=0.95
+        0.4, "share dropped after the input layer, between recurrent layers and before the head", low=0, high=0.95
     )
     init: str = _key(
         "torch",
         "initial values: torch's own, or seed (SEEDS: N(0,1) linear, uniform unit scaling)",
         choices=("torch", "seed"),
     )
-    forget_bias: float = _key(1.0, "constant added to the forget gates, outside the trained arrays")
+    forget_bias: float = _key(1.0, "constant added to the LSTM's forget gates, outside the trained arrays")
     normalise: bool = _key(True, "divide by the training windows' standard deviation after taking off their mean")
 
 
@@ -64,6 +81,9 @@ class AugmentKeys:
     shift: int = _key(0, "samples: cut the window at a random offset of up to this, inside its own stretch", low=0)
     speed: float = _key(0.0, "play the window up to this share faster or slower", low=0, high=0.5)
     rotation_deg: float = _key(0.0, "degrees: rotate all three vectors together, axis uniform, angle N(0, this)", low=0)
+    gravity_swap: float = _key(
+        0.0, "share of windows turned so that gravity lies where another window of the same label has it", low=0, high=1
+    )
     noise: float = _key(0.0, "white noise on every sample, as a share of the channel's standard deviation", low=0)
     gain: float = _key(0.0, "scale each sensor axis by 1 + N(0, this)", low=0)
 
@@ -72,7 +92,11 @@ class AugmentKeys:
 class OptimiserKeys:
     """[optimiser]: loss and update rule."""
 
-    name: str = _key("adamw", "update rule", choices=("adam", "adamw"))
+    name: str = _key(
+        "adamw",
+        "update rule; rmsprop is TensorFlow 1's, decay 0.9, epsilon 1e-10 inside the root",
+        choices=("adam", "adamw", "rmsprop"),
+    )
     learning_rate: float = _key(0.005, "peak learning rate", low=1e-9, high=1000)
     weight_decay: float = _key(0.01, "AdamW's decoupled weight decay", low=0)
     l2: float = _key(0.0, "times half the sum of squares of all trainable arrays, added to the loss", low=0)
@@ -87,7 +111,11 @@ class OptimiserKeys:
 class ScheduleKeys:
     """[schedule]: how long, in what order."""
 
-    epochs: int = _key(300, "passes: epochs x training windows are seen in all", low=1, high=10**6)
+    coarse_epochs: int = _key(0, "passes before these that train the coarse head only", low=0, high=10**6)
+    epochs: int = _key(
+        300, "passes: epochs x training windows are seen; with a coarse head, each batch trains that, then the other",
+        low=1, high=10**6,
+    )  # fmt: skip
     batch: int = _key(128, "windows a step", low=1, high=10**5)
     order: str = _key(
         "shuffled", "shuffled each epoch, or file (in file order, wrapping round)", choices=("shuffled", "file")
@@ -120,6 +148,7 @@ class Recipe:
         """Plain JSON values, as `parse` reads them."""
         plain = dataclasses.asdict(self)
         plain["data"]["channels"] = list(self.data.channels)
+        plain["model"]["coarse"] = list(self.model.coarse)
         plain["validation"]["subjects"] = list(self.validation.subjects)
         return plain
 
@@ -181,14 +210,38 @@ def parse(table: Any, where: str) -> Recipe:
             f"recipe {where}: model.hop {recipe.model.hop} is larger than model.frame {recipe.model.frame}: "
             "samples in between would never be seen"
         )
+    _check_cell(recipe, where)
     if len(set(recipe.data.channels)) < len(recipe.data.channels):
         raise InputError(f"recipe {where}: data.channels names a channel twice: {', '.join(recipe.data.channels)}")
-    if recipe.augment.rotation_deg and not _vectors(recipe.data.channels):
+    turning = [key for key in ("rotation_deg", "gravity_swap") if getattr(recipe.augment, key)]
+    if turning and not _vectors(recipe.data.channels):
         raise InputError(
-            f"recipe {where}: augment.rotation_deg turns whole vectors; data.channels must list x, y, z of each, "
+            f"recipe {where}: augment.{turning[0]} turns whole vectors; data.channels must list x, y, z of each, "
             f"got {', '.join(recipe.data.channels)}"
         )
     return recipe
+
+
+def _check_cell(recipe: Recipe, where: str) -> None:
+    """Keys of the other cell, and of a second head that is not there, would do nothing: said, not ignored."""
+    keys = recipe.model
+    if keys.cell == "lstm" and keys.candidate != "tanh":
+        raise InputError(f"recipe {where}: model.candidate {keys.candidate} is the GRU's; set model.cell to gru")
+    if keys.cell == "gru" and keys.forget_bias != 1.0:
+        raise InputError(
+            f"recipe {where}: model.forget_bias {keys.forget_bias:g} is the LSTM's, a GRU has no forget gate; "
+            "leave it out, or set model.cell to lstm"
+        )
+    if len(set(keys.coarse)) == 1:
+        raise InputError(
+            f"recipe {where}: model.coarse gives every label the coarse label {keys.coarse[0]}; "
+            "there is nothing to tell apart"
+        )
+    if recipe.schedule.coarse_epochs and not keys.coarse:
+        raise InputError(
+            f"recipe {where}: schedule.coarse_epochs {recipe.schedule.coarse_epochs} trains a coarse head, and there "
+            "is none; list a coarse label for each label in model.coarse"
+        )
 
 
 def _vectors(channels: tuple[str, ...]) -> bool:
@@ -211,6 +264,8 @@ def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
     if key.type == "tuple[int, ...]":
         if not isinstance(value, list | tuple) or any(type(v) is not int for v in value):
             raise InputError(f"{where} must be a list of whole numbers ({meta['doc']}), got {value!r}")
+        if any(not _within(v, meta) for v in value):
+            raise InputError(f"{where} must be whole numbers, each {_limits(meta)} ({meta['doc']}), got {value!r}")
         return tuple(value)
     if key.type == "tuple[str, ...]":
         if not isinstance(value, list | tuple) or any(v not in meta["choices"] for v in value):
@@ -225,13 +280,19 @@ def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
         raise InputError(f"{where} must be one of {', '.join(meta['choices'])}, got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where} must be a finite number ({meta['doc']}), got {value!r}")
-    low, high = meta["low"], meta["high"]
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        limits = " and ".join(
-            ([f"at least {low:g}"] if low is not None else []) + ([f"at most {high:g}"] if high is not None else [])
-        )
-        raise InputError(f"{where} must be {limits} ({meta['doc']}), got {value!r}")
+    if not _within(value, meta):
+        raise InputError(f"{where} must be {_limits(meta)} ({meta['doc']}), got {value!r}")
     return value
+
+
+def _within(value: Any, meta: Mapping[str, Any]) -> bool:
+    low, high = meta["low"], meta["high"]
+    return not ((low is not None and not value >= low) or (high is not None and not value <= high))
+
+
+def _limits(meta: Mapping[str, Any]) -> str:
+    named = (("at least", meta["low"]), ("at most", meta["high"]))
+    return " and ".join(f"{words} {limit:g}" for words, limit in named if limit is not None)
 
 
 def _refuse_unknown(table: dict[str, Any], known: tuple[str, ...], where: str, prefix: str) -> None:

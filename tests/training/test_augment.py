@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from harexport.data.windows import Windows, stretches
+from harexport.errors import InputError
 from harexport.training.augment import Augmenter
 from harexport.training.recipe import AugmentKeys
 
 
-def _windows(pieces: tuple[int, ...] = (5, 1, 3)) -> Windows:
+def some_windows(pieces: tuple[int, ...] = (5, 1, 3)) -> Windows:
     """Windows of 128 with 50 % overlap, cut from smooth random signals: `pieces` windows a stretch."""
     rng = np.random.default_rng(0)
     signals, labels = [], []
@@ -22,7 +24,7 @@ def _windows(pieces: tuple[int, ...] = (5, 1, 3)) -> Windows:
 
 
 def _augmenter(**keys: float) -> tuple[Windows, Augmenter]:
-    windows = _windows()
+    windows = some_windows()
     return windows, Augmenter(windows, AugmentKeys(**keys), torch.ones(9))  # type: ignore[arg-type]
 
 
@@ -109,3 +111,49 @@ def test_the_generator_alone_decides() -> None:
     torch.manual_seed(2)
     assert torch.equal(first, augment.batch(index, _generator()))
     assert not torch.equal(first, augment.batch(index, torch.Generator().manual_seed(2)))
+
+
+def _worn(tilts_deg: list[float], labels: list[int]) -> Windows:
+    """Windows with 1 g at a tilt of its own each, in the x-z plane, and a movement along y that tells them apart."""
+    angle = np.radians(tilts_deg)[:, None]
+    signals = np.zeros((len(labels), 128, 9), np.float32)
+    signals[:, :, 6], signals[:, :, 8] = np.cos(angle), np.sin(angle)
+    signals[:, :, 1] = np.sin(np.arange(128) / 5) * np.arange(1, 1 + len(labels))[:, None]
+    return Windows(signals, np.array(labels), np.ones(len(labels), np.int64))
+
+
+def test_swapped_gravity_is_one_of_the_label_and_movements_stay() -> None:
+    tilts, labels = [0.0, 20.0, 40.0, 70.0, 90.0], [0, 0, 0, 1, 1]
+    windows = _worn(tilts, labels)
+    augment = Augmenter(windows, AugmentKeys(gravity_swap=1.0), torch.ones(9))
+    seen: set[tuple[int, int]] = set()
+    for seed in range(60):
+        batch = augment.batch(torch.arange(5), torch.Generator().manual_seed(seed)).numpy()
+        tilt = np.degrees(np.arctan2(batch[:, :, 8].mean(1), batch[:, :, 6].mean(1)))
+        np.testing.assert_allclose(batch[:, :, 1], windows.signals[:, :, 1], atol=1e-5)  # y is the axis of the turns
+        for k, angle in enumerate(tilt):
+            other = int(np.argmin(np.abs(np.array(tilts) - angle)))
+            assert abs(tilts[other] - angle) < 0.1
+            assert labels[other] == labels[k]
+            seen.add((k, other))
+    assert len(seen) == 3 * 3 + 2 * 2  # every pair of a label, itself included
+
+
+def test_gravity_that_lies_opposite_stays_and_a_share_is_a_share() -> None:
+    opposite = _worn([0.0, 180.0], [0, 0])
+    turned = Augmenter(opposite, AugmentKeys(gravity_swap=1.0), torch.ones(9)).batch(torch.arange(2), _generator())
+    np.testing.assert_allclose(turned.numpy(), opposite.signals, atol=1e-6)
+    half = _worn([0.0, 60.0], [0, 0])
+    index = torch.zeros(4000, dtype=torch.long)
+    some = Augmenter(half, AugmentKeys(gravity_swap=0.5), torch.ones(9)).batch(index, _generator())
+    changed = float((some[:, 0, 8] > 0.1).float().mean())
+    assert abs(changed - 0.25) < 0.03  # half of them are turned, half of those to the window itself
+
+
+def test_a_swap_needs_gravity() -> None:
+    with pytest.raises(InputError, match="add total_acc"):
+        Augmenter(
+            Windows(np.zeros((2, 128, 3), np.float32), np.array([0, 1]), np.ones(2, np.int64)),
+            AugmentKeys(gravity_swap=0.5),
+            torch.ones(3),
+        )

@@ -32,6 +32,19 @@ def test_seed_recipe_is_the_published_one() -> None:
     assert seed.augment == recipes.AugmentKeys()
 
 
+def test_seed_gru_is_the_published_one() -> None:
+    seed = recipes.load("seed-gru")
+    assert (seed.model.frame, seed.model.hop, seed.model.input_units, seed.model.relu) == (1, 1, 16, True)
+    assert (seed.model.cell, seed.model.candidate, seed.model.hidden, seed.model.layers) == ("gru", "relu", 16, 1)
+    assert (seed.model.head_units, seed.model.coarse) == (12, (0, 1, 1, 3, 3, 5))
+    assert (seed.optimiser.name, seed.optimiser.learning_rate, seed.optimiser.l2) == ("rmsprop", 0.0025, 0)
+    assert (seed.schedule.coarse_epochs, seed.schedule.epochs, seed.schedule.batch) == (300, 600, 2000)
+    assert (seed.schedule.order, seed.schedule.rate, seed.schedule.report_windows) == ("file", "constant", 30000)
+    assert (seed.model.normalise, seed.model.init, seed.model.dropout) == (False, "seed", 0)
+    assert seed.optimiser.average == seed.optimiser.label_smoothing == seed.optimiser.clip_norm == 0
+    assert seed.augment == recipes.AugmentKeys()
+
+
 def test_held_out_subjects_are_training_subjects() -> None:
     test_subjects = {2, 4, 9, 10, 12, 13, 18, 20, 24}
     for name in recipes.shipped():
@@ -61,7 +74,7 @@ def test_every_key_is_documented() -> None:
         ({"model": {"hidden": 200000}}, ["model.hidden must be at least 1 and at most 4096"]),
         ({"name": "x" * 61}, ["1 to 60"]),
         ({"model": {"frame": 8, "hop": 9}}, ["hop 9 is larger than model.frame 8"]),
-        ({"optimiser": {"name": "sgd"}}, ["one of adam, adamw", "'sgd'"]),
+        ({"optimiser": {"name": "sgd"}}, ["one of adam, adamw, rmsprop", "'sgd'"]),
         ({"schedule": {"order": 3}}, ["schedule.order must be text"]),
         ({"validation": {"subjects": [1, "2"]}}, ["list of whole numbers"]),
         ({"data": {"channels": ["body_acc_x", "gyro"]}}, ["data.channels", "body_gyro_x", "'gyro'"]),
@@ -71,6 +84,14 @@ def test_every_key_is_documented() -> None:
             {"data": {"channels": ["total_acc_x", "total_acc_z", "total_acc_y"]}, "augment": {"rotation_deg": 5}},
             ["whole vectors", "total_acc_x, total_acc_z, total_acc_y"],
         ),
+        ({"model": {"cell": "rnn"}}, ["model.cell", "one of lstm, gru"]),
+        ({"model": {"candidate": "relu"}}, ["model.candidate relu is the GRU's", "model.cell"]),
+        ({"model": {"cell": "gru", "forget_bias": 0}}, ["model.forget_bias 0 is the LSTM's"]),
+        ({"model": {"coarse": [0, -1]}}, ["model.coarse", "at least 0", "[0, -1]"]),
+        ({"model": {"coarse": [2, 2]}}, ["every label the coarse label 2"]),
+        ({"model": {"coarse": "01"}}, ["model.coarse must be a list of whole numbers"]),
+        ({"model": {"head_units": -1}}, ["model.head_units must be at least 0"]),
+        ({"schedule": {"coarse_epochs": 3}}, ["schedule.coarse_epochs 3", "model.coarse"]),
         ({"model": 3}, ["[model] must be a table"]),
         ({"name": "Edge Model"}, ["lower-case"]),
         ({"description": 3}, ["description must be text"]),
@@ -89,7 +110,7 @@ def test_whole_numbers_serve_where_numbers_are_asked() -> None:
 
 
 def test_unknown_recipe_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"edge, seed-lstm.*Did you mean edge"):
+    with pytest.raises(InputError, match=r"edge, seed-gru, seed-lstm.*Did you mean edge"):
         recipes.load("egde")
     with pytest.raises(InputError, match="recipe not found"):
         recipes.load(str(tmp_path / "none.toml"))
