@@ -1,55 +1,111 @@
-"""Train the shipped recipes and export every format, lowering and scheme into artifacts/<recipe>/ (make artifacts).
+"""Rebuild artifacts/ (make artifacts): of each checkpoint that stands there every format, lowering and scheme,
+contract, labels and model card, and SHA256SUMS over everything.
 
-    python benchmarks/artifacts.py [RECIPE ...]
-    python benchmarks/artifacts.py --render
+    python benchmarks/artifacts.py [--train] [RECIPE ...]     (default: all of shipped.MODELS)
+    python benchmarks/artifacts.py --render                   (the README's block from exports.json)
 
-A checkpoint that fits recipe, data and version is kept; delete artifacts/ to train anew: a quarter of an hour.
-Needs the data (HAREXPORT_DATA, or a download) and the train extra. What each export said goes to exports.json and from
-there into the README (--render: without exporting anything). A file that fails its gate is not shipped, and said.
+Without --train nothing is trained: a model whose checkpoint is missing is said at the end, and the exit code is 1.
+With --train, what is missing, or came from another recipe, seed, data set or version, is trained with seed 0: a quarter
+of an hour for seed-lstm, more for seed-gru. Needs the data (HAREXPORT_DATA, or a download), and --train the train
+extra.
+
+What each export said goes to exports.json and from there into the README, the edge model into the package and into the
+Android demo. A file that fails its gate is not shipped; the card says so. Where robustness.json is of other networks,
+it is measured anew (some minutes).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from harexport import files
-from harexport.console import say
-from harexport.data import load
-from harexport.demo import trained
-from harexport.exporting.export import Refused, export_checkpoint
-from harexport.exporting.forms import SCHEMES
-from harexport.exporting.write import ExportResult, text
-from harexport.models import ship
-from harexport.training import recipe as recipes
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
-JSON = Path(__file__).with_name("exports.json")
+from benchmarks import cards, readme, robustness, shipped  # noqa: E402
+from harexport import files  # noqa: E402
+from harexport.console import say  # noqa: E402
+from harexport.data import Dataset, load  # noqa: E402
+from harexport.demo import trained  # noqa: E402
+from harexport.errors import HarExportError  # noqa: E402
+from harexport.exporting import android, labels_file  # noqa: E402
+from harexport.exporting.export import Refused, export_checkpoint  # noqa: E402
+from harexport.exporting.forms import SCHEMES  # noqa: E402
+from harexport.exporting.write import ExportResult, text  # noqa: E402
+from harexport.models import ship  # noqa: E402
+from harexport.network import Network  # noqa: E402
+from harexport.training import recipe as recipes  # noqa: E402
+from harexport.training.checkpoint import Checkpoint  # noqa: E402
+
+EDGE = shipped.ARTIFACTS / "edge"
+# What the Android demo carries. Correct runtimes answer a float32 file alike to 1e-5 and int8 weights only to 0.1
+# (benchmarks/old_runtime.json): against float32, its self-test sees every slip.
+DEMO_MODEL = EDGE / "edge-unrolled-float32.tflite"
+JSON = ROOT / "benchmarks" / "exports.json"
 SEED = 0  # the first one; nothing was tried and discarded
-_WAYS = (("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "fused"))
 
 
-def export(names: list[str]) -> dict[str, Any]:
-    """Train or reuse, export everything, ship; what each export said, by recipe."""
-    dataset, said = load(), json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
-    for name in names:
-        folder = ARTIFACTS / name
-        checkpoint = trained(recipes.load(name), dataset, folder, SEED)
-        results: list[ExportResult | Refused] = []
-        for fmt, lowering in _WAYS:
-            results += export_checkpoint(checkpoint, folder, dataset, fmt, SCHEMES[fmt], lowering)
-        for result in results:
-            if isinstance(result, Refused):
-                result.path.unlink(missing_ok=True)  # an earlier version's
-                say(f"Refused: {result.reason}")
-            else:
-                say(text(result))
-        said[name] = [{**result.to_dict(), "path": result.path.name} for result in results]
+def ways(network: Network) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Format, lowering and schemes of everything that there is for such a network."""
+    if network.gru:
+        floats = tuple(scheme for scheme in SCHEMES["tflite"] if scheme != "int8")
+        return [("onnx", "auto", SCHEMES["onnx"]), ("tflite", "unrolled", floats)]
+    return [
+        ("onnx", "auto", SCHEMES["onnx"]),
+        *(("tflite", lowering, SCHEMES["tflite"]) for lowering in ("unrolled", "fused")),
+    ]
+
+
+def rebuild(names: list[str], train: bool) -> dict[str, Any]:
+    """Everything of the models that stand in artifacts/, after training what is missing if `train`; answers
+    exports.json."""
+    dataset = load()
+    if train:
+        for name in names:
+            trained(recipes.load(name), dataset, shipped.ARTIFACTS / name, SEED)
+    standing = shipped.standing()
+    said: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
+    for name in (name for name in names if name in standing):
+        _check(name, standing[name], dataset)
+        said[name] = _exported(name, standing[name], dataset)
+    said = {name: said[name] for name in standing if name in said}
     files.write_json(JSON, said)
-    ship(ARTIFACTS / "edge" / "edge-unrolled-int8-weights.tflite")
+    if "edge" in standing:
+        ship(EDGE / "edge-unrolled-int8-weights.tflite")
+        android.place(DEMO_MODEL, ROOT / "android_demo")
+    if not robustness.up_to_date():
+        robustness.picture(robustness.measure())
+    cards.write()
+    shipped.seal()
     return said
+
+
+def _check(name: str, checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """Say where a checkpoint is not what this version would train."""
+    if (checkpoint.recipe, checkpoint.seed, checkpoint.data["digest"]) != (recipes.load(name), SEED, dataset.digest):
+        say(f"!!! {name}: its checkpoint came from another recipe, seed or data set; --train trains it anew")
+
+
+def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
+    """Write every file of one model; what each export said."""
+    folder = shipped.ARTIFACTS / name
+    results: list[ExportResult | Refused] = []
+    for fmt, lowering, schemes in ways(checkpoint.network):
+        results += export_checkpoint(checkpoint, folder, dataset, fmt, schemes, lowering)
+    for result in results:
+        if isinstance(result, Refused):
+            result.path.unlink(missing_ok=True)  # an earlier version's
+            say(f"Refused: {result.reason}")
+        else:
+            say(text(result))
+    contract = checkpoint.contract
+    files.write_text(folder / labels_file.LABELS_NAME, labels_file.lines(contract.labels))
+    if contract.coarse_labels:
+        files.write_text(folder / f"coarse_{labels_file.LABELS_NAME}", labels_file.lines(contract.coarse_labels))
+    return [{**result.to_dict(), "path": result.path.name} for result in results]
 
 
 def render(said: dict[str, Any]) -> str:
@@ -74,13 +130,26 @@ def render(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    from readme import refresh
-
-    kept = arguments == ["--render"]
-    said = json.loads(JSON.read_text("utf-8")) if kept else export(arguments or recipes.shipped())
-    refresh("exports", render(said))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="*", metavar="RECIPE", help="default: all of shipped.MODELS")
+    parser.add_argument("--train", action="store_true", help="train what is missing or of another recipe, with seed 0")
+    parser.add_argument("--render", action="store_true", help="the README's block from exports.json, nothing else")
+    asked = parser.parse_args()
+    if unknown := set(asked.recipe) - set(shipped.MODELS):
+        parser.error(f"{', '.join(sorted(unknown))}: not shipped; choose from {', '.join(shipped.MODELS)}")
+    try:
+        said = (
+            json.loads(JSON.read_text("utf-8"))
+            if asked.render
+            else rebuild(asked.recipe or list(shipped.MODELS), asked.train)
+        )
+    except HarExportError as error:
+        sys.exit(f"Error: {error}")
+    readme.refresh("exports", render(said))
+    if (missing := shipped.missing()) and not asked.render:
+        sys.exit(missing)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

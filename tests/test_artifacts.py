@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import artifacts, shipped
 from harexport import runtimes
 from harexport.contract import Contract
 from harexport.data import Dataset
-from harexport.exporting import structure
+from harexport.exporting import forms, structure
 from harexport.exporting.export import export_checkpoint
-from harexport.exporting.forms import SCHEMES
 from harexport.exporting.write import ExportResult
 from harexport.files import read_json
 from harexport.parity import compare
@@ -22,10 +22,18 @@ from harexport.training import recipe as recipes
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LEAST = {"edge": 0.98, "seed-lstm": 0.89}
-_FORMS = [form for fmt, schemes in SCHEMES.items() for form in (
-    [f"{{}}-{scheme}.onnx" for scheme in schemes] if fmt == "onnx"
-    else [f"{{}}-{lowering}-{scheme}.tflite" for lowering in ("fused", "unrolled") for scheme in schemes]
-)]  # fmt: skip
+_SAID = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
+
+
+def _files(name: str, *, refused: bool = False) -> set[str]:
+    """The model files of a recipe: every form that its network allows, without what was refused unless asked for."""
+    network = checkpoints.load(shipped.path(name)).network
+    found = {
+        form.file_name(name)
+        for fmt, lowering, schemes in artifacts.ways(network)
+        for form in forms.all_of(network, fmt, schemes, lowering, 1, "float32")
+    }
+    return found if refused else found - {one["path"] for one in _SAID[name] if "refused" in one}
 
 
 @pytest.mark.parametrize("name", _LEAST)
@@ -39,11 +47,11 @@ def test_shipped_models_keep_their_promise_on_all_test_windows(name: str, datase
     assert checkpoint.figures["test_watched"] is False
     assert checkpoint.recipe == recipes.load(name), "the recipe changed since: make artifacts"
     assert Contract.from_dict(read_json(folder / "contract.json", "contract"), "contract.json") == checkpoint.contract
-    for form in _FORMS:
-        runner = runtimes.load(folder / form.format(name))
+    for file in _files(name):
+        runner = runtimes.load(folder / file)
         assert runner.metadata["network_sha256"] == checkpoint.digest
         parity = compare(expected, runner.logits(dataset.test.signals), dataset.test.labels, runner.metadata["scheme"])
-        assert not parity.failures, form
+        assert not parity.failures, file
 
 
 def test_figures_are_those_of_the_shipped_files() -> None:
@@ -55,7 +63,7 @@ def test_figures_are_those_of_the_shipped_files() -> None:
         assert reference["digest"] == checkpoint.digest, "the artifacts changed since: make bench"
         assert reference["figures"]["confusion"] == checkpoint.figures["test"]["confusion"]
     sizes = {model["file"]: model["size_bytes"] for model in measured["bench"]["models"] if model["file"]}
-    assert set(sizes) <= {form.format(name) for name in _LEAST for form in _FORMS}
+    assert set(sizes) <= {file for name in _LEAST for file in _files(name)}
     assert {f"{name}-unrolled-int8-weights.tflite" for name in _LEAST} <= set(sizes)
     for file, size in sizes.items():
         (path,) = (_ROOT / "artifacts").glob(f"*/{file}")
@@ -76,10 +84,9 @@ def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
 
 def test_what_the_exports_said_is_of_the_shipped_files() -> None:
     """Every form is shipped, or was refused by its gate and says so."""
-    said = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
-    assert set(said) == set(_LEAST)
-    for name, results in said.items():
-        assert {one["path"] for one in results} == {form.format(name) for form in _FORMS}
+    assert set(_SAID) == set(_LEAST) == set(shipped.standing())
+    for name, results in _SAID.items():
+        assert {one["path"] for one in results} == _files(name, refused=True)
         for one in results:
             path = _ROOT / "artifacts" / name / one["path"]
             if "refused" in one:

@@ -1,0 +1,89 @@
+"""What is left of the shipped models' accuracy when a phone is worn, or samples, otherwise than UCI HAR's did.
+
+Every checkpoint in artifacts/ (the float64 reference) answers the test windows as they are and perturbed, as
+`harexport robustness` does it. The test set is only reported on: nothing is chosen by it. Some minutes. Writes
+benchmarks/robustness.json, and from it artifacts/robustness.png and the README's block between the `robustness`
+markers.
+Usage: python benchmarks/robustness.py [--render]   (--render: picture and README from the json)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import readme, shipped  # noqa: E402
+from harexport import files, pictures  # noqa: E402
+from harexport.data import load  # noqa: E402
+from harexport.verify import perturbations, robustness_picture, tables  # noqa: E402
+from harexport.verify import robustness as robust  # noqa: E402
+from harexport.verify.robustness import Robustness  # noqa: E402
+
+JSON = ROOT / "benchmarks" / "robustness.json"
+PICTURE = shipped.ARTIFACTS / "robustness.png"
+
+
+def digests() -> dict[str, str]:
+    """The networks in artifacts/ that figures are of, by recipe."""
+    return {name: checkpoint.digest for name, checkpoint in shipped.standing().items()}
+
+
+def measure() -> dict[str, Any]:
+    """Ask every checkpoint, write the json and the picture."""
+    networks = digests()
+    asked = robust.entered([shipped.path(name) for name in networks])
+    result = robust.robustness(asked, load())
+    measured = {
+        "command": "python benchmarks/robustness.py",
+        "what": "the float64 reference of each checkpoint in artifacts/ on the official test windows, nothing chosen",
+        "networks": networks,
+        "degrees_per_second_for_each_mg": perturbations.DPS_PER_MG,
+        **result.to_dict(),
+    }
+    files.write_json(JSON, measured)
+    return measured
+
+
+def up_to_date() -> bool:
+    """Whether the json is of the networks that stand in artifacts/."""
+    return JSON.exists() and json.loads(JSON.read_text("utf-8"))["networks"] == digests()
+
+
+def picture(measured: dict[str, Any]) -> None:
+    """Draw artifacts/robustness.png."""
+    pictures.save(robustness_picture.draw(Robustness.from_dict(measured)), PICTURE)
+    shipped.seal()
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The README's block, Markdown."""
+    result = Robustness.from_dict(measured)
+    draws = {one.group: one.draws for one in result.models[0].outcomes}
+    return "\n\n".join(
+        [
+            tables.markdown(robust.condition_rows(result)),
+            f"Mean of {draws['tilt']} directions of tilt, {draws['noise']} draws of noise and losses and "
+            f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors turn together; the "
+            f"gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second for each mg. "
+            "From [benchmarks/robustness.json](benchmarks/robustness.json).",
+            *robust.left_out(result),
+            tables.markdown(robust.label_rows(result)),
+            tables.markdown(robust.subject_rows(result)),
+        ]
+    )
+
+
+def main() -> None:
+    measured = json.loads(JSON.read_text("utf-8")) if "--render" in sys.argv[1:] else measure()
+    picture(measured)
+    print(render(measured))
+    readme.refresh("robustness", render(measured))
+
+
+if __name__ == "__main__":
+    main()
