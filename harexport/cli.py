@@ -8,11 +8,14 @@ import click
 
 from harexport import __version__
 from harexport.commands.bench import bench
+from harexport.commands.crossval import crossval
 from harexport.commands.data import data
 from harexport.commands.demo import demo
 from harexport.commands.export import export
 from harexport.commands.inspect import inspect
 from harexport.commands.predict import predict
+from harexport.commands.robustness import robustness
+from harexport.commands.sweep import sweep
 from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
@@ -55,5 +58,5 @@ def main() -> None:
     """
 
 
-for command in (data, train, export, inspect, bench, predict, targets, demo):
+for command in (data, train, crossval, sweep, export, inspect, bench, robustness, predict, targets, demo):
     main.add_command(command)

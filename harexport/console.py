@@ -40,7 +40,8 @@ def track(description: str, total: int | None, unit: str = "", *, bytes_: bool =
         if time.monotonic() - said >= _LOG_EVERY_SECONDS:
             said = time.monotonic()
             of = f" of {total / scale:.0f}" if total else ""
-            say(f"{description}: {done / scale:.0f}{of} {unit}, {said - began:.0f} s".replace("  ", " "))
+            left = f", {(said - began) / done * (total - done):.0f} s left" if total and 0 < done < total else ""
+            say(f"{description}: {done / scale:.0f}{of} {unit}, {said - began:.0f} s{left}".replace("  ", " "))
 
     say(f"{description} ...")
     yield advance

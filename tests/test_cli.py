@@ -15,8 +15,9 @@ from harexport import __version__
 from harexport.cli import main
 from harexport.data import Dataset
 
-COMMANDS = (["train"], ["export"], ["inspect"], ["bench"], ["predict"], ["demo"], ["data", "fetch"], ["data", "info"],
-            ["targets", "setup"], ["targets", "remove"], ["targets", "info"], ["targets", "check"])  # fmt: skip
+COMMANDS = (["train"], ["crossval"], ["sweep"], ["export"], ["inspect"], ["bench"], ["predict"], ["demo"],
+            ["data", "fetch"], ["data", "info"], ["targets", "setup"], ["targets", "remove"], ["targets", "info"],
+            ["targets", "check"], ["robustness"])  # fmt: skip
 
 
 def harexport(*arguments: str | Path) -> Result:
