@@ -1,4 +1,4 @@
-"""Classification figures, as the original printed them and as tables need them."""
+"""Classification and calibration figures, as the original printed them and as tables need them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+BINS = 15  # of equal width, as Guo et al. 2017 have them
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,68 @@ def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
         label_recall=tuple(float(share) for share in recall),
     )
+
+
+@dataclass(frozen=True)
+class SubjectShare:
+    """How many windows a subject gave, and the share of them that was answered right, 0 to 1."""
+
+    windows: int
+    accuracy: float
+
+
+def by_subject(
+    truth: NDArray[np.int64], answers: NDArray[np.integer], subjects: NDArray[np.int64]
+) -> dict[int, SubjectShare]:
+    """Accuracy of the windows of each subject, by the subjects' numbers; all three [n]."""
+    numbers, which, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    right = np.bincount(which, weights=truth == answers, minlength=len(numbers))
+    return {
+        int(subject): SubjectShare(int(count), float(hits / count))
+        for subject, count, hits in zip(numbers, counts, right, strict=True)
+    }
+
+
+def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Mean of -log softmax(logits)[truth], in nats; logits [n, labels], truth [n]."""
+    wide = logits.astype(np.float64)
+    wide = wide - wide.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(len(truth)), truth]).mean())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Windows by their confidence, the largest probability: bin k holds those in (k/15, (k+1)/15].
+
+    Of each bin: how many windows, how many of them answered right, the sum of their confidences [15].
+    """
+
+    windows: NDArray[np.int64]
+    right: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: how far confidence lies from accuracy, 0 to 1.
+
+        Naeini et al. 2015, as Guo et al. 2017 (On calibration of modern neural networks) use it: the sum over the bins
+        of |windows in it| / n * |share of them that is right - mean of their confidences|.
+        """
+        return float(np.abs(self.right - self.confidence).sum() / self.windows.sum())
+
+
+def reliability(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> Reliability:
+    """The reliability diagram's numbers (Guo et al. 2017) of probabilities [n, labels] against truth [n]."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
+    sums = np.bincount(bins, weights=confidence, minlength=BINS).astype(np.float64)
+    return Reliability(np.bincount(bins, minlength=BINS), np.bincount(bins[right], minlength=BINS), sums)
+
+
+def calibration_error(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """The expected calibration error (see `Reliability.error`) of probabilities [n, labels] against truth [n]."""
+    return reliability(probabilities, truth).error
 
 
 def _share(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -294,7 +294,8 @@ def test_export_into_an_android_project(folder: Path, official_path: Path, tmp_p
     )
     assert result.exit_code == 0, result.stderr
     assets = project / "app" / "src" / "main" / "assets"
-    assert sorted(path.name for path in assets.iterdir()) == ["contract.json", "labels.txt", "model.tflite"]
+    names = ["contract.json", "golden.json", "labels.txt", "model.tflite"]
+    assert sorted(path.name for path in assets.iterdir()) == names
     written = tmp_path / "o" / "tiny-unrolled-float32.tflite"
     assert (assets / "model.tflite").read_bytes() == written.read_bytes()
     assert (assets / "labels.txt").read_text().split() == list(Contract().labels)
@@ -312,13 +313,13 @@ def test_export_keeps_another_models_contract(folder: Path, official_path: Path,
 def test_training_interrupted_by_the_user_is_resumed_by_demo(
     tmp_path: Path, official_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harexport.training import train as training
+    from harexport.training.progress import Progress
 
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(_TINY)
-    reporter = training._Progress.reporter
+    reporter = Progress.reporter
 
-    def impatient(self: training._Progress, phase: str):  # type: ignore[no-untyped-def]
+    def impatient(self: Progress, phase: str):  # type: ignore[no-untyped-def]
         report = reporter(self, phase)
 
         def stop(*state: object) -> None:
@@ -327,7 +328,7 @@ def test_training_interrupted_by_the_user_is_resumed_by_demo(
 
         return stop
 
-    monkeypatch.setattr(training._Progress, "reporter", impatient)
+    monkeypatch.setattr(Progress, "reporter", impatient)
     arguments = ("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
     cut = harexport(*arguments)
     assert cut.exit_code == 130

@@ -64,3 +64,38 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     assert np.isclose(figures.macro_f1, f1_score(truth, answers, labels=every, average="macro", zero_division=0))
     assert np.array_equal(figures.confusion, confusion_matrix(truth, answers, labels=every))
     assert np.allclose(figures.label_recall, recall_score(truth, answers, labels=every, average=None, zero_division=0))
+
+
+def test_calibration_error_by_hand() -> None:
+    # confidence 0.9 three times, right twice; 0.6 twice, right once: (3 |2/3 - 0.9| + 2 |1/2 - 0.6|) / 5
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]])
+    truth = np.array([0, 0, 0, 0, 0])
+    assert metrics.calibration_error(probabilities, truth) == pytest.approx(
+        (3 * abs(2 / 3 - 0.9) + 2 * abs(0.5 - 0.6)) / 5
+    )
+
+
+def test_a_calibrated_model_has_hardly_any_and_a_boastful_one_has_much() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1.0, 20_000)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    fair = (random.uniform(size=20_000) > confidence).astype(np.int64)
+    assert metrics.calibration_error(probabilities, fair) < 0.015
+    assert metrics.calibration_error(np.array([[1.0, 0.0]] * 100), np.arange(100) % 2) == pytest.approx(0.5)
+
+
+def test_the_bins_of_a_reliability_curve_hold_every_window_once() -> None:
+    # 0.4 lies in (5/15, 6/15], 14/15 in the bin that ends there, 1.0 in the last one
+    probabilities = np.array([[0.4, 0.3, 0.3], [14 / 15, 1 / 15, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    found = metrics.reliability(probabilities, np.array([1, 0, 0, 1]))
+    assert {k: int(count) for k, count in enumerate(found.windows) if count} == {5: 1, 13: 1, 14: 2}
+    assert found.right.tolist() == [0] * 13 + [1, 1]
+    np.testing.assert_allclose(found.confidence[[5, 13, 14]], [0.4, 14 / 15, 2.0])
+    assert found.error == pytest.approx((0.4 + 1 / 15 + 1.0) / 4)
+
+
+def test_every_subject_has_its_own_accuracy() -> None:
+    truth, answers = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 0, 0, 0])
+    found = metrics.by_subject(truth, answers, np.array([9, 9, 2, 9, 2]))
+    assert found == {2: metrics.SubjectShare(2, 0.0), 9: metrics.SubjectShare(3, 1.0)}
+    assert list(found) == [2, 9]

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harexport import __version__, files, metrics, pictures
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport import __version__, files, metrics
 from harexport.console import say
 from harexport.data.windows import Dataset, Windows
 from harexport.errors import InputError, MissingExtraError
+from harexport.network import Network, softmax
 from harexport.training import checkpoint as checkpoints
+from harexport.training import coarse, fitness, results
+from harexport.training import temperature as temperatures
 from harexport.training.checkpoint import Checkpoint
+from harexport.training.history import EventLog
+from harexport.training.outcome import Outcome, outcome
+from harexport.training.progress import Progress, interruptible
 from harexport.training.recipe import Recipe
+from harexport.training.temperature import Temperature
 
 if TYPE_CHECKING:
     from harexport.training.loop import Row, State
 
-_SAVE_EVERY_SECONDS = 10.0
 _VALIDATION, _FINAL = "held-out pass", "all subjects"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What `train` leaves: the checkpoint and its path, the report in words, and the pictures' paths."""
+    """What `train` leaves: the checkpoint and its path, the report in words, the pictures' paths, seconds by pass."""
 
     path: Path
     checkpoint: Checkpoint
     report: str
     pictures: tuple[Path, ...]
-    seconds: float
+    phase_seconds: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.phase_seconds.values())
 
 
 def checkpoint_path(out: Path, recipe: Recipe) -> Path:
@@ -51,192 +62,231 @@ def train(
     seed: int = 0,
     resume: bool = False,
     watch_test: bool = False,
+    *,
+    device: str = "cpu",
+    temperature: bool = False,
+    tensorboard: bool = False,
+    again: str = "the same command, and --resume where it is harexport train",
 ) -> Trained:
     """Train `recipe` on `dataset.train` and write `<recipe>.safetensors`, its history and pictures to `out`.
 
-    If the recipe holds subjects out, a first pass without them gives the validation figures; the model that
-    is kept is then trained on all training subjects with the same recipe, so nothing is chosen by looking.
-    The test windows are answered once, at the end, by the float64 reference. `watch_test` logs them on the
-    way, as the published originals did, and marks the figures. `resume` goes on with an interrupted run.
-    Raises InputError for data, recipe or state that do not fit, CheckFailedError when training diverges.
+    If subjects are held out, a first pass without them gives the validation figures; the model that is kept is then
+    trained on all training subjects with the same recipe, so nothing is chosen by looking. The test windows are
+    answered once, at the end, by the float64 reference. `watch_test` logs them on the way, as the published originals
+    did, and marks the figures. `device`: "cpu", repeatable to the byte; "cuda", "mps", or "auto" for a GPU where there
+    is one. `temperature` calibrates the network on the held-out subjects (temperature.py). `tensorboard` logs to
+    `<recipe>.tensorboard/` too.
+
+    Ctrl-C and SIGTERM save the run, say `again`, the command that goes on with it, and raise KeyboardInterrupt;
+    `resume` goes on with it. Raises InputError for data, recipe or state that do not fit and where files cannot be
+    written (the run is kept then), CheckFailedError when training diverges, MissingExtraError for packages.
     """
     try:
         import torch
+
+        from harexport.training.loop import pick_device
     except ImportError:
         raise MissingExtraError("torch", "train", "training") from None
-    from harexport.training.loop import fit
-
-    held_subjects = recipe.validation.subjects
-    say(
-        f"Test set: {tuple(dataset.test.signals.shape)}, mean {dataset.test.signals.mean():.7f}, "
-        f"standard deviation {dataset.test.signals.std():.6f}"
-    )
-    dataset = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
-    contract = dataset.contract
+    dataset = _as_seen(dataset, recipe)
+    _say_test_set(dataset.test)
+    fitness.check(dataset, recipe)
+    held_subjects = fitness.held_out(dataset, recipe)
+    if temperature and not held_subjects:
+        raise InputError(
+            f"--temperature is fitted on held-out subjects, and recipe {recipe.name} holds nobody out; "
+            "name some in validation.subjects, or leave --temperature out"
+        )
+    chosen = pick_device(device)
     fingerprint = {
         "recipe": recipe.to_dict(),
+        "held_out": list(held_subjects),
         "seed": seed,
         "data": dataset.digest,
+        "device": chosen,
         "torch": str(torch.__version__),
         "version": __version__,
         "watch_test": watch_test,
     }
-    progress = _Progress(resume_path(out, recipe), fingerprint, resume)
-    began = time.monotonic()
-    phases: list[tuple[str, Windows, Windows | None]] = []
-    if held_subjects:
-        kept = dataset.train.of_subjects(held_subjects, without=True)
-        if not len(kept):
-            raise InputError(f"recipe {recipe.name}: validation.subjects holds out every training subject; keep some")
-        phases.append((_VALIDATION, kept, dataset.train.of_subjects(held_subjects)))
-    phases.append((_FINAL, dataset.train, dataset.test if watch_test else None))
+    progress = Progress(resume_path(out, recipe), fingerprint, resume)
     path = checkpoint_path(out, recipe)
     if path.is_dir():
         raise InputError(f"{path} is a folder, in the checkpoint's place; move it, or choose another folder with --out")
     files.check_writable(out)
-    try:
-        for name, windows, held in phases:
-            if name in progress.finished and name != _FINAL:
-                continue
+    log = EventLog(out / f"{recipe.name}.tensorboard") if tensorboard else None
+    run = _Run(dataset, recipe, seed, held_subjects, chosen, watch_test, temperature, progress, log)
+    progress.begin()
+    with interruptible():
+        try:
+            judged = run.judge(run.passes())
+            try:
+                return run.write(path, judged)
+            except InputError as error:
+                raise InputError(f"{error}. {progress.kept(again)}") from error
+        except KeyboardInterrupt:
+            say(f"Interrupted. {progress.kept(again)}")
+            raise
+        finally:
+            if log is not None:
+                log.close()
+
+
+def _as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data as the recipe's network sees them: its channels, and the names of its coarse labels."""
+    seen = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+    lumps = coarse.names(recipe.model.coarse, seen.contract.labels)
+    return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
+
+
+def _say_test_set(test: Windows) -> None:
+    if len(test):
+        say(
+            f"Test set: {tuple(test.signals.shape)}, mean {test.signals.mean():.7f}, "
+            f"standard deviation {test.signals.std():.6f}"
+        )
+    else:
+        say("There are no test windows: the figures will be those of the held-out subjects")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The network as it is kept, its outcomes ("held out", "test"), and what they were before calibration."""
+
+    checkpoint: Checkpoint
+    outcomes: dict[str, Outcome]
+    uncalibrated: dict[str, metrics.Reliability]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of `train`: its passes, what they are worth, what they leave."""
+
+    dataset: Dataset
+    recipe: Recipe
+    seed: int
+    held_subjects: tuple[int, ...]
+    device: str
+    watch_test: bool
+    calibrate: bool
+    progress: Progress
+    log: EventLog | None
+
+    @property
+    def held(self) -> Windows | None:
+        return self.dataset.train.of_subjects(self.held_subjects) if self.held_subjects else None
+
+    def passes(self) -> Network:
+        """Both passes, or what an interrupted run has left of them; the network of the second, which is kept."""
+        from harexport.training.loop import fit
+
+        train, test, held = self.dataset.train, self.dataset.test, self.held
+        phases: list[tuple[str, Windows, Windows | None]] = []
+        if held is not None and _VALIDATION not in self.progress.finished:
+            phases.append((_VALIDATION, train.of_subjects(self.held_subjects, without=True), held))
+        phases.append((_FINAL, train, test if self.watch_test and len(test) else None))
+        for name, windows, watched in phases:
             subjects = len(set(windows.subjects.tolist()))
             say(
-                f"{recipe.name}, {name}: {len(windows)} windows of {subjects} subjects"
-                + (f"; watching {len(held)} windows" if held is not None else "")
+                f"{self.recipe.name}, {name}, on the {self.device}: {len(windows)} windows of {subjects} subjects"
+                + (f"; watching {len(watched)} windows" if watched is not None else "")
             )
             network, rows = fit(
                 windows,
-                held,
-                recipe,
-                len(contract.labels),
-                seed,
-                resume=progress.state(name),
-                on_report=progress.reporter(name),
+                watched,
+                self.recipe,
+                len(self.dataset.contract.labels),
+                self.seed,
+                resume=self.progress.state(name),
+                on_report=self._reporter(name),
+                device=self.device,
             )
-            progress.finished[name] = rows
-        figures = metrics.classify(
-            dataset.test.labels, network.logits(dataset.test.signals).argmax(axis=1), len(contract.labels)
-        )
-        trained = Checkpoint(
+            answers = network.logits(held.signals) if name == _VALIDATION and held is not None else None
+            self.progress.finish(name, rows, answers)
+        return network
+
+    def _reporter(self, phase: str) -> Callable[[Row, State, int], None]:
+        """Where a row of the log goes: to the terminal and the state file, and to TensorBoard."""
+        report, log = self.progress.reporter(phase), self.log
+        if log is None:
+            return report
+        state = self.progress.state(phase)
+        log.begin(phase, state.history[-1].windows + 1 if state is not None and state.history else 0)
+
+        def both(row: Row, state: State, steps: int) -> None:
+            report(row, state, steps)
+            log.add(row)
+
+        return both
+
+    def judge(self, network: Network) -> _Judged:
+        """Calibrate if asked to, then open the test set."""
+        name, test = self.dataset.subject_name, self.dataset.test
+        outcomes: dict[str, Outcome] = {}
+        before: dict[str, metrics.Reliability] = {}
+        found: Temperature | None = None
+        held, logits = self.held, self.progress.finished[_VALIDATION].held_out_logits if self.held_subjects else None
+        if held is not None and logits is not None:
+            found = _temperature(logits, held, network.coarse is not None) if self.calibrate else None
+            value = found.value if found else 1.0
+            outcomes[results.HELD_OUT] = outcome(logits / value, held, found is not None, name)
+            before[results.HELD_OUT] = metrics.reliability(softmax(logits), held.labels)
+        if found is not None:
+            network = temperatures.scaled(network, found.value)
+        if len(test):
+            logits = network.logits(test.signals)
+            outcomes[results.TEST] = outcome(logits, test, found is not None, name)
+            before[results.TEST] = metrics.reliability(softmax(logits * (found.value if found else 1.0)), test.labels)
+        return _Judged(self._checkpoint(network, outcomes, found), outcomes, before if found else {})
+
+    def _checkpoint(self, network: Network, outcomes: dict[str, Outcome], found: Temperature | None) -> Checkpoint:
+        import torch
+
+        test, held = outcomes.get(results.TEST), outcomes.get(results.HELD_OUT)
+        data = self.dataset
+        return Checkpoint(
             network,
-            contract,
-            recipe,
-            seed,
-            data={"source": dataset.source, "digest": dataset.digest, "train_windows": len(dataset.train)},
+            data.contract,
+            self.recipe,
+            self.seed,
+            data={"source": data.source, "digest": data.digest, "train_windows": len(data.train)},
             figures={
-                "test": figures.to_dict(),
-                "validation": _validation(progress.finished, held_subjects),
-                "test_watched": watch_test,
+                "test": test and test.to_dict(),
+                "validation": held and {"subjects": list(self.held_subjects), **held.to_dict()},
+                "temperature": found and found.to_dict(),
+                "coarse": self._coarse(network),
+                "test_watched": self.watch_test,
+                "device": self.device,
                 "versions": {"torch": str(torch.__version__)},
             },
         )
-        seconds = time.monotonic() - began
-        history = {name: [dataclasses.asdict(row) for row in rows] for name, rows in progress.finished.items()}
-        drawn = _pictures(trained, history, out)
-        files.write_json(out / f"{recipe.name}.history.json", {"seconds": round(seconds, 1), "phases": history})
-        checkpoints.save(trained, path)
-    except KeyboardInterrupt:
-        if progress.save():
-            say(f"Interrupted; saved to {progress.path}. Go on with the same command and --resume")
-        else:
-            say("Interrupted before the first line of the log: there was nothing to save yet")
-        raise
-    progress.path.unlink(missing_ok=True)
-    return Trained(path, trained, metrics.report(figures, contract.labels), drawn, seconds)
+
+    def _coarse(self, network: Network) -> dict[str, Any] | None:
+        """What the second head is worth, where there is one and a test set to ask."""
+        if network.coarse is None or not len(self.dataset.test):
+            return None
+        held_out_pass = self.progress.finished[_VALIDATION].rows if self.held_subjects else []
+        return coarse.figures(network, self.recipe.model.coarse, self.dataset.test, held_out_pass)
+
+    def write(self, path: Path, judged: _Judged) -> Trained:
+        """The checkpoint first, for it is what matters; then history and pictures. Raises InputError."""
+        checkpoints.save(judged.checkpoint, path)
+        phases = {name: one.rows for name, one in self.progress.finished.items()}
+        stem, contract = path.with_suffix(""), self.dataset.contract
+        results.write_history(stem, phases, self.progress.seconds)
+        drawn = results.draw(stem, phases, contract, judged.outcomes, judged.uncalibrated)
+        self.progress.done()
+        report = results.report(contract, judged.outcomes, judged.checkpoint.figures["coarse"])
+        return Trained(path, judged.checkpoint, report, drawn, dict(self.progress.seconds))
 
 
-def _validation(finished: dict[str, list[Row]], subjects: tuple[int, ...]) -> dict[str, Any] | None:
-    if not subjects:
+def _temperature(logits: NDArray[np.float64], held: Windows, coarse: bool) -> Temperature | None:
+    """Fit the temperature, and say what it does."""
+    found = temperatures.fitted(logits, held.labels)
+    if found is None:
+        say("No temperature fits the held-out subjects (are all of them answered right?): nothing was calibrated")
         return None
-    last = finished[_VALIDATION][-1]
-    return {"subjects": list(subjects), "accuracy": last.held_out_accuracy, "loss": last.held_out_loss}
-
-
-class ResumeError(InputError):
-    """There is no interrupted run that this one could go on with."""
-
-
-class _Progress:
-    """The log lines of a run, and the state file from which it can go on."""
-
-    def __init__(self, path: Path, fingerprint: dict[str, Any], resume: bool) -> None:
-        self.path, self.fingerprint = path, fingerprint
-        self.finished: dict[str, list[Row]] = {}
-        self._current: tuple[str, State] | None = None
-        self._saved = time.monotonic()
-        if resume and path.exists():
-            self._load()
-        elif resume:
-            raise ResumeError(f"nothing to resume: {path} does not exist. Start without --resume")
-        elif path.exists():
-            say(f"An interrupted run stands in {path}; starting anew (use --resume to go on with it)")
-
-    def state(self, phase: str) -> State | None:
-        return self._current[1] if self._current and self._current[0] == phase else None
-
-    def reporter(self, phase: str) -> Any:
-        began, first = time.monotonic(), self.state(phase)
-        before = first.step if first else 0
-
-        def report(row: Row, state: State, steps: int) -> None:
-            left = (time.monotonic() - began) / (state.step - before) * (steps - state.step)
-            held = ""
-            if row.held_out_accuracy is not None:
-                held = f"  held out: loss {row.held_out_loss:.4f}, accuracy {row.held_out_accuracy:.2%}"
-            say(
-                f"epoch {row.epoch:6.1f}  windows {row.windows:8d}  loss {row.loss:.4f}, "
-                f"accuracy {row.accuracy:.2%}{held}  {left:.0f} s left"
-            )
-            self._current = (phase, copy.deepcopy(state))  # the loop goes on changing what it handed over
-            if time.monotonic() - self._saved >= _SAVE_EVERY_SECONDS:
-                self.save()
-
-        return report
-
-    def save(self) -> bool:
-        """Write the last reported state; False where nothing was reported yet."""
-        import torch
-
-        if self._current is None:
-            return False
-        phase, state = self._current
-        plain = dict(vars(state), history=[dataclasses.asdict(row) for row in state.history])
-        finished = {name: [dataclasses.asdict(row) for row in rows] for name, rows in self.finished.items()}
-        with files.replacing(self.path) as temporary:
-            torch.save(
-                {"fingerprint": self.fingerprint, "phase": phase, "state": plain, "finished": finished}, temporary
-            )
-        self._saved = time.monotonic()
-        return True
-
-    def _load(self) -> None:
-        import torch
-
-        from harexport.training.loop import Row, State
-
-        try:
-            saved = torch.load(self.path, weights_only=True)  # plain tensors and numbers only: never runs code
-            same = saved["fingerprint"]
-            self.finished = {name: [Row(**row) for row in rows] for name, rows in saved["finished"].items()}
-            state = State(**saved["state"])
-            state.history = [Row(**row) for row in saved["state"]["history"]]
-            self._current = (saved["phase"], state)
-            different = [key for key, value in self.fingerprint.items() if same.get(key) != value]
-        except Exception as error:  # torch reports a broken file in a dozen ways
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ResumeError(
-                f"{self.path} cannot be resumed ({reason}); delete it, or start without --resume"
-            ) from None
-        if different:
-            raise ResumeError(
-                f"{self.path} was started with another {' and '.join(different)}; "
-                "resume with what it was started with, or start without --resume"
-            )
-
-
-def _pictures(trained: Checkpoint, history: dict[str, list[dict[str, Any]]], out: Path) -> tuple[Path, ...]:
-    name, test = trained.recipe.name, trained.figures["test"]
-    curve, matrix = out / f"{name}.curves.png", out / f"{name}.confusion.png"
-    pictures.save(pictures.curves(history, f"{name}: training"), curve)
-    title = f"{name}: {test['accuracy']:.2%} of {test['windows']} test windows right"
-    pictures.save(pictures.confusion(test["confusion"], trained.contract.labels, title), matrix)
-    return curve, matrix
+    say(
+        f"Temperature {found.value:.3f}; on the held-out subjects cross-entropy {found.loss_before:.4f} -> "
+        f"{found.loss_after:.4f}, ECE {found.ece_before:.4f} -> {found.ece_after:.4f}"
+        + ("; the coarse head stays as it is" if coarse else "")
+    )
+    return found

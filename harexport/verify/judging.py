@@ -12,7 +12,7 @@ from harexport import metrics
 from harexport.errors import InputError
 from harexport.network import softmax
 from harexport.verify.result import Comparison, Disagreement
-from harexport.verify.statistics import calibration_error, mcnemar
+from harexport.verify.statistics import mcnemar
 
 Kind = Literal["logits", "probabilities"]
 
@@ -54,7 +54,7 @@ def figures(answers: Answers, truth: NDArray[np.int64]) -> tuple[metrics.Figures
     """Accuracy, F1, recalls, confusion; and the calibration error, None where answers are not all numbers."""
     counted = metrics.classify(truth, answers.labels, answers.values.shape[1])
     finite = bool(np.isfinite(answers.values).all())
-    return counted, calibration_error(answers.probabilities, truth) if finite else None
+    return counted, metrics.calibration_error(answers.probabilities, truth) if finite else None
 
 
 def compare(answers: Answers, other: Answers, truth: NDArray[np.int64]) -> Comparison:

@@ -1,4 +1,4 @@
-"""What may be said of measured numbers: intervals by resampling, McNemar's test, calibration. Formulas with source."""
+"""What may be said of measured numbers: intervals by resampling, McNemar's test. Formulas with source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 DRAWS = 1000
 CONFIDENCE = 0.95
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -105,17 +104,3 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     coins, fewer = only_first + only_second, min(only_first, only_second)
     return min(1.0, float(2 * sum(math.comb(coins, k) for k in range(fewer + 1)) / 2**coins))
-
-
-def calibration_error(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
-    """Expected calibration error: how far confidence lies from accuracy, 0 to 1.
-
-    probabilities [n, labels]. Naeini et al. 2015, as Guo et al. 2017 (On calibration of modern neural networks) use it:
-    sum over 15 bins of equal width, (k/15, (k+1)/15], of the windows whose largest probability is in the bin,
-    |windows in it| / n * |share of them that is right - mean of their largest probability|.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    gap = np.bincount(bins, weights=right - confidence, minlength=BINS)
-    return float(np.abs(gap).sum() / len(truth))

@@ -6,29 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from harexport.verify.statistics import Interval, _student, calibration_error, mcnemar, median_interval, ratio_interval
+from harexport.verify.statistics import Interval, _student, mcnemar, median_interval, ratio_interval
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 4), (4, 0), (1, 1), (5, 12), (150, 17), (300, 310)])
 def test_mcnemar_is_the_exact_binomial_test(lost: int, won: int) -> None:
     expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
     assert mcnemar(lost, won) == pytest.approx(expected, rel=1e-9)
-
-
-def test_calibration_error_by_hand() -> None:
-    # confidence 0.9 three times, right twice; 0.6 twice, right once: (3 |2/3 - 0.9| + 2 |1/2 - 0.6|) / 5
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]])
-    truth = np.array([0, 0, 0, 0, 0])
-    assert calibration_error(probabilities, truth) == pytest.approx((3 * abs(2 / 3 - 0.9) + 2 * abs(0.5 - 0.6)) / 5)
-
-
-def test_a_calibrated_model_has_hardly_any_and_a_boastful_one_has_much() -> None:
-    random = np.random.default_rng(0)
-    confidence = random.uniform(0.5, 1.0, 20_000)
-    probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    fair = (random.uniform(size=20_000) > confidence).astype(np.int64)
-    assert calibration_error(probabilities, fair) < 0.015
-    assert calibration_error(np.array([[1.0, 0.0]] * 100), np.arange(100) % 2) == pytest.approx(0.5)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:

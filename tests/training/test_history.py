@@ -1,0 +1,111 @@
+"""The log of a run is the same in every file that holds it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from harexport.data import Dataset
+from harexport.errors import InputError, MissingExtraError
+from harexport.training.history import EventLog, to_csv
+from harexport.training.loop import Row
+from harexport.training.train import train
+
+from .conftest import small_recipe
+
+
+def _rows(count: int, held: bool = True) -> list[Row]:
+    return [
+        Row(100 * k, k / 2, 1 / (k + 1), k / 10, 0.5 if held else None, 0.25 if held else None, 0.01)
+        for k in range(1, count + 1)
+    ]
+
+
+def test_csv_has_a_line_a_row_and_a_column_for_what_was_measured() -> None:
+    phases = {"held-out pass": _rows(3), "all subjects": _rows(2, held=False)}
+    lines = list(csv.DictReader(io.StringIO(to_csv(phases))))
+    assert [line["phase"] for line in lines] == ["held-out pass"] * 3 + ["all subjects"] * 2
+    assert list(lines[0]) == [
+        "phase", "windows", "epoch", "loss", "accuracy", "held_out_loss", "held_out_accuracy", "learning_rate",
+    ]  # fmt: skip
+    assert [float(line["loss"]) for line in lines[:3]] == [row.loss for row in _rows(3)]
+    assert [line["held_out_loss"] for line in lines] == ["0.5"] * 3 + [""] * 2
+    staged = [dataclasses.replace(row, stage=1, coarse_loss=0.5) for row in _rows(1)]
+    assert to_csv({"held-out pass": staged}).splitlines()[0].endswith("learning_rate,stage,coarse_loss")
+
+
+def _shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself reads in a folder: every curve's steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return {
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
+    }
+
+
+def test_tensorboard_reads_every_row(small: Dataset, tmp_path: Path) -> None:
+    trained = train(small, small_recipe(), tmp_path, tensorboard=True)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "small.history.csv").read_text())))
+    folder = tmp_path / "small.tensorboard"
+    assert sorted(path.name for path in folder.iterdir()) == ["all-subjects", "held-out-pass"]
+    for phase, held in (("held-out pass", True), ("all subjects", False)):
+        shown = _shown(folder / phase.replace(" ", "-"))
+        tags = {"loss", "accuracy", "learning_rate"} | ({"held_out_loss", "held_out_accuracy"} if held else set())
+        assert set(shown) == tags
+        of_phase = [line for line in lines if line["phase"] == phase]
+        for tag in tags:
+            assert [step for step, _ in shown[tag]] == [int(line["windows"]) for line in of_phase]
+            assert [value for _, value in shown[tag]] == pytest.approx([float(line[tag]) for line in of_phase])
+    plain = train(small, small_recipe(), tmp_path / "plain")
+    assert plain.path.read_bytes() == trained.path.read_bytes()
+
+
+def test_a_resumed_or_repeated_run_takes_the_place_of_what_it_repeats(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.begin("held-out pass", 0)
+    for row in _rows(5):
+        log.add(row)
+    log.begin("held-out pass", 301)  # resumed after 300 windows
+    for row in _rows(6)[3:]:
+        log.add(dataclasses.replace(row, loss=-1.0))
+    log.close()
+    expected = [row.loss for row in _rows(3)] + [-1.0] * 3
+    assert [value for _, value in _shown(tmp_path / "held-out-pass")["loss"]] == pytest.approx(expected)
+    log = EventLog(tmp_path)
+    log.begin("held-out pass", 0)
+    log.add(_rows(1)[0])
+    log.close()
+    assert _shown(tmp_path / "held-out-pass")["loss"] == [(100, 0.5)]
+
+
+def test_the_package_that_is_missing_is_named(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, **__: pytest.fail("trained first"))
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    with pytest.raises(MissingExtraError, match=r"--tensorboard needs tensorboard.*pip install 'harexport\[logging\]'"):
+        train(small, small_recipe(), tmp_path / "out", tensorboard=True)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "small.tensorboard").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*small\.tensorboard"):
+        EventLog(tmp_path / "small.tensorboard")
+
+
+def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = EventLog(tmp_path)
+    log.begin("all subjects", 0)
+    log.close()
+    log._file = Path("/dev/full").open("wb")  # noqa: SIM115 - the log closes it
+    log._records = log._writer(log._file)
+    for row in _rows(3):
+        log.add(row)
+    log.close()
+    said = capsys.readouterr().err
+    assert said.count("/dev/full: No space left on device. Training goes on without TensorBoard") == 1
