@@ -182,3 +182,9 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     with pytest.raises(InputError, match="bench them apart"):
         assemble([other / "all-float32.onnx", folder / "fewer.safetensors"], small)
     shutil.rmtree(folder)
+
+
+def test_the_readme_shows_these_settings() -> None:
+    """What the README says of one's own recordings is what these tests run."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert f"```toml\n{own.TOML}```" in readme

@@ -30,6 +30,9 @@ _BLOCKS = {
     "latency": ("latency.py", "latency.json"),
     "batch": ("batch.py", "batch.json"),
     "arm": ("arm.py", "arm.json"),
+    "seeds": ("seeds.py", "seeds.json"),
+    "robustness": ("robustness.py", "robustness.json"),
+    "android": ("android_fidelity.py", "android_fidelity.json"),
 }
 
 

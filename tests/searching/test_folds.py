@@ -25,7 +25,7 @@ def test_the_21_training_subjects(dataset: Dataset) -> None:
     subjects = dataset.train.subjects.tolist()
     assert folds(subjects, "loso") == [(subject,) for subject in sorted(set(subjects))]
     assert len(folds(subjects, "loso")) == 21
-    # the folds of benchmarks/recipes.py, so that its figures stay comparable
+    # the folds of benchmarks/recipes.json, so that its figures stay comparable
     assert folds(subjects, "3")[1] == (3, 7, 14, 17, 22, 26, 29)
 
 
