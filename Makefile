@@ -1,22 +1,27 @@
 # make demo: the whole chain on this machine. make test: everything that is checked. Both set up .venv by themselves.
+# make android: the Android demo, as far as it can be checked without Android; part of make test where its tools are.
 # make bench: every figure of the README that a quiet machine of this kind gives in ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test lint artifacts bench clean
+.PHONY: demo test lint android artifacts bench clean
 
 demo: $(VENV)/.train
 	$(BIN)/harexport demo
 
 test: lint
 	$(BIN)/python -m pytest
+	@$(PYTHON) android_demo/checks/run.py $(if $(CI),,--where-possible)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+android:
+	@$(PYTHON) android_demo/checks/run.py
 
 artifacts: $(VENV)/.test
 	$(BIN)/python benchmarks/artifacts.py

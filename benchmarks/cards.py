@@ -29,7 +29,7 @@ _TURN = "turn"
 
 _USE = {
     "edge": "The model to put into an app.",
-    "edge-tiny": "For where `edge` is too large or too slow: smaller and faster, less accurate.",
+    "edge-tiny": "For where `edge` is too large or too slow: the same steps with half the units.",
     "seed-lstm": "For comparison: a published model, retrained as its authors did. In an app use `edge`.",
     "seed-gru": "For comparison: a published model with a coarse and a fine head, retrained as its authors did. In an "
     "app use `edge`.",

@@ -21,7 +21,11 @@ def test_a_log_gets_plain_lines_now_and_then(
         advance(18)  # after 25 s
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines() == ["Parsing ...", "Parsing: 6 of 18 files, 11 s, 22 s left", "Parsing: 18 of 18 files, 25 s"]
+    assert told.err.splitlines() == [
+        "Parsing ...",
+        "Parsing: 6 of 18 files, 11 s, 22 s left",
+        "Parsing: 18 of 18 files, 25 s",
+    ]
 
 
 def test_bytes_are_told_in_megabytes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

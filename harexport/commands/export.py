@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, show
+from harexport.commands.options import data_option, json_option, load_data_for, out_option, show
 
 
 @click.command()
@@ -45,7 +45,7 @@ from harexport.commands.options import data_option, json_option, load_data, out_
 @click.option(
     "--android",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Android project to put the model, its labels and its contract into (one .tflite).",
+    help="Android project to put the model, its labels, its contract and golden windows into (one .tflite).",
 )
 @data_option
 @out_option
@@ -69,6 +69,7 @@ def export(
     Example:  harexport export
               harexport export harexport-out/edge.safetensors --format tflite --quantize
               harexport export --format tflite --quantize=int8 --lowering fused
+              harexport export --data my-recordings --quantize --android android_demo
     """
     from harexport.exporting import android as demo_app
     from harexport.exporting import forms
@@ -82,10 +83,11 @@ def export(
         fmt = "tflite" if fmt == "all" else fmt
         schemes = forms.schemes(fmt, quantize)
         demo_app.check(trained.contract, forms.all_of(trained.network, fmt, schemes, lowering, windows, io), android)
-    results = export_checkpoint(trained, out, load_data(data), fmt, schemes, lowering, windows, io, max_drop)
+    dataset = load_data_for(data, trained.contract, trained.recipe.name)
+    results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, windows, io, max_drop)
     placed: list[Path] = []
     if android and not isinstance(results[0], Refused):
-        placed = demo_app.place(results[0].path, trained.contract, android)
+        placed = demo_app.place(results[0].path, android)
     lines = [f"Refused: {result.reason}" if isinstance(result, Refused) else text(result) for result in results]
     lines += [f"Android: {path}" for path in placed]
     files = [result.to_dict() for result in results]

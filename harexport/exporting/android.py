@@ -1,21 +1,25 @@
-"""A model, its labels and its contract where the Android demo reads them."""
+"""A model, its labels, its contract and its golden windows where the Android demo reads them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from harexport import models
 from harexport.contract import CHANNELS, Contract
 from harexport.errors import InputError
-from harexport.exporting import labels_file
+from harexport.exporting import android_golden, labels_file
 from harexport.exporting.forms import Form
 from harexport.files import check_writable, replacing
 
 ASSETS = Path("app/src/main/assets")
-MODEL_NAME, CONTRACT_NAME = "model.tflite", "contract.json"
+MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
 # Above this Android asks apps for the permission HIGH_SAMPLING_RATE_SENSORS, which the demo does not have.
 _HIGHEST_RATE_HZ = 200.0
+# What core/Contract.kt, Butterworth.kt and Sections.kt refuse.
+_LARGEST_WINDOW, _HIGHEST_ORDER, _LONGEST_MEDIAN = 1_000_000, 100, 9999
 _UNITS = {"acc": "g", "gyro": "rad/s"}
 
 
@@ -43,28 +47,41 @@ def check(contract: Contract, forms: Sequence[Form], project: Path) -> None:
     for stage, lowpass in (("noise", filters.noise), ("gravity", filters.gravity), ("drift", filters.drift)):
         if not 0 < lowpass.cutoff_hz < contract.rate_hz / 2:
             reasons.append(f"a {stage} cutoff of {lowpass.cutoff_hz:g} Hz is no filter at {contract.rate_hz:g} Hz")
-    if filters.median != 3:
-        reasons.append(f"its median is of 3 samples, not of {filters.median}")
+        if not 1 <= lowpass.order <= _HIGHEST_ORDER:
+            reasons.append(f"it makes {stage} filters of orders 1 to {_HIGHEST_ORDER}, not {lowpass.order}")
+    if not 1 <= filters.median <= _LONGEST_MEDIAN or filters.median % 2 == 0:
+        reasons.append(f"its median is of 1, 3, 5, ... {_LONGEST_MEDIAN} samples, not of {filters.median}")
+    if contract.window * len(contract.channels) > _LARGEST_WINDOW:
+        reasons.append(f"its windows hold {_LARGEST_WINDOW} numbers at most")
     if contract.hop > contract.window:
         reasons.append(f"a hop of {contract.hop} leaves out samples of windows of {contract.window}")
     if reasons:
         raise InputError(f"the Android demo cannot serve this model: {'; '.join(reasons)}")
 
 
-def place(model: Path, contract: Contract, project: Path) -> list[Path]:
-    """Copy a .tflite that has passed its gate, with its labels and contract, into the Android project `project`.
+def place(model: Path, project: Path) -> list[Path]:
+    """Put a .tflite of `harexport export` into the Android project `project`: the file, its labels, its contract, and
+    the golden windows that prove it on the phone.
 
-    All three are written before the first takes its name. Returns their paths. Raises InputError where they cannot be
-    written.
+    All are written before the first takes its name. Returns their paths. Raises InputError where the file is none of
+    ours, or one cannot be written; then nothing has changed.
     """
-    assets = project / ASSETS
+    loaded, content = models.load(model), model.read_bytes()
+    contract = loaded.contract
+    contract_json = (json.dumps(contract.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
+    golden = android_golden.make(loaded.runner, loaded.runner.metadata["scheme"], contract, content, contract_json)
     contents = {
-        MODEL_NAME: model.read_bytes(),
+        MODEL_NAME: content,
         labels_file.LABELS_NAME: labels_file.lines(contract.labels).encode(),
-        CONTRACT_NAME: (json.dumps(contract.to_dict(), indent=2, ensure_ascii=False) + "\n").encode(),
+        CONTRACT_NAME: contract_json,
+        GOLDEN_NAME: android_golden.text(golden).encode(),
     }
-    paths = [assets / name for name in contents]
-    with replacing(paths[0]) as first, replacing(paths[1]) as second, replacing(paths[2]) as third:
-        for temporary, content in zip((first, second, third), contents.values(), strict=True):
-            temporary.write_bytes(content)
+    paths = [project / ASSETS / name for name in contents]
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: remove it, a file of this name belongs there")
+    with contextlib.ExitStack() as all_of_them:
+        temporaries = [all_of_them.enter_context(replacing(path)) for path in paths]
+        for temporary, part in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(part)
     return paths

@@ -110,7 +110,7 @@ def test_whole_numbers_serve_where_numbers_are_asked() -> None:
 
 
 def test_unknown_recipe_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"edge, seed-gru, seed-lstm.*Did you mean edge"):
+    with pytest.raises(InputError, match=r"edge, edge-tiny, seed-gru, seed-lstm.*Did you mean edge"):
         recipes.load("egde")
     with pytest.raises(InputError, match="recipe not found"):
         recipes.load(str(tmp_path / "none.toml"))

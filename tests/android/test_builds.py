@@ -1,0 +1,124 @@
+"""Two builds, one app: what the Gradle project says to people is what the Maven project proves."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harexport.verify import phone
+
+_DEMO = Path(__file__).resolve().parents[2] / "android_demo"
+_POM = "{http://maven.apache.org/POM/4.0.0}"
+_CATALOG = tomllib.loads((_DEMO / "gradle" / "libs.versions.toml").read_text("utf-8"))
+_APP = (_DEMO / "app" / "build.gradle.kts").read_text("utf-8")
+_CORE = (_DEMO / "core" / "build.gradle.kts").read_text("utf-8")
+_USE = re.compile(r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\))\)", re.MULTILINE)
+
+
+def _pom(*module: str) -> ElementTree.Element:
+    return ElementTree.parse(_DEMO.joinpath("checks", *module, "pom.xml")).getroot()
+
+
+def _properties(*module: str) -> dict[str, str]:
+    found = _pom(*module).find(f"{_POM}properties")
+    return {} if found is None else {entry.tag.removeprefix(_POM): entry.text or "" for entry in found}
+
+
+def _dependencies(*module: str) -> dict[str, str]:
+    """artifact -> scope, which the parent may set."""
+    path = f"{_POM}dependencies/{_POM}dependency"
+    managed = {
+        entry.findtext(f"{_POM}artifactId", ""): entry.findtext(f"{_POM}scope", "compile")
+        for entry in _pom().findall(f"{_POM}dependencyManagement/{path}")
+    }
+    found = {}
+    for entry in _pom(*module).findall(path):
+        artifact = entry.findtext(f"{_POM}artifactId", "")
+        found[artifact] = entry.findtext(f"{_POM}scope", managed.get(artifact, "compile"))
+    return found
+
+
+def _set(script: str, name: str) -> str:
+    """What a build script assigns to `name`, once and nowhere else."""
+    (value,) = re.findall(rf"^ *{name} = (.*?)(?: //.*)?$", script, re.MULTILINE)
+    return str(value).strip('"')
+
+
+def _used(script: str) -> dict[str, list[str]]:
+    """configuration -> what it takes: aliases of the catalog as artifacts, projects by their name."""
+    uses: dict[str, list[str]] = {}
+    for configuration, alias, project in _USE.findall(script):
+        artifact = _CATALOG["libraries"][alias.replace(".", "-")]["module"].split(":")[1] if alias else project
+        uses.setdefault(configuration, []).append(artifact)
+    return uses
+
+
+def test_the_app_is_the_same_in_both_builds() -> None:
+    maven = _properties()
+    assert _set(_APP, "applicationId") == _set(_APP, "namespace") == maven["demo.package"] == phone.PACKAGE
+    for name in ("minSdk", "targetSdk", "versionCode", "versionName"):
+        assert _set(_APP, name) == maven[f"demo.{name}"], name
+    assert int(_set(_APP, "compileSdk")) >= int(_set(_APP, "targetSdk"))
+    assert int(_set(_APP, "minSdk")) == 26
+    for module in ("app", "apk"):
+        text = (_DEMO / "checks" / module / "pom.xml").read_text("utf-8")
+        for name in ("minSdk", "targetSdk", "versionCode", "versionName"):
+            assert f"${{demo.{name}}}" in text, f"checks/{module} names a {name} of its own"
+
+
+def test_both_compile_the_same_folders() -> None:
+    """Gradle's are its defaults: no script moves them."""
+    for script in (_APP, _CORE):
+        assert "sourceSets" not in script
+        assert "srcDir" not in script
+    folders = {
+        "core": ("${demo}/core/src/main/kotlin", "${demo}/core/src/test/kotlin"),
+        "app": ("${demo}/app/src/main", "${demo}/app/src/test/kotlin"),
+    }
+    for module, expected in folders.items():
+        pom = (_DEMO / "checks" / module / "pom.xml").read_text("utf-8")
+        for folder in expected:
+            assert folder in pom
+            assert any((_DEMO / folder.removeprefix("${demo}/")).rglob("*.kt")), folder
+    sources = {path.relative_to(_DEMO).parts[:4] for path in _DEMO.rglob("*.kt") if "target" not in path.parts}
+    ours = {parts for parts in sources if parts[0] not in ("checks", "example")}
+    assert ours == {(module, "src", kind, "kotlin") for module in folders for kind in ("main", "test")}
+    settings = (_DEMO / "settings.gradle.kts").read_text("utf-8")
+    assert re.findall(r'":(\w+)"', settings) == ["core", "app"]
+
+
+def test_both_take_the_same_versions() -> None:
+    root, app = _properties(), _properties("app")
+    versions = _CATALOG["versions"]
+    assert versions["kotlin"] == root["kotlin.version"]
+    assert versions["junit"] == root["junit.version"]
+    assert versions["json"] == root["json.version"]
+    assert versions["robolectric"] == {**root, **app}["robolectric.version"]
+
+
+def test_both_take_the_same_libraries() -> None:
+    """The runtime differs, and has to: LiteRT for phones is only where Gradle can go."""
+    assert _used(_CORE) == {"compileOnly": ["json"], "testImplementation": ["json", "junit"]}
+    assert _dependencies("core") == {"json": "provided", "junit": "test", "kotlin-stdlib": "compile"}
+    gradle, maven = _used(_APP), _dependencies("app")
+    assert gradle == {"implementation": ["core", "litert"], "testImplementation": ["junit", "robolectric"]}
+    assert {name for name, scope in maven.items() if scope == "compile"} == {"core", "tflite", "kotlin-stdlib"}
+    assert {name for name, scope in maven.items() if scope == "test"} == {"junit", "robolectric"}
+    assert _CATALOG["libraries"]["litert"]["module"] == "com.google.ai.edge.litert:litert"
+
+
+def test_no_androidx_and_no_compose() -> None:
+    for path in [*_DEMO.glob("*/src/main/**/*.kt"), *_DEMO.glob("*/src/main/**/*.xml")]:
+        assert "androidx" not in path.read_text("utf-8"), path
+    assert not any("androidx" in library["module"] for library in _CATALOG["libraries"].values())
+
+
+def test_the_model_stays_uncompressed_and_the_wrapper_is_pinned() -> None:
+    assert 'noCompress += "tflite"' in _APP
+    assert "-0 .tflite" in (_DEMO / "checks" / "apk" / "pom.xml").read_text("utf-8")
+    wrapper = (_DEMO / "gradle" / "wrapper" / "gradle-wrapper.properties").read_text("utf-8")
+    major, minor = re.findall(r"gradle-(\d+)\.(\d+)[\d.]*-bin\.zip", wrapper)[0]
+    assert (int(major), int(minor)) >= (9, 6), "the least that Android's plugin 9.4 takes"
+    assert re.search(r"^distributionSha256Sum=[0-9a-f]{64}$", wrapper, re.MULTILINE)
