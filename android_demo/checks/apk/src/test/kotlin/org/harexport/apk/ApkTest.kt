@@ -1,0 +1,180 @@
+package org.harexport.apk
+
+import java.io.File
+import java.security.MessageDigest
+import java.util.zip.ZipEntry
+import java.util.zip.ZipFile
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+
+/** What is in the APK, as Android's own tools and the zip say. */
+class ApkTest {
+    private val apk = File(setting("apk"))
+    private val main = File(setting("main"))
+    private val badging = tool("aapt2", "dump", "badging", apk.path)
+    private val manifest: List<Element> = elements(tool("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk.path))
+    private val components = manifest.filter { it.tag in listOf("application", "activity", "service", "receiver", "provider") }
+    private val entries: Map<String, ZipEntry> = ZipFile(apk).use { zip -> zip.entries().asSequence().associateBy { it.name } }
+    private val classes: List<String> =
+        tool("dexdump", apk.path).lines().filter { it.startsWith("  Class descriptor") }.map {
+            it.substringAfter("'L").substringBefore(";'").replace('/', '.')
+        }
+
+    /** What R8 kept, by the names in the sources: most of them are shorter in the APK. */
+    private val kept: List<String> =
+        File(setting("mapping")).readLines().mapNotNull { MAPPED.matchEntire(it)?.groupValues?.get(1) }
+
+    @Test
+    fun `it is the app that the builds name`() {
+        val name = "package: name='${setting("demo.package")}' versionCode='${setting("demo.versionCode")}' " +
+            "versionName='${setting("demo.versionName")}'"
+        assertTrue(badging, badging.startsWith(name))
+        assertEquals(listOf(setting("demo.minSdk")), said("sdkVersion"))
+        assertEquals(listOf(setting("demo.targetSdk")), said("targetSdkVersion"))
+        assertTrue(badging, "launchable-activity: name='${setting("demo.package")}.MainActivity'" in badging)
+    }
+
+    @Test
+    fun `it asks for no permission`() {
+        assertEquals("package: ${setting("demo.package")}", tool("aapt2", "dump", "permissions", apk.path).trim())
+        assertEquals(emptyList<Element>(), manifest.filter { "permission" in it.tag })
+    }
+
+    @Test
+    fun `a phone without a gyroscope may install it, one without an accelerometer may not`() {
+        assertEquals(listOf("android.hardware.sensor.accelerometer"), features("uses-feature:"))
+        assertEquals(listOf("android.hardware.sensor.gyroscope"), features("uses-feature-not-required:"))
+    }
+
+    @Test
+    fun `the assets are those of the sources, and the model lies uncompressed`() {
+        val names = File(main, "assets").list()!!.sorted()
+        assertTrue(names.toString(), names.containsAll(listOf("contract.json", "golden.json", "labels.txt", "model.tflite")))
+        assertEquals(names.map { "assets/$it" }, entries.keys.filter { it.startsWith("assets/") }.sorted())
+        for (name in names) {
+            assertTrue(name, content("assets/$name").contentEquals(File(main, "assets/$name").readBytes()))
+        }
+        assertEquals(ZipEntry.STORED, entries.getValue("assets/model.tflite").method)
+    }
+
+    @Test
+    fun `every processor has its library, uncompressed`() {
+        val machines = mapOf("arm64-v8a" to 183, "armeabi-v7a" to 40, "x86" to 3, "x86_64" to 62) // e_machine, ELF
+        assertEquals(machines.keys.map { "lib/$it/$LIBRARY" }, entries.keys.filter { it.startsWith("lib/") }.sorted())
+        assertEquals(machines.keys, said("native-code").single().split("' '").toSet())
+        for ((abi, machine) in machines) {
+            val library = content("lib/$abi/$LIBRARY")
+            assertTrue(abi, library.contentEquals(File(setting("tflite"), "jni/$abi/$LIBRARY").readBytes()))
+            assertEquals(abi, machine, (library[18].toInt() and 0xff) + 256 * library[19])
+            assertEquals(abi, ZipEntry.STORED, entries.getValue("lib/$abi/$LIBRARY").method)
+        }
+        tool("zipalign", "-c", "-p", "4", apk.path) // libraries by page, the model by word
+    }
+
+    @Test
+    fun `nothing is left of debugging, tests and compilers`() {
+        assertTrue(badging, "application-debuggable" !in badging)
+        assertEquals(emptyList<Element>(), manifest.filter { "debuggable" in it.attributes || "testOnly" in it.attributes })
+        val known = Regex("AndroidManifest\\.xml|resources\\.arsc|classes\\.dex|assets/[a-z.]+|lib/[^/]+/$LIBRARY|res/.+")
+        assertEquals(emptyList<String>(), entries.keys.filterNot(known::matches))
+        assertEquals(emptyList<String>(), kept.filter { it.endsWith("Test") || it == "kotlin.Metadata" })
+    }
+
+    @Test
+    fun `its code is the app, the core, the runtime and nothing of AndroidX`() {
+        val foreign = listOf("androidx.", "android.", "java.", "javax.", "org.json.", "org.junit.", "org.robolectric.")
+        assertEquals(emptyList<String>(), (classes + kept).filter { name -> foreign.any(name::startsWith) })
+        for (own in listOf("org.harexport.demo.", "org.harexport.core.")) {
+            assertTrue(own, kept.any { it.startsWith(own) })
+        }
+        assertTrue("${classes.size} classes", classes.size in 20..1500)
+        for (name in listOf("Interpreter", "NativeInterpreterWrapper", "TensorFlowLite")) {
+            assertTrue(name, "org.tensorflow.lite.$name" in classes)
+        }
+    }
+
+    @Test
+    fun `every component of the manifest has its class`() {
+        assertTrue(components.toString(), components.size >= 4)
+        assertEquals(emptyList<String>(), components.map { it.name }.filterNot(classes::contains))
+    }
+
+    @Test
+    fun `other apps start the first screen, adb the self-test, and nobody anything else`() {
+        val reachable = components.filter { it.attributes["exported"] == "true" }.associate { it.name to it.attributes["permission"] }
+        val expected = mapOf("MainActivity" to null, "SelfTestActivity" to "android.permission.DUMP")
+        assertEquals(expected.mapKeys { "${setting("demo.package")}.${it.key}" }, reachable)
+        assertEquals("false", components.first { it.tag == "application" }.attributes["allowBackup"])
+    }
+
+    @Test
+    fun `the signature holds`() {
+        val verified = tool("apksigner", "verify", "--verbose", "--print-certs", apk.path)
+        assertTrue(verified, "Verified using v2 scheme (APK Signature Scheme v2): true" in verified)
+        assertTrue(verified, "Number of signers: 1" in verified)
+    }
+
+    /** The numbers that R.java gave the app's classes must be those of this APK's resources. */
+    @Test
+    fun `the app was compiled against these very resources`() {
+        val here = File(setting("gen"), "org/harexport/demo/R.java").readText()
+        val there = File(setting("compiled"), "org/harexport/demo/R.java").readText()
+        assertTrue(here.length > 1000)
+        assertEquals(there, here)
+    }
+
+    @Test
+    fun `it is small`() {
+        val size = apk.length()
+        val libraries = entries.filterKeys { it.startsWith("lib/") }.values.sumOf { it.size }
+        val digest = MessageDigest.getInstance("SHA-256").digest(apk.readBytes()).joinToString("") { "%02x".format(it) }
+        val count = entries.keys.count { it.endsWith(LIBRARY) }
+        val code = entries.getValue("classes.dex").size / 1000
+        println(
+            "APK: ${size / 1000} KB, of it ${libraries / 1000} KB of libraries for $count processors and $code KB of code in " +
+                "${classes.size} classes; SHA-256 $digest",
+        )
+        assertTrue("$size bytes", size - libraries < 1_500_000)
+    }
+
+    private fun said(key: String): List<String> =
+        badging.lines().filter { it.startsWith("$key:") }.map { it.substringAfter(":").trim().trim('\'') }
+
+    private fun features(kind: String): List<String> =
+        badging.lines().map(String::trim).filter { it.startsWith(kind) && "faketouch" !in it }.map {
+            it.substringAfter("name='").substringBefore("'")
+        }
+
+    private fun content(name: String): ByteArray = ZipFile(apk).use { it.getInputStream(it.getEntry(name)).readBytes() }
+
+    private fun tool(vararg command: String): String {
+        val process = ProcessBuilder(*command).redirectErrorStream(true).start()
+        val said = process.inputStream.bufferedReader().readText()
+        check(process.waitFor() == 0) { "${command.joinToString(" ")}: $said" }
+        return said
+    }
+
+    private data class Element(val tag: String, val attributes: MutableMap<String, String>) {
+        val name: String get() = attributes.getValue("name").let { if (it.startsWith(".")) setting("demo.package") + it else it }
+    }
+
+    private companion object {
+        const val LIBRARY = "libtensorflowlite_jni.so"
+        val ELEMENT = Regex(" *E: (\\S+) .*")
+        val ATTRIBUTE = Regex(" *A: .*?:?(\\w+)(?:\\(0x[0-9a-f]+\\))?=\"?([^\"]*)\"?.*")
+        val MAPPED = Regex("([\\w.$-]+) -> (?!R8..REMOVED)[\\w.$-]+:")
+
+        fun setting(name: String): String = checkNotNull(System.getProperty(name)) { "no property $name: run it by Maven" }
+
+        /** The elements that `aapt2 dump xmltree` lists, each with its attributes. */
+        fun elements(tree: String): List<Element> {
+            val found = ArrayList<Element>()
+            for (line in tree.lines()) {
+                ELEMENT.matchEntire(line)?.let { found += Element(it.groupValues[1], mutableMapOf()) }
+                ATTRIBUTE.matchEntire(line)?.let { found.last().attributes[it.groupValues[1]] = it.groupValues[2] }
+            }
+            return found
+        }
+    }
+}
