@@ -1,0 +1,121 @@
+package org.harexport.demo
+
+import android.hardware.SensorManager
+import android.os.Looper
+import android.os.SystemClock
+import android.view.View
+import android.view.ViewGroup
+import android.widget.TextView
+import java.io.File
+import java.time.Duration
+import org.harexport.core.Sensor
+import org.json.JSONArray
+import org.json.JSONObject
+import org.junit.Assert.assertTrue
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.SensorBuilder
+import org.robolectric.shadows.SensorEventBuilder
+
+/** One sample; [timeNs] since the first one. */
+class Sample(val sensor: Sensor, val timeNs: Long, val values: FloatArray)
+
+/** Nine seconds of walking, spoiled on purpose, and the chain's answers: tests/golden/stream.json. */
+object GoldenWalk {
+    private val case: JSONObject = JSONObject(File(property("golden")).readText()).getJSONArray("cases").getJSONObject(0)
+
+    val samples: List<Sample> = run {
+        val rows = case.getJSONArray("samples")
+        val first = rows.getJSONArray(0).getLong(1)
+        List(rows.length()) { k ->
+            val row = rows.getJSONArray(k)
+            val values = FloatArray(3) { if (row.isNull(it + 2)) Float.NaN else row.getDouble(it + 2).toFloat() }
+            Sample(Sensor.named(row.getString(0)), row.getLong(1) - first, values)
+        }
+    }
+
+    /** Of each window, as the shipped model answers it in Python. */
+    val logits: List<List<Double>> = run {
+        val rows: JSONArray = case.getJSONObject("logits").getJSONArray("artifacts/edge/edge-unrolled-float32.tflite")
+        List(rows.length()) { k -> List(rows.getJSONArray(k).length()) { rows.getJSONArray(k).getDouble(it) } }
+    }
+
+    /** Seconds of walking without a fault: the seconds before the gap, again and again. */
+    fun steady(seconds: Double): List<Sample> {
+        val newest = HashMap<Sensor, Long>()
+        val part = ArrayList<Sample>()
+        for (sample in samples.filter { it.timeNs < LOOP_NS && it.values.none(Float::isNaN) }) {
+            if (sample.timeNs <= (newest[sample.sensor] ?: -1)) continue // repeated or late
+            newest[sample.sensor] = sample.timeNs
+            part += sample
+        }
+        return generateSequence(0L) { it + LOOP_NS }
+            .flatMap { shift -> part.map { Sample(it.sensor, it.timeNs + shift, it.values) } }
+            .takeWhile { it.timeNs <= seconds * 1e9 }
+            .toList()
+    }
+
+    private const val LOOP_NS = 4_500_000_000L
+}
+
+/** A phone whose sensors, clock and hands a test has. */
+object Phone {
+    val app: DemoApplication get() = RuntimeEnvironment.getApplication() as DemoApplication
+    private val manager: SensorManager get() = checkNotNull(app.getSystemService(SensorManager::class.java))
+    val listeners: Int get() = shadowOf(manager).listeners.size
+
+    fun has(vararg sensors: Sensor) = sensors.forEach { shadowOf(manager).addSensor(hardware(it)) }
+
+    private fun hardware(sensor: Sensor): android.hardware.Sensor =
+        SensorBuilder.newBuilder()
+            .setType(if (sensor == Sensor.ACCELEROMETER) android.hardware.Sensor.TYPE_ACCELEROMETER else android.hardware.Sensor.TYPE_GYROSCOPE)
+            .build()
+
+    /** Delivers [samples] at their times, to whoever listens. */
+    fun feel(samples: List<Sample>) {
+        val offset = SystemClock.elapsedRealtimeNanos()
+        for (sample in samples) {
+            val ahead = offset + sample.timeNs - SystemClock.elapsedRealtimeNanos()
+            if (ahead > 0) passes(Duration.ofNanos(ahead))
+            deliver(sample.sensor, offset + sample.timeNs, sample.values)
+        }
+        passes(Duration.ofMillis(2 * Screen.TICK_MS))
+    }
+
+    fun deliver(sensor: Sensor, timeNs: Long, values: FloatArray) {
+        val event = SensorEventBuilder.newBuilder(hardware(sensor), values).setTimestamp(timeNs).build()
+        shadowOf(manager).sendSensorEventToListeners(event)
+    }
+
+    /** Time goes by, and the main thread does what it has to do. */
+    fun passes(time: Duration) = shadowOf(Looper.getMainLooper()).idleFor(time)
+
+    /** Waits until the app's own threads have brought [what] about. */
+    fun waitFor(what: String, condition: () -> Boolean) {
+        val until = System.nanoTime() + 120_000_000_000
+        while (!condition()) {
+            assertTrue("waited in vain for: $what", System.nanoTime() < until)
+            Thread.sleep(5)
+            passes(Duration.ofMillis(1))
+        }
+        passes(Duration.ofMillis(2 * Screen.TICK_MS))
+    }
+
+    fun waitForModel() = waitFor("the model") { app.model.state !is ModelState.Checking }
+}
+
+fun property(name: String): String = checkNotNull(System.getProperty(name)) { "the system property $name is not set" }
+
+/** All texts of this view and those in it that are in sight. */
+fun View.words(): List<String> =
+    when {
+        visibility != View.VISIBLE -> emptyList()
+        this is TextView -> listOf(text.toString())
+        this is ViewGroup -> (0 until childCount).flatMap { getChildAt(it).words() }
+        else -> emptyList()
+    }
+
+/** This view and all in it that are in sight. */
+fun View.all(): List<View> =
+    if (visibility != View.VISIBLE) emptyList()
+    else listOf(this) + ((this as? ViewGroup)?.let { group -> (0 until group.childCount).flatMap { group.getChildAt(it).all() } }.orEmpty())
