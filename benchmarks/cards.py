@@ -129,10 +129,10 @@ def _protocol(name: str, checkpoint: Checkpoint) -> str:
     chosen = (
         "The recipe is the published one; what" if name in seeds.PUBLISHED else "How the recipe was chosen, and what"
     )
-    watched = "was watched while training" if checkpoint.figures["test_watched"] else "was opened once, at the end"
+    watched = "was watched while training" if checkpoint.figures["test_watched"] else "answered once, at the end"
     return (
-        f"{chosen} the test set was opened for: [benchmarks/protocol.md](../../benchmarks/protocol.md). No epoch, "
-        f"threshold or seed was picked by the test set.{held} The model here was then trained on all 21 training "
+        f"{chosen} the test set was opened for before: [benchmarks/protocol.md](../../benchmarks/protocol.md). No "
+        f"epoch, threshold or seed was picked by it.{held} The model here was then trained on all 21 training "
         f"subjects with the same recipe and length, and the test set {watched}. It is seed {checkpoint.seed}, the "
         "first, not the best of several. Figures are of the float64 reference unless a file is named."
     )
@@ -140,9 +140,7 @@ def _protocol(name: str, checkpoint: Checkpoint) -> str:
 
 def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
     test, over = checkpoint.figures["test"], seeded.get("summary")
-    rows = [
-        ("official test set", "this model", f"mean ± std of {over['seeds']} seeds" if over else "", "worst .. best")
-    ]
+    rows = [("official test set", "this model", _head(over), "worst .. best")]
     for key, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("ece", "calibration error (ECE)")):
         if key not in test:
             continue
@@ -167,6 +165,12 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
     return "\n\n".join(said)
 
 
+def _head(over: dict[str, Any]) -> str:
+    if not over:
+        return ""
+    return f"mean ± std of {over['seeds']} seeds" if over["seeds"] > 1 else "one seed"
+
+
 def _spread(over: dict[str, Any], key: str) -> str:
     if key not in over:
         return ""
@@ -175,7 +179,7 @@ def _spread(over: dict[str, Any], key: str) -> str:
 
 def _by_class_and_subject(checkpoint: Checkpoint, seeded: dict[str, Any], robust: dict[str, Any]) -> str:
     test, over = checkpoint.figures["test"], seeded.get("summary", {})
-    head = ("this model", f"mean ± std of {over['seeds']} seeds" if over else "")
+    head = ("this model", _head(over))
     counts = [sum(row) for row in test["confusion"]]
     classes = [("recall", "windows", *head)]
     for k, label in enumerate(checkpoint.contract.labels):

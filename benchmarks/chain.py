@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 JSON, ARTIFACTS = ROOT / "benchmarks" / "chain.json", ROOT / "artifacts"
 RECIPES = ("edge", "edge-tiny", "seed-lstm", "seed-gru")
-TIMED = ("edge", "edge-tiny")  # trained on a quiet machine; the others beside other work
+TIMED = ("edge", "edge-tiny")  # the others were trained on a crowded machine
 QUICK_EPOCHS = 40
 RUNS = 4000
 PAIRS = (

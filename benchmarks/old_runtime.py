@@ -61,8 +61,10 @@ WINDOWS = 200
 KERNELS, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
 WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
 # What answers may differ by from LiteRT's: float kernels add up in another order; integer kernels round a sum that lies
-# half way to another integer. Beyond a scheme's logits the share of same answers counts.
+# half way to another integer. Beyond a scheme's logits the share of same answers counts. Large logits, as seed-gru's,
+# have large last digits: parity.py's share of the largest one is allowed too.
 MOST_DIFFERENT = {"float32": 1e-4, "float16": 1e-4}
+SHARE = 4e-6
 LEAST_SAME = 0.98
 STATELESS = 1e-6  # what a window may owe to the one before
 _MAVEN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy"
@@ -240,7 +242,7 @@ def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset |
                 form = forms.choose(network, "tflite", scheme, lowering, batch)
                 model = emitted(network, contract, {"scheme": scheme}, form, train)
                 yield Subject(form.file_name(recipe), model, False)
-        if train is not None:
+        if train is not None and not network.gru:
             for io in forms.IO:
                 form = forms.choose(network, "tflite", "int8", lowering, 1, io)
                 model = emitted(network, contract, {"scheme": "int8"}, form, train)
@@ -379,6 +381,7 @@ def _figures(
         "max_logit_difference": _three(difference.max()) if finite else None,
         "rms_logit_difference": _three(np.sqrt(np.square(difference).mean())) if finite else None,
         "same_answers": _share(logits.argmax(axis=1) == reference.argmax(axis=1)),
+        "largest_logit": _three(np.abs(reference).max()),
         "zeros_only": int((logits == 0).all(axis=1).sum()),
     }
     if labels is not None:
@@ -443,7 +446,7 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
     if difference is None:
         yield "logits that are no numbers"
         return
-    if difference > MOST_DIFFERENT.get(row["scheme"], np.inf):
+    if difference > max(MOST_DIFFERENT.get(row["scheme"], np.inf), SHARE * figures["largest_logit"]):
         yield f"logits differ by {difference:.2g} from LiteRT's"
     if figures["same_answers"] < LEAST_SAME:
         yield f"only {figures['same_answers']:.1%} have LiteRT's answer"

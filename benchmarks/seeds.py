@@ -1,4 +1,4 @@
-"""The final figures: recipes trained on all 21 training subjects with five seeds, the test set opened once for each.
+"""The final figures: recipes trained on all 21 training subjects with five seeds, the test set opened once by each.
 
 Nothing is chosen here: protocol.md says what was, before. Figures are of the float64 reference. Writes
 benchmarks/seeds.json after every run and skips what stands there for the same recipe, so it can be stopped; from it
@@ -70,8 +70,8 @@ def summary(runs: dict[str, Any]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, and the ends of their range."""
 
     def over(values: list[float]) -> dict[str, float]:
-        spread = {"std": round(float(np.std(values, ddof=1)), 5)} if len(values) > 1 else {}
-        return {"mean": round(float(np.mean(values)), 5), **spread}
+        spread = {"std": float(np.std(values, ddof=1))} if len(values) > 1 else {}
+        return {"mean": float(np.mean(values)), **spread}
 
     ordered = [runs[seed] for seed in sorted(runs, key=int)]
     accuracies = [figures["accuracy"] for figures in ordered]

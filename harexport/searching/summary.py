@@ -19,9 +19,9 @@ class Summary:
 
     mean, std: over folds and seeds, each run counting alike (sample standard deviation). subject_error: standard
     error of the mean over subjects, s / sqrt(n) with each subject's mean over seeds: how far other people would move
-    it. seed_error: its standard error as far as seeds decide, sqrt(v / n) with v the variance within a fold between
-    seeds, pooled over the folds (one-way analysis of variance), and n the number of runs: what the difference between
-    two recipes on the same folds must beat.
+    it. seed_error: its standard error as far as seeds decide, s / sqrt(n) with each seed's mean over the folds (one
+    seed starts from the same values in every fold, so its folds are not independent), of the seeds that have every
+    fold: what the difference between two recipes on the same folds must beat.
     """
 
     mean: float | None
@@ -36,19 +36,19 @@ def summaries(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Sum
 
 
 def _summary(runs: Sequence[Run], outcomes: Sequence[Outcome], score: str) -> Summary:
-    folds: dict[tuple[int, ...], list[float]] = {}
+    seeds: dict[int, list[float]] = {}
     for run, outcome in zip(runs, outcomes, strict=True):
         if outcome.scores:
-            folds.setdefault(run.held_out, []).append(getattr(outcome.scores, score))
-    values = [value for fold in folds.values() for value in fold]
+            seeds.setdefault(run.seed, []).append(getattr(outcome.scores, score))
+    values = [value for seed in seeds.values() for value in seed]
+    folds = len({run.held_out for run in runs})
+    whole = [float(np.mean(seed)) for seed in seeds.values() if len(seed) == folds]
     people = [getattr(of, score) for of in by_subject(outcomes).values()]
-    freedom = len(values) - len(folds)
-    within = sum(float(np.var(fold)) * len(fold) for fold in folds.values())
     return Summary(
         float(np.mean(values)) if values else None,
         float(np.std(values, ddof=1)) if len(values) > 1 else None,
         float(np.std(people, ddof=1)) / math.sqrt(len(people)) if len(people) > 1 else None,
-        math.sqrt(within / freedom / len(values)) if freedom else None,
+        float(np.std(whole, ddof=1)) / math.sqrt(len(whole)) if len(whole) > 1 else None,
     )
 
 

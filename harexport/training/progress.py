@@ -190,7 +190,7 @@ class Progress:
             }
             seconds = {name: float(value) for name, value in saved["seconds"].items()}
         except Exception as error:  # torch reports a broken file in a dozen ways
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
             raise ResumeError(
                 f"{self.path} cannot be resumed ({reason}); start without --resume, which moves it aside"
             ) from None

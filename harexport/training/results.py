@@ -88,7 +88,11 @@ def report(contract: Contract, outcomes: Mapping[str, Outcome], coarse: dict[str
             for subject, share in one.by_subject.items()
         ]
     lines += ["", "Calibration (ECE: how far the largest probability lies from the share of right answers)"]
-    lines += [f"  {name:<{width}}{one.reliability.error:>10.4f}" for name, one in outcomes.items()]
+    lines += [
+        f"  {name:<{width}}{one.reliability.error:>10.4f}"
+        + (", of the windows that the temperature was fitted on" if one.calibrated and name == HELD_OUT else "")
+        for name, one in outcomes.items()
+    ]
     if coarse is not None:
         known = {"test": coarse["test"]["accuracy"], **{key: coarse[key] for key in coarse if key != "test"}}
         shown = [f"{key.replace('_', ' ')} {value:.2%}" for key, value in known.items() if value is not None]

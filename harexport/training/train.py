@@ -106,6 +106,7 @@ def train(
         "torch": str(torch.__version__),
         "version": __version__,
         "watch_test": watch_test,
+        "temperature": temperature,
     }
     progress = Progress(resume_path(out, recipe), fingerprint, resume)
     path = checkpoint_path(out, recipe)

@@ -87,6 +87,7 @@ def test_no_machines_paths(measured: dict[str, Any]) -> None:
 def _row(**changes: Any) -> dict[str, Any]:
     good = {
         "max_logit_difference": 1e-6,
+        "largest_logit": 5.0,
         "same_answers": 1.0,
         "zeros_only": 0,
         "moved_without_reset": 0.0,

@@ -27,8 +27,8 @@ def test_by_hand() -> None:
     assert accuracy.std == pytest.approx(np.std(means, ddof=1))
     people = [0.85, 0.95, 0.55, 0.75]  # 1, 3, 2, 4: each in the mean over both seeds
     assert accuracy.subject_error == pytest.approx(np.std(people, ddof=1) / 2)
-    # within each fold two seeds 0.1 apart: variance 0.005, over the four runs of the mean
-    assert accuracy.seed_error == pytest.approx(math.sqrt(0.005 / 4))
+    seeds = [0.725, 0.825]  # each in the mean over both folds
+    assert accuracy.seed_error == pytest.approx(np.std(seeds, ddof=1) / math.sqrt(2))
     assert by_subject(outcomes)[2] == Scores(10, 0.55, 0.55, 0.45)
     assert summaries(runs, outcomes)["cross_entropy"].mean == pytest.approx(0.225)
     assert label_recall(outcomes, ("a", "b")) == {"a": 0.8, "b": None}
