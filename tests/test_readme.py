@@ -76,7 +76,11 @@ def test_every_command_exists() -> None:
 
 def test_links_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)]+)\)", _TEXT):
-        assert link.startswith("https://") or (_ROOT / link).exists(), link
+        if link.startswith("#"):
+            headings = re.findall(r"^#+ (.*)$", _TEXT, re.MULTILINE)
+            assert link[1:] in {heading.lower().replace(" ", "-") for heading in headings}, link
+        else:
+            assert link.startswith("https://") or (_ROOT / link).exists(), link
 
 
 def test_the_python_example_runs(official_path: Path) -> None:

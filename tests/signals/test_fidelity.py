@@ -65,6 +65,6 @@ def test_what_the_figures_say() -> None:
     assert settled["5"]["same_answers"] >= 0.997 * windows > settled["4"]["same_answers"]
     lived = measured["lived_through"]
     assert lived["windows"] > 2500
-    assert lived["smoothed_accuracy"] > lived["accuracy"] > 0.98
+    assert lived["smoothed_accuracy"] > lived["accuracy"] > 0.975
     gaps = measured["gap_bridged_seconds"]
     assert gaps["0.2"]["same_answers"] >= 0.99 * windows > gaps["0.3"]["same_answers"]
