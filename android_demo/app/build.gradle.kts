@@ -26,9 +26,7 @@ android {
         }
     }
 
-    testOptions {
-        unitTests.isIncludeAndroidResources = true
-    }
+    sourceSets.getByName("test").setRoot("src/none") // src/test needs what only Maven sets up: checks/app runs it
 }
 
 kotlin {
@@ -38,6 +36,4 @@ kotlin {
 dependencies {
     implementation(project(":core"))
     implementation(libs.litert)
-    testImplementation(libs.junit)
-    testImplementation(libs.robolectric)
 }

@@ -21,11 +21,25 @@ open class DemoApplication : Application() {
     val selfTest by lazy { SelfTestJob(this, model, worker) }
     val recording by lazy { RecordingSession(this, ::recordings, ::openRecording) }
 
+    /** Why recordings that a crash left behind could not be brought back, in words; null where nothing went wrong. */
+    @Volatile
+    var unrecovered: String? = null
+        private set
+
     override fun onCreate() {
         super.onCreate()
         worker.execute {
             // Before the model is there nothing can be recorded, so this is never in a recording's way.
-            recordings()?.let(RecordingWriter::recover)
+            // What goes wrong with it must not cost the model, nor the app.
+            unrecovered =
+                try {
+                    recover()
+                    null
+                } catch (error: RuntimeException) {
+                    getString(R.string.record_unrecovered, "$error")
+                } catch (error: VirtualMachineError) {
+                    getString(R.string.record_unrecovered, "$error")
+                }
             model.load()
         }
     }
@@ -36,8 +50,15 @@ open class DemoApplication : Application() {
     /** Where recordings lie. */
     fun recordings(): File? = folder()?.let { File(it, RECORDINGS) }
 
-    /** A file of assets/, mapped into memory. It must be stored in the APK uncompressed. */
+    protected open fun recover() {
+        recordings()?.let(RecordingWriter::recover)
+    }
+
+    /** A file of assets/. Only the model, which an APK stores uncompressed, can be mapped into memory: the others are deflated. */
     protected open fun asset(name: String): ByteBuffer =
+        if (name == ModelLoader.MODEL) mapped(name) else ByteBuffer.wrap(assets.open(name).use { it.readBytes() })
+
+    private fun mapped(name: String): ByteBuffer =
         assets.openFd(name).use { asset ->
             FileInputStream(asset.fileDescriptor).use {
                 it.channel.map(FileChannel.MapMode.READ_ONLY, asset.startOffset, asset.length)

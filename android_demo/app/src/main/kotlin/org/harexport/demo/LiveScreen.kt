@@ -66,7 +66,10 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
     override fun render() {
         when (val now = demo.model.state) {
             is ModelState.Checking -> checking()
-            is ModelState.Refused -> none(now.sentence)
+            is ModelState.Refused -> {
+                none(now.sentence)
+                measured(null, null)
+            }
             is ModelState.Trusted -> {
                 demo.live.start(now.model)
                 demo.live.snapshot()?.let { answering(it, now.model.contract) }
@@ -87,7 +90,6 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
         state.say(sentence)
         settling.visibility = View.GONE
         bars.show(emptyList(), emptyList())
-        measured(null, null)
     }
 
     private fun answering(snapshot: LiveSnapshot, contract: Contract) {

@@ -51,6 +51,9 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
                 ModelState.Refused(sentence(error), contract)
             } catch (error: LinkageError) {
                 ModelState.Refused(context.getString(R.string.library_missing, "${error.message}"), contract)
+            } catch (error: VirtualMachineError) {
+                // memory or stack: files of a size, or json of a depth, that nobody exported
+                ModelState.Refused(context.getString(R.string.assets_too_large, "$error"), contract)
             } catch (error: RuntimeException) {
                 ModelState.Refused(context.getString(R.string.unexpected, "$error"), contract)
             }

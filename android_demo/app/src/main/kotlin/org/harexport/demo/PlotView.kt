@@ -51,6 +51,7 @@ class PlotView
             this.unit = unit
             this.least = least
             this.step = step
+            requestLayout()
             describe()
             invalidate()
         }
@@ -75,12 +76,26 @@ class PlotView
 
         private fun lineHeight() = text.fontMetrics.run { descent - ascent }
 
+        private fun heading(reach: Float) = context.getString(R.string.plot_heading, title, reach, unit)
+
+        /** Whether the axes' names have room beside the heading; large text has not, and puts them below it. */
+        internal fun inOneLine(width: Int): Boolean {
+            text.isFakeBoldText = true
+            val names = NAMES.sumOf { text.measureText(it) + LEGEND_GAP.toDouble() * gap }
+            text.isFakeBoldText = false
+            return text.measureText(heading(WIDEST)) + names <= width
+        }
+
+        /** Pixels above the plot itself. */
+        private fun above(width: Int) = lineHeight() * (if (inOneLine(width)) 1 else 2) + gap
+
         override fun onMeasure(
             widthSpec: Int,
             heightSpec: Int,
         ) {
-            val height = ceil(lineHeight() + gap + plot).toInt()
-            setMeasuredDimension(MeasureSpec.getSize(widthSpec), resolveSize(height, heightSpec))
+            val width = MeasureSpec.getSize(widthSpec)
+            val height = ceil(above(width) + plot).toInt()
+            setMeasuredDimension(width, resolveSize(height, heightSpec))
         }
 
         override fun onDraw(canvas: Canvas) {
@@ -88,7 +103,7 @@ class PlotView
             reach = least
             for (axis in axes) for (index in 0 until count) reach = maxOf(reach, ceil(abs(axis[index]) / step) * step)
             drawHeading(canvas)
-            val top = lineHeight() + gap
+            val top = above(width)
             val middle = (top + height) / 2
             pen.color = context.getColor(R.color.line)
             drawLine(canvas, top)
@@ -116,14 +131,15 @@ class PlotView
             val baseline = -text.fontMetrics.ascent
             text.textAlign = Paint.Align.LEFT
             text.color = context.getColor(R.color.muted)
-            canvas.drawText(context.getString(R.string.plot_heading, title, reach, unit), 0f, baseline, text)
+            canvas.drawText(heading(reach), 0f, baseline, text)
+            val line = if (inOneLine(width)) baseline else baseline + lineHeight()
             var x = width.toFloat()
             text.textAlign = Paint.Align.RIGHT
             for (axis in Trace.AXES - 1 downTo 0) {
                 text.color = context.getColor(COLORS[axis])
                 text.isFakeBoldText = true
-                canvas.drawText(NAMES[axis], x, baseline, text)
-                x -= text.measureText(NAMES[axis]) + 1.5f * gap
+                canvas.drawText(NAMES[axis], x, line, text)
+                x -= text.measureText(NAMES[axis]) + LEGEND_GAP * gap
             }
             text.isFakeBoldText = false
         }
@@ -136,6 +152,10 @@ class PlotView
         private companion object {
             const val STROKE_DP = 1.75f
             const val SPAN_S = Trace.SPAN_NS / 1e9f
+            const val LEGEND_GAP = 1.5f
+
+            /** A scale that hardly any movement exceeds: the lines must not change with every sample. */
+            const val WIDEST = 100f
             const val GAP_S = 0.2f
             val COLORS = intArrayOf(R.color.axis_x, R.color.axis_y, R.color.axis_z)
             val NAMES = arrayOf("x", "y", "z")

@@ -48,11 +48,6 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
         super.show()
     }
 
-    override fun hide(rotating: Boolean) {
-        super.hide(rotating)
-        root.keepScreenOn = false
-    }
-
     override fun render() {
         val state = demo.model.state
         val contract = demo.model.contract
@@ -61,7 +56,6 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
             listed = false // what a crash left behind has been brought back by now
         }
         val now = demo.recording.snapshot()
-        root.keepScreenOn = now.recording
         val words = notice(now) ?: (state as? ModelState.Refused)?.takeIf { contract == null }?.let { it.sentence to false }
         notice.sayOrHide(words?.first)
         if (words != null) {
@@ -69,7 +63,8 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
             notice.setTextColor(context.getColor(if (words.second) R.color.good else R.color.warn))
         }
         elapsed.say(elapsed(now.elapsedMs))
-        elapsed.contentDescription = context.getString(R.string.record_elapsed_spoken, elapsed(now.elapsedMs))
+        val spoken = context.getString(R.string.record_elapsed_spoken, elapsed(now.elapsedMs).substringBefore('.'))
+        if (elapsed.contentDescription != spoken) elapsed.contentDescription = spoken // not with every tenth of a second
         elapsed.setTextColor(context.getColor(if (now.recording) R.color.bad else R.color.muted))
         val ready = label != null && contract != null && demo.recording.sensors.isNotEmpty()
         counts.say(
@@ -77,11 +72,11 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
             else if (contract != null && label == null) context.getString(R.string.record_choose)
             else "",
         )
-        toggle.isEnabled = now.recording || ready
+        toggle.isEnabled = now.recording || (ready && !now.saving)
         toggle.setBackgroundResource(if (now.recording) R.drawable.button_stop else R.drawable.button)
         toggle.setText(if (now.recording) R.string.record_stop else R.string.record_start)
         for (index in 0 until choices.childCount) choices.getChildAt(index).isEnabled = !now.recording
-        if (now.recording) listed = false else if (!listed) list()
+        if (now.recording || now.saving) listed = false else if (!listed) list()
     }
 
     /** Words, and whether they are good news. */
@@ -91,6 +86,7 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
             demo.recording.sensors.isEmpty() -> context.getString(R.string.record_no_sensors) to false
             now.warning != null -> now.warning to false
             now.ended != null -> now.ended to !now.badly
+            demo.unrecovered != null -> demo.unrecovered?.let { it to false }
             missing != null -> context.getString(R.string.record_only, missing.title) to false
             else -> null
         }
@@ -136,7 +132,7 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
         row.part<TextView>(R.id.recording_size).text = Formatter.formatShortFileSize(context, file.length())
         val share = row.part<Button>(R.id.recording_share)
         share.contentDescription = context.getString(R.string.record_share_this, file.name)
-        share.setOnClickListener { context.startActivity(RecordingProvider.share(context, file)) }
+        share.setOnClickListener { context.startOrSay(RecordingProvider.share(context, file)) }
         val delete = row.part<Button>(R.id.recording_delete)
         delete.contentDescription = context.getString(R.string.record_delete_this, file.name)
         delete.setOnClickListener {

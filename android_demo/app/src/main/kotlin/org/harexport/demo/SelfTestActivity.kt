@@ -10,6 +10,7 @@ import android.view.WindowManager
 class SelfTestActivity : Activity() {
     private lateinit var screen: SelfTestScreen
     private var asked = false
+    private var earlier = false
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -20,15 +21,19 @@ class SelfTestActivity : Activity() {
         val extras = EXTRAS.map(::extra)
         asked = extras.any { it != null }
         screen = SelfTestScreen(root, demo, extras[2].orEmpty())
-        // A rotation finds the test going on; where the process died with it, it starts anew.
-        if (asked && (savedInstanceState == null || demo.selfTest.state is JobState.Idle)) {
+        // A rotation finds the test going on; where the process died with it, it starts anew, unless it had come to its end.
+        val lost = savedInstanceState != null && demo.selfTest.state(extras[2].orEmpty()) is JobState.Idle
+        earlier = lost && demo.selfTest.written(extras[2])
+        if (asked && !earlier && (savedInstanceState == null || lost)) {
             demo.selfTest.files(model = extras[0], windows = extras[1], result = extras[2])
         }
     }
 
     override fun onResume() {
         super.onResume()
-        if (asked) screen.show() else screen.refuse(getString(R.string.selftest_no_extras))
+        if (!asked) screen.refuse(getString(R.string.selftest_no_extras))
+        else if (earlier) screen.earlier()
+        else screen.show()
     }
 
     override fun onPause() {

@@ -7,6 +7,7 @@ import java.io.IOException
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.channels.FileChannel
+import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.Executor
 import org.harexport.core.AtomicFile
 import org.harexport.core.BadInput
@@ -21,7 +22,10 @@ import org.harexport.core.SelfTest
 import org.harexport.core.SelfTestResult
 import org.harexport.core.sha256
 
-/** What a self-test found. [parity] and [golden] are null for windows that a computer sent: it compares them itself. */
+/**
+ * What a self-test found. [parity] and [golden] are null for windows that a computer sent: it compares them itself, and has the
+ * [json] from its file.
+ */
 class SelfTestReport(
     val parity: Parity?,
     val golden: Golden?,
@@ -29,7 +33,7 @@ class SelfTestReport(
     val runtime: RuntimeInfo,
     val device: Device,
     val sha256: String,
-    val json: String,
+    val json: String?,
 )
 
 sealed interface JobState {
@@ -43,16 +47,26 @@ sealed interface JobState {
     class Failed(val sentence: String) : JobState
 }
 
-/** The self-test, on [worker]: it goes on while the screen is rotated. One after the other. */
+/**
+ * The self-test, on [worker]: it goes on while the screen is rotated. One at a time. A test of a computer's files has the name of
+ * its result, the app's own [GOLDEN]: by that a screen knows which is its own.
+ */
 class SelfTestJob(private val context: Context, private val loader: ModelLoader, private val worker: Executor) {
+    private val states = ConcurrentHashMap<String, JobState>()
+
     @Volatile
-    var state: JobState = JobState.Idle
-        private set
+    private var latest = GOLDEN
+
+    /** How far the test is that was started last. */
+    val state: JobState get() = state(latest)
+
+    /** How far the test [name] is. */
+    fun state(name: String): JobState = states[name] ?: JobState.Idle
 
     /** Runs the model and the golden windows of assets/. */
     fun golden() {
         if (state is JobState.Running) return
-        begin {
+        begin(GOLDEN) {
             val model =
                 when (val now = loader.state) {
                     is ModelState.Trusted -> now.model
@@ -62,46 +76,67 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
             val test = SelfTest(model.contract)
             val windows = model.golden.windows.map { window -> FloatArray(window.size) { window[it].toFloat() } }
             val parity = TfliteClassifier(model.bytes, model.contract).use { test.parity(it, model.golden) }
-            report(model.contract, model.bytes, windows.size, windows::get, parity, model.golden)
+            measure(GOLDEN, model.contract, model.bytes, windows.size, windows::get).report(parity, model.golden, shared = true)
         }
     }
 
     /**
      * Runs a model on windows, both files that adb has put into the app's folder, and writes the result there: the answers
-     * and times, or one sentence on what went wrong. Names come from outside: anything may be in them.
+     * and times, or one sentence on what went wrong. Names come from outside: anything may be in them. While another test runs,
+     * that is what is written; a second one with the name of the one that runs finds it going on.
      */
-    fun files(model: String?, windows: String?, result: String?) =
-        begin {
+    fun files(model: String?, windows: String?, result: String?) {
+        val name = result.orEmpty()
+        if (state(name) is JobState.Running) return
+        if (state is JobState.Running) {
+            states[name] = JobState.Failed(busy(result, model, windows))
+            return
+        }
+        begin(name) {
             val told = resultFile(result, model, windows)
             try {
                 val contract = loader.contract ?: throw BadInput((loader.state as ModelState.Refused).sentence)
                 val bytes = mapped("model", model)
                 val packed = HarwWindows.parse(mapped("windows", windows))
                 packed.check(contract)
-                report(contract, bytes, packed.count, packed::get, null, null).also { AtomicFile.write(told, it.json) }
+                val measured = measure(name, contract, bytes, packed.count, packed::get)
+                AtomicFile.write(told, measured.json)
+                measured.report(null, null, shared = false)
             } catch (error: Exception) {
                 AtomicFile.write(told, SelfTestResult.error(words(error)))
                 throw error
             } catch (error: LinkageError) {
                 AtomicFile.write(told, SelfTestResult.error(words(error)))
                 throw error
-            } catch (error: OutOfMemoryError) {
+            } catch (error: VirtualMachineError) {
                 AtomicFile.write(told, SelfTestResult.error(words(error)))
                 throw error
             }
         }
+    }
 
-    private fun begin(run: () -> SelfTestReport) {
-        state = JobState.Running(0.0)
+    /** Refuses, in the result's file too; the sentence. */
+    private fun busy(result: String?, model: String?, windows: String?): String =
+        try {
+            val words = context.getString(R.string.selftest_busy)
+            AtomicFile.write(resultFile(result, model, windows), SelfTestResult.error(words))
+            words
+        } catch (error: BadInput) {
+            sentence(error)
+        }
+
+    private fun begin(name: String, run: () -> SelfTestReport) {
+        states[name] = JobState.Running(0.0)
+        latest = name
         worker.execute {
-            state =
+            states[name] =
                 try {
                     JobState.Done(run())
                 } catch (error: Exception) {
                     JobState.Failed(words(error))
                 } catch (error: LinkageError) {
                     JobState.Failed(words(error))
-                } catch (error: OutOfMemoryError) {
+                } catch (error: VirtualMachineError) {
                     JobState.Failed(words(error))
                 }
         }
@@ -114,22 +149,20 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
             else -> context.getString(R.string.unexpected, "$error")
         }
 
-    private fun report(
-        contract: Contract,
-        bytes: ByteBuffer,
-        count: Int,
-        window: (Int) -> FloatArray,
-        parity: Parity?,
-        golden: Golden?,
-    ): SelfTestReport {
+    private class Run(val measured: Measured, val runtime: RuntimeInfo, val device: Device, val sha256: String, val json: String) {
+        fun report(parity: Parity?, golden: Golden?, shared: Boolean) =
+            SelfTestReport(parity, golden, measured, runtime, device, sha256, json.takeIf { shared })
+    }
+
+    private fun measure(name: String, contract: Contract, bytes: ByteBuffer, count: Int, window: (Int) -> FloatArray): Run {
         var runtime: RuntimeInfo? = null
         val load = { TfliteClassifier(bytes, contract).also { runtime = it.runtime } }
-        val measured = SelfTest(contract).measure(load, count, window) { state = JobState.Running(it) }
+        val measured = SelfTest(contract).measure(load, count, window) { states[name] = JobState.Running(it) }
         val told = checkNotNull(runtime)
         val sha256 = sha256(bytes)
         val version = context.packageManager.getPackageInfo(context.packageName, 0).versionName ?: ""
         val json = SelfTestResult.json(version, device(), told, sha256, measured, SelfTest.peakBytes())
-        return SelfTestReport(parity, golden, measured, told, device(), sha256, json)
+        return Run(measured, told, device(), sha256, json)
     }
 
     private fun device() =
@@ -149,6 +182,14 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
         return file
     }
 
+    /** Whether the result [name] is in the app's folder. */
+    fun written(name: String?): Boolean =
+        try {
+            named("result", name).isFile
+        } catch (_: BadInput) {
+            false
+        }
+
     /** A file of the app's own folder, and of no other. */
     private fun named(extra: String, name: String?): File {
         if (name == null || !PLAIN.matches(name)) throw BadInput(context.getString(R.string.extra_bad, extra))
@@ -167,9 +208,11 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
         }
     }
 
-    private companion object {
-        val PLAIN = Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-        const val LARGEST_MB = 256L
-        const val MB = 1_000_000L
+    companion object {
+        /** No name of a result. */
+        const val GOLDEN = "the app's own"
+        private val PLAIN = Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+        private const val LARGEST_MB = 256L
+        private const val MB = 1_000_000L
     }
 }

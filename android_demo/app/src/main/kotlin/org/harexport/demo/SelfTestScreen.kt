@@ -7,12 +7,13 @@ import android.view.ViewGroup
 import android.widget.Button
 import android.widget.ProgressBar
 import android.widget.TextView
+import android.widget.Toast
 import java.util.Locale
 import kotlin.math.roundToInt
 
 /**
  * Parity with Python and latency on this phone. [result] is the file that a test of a computer's files writes; such a test is
- * neither started nor shared here.
+ * neither started nor shared here. Without it, only the app's own test is shown.
  */
 class SelfTestScreen(root: View, private val demo: DemoApplication, private val result: String? = null) : Screen(root) {
     private val context = root.context
@@ -25,6 +26,7 @@ class SelfTestScreen(root: View, private val demo: DemoApplication, private val 
     private val facts: ViewGroup = root.part(R.id.selftest_facts)
     private val run: Button = root.part(R.id.selftest_run)
     private val share: Button = root.part(R.id.selftest_share)
+    private val job = result ?: SelfTestJob.GOLDEN
     private var rendered: JobState? = null
 
     init {
@@ -32,26 +34,37 @@ class SelfTestScreen(root: View, private val demo: DemoApplication, private val 
             demo.selfTest.golden()
             render()
         }
-        share.setOnClickListener { (demo.selfTest.state as? JobState.Done)?.let { share(it.report) } }
+        share.setOnClickListener { (demo.selfTest.state(job) as? JobState.Done)?.let { share(it.report) } }
         if (result != null) {
             run.visibility = View.GONE
             root.part<TextView>(R.id.selftest_about).setText(R.string.selftest_about_adb)
         }
     }
 
+    /** Says that the result was written before: the process has died since, and what it knew with it. */
+    fun earlier() {
+        verdict.visibility = View.VISIBLE
+        say(R.string.selftest_written, context.getString(R.string.selftest_earlier, result), R.drawable.ic_good, R.color.good)
+    }
+
     /** Says [sentence], and that nothing is run. */
     fun refuse(sentence: String) = failed(sentence)
 
     override fun render() {
-        val now = demo.selfTest.state
+        val now = demo.selfTest.state(job)
+        val busy = demo.selfTest.state is JobState.Running
+        run.isEnabled = !busy
+        run.setText(
+            if (busy && now !is JobState.Running) R.string.selftest_busy_button
+            else if (now is JobState.Idle) R.string.selftest_run
+            else R.string.selftest_again,
+        )
         if (now === rendered) return
         rendered = now
         working.visibility = if (now is JobState.Running) View.VISIBLE else View.GONE
         verdict.visibility = if (now is JobState.Done || now is JobState.Failed) View.VISIBLE else View.GONE
         facts.visibility = if (now is JobState.Done) View.VISIBLE else View.GONE
-        share.visibility = if (now is JobState.Done && result == null) View.VISIBLE else View.GONE
-        run.isEnabled = now !is JobState.Running
-        run.setText(if (now is JobState.Idle) R.string.selftest_run else R.string.selftest_again)
+        share.visibility = if (now is JobState.Done && now.report.json != null) View.VISIBLE else View.GONE
         when (now) {
             is JobState.Idle -> Unit
             is JobState.Running -> {
@@ -141,13 +154,21 @@ class SelfTestScreen(root: View, private val demo: DemoApplication, private val 
     private fun short(number: Double) = String.format(Locale.getDefault(), "%.1e", number)
 
     private fun share(report: SelfTestReport) {
-        val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, report.json)
+        val json = report.json ?: return
+        if (json.length > MOST_SHARED) {
+            Toast.makeText(context, R.string.share_large, Toast.LENGTH_LONG).show()
+            return
+        }
+        val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, json)
         val title = context.getString(R.string.selftest_share_title, "${report.device.manufacturer} ${report.device.model}")
-        context.startActivity(Intent.createChooser(send.putExtra(Intent.EXTRA_SUBJECT, title), title))
+        context.startOrSay(Intent.createChooser(send.putExtra(Intent.EXTRA_SUBJECT, title), title))
     }
 
     private companion object {
         const val TENTHS = 10
         const val MS = 1e3
+
+        /** Characters, of two bytes: Android carries at most a megabyte from app to app. */
+        const val MOST_SHARED = 200_000
     }
 }

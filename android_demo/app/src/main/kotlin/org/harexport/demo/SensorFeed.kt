@@ -36,6 +36,11 @@ class SensorFeed(
 
     fun stop() = manager.unregisterListener(this)
 
+    /** Runs [work] on the thread that samples come on, after those that have come. */
+    fun post(work: () -> Unit) {
+        handler.post(work)
+    }
+
     override fun onSensorChanged(event: SensorEvent) {
         val sensor = Sensor.values().firstOrNull { type(it) == event.sensor.type } ?: return
         if (event.values.size >= AXES) onSample(sensor, event.timestamp, event.values)

@@ -12,18 +12,19 @@ import org.tensorflow.lite.TensorFlowLite
 /**
  * A .tflite file of harexport in TensorFlow Lite or LiteRT, on one thread: with more, models of this size are slower.
  *
- * Touches only what is the same from TensorFlow Lite 2.6 to LiteRT 1.4. Throws [BadInput] where the file cannot be run, or
- * where its input or logits are not those of [contract]. [model] need not be a direct buffer; it is not changed.
+ * Touches only what is the same from TensorFlow Lite 2.6 to LiteRT 1.4. Throws [BadInput] where the file cannot be run; the
+ * first window is refused in the same way where input or logits are not those of [contract]: loading runs nothing. [model]
+ * need not be a direct buffer; it is not changed.
  */
 class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Classifier {
-    override val runtime: RuntimeInfo = RuntimeInfo("TensorFlow Lite", version(), xnnpack = true)
+    override val runtime: RuntimeInfo = RuntimeInfo("TensorFlow Lite / LiteRT", version(), xnnpack = true)
 
     private val interpreter: Interpreter
-    private val logits: Int
-    private val input = floats(contract.inputSize)
-    private val output = floats(contract.labels.size)
+    private val input = ByteBuffer.allocateDirect(4 * contract.inputSize).order(ByteOrder.nativeOrder())
+    private val output = arrayOf(FloatArray(contract.labels.size)) // an array must have the exact shape and type of the output
     private val inputs = arrayOf<Any>(input)
     private val outputs: Map<Int, Any>
+    private var fits = false
 
     init {
         val options = Interpreter.Options()
@@ -31,9 +32,8 @@ class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Clas
         options.setUseXNNPACK(true) // asked for, as it is not the default everywhere: three times as fast
         interpreter = tried("the model file is damaged, no .tflite file, or newer than this runtime") { Interpreter(direct(model), options) }
         try {
-            logits = tried("the model has no output called ${Contract.LOGITS_NAME}") { interpreter.getOutputIndex(Contract.LOGITS_NAME) }
+            val logits = tried("the model has no output called ${Contract.LOGITS_NAME}") { interpreter.getOutputIndex(Contract.LOGITS_NAME) }
             outputs = mapOf(logits to output)
-            check()
         } catch (error: BadInput) {
             interpreter.close()
             throw error
@@ -43,27 +43,19 @@ class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Clas
     override fun logits(window: FloatArray): FloatArray {
         input.rewind()
         input.asFloatBuffer().put(window)
-        output.rewind()
-        tried("this phone's runtime cannot run the model") {
+        tried(if (fits) "this phone's runtime cannot run the model" else disagreement()) {
             interpreter.resetVariableTensors()
             interpreter.runForMultipleInputsOutputs(inputs, outputs)
         }
-        output.rewind()
-        return FloatArray(contract.labels.size).also { output.asFloatBuffer().get(it) }
+        fits = true
+        return output[0].copyOf()
     }
 
     override fun close() = interpreter.close()
 
-    /** Runs zeros: a buffer must have the input's exact size, an array the exact shape and type of the output. */
-    private fun check() {
-        val wanted =
-            "windows of ${contract.window} samples of ${contract.channels.size} channels, one at a time, in float32, and " +
-                "answers of ${contract.labels.size} labels"
-        val answer = arrayOf(FloatArray(contract.labels.size))
-        tried("model and contract disagree: the contract says $wanted; the model has others") {
-            interpreter.runForMultipleInputsOutputs(inputs, mapOf<Int, Any>(logits to answer))
-        }
-    }
+    private fun disagreement(): String =
+        "model and contract disagree: the contract says windows of ${contract.window} samples of ${contract.channels.size} " +
+            "channels, one at a time, in float32, and answers of ${contract.labels.size} labels; the model has others"
 
     private fun <T> tried(words: String, block: () -> T): T =
         try {
@@ -75,8 +67,6 @@ class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Clas
         }
 
     private companion object {
-        fun floats(count: Int): ByteBuffer = ByteBuffer.allocateDirect(4 * count).order(ByteOrder.nativeOrder())
-
         fun direct(model: ByteBuffer): ByteBuffer {
             // the library reads a direct buffer from its first byte to its last, whatever position and limit say
             if (model.isDirect && model.remaining() == model.capacity()) return model.duplicate().order(ByteOrder.nativeOrder())

@@ -2,6 +2,7 @@ package org.harexport.demo
 
 import android.os.SystemClock
 import kotlin.math.abs
+import org.harexport.core.GAP_SECONDS
 import org.harexport.core.IMPLAUSIBLE
 
 /** The last seconds of one sensor, for the plot: written by the sensors' thread, drawn by the main one. */
@@ -19,7 +20,7 @@ class Trace {
         if (!sample.all { abs(it) < IMPLAUSIBLE }) return // no number: the chain leaves it out too
         val last = ((count + ROOM - 1) % ROOM).toInt()
         if (count > 0 && timeNs <= times[last]) {
-            if (times[last] - timeNs < SPAN_NS) return // repeated or late: left out like that
+            if (times[last] - timeNs <= GAP_NS) return // repeated or late: left out like that
             count = 0 // the clock ran back: what was drawn so far has no place any more
         }
         // Sensors deliver in batches; how late the oldest of a batch is says how far behind the plot must run to be smooth.
@@ -65,6 +66,7 @@ class Trace {
         /** Samples kept: [SPAN_NS] at the fastest rate that needs no permission. */
         const val ROOM = 1024
         const val SPAN_NS = 5_000_000_000L
+        private const val GAP_NS = (GAP_SECONDS * 1e9).toLong()
         private const val SECOND = 1e9f
         private const val DECAY_NS = 50_000L
     }

@@ -1,6 +1,8 @@
 package org.harexport.demo
 
 import android.content.Context
+import android.content.Intent
+import android.widget.Toast
 import java.util.Locale
 import org.harexport.core.Sensor
 
@@ -38,5 +40,13 @@ fun time(context: Context, us: Double): String {
 
 /** Minutes, seconds and tenths. */
 fun elapsed(ms: Long): String = String.format(Locale.ROOT, "%d:%02d.%d", ms / 60_000, ms / 1_000 % 60, ms / 100 % 10)
+
+/** Starts [intent]; where the phone refuses, says so, for the app goes on all the same. */
+fun Context.startOrSay(intent: Intent) =
+    try {
+        startActivity(intent)
+    } catch (error: RuntimeException) { // no app for it, one that may not be started, or too large a message
+        Toast.makeText(this, getString(R.string.share_failed, "${error.message}"), Toast.LENGTH_LONG).show()
+    }
 
 private const val US_IN_MS = 1e3

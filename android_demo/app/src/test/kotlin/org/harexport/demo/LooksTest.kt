@@ -82,7 +82,7 @@ class LooksTest {
         Phone.app.recording.start("WALKING", 50.0)
         Phone.feel(GoldenWalk.steady(2.0))
         Phone.app.recording.stop()
-        Phone.feel(emptyList())
+        Phone.waitForFile()
         look(activity.window.decorView)
     }
 

@@ -101,6 +101,9 @@ object Phone {
         passes(Duration.ofMillis(2 * Screen.TICK_MS))
     }
 
+    /** Waits until a recording that has ended is in its file: the sensors' thread writes it. */
+    fun waitForFile() = waitFor("the recording's file") { app.recording.snapshot().run { !recording && !saving } }
+
     fun waitForModel() = waitFor("the model") { app.model.state !is ModelState.Checking }
 }
 

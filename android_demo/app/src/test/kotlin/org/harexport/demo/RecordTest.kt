@@ -24,6 +24,15 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 
+/** An app that crashed while it recorded: the file lies there before it starts again. */
+class Crashed : DemoApplication() {
+    override fun recover() {
+        val folder = checkNotNull(recordings()).apply { mkdirs() }
+        File(folder, "old.csv.part").writeText("timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n5,1.0,2.0,3.0,WALKING\n6,1.0,2")
+        super.recover()
+    }
+}
+
 /** The Record screen, down to the bytes of the file. */
 @RunWith(RobolectricTestRunner::class)
 class RecordTest {
@@ -41,7 +50,11 @@ class RecordTest {
 
     private fun choose(index: Int) = activity.part<GridLayout>(R.id.record_labels).getChildAt(index).performClick()
 
-    private fun toggle() = activity.part<View>(R.id.record_toggle).performClick()
+    private fun toggle() {
+        val stops = Phone.app.recording.recording
+        activity.part<View>(R.id.record_toggle).performClick()
+        if (stops) Phone.waitForFile()
+    }
 
     private fun text(id: Int) = activity.part<TextView>(id).text.toString()
 
@@ -92,6 +105,7 @@ class RecordTest {
         Phone.feel(GoldenWalk.steady(3.0))
         controller.pause()
         assertEquals(0, Phone.listeners)
+        Phone.waitForFile()
         val file = files.single()
         assertEquals(GoldenWalk.steady(3.0).size, lines(file).size - 1)
         controller.resume()
@@ -175,9 +189,8 @@ class RecordTest {
     }
 
     @Test
+    @Config(application = Crashed::class)
     fun `what a crash left behind is brought back`() {
-        folder.mkdirs()
-        File(folder, "old.csv.part").writeText("timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n5,1.0,2.0,3.0,WALKING\n6,1.0,2")
         open()
         assertEquals(listOf("old.csv"), files.map { it.name })
         assertEquals(2, lines(files[0]).size)

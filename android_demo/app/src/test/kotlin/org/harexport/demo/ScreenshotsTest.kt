@@ -73,12 +73,13 @@ class ScreenshotsTest {
         toggle.performClick()
         Phone.feel(GoldenWalk.steady(5.0))
         toggle.performClick()
+        Phone.waitForFile()
         controller.get().part<GridLayout>(R.id.record_labels).getChildAt(0).performClick()
         toggle.performClick()
         Phone.feel(GoldenWalk.steady(12.0))
         take(name)
         toggle.performClick()
-        Phone.feel(emptyList())
+        Phone.waitForFile()
         take("$name-saved")
     }
 

@@ -1,11 +1,14 @@
 package org.harexport.core
 
+import java.util.Locale
+import kotlin.math.abs
+
 /**
  * A [Session] for a phone whose rates are not known: holds the first seconds back, measures, and then answers.
  *
  * A sensor that is much faster than the model's rate is averaged; one that is slower, or missing, is a [problem], and the
- * next seconds are looked at in turn. Not for several threads at once. Throws [BadInput] for a contract that this chain
- * cannot serve.
+ * next seconds are looked at in turn. Where a sensor's rate changes so that another average fits, a [Restart] is told and
+ * all is measured anew. Not for several threads at once. Throws [BadInput] for a contract that this chain cannot serve.
  */
 class Live(
     private val contract: Contract,
@@ -14,8 +17,18 @@ class Live(
 ) {
     private class Sample(val sensor: Sensor, val timeNs: Long, val values: DoubleArray)
 
+    /** One sensor from sample to sample: its time, its rate of late, and since when that does not fit [meanOf]. */
+    private class Pace {
+        val meter = RateMeter(seconds = 1.0)
+        var newestNs: Long? = null
+        var meanOf = 1
+        var unfitSinceNs: Long? = null
+    }
+
     val sensors: List<Sensor> = sensorsOf(contract)
     private val held = ArrayList<Sample>()
+    private var paces = sensors.associateWith { Pace() }
+    private var fromNs: Long? = null
     private var session: Session? = null
 
     init {
@@ -33,27 +46,64 @@ class Live(
     var rates: Map<Sensor, Double> = emptyMap()
         private set
 
-    /** What was left out so far, a sensor; empty before the first seconds are over. */
+    /** The first time of the grid since it last began: settling counts from here. Null where it has not begun. */
+    val startNs: Long? get() = session?.startNs
+
+    /** What was left out since rates were last measured, a sensor; empty before. */
     val dropped: Map<Sensor, Dropped> get() = session?.dropped ?: emptyMap()
 
     /** One sample, three axes in Android's units, at `SensorEvent.timestamp`. Throws [BadInput] where the model cannot answer. */
     fun push(sensor: Sensor, timeNs: Long, values: DoubleArray): List<Told> {
-        session?.let { return it.push(sensor, timeNs, values) }
-        if (sensor !in sensors) return emptyList()
-        val before = held.lastOrNull { it.sensor == sensor }
-        if (before != null && timeNs < before.timeNs - GAP_SECONDS * SECOND) held.clear() // the clock ran back
-        held += Sample(sensor, timeNs, values)
-        if (!longEnough(timeNs)) return emptyList()
-        return open()
+        val pace = paces[sensor] ?: return emptyList()
+        val before = pace.newestNs
+        val ranBack = before != null && timeNs < before - GAP_SECONDS * SECOND
+        if (ranBack) paces.values.forEach { it.newestNs = null } // told once, not by each sensor
+        pace.newestNs = maxOf(pace.newestNs ?: timeNs, timeNs)
+        pace.meter.push(timeNs)
+        val sample = Sample(sensor, timeNs, values)
+        session?.let { return it.push(sensor, timeNs, values) + changed(sample, pace) }
+
+        val out = ArrayList<Told>()
+        if (ranBack) {
+            held.clear() // nothing recorded by the old clock fits to the new one
+            fromNs = null
+            out += Restart(timeNs, "the time of the ${sensor.title} runs back")
+        }
+        fromNs?.let { if (timeNs < it) return out } // a batch, still at the old rate
+        held += sample
+        if (longEnough(timeNs)) out += open()
+        return out
     }
 
     /** The samples have ended; what comes next is a new recording. */
     fun finish(): List<Told> {
         val out = session?.finish() ?: emptyList()
         held.clear()
+        paces = sensors.associateWith { Pace() }
+        fromNs = null
         session = null
         rates = emptyMap()
         return out
+    }
+
+    /** Ends the session where the sensor's rate has not fitted its average for [UNFIT_SECONDS]. */
+    private fun changed(sample: Sample, pace: Pace): List<Told> {
+        val (sensor, timeNs) = sample.sensor to sample.timeNs
+        val hz = pace.meter.hz
+        val since = pace.unfitSinceNs
+        if (hz == 0.0 || abs(hz / contract.rateHz - pace.meanOf) <= FIT || pace.meanOf == meanLength(hz, contract.rateHz)) {
+            pace.unfitSinceNs = null
+        } else if (since == null || timeNs < since - GAP_SECONDS * SECOND) {
+            pace.unfitSinceNs = timeNs
+        } else if (timeNs - since >= UNFIT_SECONDS * SECOND) {
+            val reason = String.format(Locale.ROOT, "the %s gives %.0f samples a second now, %.0f before", sensor.title, hz, rates[sensor])
+            held += sample
+            fromNs = timeNs
+            session = null
+            rates = emptyMap()
+            return listOf(Restart(timeNs, reason))
+        }
+        return emptyList()
     }
 
     private fun longEnough(newestNs: Long): Boolean {
@@ -73,7 +123,12 @@ class Live(
         val samples = ArrayList(held)
         held.clear()
         if (problem != null) return emptyList()
-        val opened = Session(contract, classifier, units, rates.mapValues { (_, hz) -> meanLength(hz, contract.rateHz) })
+        for ((sensor, hz) in rates) {
+            val pace = paces.getValue(sensor)
+            pace.meanOf = meanLength(hz, contract.rateHz)
+            pace.unfitSinceNs = null
+        }
+        val opened = Session(contract, classifier, units, paces.mapValues { (_, pace) -> pace.meanOf })
         session = opened
         return samples.flatMap { opened.push(it.sensor, it.timeNs, it.values) }
     }
@@ -81,6 +136,12 @@ class Live(
     private companion object {
         /** Before rates are told; no window is whole earlier. */
         const val OPENING_SECONDS = 2.5
+
+        /** How long a rate must not fit its average. */
+        const val UNFIT_SECONDS = 2.0
+
+        /** How far, in periods of the grid, a rate may be off its average; more than a half, or a steady one might flap. */
+        const val FIT = 0.7
     }
 }
 

@@ -53,8 +53,11 @@ class Resampler(
     gapSeconds: Double = GAP_SECONDS,
 ) {
     private val tracks = sensors.map { Track(it, Math.rint(gapSeconds * SECOND).toLong(), meanOf[it] ?: 1) }
-    private var originNs: Long? = null
     private var index = 0L
+
+    /** The first time of the grid; null where it has not begun. */
+    var originNs: Long? = null
+        private set
 
     /** What was left out so far, a sensor. */
     val dropped: Map<Sensor, Dropped> get() = tracks.associate { it.sensor to it.dropped }

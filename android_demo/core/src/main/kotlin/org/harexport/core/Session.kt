@@ -58,6 +58,9 @@ class Session(
     private val arrivals = stream.sensors.associateWith { Arrivals() }
     private val gravity = listOf("total_acc_x", "total_acc_y", "total_acc_z").map(contract.channels::indexOf)
 
+    /** The first time of the grid since it last began: settling counts from here. Null where it has not begun. */
+    val startNs: Long? get() = stream.startNs
+
     /** What was left out so far, a sensor. */
     val dropped: Map<Sensor, Dropped> get() = stream.dropped
 

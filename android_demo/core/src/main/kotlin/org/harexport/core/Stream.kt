@@ -28,6 +28,9 @@ class Stream(
     private var buffer = WindowBuffer(contract)
     private val times = ArrayDeque<Long>() // of grid samples that the median still holds back
 
+    /** The first time of the grid since it last began; null where it has not begun. */
+    val startNs: Long? get() = resampler.originNs
+
     /** What was left out so far, a sensor. */
     val dropped: Map<Sensor, Dropped> get() = resampler.dropped
 

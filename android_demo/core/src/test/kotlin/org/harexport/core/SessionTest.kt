@@ -1,6 +1,8 @@
 package org.harexport.core
 
+import kotlin.math.PI
 import kotlin.math.abs
+import kotlin.math.sin
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -125,6 +127,74 @@ class SessionTest {
         val all = samples(50.0, 50.0, 2.0, 100 * SECOND) + samples(50.0, 50.0, 8.0)
         val told = all.flatMap { (sensor, t) -> live.push(sensor, t, walking(sensor, t)) }
         assertTrue(live.answering)
-        assertTrue(told.isNotEmpty() && told.all { it is Answer && it.endNs < 8 * SECOND })
+        assertEquals(Restart(0, "the time of the accelerometer runs back"), told.first())
+        assertEquals(0L, live.startNs)
+        assertTrue(told.size > 3 && told.drop(1).all { it is Answer && it.endNs < 8 * SECOND })
+    }
+
+    @Test
+    fun `a rate that changes for good is measured anew`() {
+        for ((before, after, batchNs) in listOf(Triple(200.0, 50.0, 1L), Triple(50.0, 200.0, 1L), Triple(200.0, 50.0, 4 * SECOND))) {
+            val what = "$before to $after, in batches of $batchNs ns"
+            val model = Scripted { FloatArray(6) }
+            val live = Live(CONTRACT, model)
+            val all = (samples(before, before, 12.0) + samples(after, after, 24.0, 12 * SECOND)).let {
+                it.sortedWith(compareBy({ (_, t) -> t / batchNs }, { (sensor, _) -> if (batchNs > 1) sensor.ordinal else 0 }))
+            }
+            val told = all.flatMap { (sensor, t) -> live.push(sensor, t, walking(sensor, t)) }
+            val restart = told.filterIsInstance<Restart>().single()
+            assertTrue("$what: ${restart.timeNs}", restart.timeNs in 14 * SECOND..15 * SECOND)
+            assertSays(restart.reason, "the accelerometer gives", " ${before.toInt()} before")
+            assertTrue(what, live.answering)
+            for (hz in live.rates.values) assertEquals(what, after, hz, 0.1)
+            assertTrue(what, live.startNs!! in restart.timeNs..restart.timeNs + SECOND)
+
+            // What is asked from then on is what a session would ask that knew the new rate.
+            val wanted = Scripted { FloatArray(6) }
+            val session = Session(CONTRACT, wanted, meanOf = Sensor.values().associateWith { meanLength(after, 50.0) })
+            val rest = all.filter { (_, t) -> t >= restart.timeNs }.flatMap { (sensor, t) -> session.push(sensor, t, walking(sensor, t)) }
+            val answers = told.subList(told.indexOf(restart) + 1, told.size)
+            assertTrue(what, answers.size > 10)
+            assertEquals(what, rest.map { (it as Answer).endNs }, answers.map { (it as Answer).endNs })
+            for ((one, other) in model.asked.takeLast(rest.size).zip(wanted.asked)) assertArrayEquals(what, other, one, 0f)
+        }
+    }
+
+    @Test
+    fun `one sensor's rate may change alone, and a short burst changes nothing`() {
+        val acc = Sensor.ACCELEROMETER
+        val alone = Live(CONTRACT, always)
+        val changing = (times(50.0, 30.0).map { acc to it } + (times(100.0, 10.0) + times(50.0, 20.0, 10 * SECOND)).map { Sensor.GYROSCOPE to it })
+        val told = changing.sortedBy { it.second }.flatMap { (sensor, t) -> alone.push(sensor, t, walking(sensor, t)) }
+        assertSays(told.filterIsInstance<Restart>().single().reason, "the gyroscope gives 50 samples a second now, 100 before")
+
+        val burst = Live(CONTRACT, always)
+        val short = samples(50.0, 50.0, 10.0) + samples(200.0, 200.0, 1.0, 10 * SECOND) + samples(50.0, 50.0, 10.0, 11 * SECOND)
+        assertTrue(short.flatMap { (sensor, t) -> burst.push(sensor, t, walking(sensor, t)) }.all { it is Answer })
+    }
+
+    @Test
+    fun `a steady rate between two averages does not flap`() {
+        for (hz in listOf(74.0, 75.0, 76.0, 125.0, 175.0)) {
+            val live = Live(CONTRACT, always)
+            // the rate swings by 4 %, over a minute
+            val times = generateSequence(0.0) { it + 1 / (hz * (1 + 0.04 * sin(2 * PI * it / 11))) }.takeWhile { it < 60 }.map { (it * SECOND).toLong() }
+            val told = times.toList().flatMap { t -> Sensor.values().flatMap { live.push(it, t, walking(it, t)) } }
+            assertTrue("$hz Hz: ${told.filterIsInstance<Restart>()}", told.size > 40 && told.all { it is Answer })
+        }
+    }
+
+    @Test
+    fun `the first time of the grid is told`() {
+        val live = Live(CONTRACT, always)
+        assertEquals(null, live.startNs)
+        val all = samples(50.0, 50.0, 8.0, SECOND) + samples(50.0, 50.0, 8.0, 20 * SECOND)
+        val told = all.flatMap { (sensor, t) -> live.push(sensor, t, walking(sensor, t)) }
+        assertEquals(SECOND, (told.first() as Answer).startNs)
+        val restart = told.indexOfFirst { it is Restart }
+        assertEquals(20 * SECOND, live.startNs)
+        assertEquals(live.startNs, (told[restart + 1] as Answer).startNs)
+        live.finish()
+        assertEquals(null, live.startNs)
     }
 }

@@ -16,9 +16,10 @@ import org.harexport.core.axes
 import org.harexport.demo.TfliteClassifier
 
 // README: from here on
-/** Tells what the phone's owner does. Throws BadInput where this phone cannot tell, with a sentence that says why. */
+/** Tells what the phone's owner does. Where this phone cannot tell, BadInput or onProblem say why, in a sentence. */
 class ActivityRecognition(
     private val context: Context,
+    private val onProblem: (sentence: String) -> Unit,
     private val onActivity: (label: String, probability: Double) -> Unit,
 ) : SensorEventListener {
     private val sensors = checkNotNull(context.getSystemService(SensorManager::class.java))
@@ -32,10 +33,8 @@ class ActivityRecognition(
     }
 
     fun start() {
-        for (sensor in live.sensors) {
-            val hardware = sensors.getDefaultSensor(type(sensor)) ?: throw BadInput("this phone has no ${sensor.title}")
-            sensors.registerListener(this, hardware, (1e6 / contract.rateHz).toInt())
-        }
+        val found = live.sensors.map { sensors.getDefaultSensor(type(it)) ?: throw BadInput("this phone has no ${it.title}") }
+        for (sensor in found) sensors.registerListener(this, sensor, (1e6 / contract.rateHz).toInt())
     }
 
     fun stop() {
@@ -45,9 +44,11 @@ class ActivityRecognition(
 
     override fun onSensorChanged(event: SensorEvent) {
         val sensor = live.sensors.first { type(it) == event.sensor.type }
+        val before = live.problem
         for (told in live.push(sensor, event.timestamp, axes(event.values))) {
             if (told is Answer && told.doubt == null) onActivity(told.smoothedLabel, told.smoothedProbabilities[told.smoothed])
         }
+        live.problem?.let { if (it != before) onProblem(it) } // a sensor is too slow, or silent
     }
 
     override fun onAccuracyChanged(sensor: android.hardware.Sensor, accuracy: Int) = Unit

@@ -48,14 +48,20 @@ class ApkTest {
     }
 
     @Test
-    fun `the assets are those of the sources, and the model lies uncompressed`() {
+    fun `the assets are those of the sources`() {
         val names = File(main, "assets").list()!!.sorted()
-        assertTrue(names.toString(), names.containsAll(listOf("contract.json", "golden.json", "labels.txt", "model.tflite")))
+        assertEquals(listOf("contract.json", "golden.json", "labels.txt", "model.tflite"), names)
         assertEquals(names.map { "assets/$it" }, entries.keys.filter { it.startsWith("assets/") }.sorted())
         for (name in names) {
             assertTrue(name, content("assets/$name").contentEquals(File(main, "assets/$name").readBytes()))
         }
-        assertEquals(ZipEntry.STORED, entries.getValue("assets/model.tflite").method)
+    }
+
+    /** `openFd` throws for an asset that is compressed; the app opens only the model by it. */
+    @Test
+    fun `the model lies uncompressed, and nothing else, as Gradle packs it`() {
+        val stored = entries.filterKeys { it.startsWith("assets/") }.filterValues { it.method == ZipEntry.STORED }.keys
+        assertEquals(setOf("assets/model.tflite"), stored)
     }
 
     @Test

@@ -135,7 +135,7 @@ class TfliteClassifierTest {
 
     private fun refused(model: ByteArray, contract: Contract = this.contract): String {
         try {
-            TfliteClassifier(ByteBuffer.wrap(model), contract).close()
+            TfliteClassifier(ByteBuffer.wrap(model), contract).use { it.logits(FloatArray(contract.inputSize)) }
         } catch (error: BadInput) {
             return error.message!!
         }
