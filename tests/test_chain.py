@@ -134,14 +134,12 @@ def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
-def test_bench_compares_the_contract_in_the_file(
-    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_bench_compares_the_contract_in_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
     """Right logits under the wrong labels are wrong answers."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
     swapped = replace(checkpoint.contract, labels=checkpoint.contract.labels[::-1])
-    export(checkpoint.network, folder / "tiny-float32.onnx", contract=swapped, metadata=metadata, dataset=dataset)
+    export(checkpoint.network, folder / "tiny-float32.onnx", contract=swapped, metadata=metadata)
     result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
     assert "tiny-float32.onnx: the contract in it" in result.stderr

@@ -66,10 +66,12 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
         val model = read(MODEL)
         golden.checkFiles(model, contractBytes)
         val classifier = TfliteClassifier(model, contract)
-        val parity = SelfTest(contract).parity(classifier, golden)
-        if (!parity.passed) {
+        try {
+            val parity = SelfTest(contract).parity(classifier, golden)
+            if (!parity.passed) throw BadInput(context.getString(R.string.parity_differs, parity.failures.joinToString(" ")))
+        } catch (error: Throwable) {
             classifier.close()
-            throw BadInput(context.getString(R.string.parity_differs, parity.failures.joinToString(" ")))
+            throw error
         }
         return TrustedModel(contract, golden, model, classifier)
     }
