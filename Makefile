@@ -13,15 +13,15 @@ demo: $(VENV)/.train
 
 test: lint
 	$(BIN)/python -m pytest
-	@$(PYTHON) android_demo/checks/run.py $(if $(CI),,--where-possible)
+	@$(BIN)/python android_demo/checks/run.py $(if $(CI),,--where-possible)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-android:
-	@$(PYTHON) android_demo/checks/run.py
+android: $(VENV)/.test
+	@$(BIN)/python android_demo/checks/run.py
 
 artifacts: $(VENV)/.test
 	$(BIN)/python benchmarks/artifacts.py

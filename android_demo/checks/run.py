@@ -1,6 +1,6 @@
 """Every check of the Android demo that needs no Android (make android): Maven, Robolectric, the APK; then what ran.
 
-    python3 android_demo/checks/run.py [--where-possible]
+    make android      (python android_demo/checks/run.py [--where-possible], where harexport is installed)
 
 Needs Linux x86-64, a JDK from 17 on, Maven and Debian's Android tools. Exits with 1 where a check failed, with 2 where
 a tool is missing; with --where-possible that is only said, loudly. Anything in MAVEN_ARGS goes to Maven.
@@ -19,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 CHECKS = Path(__file__).resolve().parent
+HAND = CHECKS.parents[1] / "benchmarks" / "android_fidelity.py"
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 # tool -> the Debian package it comes in
 TOOLS = {
@@ -97,6 +98,11 @@ def main() -> int:
     for name in MODULES:  # of an earlier run
         shutil.rmtree(CHECKS / name / "target" / "surefire-reports", ignore_errors=True)
     began = time.monotonic()
+    # The test windows, and Python's answers to them, which those of the Java interpreter are held to.
+    handed = subprocess.run([sys.executable, str(HAND), "--hand"], check=False)
+    if handed.returncode:
+        print("!!! The test windows could not be handed over (see above): run this by make android", file=sys.stderr)
+        return 1
     # A Kotlin daemon would stay behind.
     command = ["mvn", "-B", "-ntp", "-Dkotlin.compiler.daemon=false", *os.environ.get("MAVEN_ARGS", "").split()]
     done = subprocess.run([*command, "-f", str(CHECKS / "pom.xml"), "verify"], check=False)
