@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 JSON, ARTIFACTS = ROOT / "benchmarks" / "chain.json", ROOT / "artifacts"
 RECIPES = ("edge", "edge-tiny", "seed-lstm", "seed-gru")
-TIMED = ("edge", "edge-tiny")  # the others were trained on a crowded machine
+TIMED = ("edge", "edge-tiny")  # the others were trained beside much more, their times say nothing
 QUICK_EPOCHS = 40
 RUNS = 4000
 PAIRS = (
@@ -126,7 +126,7 @@ def _export_cost(fmt: str) -> dict[str, float]:
 
 def _trained(costs: dict[str, Any], recipe: str) -> str:
     seconds = costs["training_seconds"].get(recipe)
-    return f"; trained twice in {seconds / 60:.1f} minutes on one core" if seconds else ""
+    return f"; trained twice in {seconds / 60:.1f} minutes on a core of a busy machine" if seconds else ""
 
 
 def render(measured: dict[str, Any]) -> str:
