@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from harexport import files  # noqa: E402
+from harexport import files, parity  # noqa: E402
 from harexport.console import say, track  # noqa: E402
 from harexport.contract import CHANNELS, LOGITS_NAME, Contract  # noqa: E402
 from harexport.data import Dataset, load  # noqa: E402
@@ -64,7 +64,7 @@ WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
 # half way to another integer. Beyond a scheme's logits the share of same answers counts. Large logits, as seed-gru's,
 # have large last digits: parity.py's share of the largest one is allowed too.
 MOST_DIFFERENT = {"float32": 1e-4, "float16": 1e-4}
-SHARE = 4e-6
+SHARE = parity.THRESHOLDS["float32"].share
 LEAST_SAME = 0.98
 STATELESS = 1e-6  # what a window may owe to the one before
 _MAVEN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy"

@@ -30,6 +30,7 @@ from harexport.data import load  # noqa: E402
 from harexport.errors import InputError  # noqa: E402
 from harexport.training import checkpoint as checkpoints  # noqa: E402
 from harexport.training import recipe as recipes  # noqa: E402
+from harexport.training.fitness import as_seen  # noqa: E402
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -51,8 +52,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
     from harexport.training.loop import fit
     from harexport.training.outcome import outcome
 
-    recipe, dataset = recipes.load(name), load()
-    dataset = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+    recipe = recipes.load(name)
+    dataset = as_seen(load(), recipe)
     test = dataset.test
     began = time.monotonic()
     network, _ = fit(dataset.train, None, recipe, len(dataset.contract.labels), seed)

@@ -12,6 +12,7 @@ from harexport.exporting.export import Refused, check_folder, export_checkpoint
 from harexport.exporting.write import text
 from harexport.training import checkpoint as checkpoints
 from harexport.training.checkpoint import Checkpoint
+from harexport.training.fitness import as_seen
 from harexport.training.progress import ResumeError
 from harexport.training.recipe import Recipe
 from harexport.training.train import checkpoint_path, resume_path, train
@@ -24,8 +25,7 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
-    contract = dataset.narrowed(recipe.data.channels or dataset.contract.channels).contract
-    check_folder(out, contract)  # before minutes of training
+    check_folder(out, as_seen(dataset, recipe).contract)  # before minutes of training
     checkpoint = trained(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:

@@ -13,6 +13,7 @@ from harexport.console import say, track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError, MissingExtraError
 from harexport.searching.runs import Kept, Outcome, Run, without_test
+from harexport.training.fitness import as_seen
 from harexport.training.progress import interruptible
 from harexport.training.recipe import Recipe
 
@@ -69,7 +70,7 @@ def check(dataset: Dataset, recipes: Sequence[Recipe]) -> None:
     from harexport.training.loop import check_fit
 
     for recipe in recipes:
-        seen = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+        seen = as_seen(dataset, recipe)
         check_fit(seen.train, None, recipe, len(seen.contract.labels))
 
 

@@ -19,6 +19,7 @@ from harexport.console import say
 from harexport.data.windows import Dataset, Windows
 from harexport.errors import HarExportError
 from harexport.metrics import classify, cross_entropy
+from harexport.training.fitness import as_seen
 from harexport.training.recipe import Recipe
 
 _KIND = "harexport-run"
@@ -103,7 +104,7 @@ def work(dataset: Dataset, run: Run) -> Outcome:
 
     began = time.monotonic()
     try:
-        dataset = dataset.narrowed(run.recipe.data.channels or dataset.contract.channels)
+        dataset = as_seen(dataset, run.recipe)
         train = dataset.train.of_subjects(run.held_out, without=True)
         held_out = dataset.train.of_subjects(run.held_out)
         labels = len(dataset.contract.labels)

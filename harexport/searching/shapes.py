@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from harexport.data.windows import Dataset
 from harexport.exporting import forms
 from harexport.exporting.write import emitted
 from harexport.searching.runs import some
-from harexport.training import coarse
+from harexport.training.fitness import as_seen
 from harexport.training.recipe import Recipe, parse
 from harexport.verify.latency import Latency, Model, measure
 from harexport.verify.machine import Watch, pinned
@@ -43,9 +42,8 @@ def file_of(dataset: Dataset, recipe: Recipe, scheme: str) -> File:
     """
     from harexport.training.loop import fit
 
-    dataset = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
-    coarse_labels = coarse.names(recipe.model.coarse, dataset.contract.labels)
-    contract = dataclasses.replace(dataset.contract, coarse_labels=coarse_labels)
+    dataset = as_seen(dataset, recipe)
+    contract = dataset.contract
     table = recipe.to_dict()
     table["schedule"] |= {"epochs": 1, "coarse_epochs": 0}
     table["optimiser"]["learning_rate"] = 1e-6  # one that cannot diverge

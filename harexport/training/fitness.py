@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,18 @@ from harexport.console import say
 from harexport.data.windows import Dataset
 from harexport.errors import InputError
 from harexport.network import check_windows
+from harexport.training import coarse
 from harexport.training.recipe import Recipe
+
+
+def as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data as the recipe's network sees them: its channels, and the names of its coarse labels.
+
+    Raises InputError for channels that are not there and for coarse labels of another number of labels.
+    """
+    seen = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+    lumps = coarse.names(recipe.model.coarse, seen.contract.labels)
+    return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
 
 
 def held_out(dataset: Dataset, recipe: Recipe) -> tuple[int, ...]:

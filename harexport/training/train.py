@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ def train(
         from harexport.training.loop import pick_device
     except ImportError:
         raise MissingExtraError("torch", "train", "training") from None
-    dataset = _as_seen(dataset, recipe)
+    dataset = fitness.as_seen(dataset, recipe)
     _say_test_set(dataset.test)
     fitness.check(dataset, recipe)
     held_subjects = fitness.held_out(dataset, recipe)
@@ -129,13 +129,6 @@ def train(
         finally:
             if log is not None:
                 log.close()
-
-
-def _as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """The data as the recipe's network sees them: its channels, and the names of its coarse labels."""
-    seen = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
-    lumps = coarse.names(recipe.model.coarse, seen.contract.labels)
-    return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
 
 
 def _say_test_set(test: Windows) -> None:
