@@ -35,6 +35,7 @@ class Figures:
 def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int) -> Figures:
     """Figures of `answers` [n] against `truth` [n], both from 0; a share of nothing is 0.
 
+    The macro F1 is the mean over the labels that occur in either.
     As scikit-learn defines them (a test compares), whose import alone takes longer than a whole export.
     """
     matrix = np.bincount(truth * labels + answers, minlength=labels * labels).reshape(labels, labels)
@@ -48,7 +49,7 @@ def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
         precision=float(weights @ precision),
         recall=float(weights @ recall),
         f1=float(weights @ f1),
-        macro_f1=float(f1.mean()),
+        macro_f1=float(f1[of_label + answered > 0].mean()),
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
         label_recall=tuple(float(share) for share in recall),
     )

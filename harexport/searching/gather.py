@@ -13,7 +13,7 @@ from harexport.console import say, track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError, MissingExtraError
 from harexport.searching.runs import Kept, Outcome, Run, without_test
-from harexport.training.fitness import as_seen
+from harexport.training.fitness import as_seen, check_fit
 from harexport.training.progress import interruptible
 from harexport.training.recipe import Recipe
 
@@ -67,8 +67,6 @@ def check(dataset: Dataset, recipes: Sequence[Recipe]) -> None:
     MissingExtraError without torch."""
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "train", "training")
-    from harexport.training.loop import check_fit
-
     for recipe in recipes:
         seen = as_seen(dataset, recipe)
         check_fit(seen.train, None, recipe, len(seen.contract.labels))

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harexport.console import say
-from harexport.data.windows import Dataset
+from harexport.data.windows import Dataset, Windows
 from harexport.errors import InputError
 from harexport.network import check_windows
 from harexport.training import coarse
@@ -35,23 +36,62 @@ def check(dataset: Dataset, recipe: Recipe) -> None:
 
     Says which labels have no training window: that is no error, but such a label is hardly ever answered.
     """
-    from harexport.training.loop import check_fit
-
     train, labels = dataset.train, dataset.contract.labels
     check_fit(train, None, recipe, len(labels))
     _check_test(dataset)
     held = held_out(dataset, recipe)
     if held:
         _check_subjects(dataset, recipe, held)
-        kept, watched = train.of_subjects(held, without=True), train.of_subjects(held)
         try:
-            check_fit(kept, watched, recipe, len(labels))
+            _check_labels(train.labels[~np.isin(train.subjects, held)], recipe)
         except InputError as error:
             names = _listed(dataset.subject_name(subject) for subject in held)
             raise InputError(f"with the subjects {names} held out: {error}") from error
     seen = set(np.unique(train.labels).tolist())
     if missing := [label for k, label in enumerate(labels) if k not in seen]:
         say(f"No training window is labelled {_listed(missing)}: the model will hardly ever answer that")
+
+
+def check_fit(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
+    """Raise InputError for windows that cannot teach or be watched, and for a recipe that does not fit them."""
+    window = train.signals.shape[1]
+    if recipe.model.frame > window:
+        raise InputError(
+            f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
+        )
+    coarse.check(recipe.model.coarse, labels)
+    _check_windows("training", train, labels)
+    if held_out is not None:
+        _check_windows("held-out", held_out, labels)
+    _check_labels(train.labels, recipe)
+
+
+def _check_windows(what: str, windows: Windows, labels: int) -> None:
+    if not len(windows):
+        raise InputError(f"there are no {what} windows: the group of subjects is empty; choose others")
+    finite = np.isfinite(windows.signals)
+    whole = finite.all(axis=(1, 2))
+    if not whole.all():
+        first = int(np.argmin(whole))
+        channels = np.flatnonzero(~finite[first].all(axis=0)).tolist()
+        raise InputError(
+            f"{int((~whole).sum())} of the {what} windows hold NaN or infinity, the first is window {first} "
+            f"(subject {windows.subjects[first]}) in channel {', '.join(map(str, channels))}, both counted from 0; "
+            "repair or drop them"
+        )
+    low, high = int(windows.labels.min()), int(windows.labels.max())
+    if low < 0 or high >= labels:
+        raise InputError(f"the {what} windows have labels from {low} to {high}; they must be 0 to {labels - 1}")
+
+
+def _check_labels(labels: NDArray[np.int64], recipe: Recipe) -> None:
+    """Raise InputError where the training windows' labels [n] leave nothing to learn."""
+    if len(np.unique(labels)) < 2:
+        raise InputError("the training windows carry one label only; there is nothing to tell apart")
+    if recipe.schedule.coarse_epochs and len(np.unique(coarse.truth(recipe.model.coarse, labels))) < 2:
+        raise InputError(
+            "the training windows carry one coarse label only (model.coarse); there is nothing to tell apart"
+        )
 
 
 def _check_subjects(dataset: Dataset, recipe: Recipe, held: tuple[int, ...]) -> None:

@@ -8,6 +8,7 @@ uninterrupted one would have.
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,17 +22,13 @@ from torch.nn.functional import cross_entropy
 from harexport.data.windows import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.network import Network
-from harexport.training import coarse, schedule
+from harexport.training import evaluate, schedule
 from harexport.training.augment import Augmenter
+from harexport.training.fitness import check_fit
 from harexport.training.models import HarNet
 from harexport.training.recipe import Recipe
 from harexport.training.rmsprop import RmsProp
 from harexport.training.schedule import Plan
-
-# Steps that go through the network together on a CPU. A batch is cut into pieces of about this many whose gradients
-# add up to the batch's: 1500 windows of 128 steps outgrow the cache, in pieces of 64 windows the LSTM takes half the
-# time. The GRU's operators are called one by one, which pays with longer pieces.
-_PIECE_STEPS = {"lstm": 8192, "gru": 65536}
 
 
 @dataclass(frozen=True)
@@ -120,45 +117,22 @@ def fit(
         held: dict[str, tuple[float, float]] = {}
         if held_out is not None:
             with run.averaged():
-                held = evaluate(run.model, held_out, recipe.model.coarse)
+                held = evaluate.evaluate(run.model, held_out, recipe.model.coarse)
         history.append(_row(seen, run.plan.n, batches, held, rate, stage))
         on_report(history[-1], run.state(history), run.plan.steps)
     with run.averaged():
         return run.model.to_network(), history
 
 
-def check_fit(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
-    """Raise InputError for windows that cannot teach or be watched, and for a recipe that does not fit them."""
-    window = train.signals.shape[1]
-    if recipe.model.frame > window:
-        raise InputError(
-            f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
-        )
-    coarse.check(recipe.model.coarse, labels)
-    for what, windows in (("training", train), ("held-out", held_out)):
-        if windows is None:
-            continue
-        if not len(windows):
-            raise InputError(f"there are no {what} windows: the group of subjects is empty; choose others")
-        finite = np.isfinite(windows.signals)
-        whole = finite.all(axis=(1, 2))
-        if not whole.all():
-            first = int(np.argmin(whole))
-            channels = np.flatnonzero(~finite[first].all(axis=0)).tolist()
-            raise InputError(
-                f"{int((~whole).sum())} of the {what} windows hold NaN or infinity, the first is window {first} "
-                f"(subject {windows.subjects[first]}) in channel {', '.join(map(str, channels))}, both counted from 0; "
-                "repair or drop them"
-            )
-        low, high = int(windows.labels.min()), int(windows.labels.max())
-        if low < 0 or high >= labels:
-            raise InputError(f"the {what} windows have labels from {low} to {high}; they must be 0 to {labels - 1}")
-    if len(np.unique(train.labels)) < 2:
-        raise InputError("the training windows carry one label only; there is nothing to tell apart")
-    if recipe.schedule.coarse_epochs and len(np.unique(coarse.truth(recipe.model.coarse, train.labels))) < 2:
-        raise InputError(
-            "the training windows carry one coarse label only (model.coarse); there is nothing to tell apart"
-        )
+def network_at(state: State, train: Windows, recipe: Recipe, labels: int) -> Network:
+    """The network that the run had at `state`, as `fit` would have answered it had it ended there.
+
+    The arguments are those that `fit` had. Raises InputError for the state of another recipe.
+    """
+    run = _Run(train, recipe, labels, seed=0, device="cpu")
+    run.restore(state)
+    with run.averaged():
+        return run.model.to_network()
 
 
 def _row(
@@ -200,7 +174,7 @@ class _Run:
         self.average = [p.detach().clone() for p in self.trained]
         spread = torch.from_numpy(train.signals.std(axis=(0, 1)))
         self.augment = Augmenter(train, recipe.augment, spread, self.device)
-        self.truth = _truth(train.labels, recipe.model.coarse, self.device)
+        self.truth = evaluate.truth(train.labels, recipe.model.coarse, self.device)
         keys = recipe.schedule
         self.plan = Plan(
             len(train), keys.batch, keys.order == "shuffled", keys.epochs, keys.report_windows, keys.coarse_epochs
@@ -240,7 +214,7 @@ class _Run:
         optimiser.zero_grad()
         total = {name: torch.zeros((), device=self.device) for name in truth}
         hits = dict.fromkeys(truth, 0)
-        size = _piece(self.model, self.device)
+        size = evaluate.piece(self.model, self.device)
         for start in range(0, len(windows), size):
             piece = slice(start, start + size)
             state = self.model.last_state(windows[piece])
@@ -251,7 +225,7 @@ class _Run:
                     loss = loss / len(windows)
                 if name == trained:
                     loss.backward()  # type: ignore[no-untyped-call]
-                total[name], hits[name] = total[name] + loss.detach(), hits[name] + _hits(logits, answer)
+                total[name], hits[name] = total[name] + loss.detach(), hits[name] + evaluate.hits(logits, answer)
         if keys.l2:
             penalty = keys.l2 * torch.stack([p.square().sum() / 2 for p in self.trained]).sum()
             penalty.backward()  # type: ignore[no-untyped-call]
@@ -285,6 +259,7 @@ class _Run:
         return State(self.step, history=history, **values)
 
     def restore(self, state: State) -> list[Row]:
+        state = copy.deepcopy(state)  # torch keeps tensors that are where it wants them, and would change the caller's
         try:
             self.model.load_state_dict(state.model)
             for name, optimiser in self.optimisers.items():
@@ -295,41 +270,6 @@ class _Run:
             ) from error
         self.step, self.average = state.step, [kept.to(self.device) for kept in state.average]
         return list(state.history)
-
-
-def evaluate(model: HarNet, windows: Windows, coarse_labels: tuple[int, ...] = ()) -> dict[str, tuple[float, float]]:
-    """Each head's mean cross-entropy and accuracy on `windows`, without dropout."""
-    model.eval()
-    device = model.mean.device
-    truth = _truth(windows.labels, coarse_labels, device)
-    sums = dict.fromkeys(truth, (0.0, 0.0))
-    with torch.no_grad():
-        size = _piece(model, device)
-        for start in range(0, len(windows), size):
-            part = slice(start, start + size)
-            state = model.last_state(torch.from_numpy(windows.signals[part].copy()).to(device))
-            for name, head in model.heads().items():
-                logits, answer = head(state), truth[name][part]
-                loss, right = float(cross_entropy(logits, answer, reduction="sum")), _hits(logits, answer)
-                sums[name] = (sums[name][0] + loss, sums[name][1] + right)
-    return {name: (loss / len(windows), right / len(windows)) for name, (loss, right) in sums.items()}
-
-
-def _truth(labels: np.ndarray, coarse_labels: tuple[int, ...], device: torch.device) -> dict[str, Tensor]:
-    """What each head should answer [n], under the heads' names."""
-    named = {"head": labels.copy()} | ({"coarse": coarse.truth(coarse_labels, labels)} if coarse_labels else {})
-    return {name: torch.from_numpy(values).to(device) for name, values in named.items()}
-
-
-def _hits(logits: Tensor, truth: Tensor) -> int:
-    return int((logits.argmax(1) == truth).sum())
-
-
-def _piece(model: HarNet, device: torch.device) -> int:
-    """Windows that go through the network together; a GPU takes a batch as it is."""
-    if device.type != "cpu":
-        return 2**31
-    return max(1, _PIECE_STEPS[model.cell] // model.steps)
 
 
 def _on_cpu(value: Any) -> Any:

@@ -181,7 +181,7 @@ def test_a_run_is_one_answer_to_the_test_set(dataset: Dataset, monkeypatch: pyte
     )  # fmt: skip
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), channels=6)
     monkeypatch.setattr(seeds, "load", lambda: few)
-    monkeypatch.setattr("harexport.training.loop.fit", lambda *_: (network, []))
+    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, on_report: (network, []))
     found = seeds.run("seed-lstm-acc", 3)
     own = few.narrowed(recipes.load("seed-lstm-acc").data.channels).test
     assert found["accuracy"] == (network.logits(own.signals).argmax(axis=1) == own.labels).mean()

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from harexport.data import Dataset, Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.network import Network
-from harexport.training import loop, schedule
+from harexport.training import evaluate, schedule
 from harexport.training import recipe as recipes
-from harexport.training.loop import Row, State, fit, pick_device
+from harexport.training.loop import Row, State, fit, network_at, pick_device
 from harexport.training.models import HarNet
 from harexport.training.recipe import Recipe
 from harexport.training.rmsprop import RmsProp
@@ -116,6 +116,10 @@ def test_a_run_of_two_stages_resumes_from_wherever_it_was(small: Dataset, cut: i
     resumed, rows = fit(small.train, small.test, two_heads(), 6, resume=states[cut])
     assert _same(whole, resumed)
     assert rows == history
+    then = network_at(states[cut], small.train, two_heads(), 6)
+    answers = then.logits(small.test.signals, head="coarse").argmax(axis=1)
+    truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
+    assert history[cut].held_out_coarse_accuracy == pytest.approx((answers == truth).mean())
 
 
 def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
@@ -193,7 +197,7 @@ def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(model={"dropout": 0.0}, optimiser={"l2": 0.01}, schedule={"epochs": 1})
     whole, history = fit(small.train, None, recipe, 6)
-    monkeypatch.setitem(loop._PIECE_STEPS, "lstm", 7 * 10)  # ten windows a piece
+    monkeypatch.setitem(evaluate._PIECE_STEPS, "lstm", 7 * 10)  # ten windows a piece
     pieces, rows = fit(small.train, None, recipe, 6)
     assert not _same(whole, pieces), "the pieces were not cut"
     for name, array in whole.arrays().items():
