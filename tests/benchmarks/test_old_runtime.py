@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks import old_runtime
+from benchmarks.oldest import feed as feeding
+from benchmarks.oldest import jvm, subjects
 from harexport.data.fetch import cache_folder
 from harexport.errors import InputError
 from harexport.exporting import probe, tflite
@@ -55,7 +57,7 @@ def test_the_shipped_file_ran_and_passed(measured: dict[str, Any], path: Path) -
 
 def test_it_was_the_oldest_runtime(measured: dict[str, Any]) -> None:
     assert [version[:4] for version in measured["runtime"]] == ["2.6."]
-    assert set(measured["artifacts"]) == {coordinates for coordinates, *_ in old_runtime.PARTS}
+    assert set(measured["artifacts"]) == {coordinates for coordinates, *_ in jvm.PARTS}
 
 
 def test_every_form_was_tried(measured: dict[str, Any]) -> None:
@@ -66,7 +68,7 @@ def test_every_form_was_tried(measured: dict[str, Any]) -> None:
                 assert f"{recipe}-{lowering}-{scheme}.tflite" in names, _RERUN
             assert f"{recipe}-{lowering}-float32-batch4.tflite" in names, _RERUN
         assert f"{recipe}-unrolled-float32-dynamic.tflite" in names, _RERUN
-    for gru in old_runtime.GRUS:
+    for gru in subjects.GRUS:
         assert f"gru-{gru}-unrolled-int8-weights-dynamic.tflite" in names, _RERUN
 
 
@@ -121,7 +123,7 @@ def test_what_a_file_is_fed(tmp_path: Path) -> None:
     contract = contract_of(network)
     held = reading.read(tflite.emit(network, contract, {}, "unrolled", "float32", 4), "it")
     windows = probe.windows(contract, 6)
-    feed = old_runtime.Feed(windows, held, 4)
+    feed = feeding.Feed(windows, held, 4)
     given = np.frombuffer(feed.bytes, np.float32).reshape(-1, *windows.shape[1:])
     assert len(given) == 8 + 3 * 8
     assert np.array_equal(given[:6], windows)
@@ -157,12 +159,12 @@ def test_a_missing_tool_is_one_sentence(
 def test_another_system_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(InputError, match=r"Linux x86_64 only"):
-        old_runtime.OldRuntime()
+        jvm.OldRuntime()
 
 
 def test_no_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.tflite file"):
-        list(old_runtime.shipped([tmp_path]))
+        list(subjects.shipped([tmp_path]))
 
 
 @needs_old_runtime
@@ -170,10 +172,10 @@ def test_a_file_in_the_old_runtime(tmp_path: Path) -> None:
     network = random_network(frame=32, hop=16, hidden=(8,), units=8, forget_bias=6)
     contract = contract_of(network)
     windows = probe.windows(contract, 12)
-    old = old_runtime.OldRuntime()
+    old = jvm.OldRuntime()
     for batch in (1, 4, None):
         model = tflite.emit(network, contract, {}, "unrolled", "float32", batch)
-        feed = old_runtime.Feed(windows, reading.read(model, "it"), batch)
+        feed = feeding.Feed(windows, reading.read(model, "it"), batch)
         events, _ = old.run(model, feed.bytes, feed.sizes, tmp_path)
         assert events[-1] == "end signature same"
         for way in old_runtime.WAYS:
