@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -19,26 +19,36 @@ from harexport.commands.sweep import sweep
 from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
+from harexport.interrupts import interruptible
 
 
 class _Commands(click.Group):
-    """Turns our errors into one sentence and their exit code, whichever command raised them."""
+    """Turns errors into one sentence and their exit code, whichever command raised them."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except HarExportError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except OSError as error:  # a path too long, a folder one may not enter, a standard output that is full
-            if isinstance(error, BrokenPipeError):
+        with interruptible() as interrupts:
+            try:
+                return super().invoke(ctx)
+            except (click.exceptions.Exit, click.ClickException):
+                raise  # click's own, with their exit codes
+            except KeyboardInterrupt:
+                _end(ctx, "Interrupted.", 130)
+            except Exception as error:
+                if interrupts.asked:
+                    _end(ctx, "Interrupted.", 130)
+                if isinstance(error, HarExportError):
+                    _end(ctx, f"Error: {error}", error.exit_code)
+                if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                    # a path too long, a folder one may not enter, a standard output that is full
+                    where = f"{error.filename}: " if error.filename else ""
+                    words = f"Error: {where}{error.strerror or error}. Check the path, its permissions, the space"
+                    _end(ctx, words, 2)
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror or error}. Check the path, its permissions, the space", err=True)
-            ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(130)
+
+
+def _end(ctx: click.Context, words: str, code: int) -> NoReturn:
+    click.echo(words, err=True)
+    ctx.exit(code)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

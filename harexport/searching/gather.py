@@ -12,9 +12,9 @@ from harexport import files
 from harexport.console import say, track
 from harexport.data.windows import Dataset
 from harexport.errors import InputError, MissingExtraError
+from harexport.interrupts import interruptible
 from harexport.searching.runs import Kept, Outcome, Run, without_test
 from harexport.training.fitness import as_seen, check_fit
-from harexport.training.progress import interruptible
 from harexport.training.recipe import Recipe
 
 

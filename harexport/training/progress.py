@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import io
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,23 +196,6 @@ class Progress:
                 f"or start without --resume: then it is kept as {self.aside.name}"
             )
         self._current, self.finished, self.seconds = current, finished, seconds
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM (a batch system's time limit, `kill`, a machine that shuts down) ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():  # Python lets only that one handle signals
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _line(row: Row) -> str:

@@ -14,6 +14,7 @@ from harexport import __version__, files, metrics
 from harexport.console import say
 from harexport.data.windows import Dataset, Windows
 from harexport.errors import InputError, MissingExtraError
+from harexport.interrupts import interruptible
 from harexport.network import Network, softmax
 from harexport.training import checkpoint as checkpoints
 from harexport.training import coarse, fitness, results
@@ -21,7 +22,7 @@ from harexport.training import temperature as temperatures
 from harexport.training.checkpoint import Checkpoint
 from harexport.training.history import EventLog
 from harexport.training.outcome import Outcome, outcome
-from harexport.training.progress import Progress, interruptible
+from harexport.training.progress import Progress
 from harexport.training.recipe import Recipe
 from harexport.training.temperature import Temperature
 
