@@ -135,10 +135,7 @@ def _scores(
     logits: NDArray[np.float64], truth: NDArray[np.int64], labels: int
 ) -> tuple[Scores, tuple[tuple[int, ...], ...]]:
     figures = classify(truth, logits.argmax(axis=1), labels)
-    counts = np.array(figures.confusion)
-    occurring = int(((counts.sum(axis=0) + counts.sum(axis=1)) > 0).sum())
-    macro_f1 = figures.macro_f1 * labels / occurring
-    return Scores(len(truth), figures.accuracy, macro_f1, cross_entropy(logits, truth)), figures.confusion
+    return Scores(len(truth), figures.accuracy, figures.macro_f1, cross_entropy(logits, truth)), figures.confusion
 
 
 class Kept:
