@@ -14,7 +14,7 @@ from harexport.training.models import HarNet
 # Steps that go through the network together on a CPU. A batch is cut into pieces of about this many whose gradients
 # add up to the batch's: 1500 windows of 128 steps outgrow the cache, in pieces of 64 windows the LSTM takes half the
 # time. The GRU's operators are called one by one, which pays with longer pieces.
-_PIECE_STEPS = {"lstm": 8192, "gru": 65536}
+_PIECE_STEPS = {"lstm": 8192, "gru": 131072}
 
 
 def evaluate(model: HarNet, windows: Windows, coarse_labels: tuple[int, ...] = ()) -> dict[str, tuple[float, float]]:
