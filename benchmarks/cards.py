@@ -162,6 +162,11 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
     if coarse:
         names = [readable(label).lower() for label in checkpoint.contract.coarse_labels if label]
         said.append(f"Coarse labels: {'; '.join(names)}. Their head is judged after both stages of the training.")
+        if first := over and over.get("coarse_accuracy_after_stage_1"):
+            said[-1] += (
+                f" After stage 1, before the labels themselves were trained: {seeds.mean_std(first)}, of "
+                f"{first['seeds']} seed{'s' * (first['seeds'] > 1)} of which that was measured."
+            )
     return "\n\n".join(said)
 
 

@@ -58,6 +58,8 @@ def test_a_card_holds_the_figures(name: str) -> None:
         ) in text
     if over := cards._seeded(_STANDING[name], _JSONS["seeds"]).get("summary"):
         assert seeds.mean_std(over["accuracy"]) in text
+        if first := over.get("coarse_accuracy_after_stage_1"):
+            assert f"{seeds.mean_std(first)}, of {first['seeds']} seed" in text
     assert seeds.PUBLISHED.get(name, "") in text
 
 
@@ -156,7 +158,10 @@ def test_a_summary_is_mean_and_sample_deviation_of_what_all_seeds_have() -> None
     one = {"seed-gru": {"recipe": {}, "runs": {"0": _run(0.9, ece=0.02, coarse_accuracy=0.96)}}}
     drawn = seeds.render(seeds.summarised(one))
     assert "| seed-gru | 90.00% | 1 | 90.00% .. 90.00% | 90.00% | 0.020 |" in drawn
-    assert "| seed-gru, coarse labels, both stages done | 96.00% |" in drawn
+    assert "| seed-gru, coarse labels, both stages done | 96.00% | 1 |" in drawn
+    one["seed-gru"]["runs"] |= {str(k): _run(0.9, coarse_accuracy_after_stage_1=0.95 + k / 100) for k in (1, 2)}
+    drawn = seeds.render(seeds.summarised(one))
+    assert "| seed-gru, coarse labels, after stage 1 | 96.50% ± 0.71 | 2 |" in drawn
     assert "96.54%" in drawn
 
 
