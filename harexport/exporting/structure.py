@@ -20,7 +20,7 @@ _CLIPS = ("cellClip", "clip")  # what the two formats call it
 class Weight:
     """A constant with two dimensions above 1 (the others are biases, axes, scalars).
 
-    Its name, shape, dtype ("float32", "int8") and bytes in the file.
+    Its name, shape, dtype ("float32", "int8"; see `_dtype`) and bytes in the file.
     """
 
     name: str
@@ -102,7 +102,9 @@ def of_contents(contents: Contents) -> Structure:
         inputs=named(graph.inputs),
         outputs=named(graph.outputs),
         weights=tuple(
-            Weight(t.name, _sizes(t.shape), t.dtype, t.size_bytes) for t in contents.weights if t.name not in written
+            Weight(t.name, _sizes(t.shape), _dtype(t.dtype, contents.format), t.size_bytes)
+            for t in contents.weights
+            if t.name not in written
         ),
         cell_clips=tuple(
             float(value) for g in contents.graphs for op in g.ops for key, value in op.options.items() if key in _CLIPS
@@ -111,6 +113,11 @@ def of_contents(contents: Contents) -> Structure:
         metadata=contents.metadata,
         contract=contents.contract,
     )
+
+
+def _dtype(held: str, fmt: str) -> str:
+    """ONNX Runtime's quantised operators take int8 as well as uint8 around 128: eight bits either way."""
+    return "int8" if (held, fmt) == ("uint8", "onnx") else held
 
 
 def _only_written(contents: Contents) -> set[str]:

@@ -14,6 +14,9 @@ from harexport.inspecting.trap import Seen, Severity, Trap, listed, number, sent
 
 _TFLITE_LSTMS = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 _RECURRENT = (*_TFLITE_LSTMS, "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM")
+# ONNX's operators that multiply uint8 with weights, and the largest int8 weight with which two products fit in 16 bits.
+_BY_UINT8 = ("com.microsoft.DynamicQuantizeLSTM", "com.microsoft.DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger")
+_NO_MORE = 64
 _MODERN_ONNX_RUNTIME = "1.12"  # of 2022; apps carry their own, and few of them the latest
 _FEW = 0.1  # converters leave small tensors in floats, and that is no trap
 # What converters and people write into names and descriptions of quantised files.
@@ -124,6 +127,27 @@ def _integer_lstm(seen: Seen) -> Iterator[Trap]:
             "danger",
             "Full-integer LSTMs of TensorFlow's converter answer zeros in TensorFlow Lite 2.6, without an error.",
             "Ship a newer runtime with the app, or use int8 weights with float activations.",
+        )
+
+
+def _saturating(seen: Seen) -> Iterator[Trap]:
+    """Activations in uint8 times weights in int8: what exporting/onnx.py says of its own."""
+    wide = {
+        tensor.name
+        for graph in seen.held.graphs
+        for op in graph.ops
+        if op.kind in _BY_UINT8
+        for tensor in map(graph.at, op.inputs)
+        if tensor and tensor.dtype == "int8" and tensor.values is not None and tensor.count > 1
+        if np.abs(tensor.values.astype(np.int16)).max() > _NO_MORE
+    }
+    if wide:
+        yield Trap(
+            "saturates",
+            "warning",
+            f"{listed(sorted(wide))}: ONNX Runtime multiplies these int8 weights with uint8 values, and on x86 "
+            "processors without VNNI the sums saturate at 16 bits: answers are worse there than where it was tried.",
+            "Quantise weights to uint8 (weight_type=QuantType.QUInt8), or to 7 bits (reduce_range=True).",
         )
 
 
@@ -252,5 +276,5 @@ def _quantised(seen: Seen) -> Iterator[Trap]:
 
 
 LOOKS: tuple[Callable[[Seen], Iterator[Trap]], ...] = (
-    _refused, _custom, _state, _clip, _numbers, _zeros, _quantised, _integer_lstm, _runtime_version,
+    _refused, _custom, _state, _clip, _numbers, _zeros, _quantised, _saturating, _integer_lstm, _runtime_version,
 )  # fmt: skip

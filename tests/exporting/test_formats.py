@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,7 +16,7 @@ from harexport.exporting import probe, structure, tflite
 from harexport.network import Network, softmax
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner
-from tests.networks import SHAPES, contract_of
+from tests.networks import SHAPES, contract_of, random_network
 
 METADATA = {"recipe": "random", "network_sha256": "0" * 64}
 LOWERINGS = ("fused", "unrolled")
@@ -77,6 +78,29 @@ def test_int8_weights_stay_near_the_reference(shape, lowering):
     expected = network.logits(windows)
     answered = LiteRtRunner(tflite_of(shape, lowering, "int8-weights"), shape).logits(windows)
     assert np.sqrt(np.mean((answered - expected) ** 2)) < 0.08 * np.sqrt(np.mean(expected**2))
+
+
+def test_no_processor_saturates_onnx_weights_of_8_bits():
+    """x86 without VNNI adds up two products of uint8 and int8 in 16 bits; with weights in uint8 it does not.
+
+    All recurrent weights are at the ends of their range, where sums are the largest.
+    """
+    network = random_network(hidden=(32,))
+    (layer,) = network.stack
+    sign = np.where(np.arange(4 * 32) % 2, 1.0, -1.0)[:, None].astype(np.float32)
+    stiff = dataclasses.replace(layer, recurrent_weight=0.5 * sign * np.ones_like(layer.recurrent_weight))
+    network = dataclasses.replace(network, stack=(stiff,))
+    model = onnx_export.emit(network, contract_of(network), {}, "int8-weights")
+    held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(model).graph.initializer}
+    for part, matrix in (("W", layer.input_weight), ("R", stiff.recurrent_weight)):
+        stored, zero = held[f"lstm.0.{part}"], held[f"lstm.0.{part}.zero"]
+        assert (stored.dtype, zero.dtype, set(zero.ravel().tolist())) == (np.uint8, np.uint8, {128})
+        rows = (stored[0].astype(int) - 128).T * held[f"lstm.0.{part}.scale"].T
+        i, o, f, g = np.split(rows, 4)  # ONNX's order
+        np.testing.assert_allclose(np.concatenate([i, f, g, o]), matrix, atol=np.abs(matrix).max() / 250)
+    windows = windows_of(network)
+    difference = np.abs(OnnxRunner(model, "it").logits(windows) - network.logits(windows))
+    assert difference.max() < 0.5  # saturated sums are 10 off
 
 
 @every_lowering

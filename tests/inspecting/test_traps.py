@@ -125,6 +125,16 @@ def _onnx_loop() -> bytes:
     return onnx_model([node], {"window": [1, 3]}, {"logits": [1, 3]}, constants).SerializeToString()
 
 
+def _by_uint8(largest: int, dtype: type = np.int8) -> bytes:
+    """A window rounded to uint8, times weights that reach `largest`."""
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["window"], ["rounded", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["rounded", "weight", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    return _onnx(nodes, {"weight": np.linspace(0, largest, 9).reshape(3, 3).astype(dtype)})
+
+
 # trap -> its severity, the sentence's telling words, a file that shows it
 STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
     "flex-ops": ("danger", "FlexDet", lambda: _op("FlexDet"), "model.tflite"),
@@ -169,6 +179,7 @@ STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
         lambda: _onnx([helper.make_node("Transpose", ["window"], ["logits"])]),
         "model.onnx",
     ),
+    "saturates": ("warning", "weight: ONNX Runtime multiplies", lambda: _by_uint8(65), "model.onnx"),
     "invalid": ("warning", "checker", lambda: _onnx([helper.make_node("Relu", ["nowhere"], ["logits"])]), "model.onnx"),
 }
 
@@ -200,6 +211,11 @@ def test_the_other_formats_loops_clips_and_versions_are_seen() -> None:
     shape = helper.make_node("Shape", ["window"], ["logits"])
     (chain,) = [one for one in static(_onnx([shape]), "m.onnx").traps if one.id == "shape-chains"]
     assert chain.severity == "warning"
+
+
+def test_weights_that_cannot_saturate_are_no_trap() -> None:
+    assert "saturates" not in ids(static(_by_uint8(64), "model.onnx"))
+    assert "saturates" not in ids(static(_by_uint8(255, np.uint8), "model.onnx"))
 
 
 def test_an_open_length_is_more_than_an_open_batch() -> None:
