@@ -18,25 +18,38 @@ class Interrupts:
     asked: bool = False
 
 
+_current: list[Interrupts] = []  # of the outermost `interruptible` that is at work, if any
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupts]:
     """SIGTERM (a batch system's time limit, `kill`, a machine that shuts down) raises KeyboardInterrupt as Ctrl-C does.
 
-    Signals that somebody handles or ignores already stay as they are, so one inside another changes nothing.
+    Signals that are ignored stay so. One inside another is the outer one; other people's handlers (Ray leaves one) are
+    back afterwards.
     """
+    if (
+        _current or threading.current_thread() is not threading.main_thread()
+    ):  # Python lets only that one handle signals
+        yield _current[0] if _current else Interrupts()
+        return
     interrupts = Interrupts()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupts.asked = True
         raise KeyboardInterrupt
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python lets only that one handle signals
-        for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-            if signal.getsignal(number) == default:
-                before[number] = signal.signal(number, interrupt)
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)  # None: not Python's, not to be had back
+    }
+    _current.append(interrupts)
     try:
+        for number in before:
+            signal.signal(number, interrupt)
         yield interrupts
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _current.clear()

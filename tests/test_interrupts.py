@@ -75,8 +75,26 @@ def test_handlers_come_and_go() -> None:
         with interruptible() as inner, pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
         assert [signal.getsignal(number) for number in numbers] == held
-        assert (outer.asked, inner.asked) == (True, False)
+        assert inner is outer
+        assert outer.asked
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_what_a_library_left_is_replaced_and_comes_back() -> None:
+    """Ray leaves a handler of SIGTERM that ends the process."""
+    called: list[int] = []
+
+    def theirs(number: int, frame: object) -> None:
+        called.append(number)
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is theirs
+        assert called == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ignored_signals_stay_ignored_and_threads_change_none() -> None:
@@ -86,13 +104,14 @@ def test_ignored_signals_stay_ignored_and_threads_change_none() -> None:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
-    seen: list[object] = []
+    seen: list[bool] = []
+    held = signal.getsignal(signal.SIGTERM)
 
     def elsewhere() -> None:
         with interruptible():
-            seen.append(signal.getsignal(signal.SIGTERM))
+            seen.append(signal.getsignal(signal.SIGTERM) is held)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert seen == [signal.SIG_DFL]
+    assert seen == [True]
