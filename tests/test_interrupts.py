@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from harexport.interrupts import interruptible
 
 ROOT = Path(__file__).resolve().parents[1]
 Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_ignored() -> Iterator[None]:
+    """Whatever started the tests may ignore Ctrl-C, as a shell does for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _export(official_path: Path, out: Path) -> tuple[int, str]:
