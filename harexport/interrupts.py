@@ -28,9 +28,8 @@ def interruptible() -> Iterator[Interrupts]:
     Signals that are ignored stay so. One inside another is the outer one; other people's handlers (Ray leaves one) are
     back afterwards.
     """
-    if (
-        _current or threading.current_thread() is not threading.main_thread()
-    ):  # Python lets only that one handle signals
+    # Python lets only the main thread handle signals
+    if _current or threading.current_thread() is not threading.main_thread():
         yield _current[0] if _current else Interrupts()
         return
     interrupts = Interrupts()
