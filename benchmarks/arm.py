@@ -6,7 +6,7 @@
 Measures the artifacts, and the forms that are not shipped (made in memory from the same checkpoints), under qemu-user,
 on three cores: a small one of many cheap phones, a large one of Armv8.2 (the default of `harexport bench`), and one of
 Armv9. Writes arm.json after each file, so that an interrupted run goes on; a file whose bytes, versions and windows
-are already there is not measured again. --render prints the table of arm.json and measures nothing.
+are already there is not measured again. From it the README's block between the `arm` markers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from benchmarks import readme  # noqa: E402
 from harexport import files, runtimes  # noqa: E402
 from harexport.console import say  # noqa: E402
 from harexport.data import Dataset, load  # noqa: E402
@@ -174,13 +175,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Instructions and parity on 64-bit Arm; see the module's words.")
     parser.add_argument("--windows", type=int, default=64, help="test windows to compare answers on")
     parser.add_argument("--all", action="store_true", help="compare on all test windows")
-    parser.add_argument("--render", action="store_true", help="print the table of arm.json")
+    parser.add_argument("--render", action="store_true", help="the README's block from arm.json, nothing else")
     asked = parser.parse_args()
     try:
         measured = _read() if asked.render else measure(None if asked.all else asked.windows)
-        print(render(measured) if measured else f"{JSON.name} is not there: {COMMAND}")
     except HarExportError as error:
         sys.exit(f"Error: {error}")
+    if not measured:
+        sys.exit(f"{JSON.name} is not there: {COMMAND}")
+    readme.refresh("arm", render(measured))
+    print(render(measured))
 
 
 if __name__ == "__main__":
