@@ -333,6 +333,11 @@ def test_a_refused_file_does_not_stop_the_others(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json", "edge-unrolled-float32.tflite"]
 
 
+# What a whole export may take, in times of importing the runtimes that it is proven in: 0.5 to 1 s on one machine,
+# 0.8 to 2 s on another, where the imports take as much longer.
+_TIMES_ITS_IMPORTS = 5
+
+
 @every_kind
 def test_an_export_is_quick_and_small_and_needs_no_training_framework(tmp_path, fmt, scheme, lowering):
     np.savez(tmp_path / "edge.npz", **EDGE.arrays())
@@ -362,18 +367,22 @@ else:
     print(0)  # Windows has nothing of the kind in its standard library
 """
     arguments = [str(tmp_path / "edge.npz"), str(tmp_path / f"model.{fmt}"), scheme, lowering]
-    seconds = []
+    imports = "import numpy, onnx, onnxruntime, ai_edge_litert.interpreter"
+    ratios = []
     for _ in range(5):  # the best of several: this machine does other things, too
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-        seconds.append(time.perf_counter() - began)
-        assert done.returncode == 0, done.stderr
-        if seconds[-1] < 1.0:
+        seconds = []
+        for command in ([imports], [script, *arguments]):
+            began = time.perf_counter()
+            done = subprocess.run([sys.executable, "-c", *command], capture_output=True, text=True, check=False)
+            seconds.append(time.perf_counter() - began)
+            assert done.returncode == 0, done.stderr
+        ratios.append(seconds[1] / seconds[0])
+        if ratios[-1] < _TIMES_ITS_IMPORTS:
             break
-    print(f"{min(seconds):.2f} s")
+    print(f"{min(ratios):.1f} times its imports")
     imported, megabytes = done.stdout.splitlines()
     assert imported == "[]"
     assert int(megabytes) < 300
-    assert min(seconds) < 1.0
+    assert min(ratios) < _TIMES_ITS_IMPORTS
     assert done.stderr.splitlines() == ["float64 reference ..."]  # nothing of the runtime's own chatter
     assert Path(arguments[1]).exists()
