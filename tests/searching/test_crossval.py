@@ -144,8 +144,11 @@ def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_p
     recipe.write_text(_TOML.format(epochs=2))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "1"]
+    # a shell ignores Ctrl-C for what it runs in the background, and so would the child
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen([*command, "--data", str(official_path), "--out", str(out)], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 120
     while not list(out.glob("quick.runs/*.json")) and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
