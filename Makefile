@@ -24,10 +24,10 @@ android: $(VENV)/.test
 	@$(BIN)/python android_demo/checks/run.py
 
 artifacts: $(VENV)/.test
-	$(BIN)/python benchmarks/artifacts.py
+	$(BIN)/python artifacts/build.py
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/chain.py
+	$(BIN)/python benchmarks/summary.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/batch.py
 

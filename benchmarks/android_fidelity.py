@@ -28,28 +28,30 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import fidelity  # noqa: E402
-import numpy as np  # noqa: E402
-from fidelity import EPOCH, STEP, Phone  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import fidelity
+import numpy as np
+from fidelity import EPOCH, STEP, Phone
+from numpy.typing import NDArray
 
-from harexport import files, models  # noqa: E402
-from harexport.console import say  # noqa: E402
-from harexport.data import load, phone  # noqa: E402
-from harexport.data.fetch import fetch  # noqa: E402
-from harexport.data.recordings import Recording, read_recordings  # noqa: E402
-from harexport.errors import CheckFailedError, HarExportError, InputError  # noqa: E402
-from harexport.runtimes.litert import LiteRtRunner  # noqa: E402
-from harexport.signals.resample import SECOND  # noqa: E402
-from harexport.signals.stream import ACC, GYRO, STANDARD_GRAVITY  # noqa: E402
-from harexport.verify.phone import packed  # noqa: E402
+from harexport.data import load
+from harexport.data.uci_har.raw_recordings import reader
+from harexport.data.uci_har.download import fetch
+from harexport.data.uci_har.raw_recordings import Recording, read_recordings
+from harexport.errors import CheckFailedError, HarExportError, InputError
+from harexport.preprocessing.resampler import SECOND
+from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY
+from harexport.runtimes import model as models
+from harexport.runtimes.litert import LiteRtRunner
+from harexport.targets.android import packed
+from harexport.utils import files
+from harexport.utils.console import say
 
 JSON = ROOT / "benchmarks" / "android_fidelity.json"
 CHECKS = ROOT / "android_demo" / "checks"
 HANDED = CHECKS / "runtime" / "target" / "handed"
 # What the JVM answers all official windows with; the first is what the demo ships with.
 MODELS = (
-    "harexport/models/edge.tflite",
+    "harexport/pretrained/edge.tflite",
     "artifacts/edge/edge-unrolled-float32.tflite",
     "artifacts/edge/edge-fused-float32.tflite",
     "artifacts/seed-lstm/seed-lstm-fused-float32.tflite",
@@ -235,7 +237,7 @@ def _read_back(path: Path, samples: Samples) -> int:
 
     Raises CheckFailedError where they are not the same.
     """
-    recording = phone.read(path)
+    recording = reader.read(path)
     for index, sensor in enumerate(SENSORS):
         wanted, track = samples[samples["sensor"] == index], recording.tracks[sensor]
         same = np.array_equal(track.time_ns, wanted["time_ns"]) and np.array_equal(

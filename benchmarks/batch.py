@@ -19,21 +19,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks import readme  # noqa: E402
-from harexport import files  # noqa: E402
-from harexport.console import track  # noqa: E402
-from harexport.data import load  # noqa: E402
-from harexport.exporting import onnx, tflite  # noqa: E402
-from harexport.runtimes import Floats  # noqa: E402
-from harexport.runtimes.torch import TorchRunner  # noqa: E402
-from harexport.training import checkpoint as checkpoints  # noqa: E402
-from harexport.verify.asking import Asked, File  # noqa: E402
-from harexport.verify.latency import Model  # noqa: E402
-from harexport.verify.machine import Watch, describe, pinned  # noqa: E402
-from harexport.verify.statistics import median_interval  # noqa: E402
-from harexport.verify.tables import markdown  # noqa: E402
+from benchmarks import readme
+from harexport.data import load
+from harexport.evaluation.environment import Watch, describe, pinned
+from harexport.evaluation.latency import Model
+from harexport.evaluation.statistics import median_interval
+from harexport.exporters import onnx, tflite
+from harexport.model import checkpoint as checkpoints
+from harexport.runtimes import Floats
+from harexport.runtimes.asking import Asked, File
+from harexport.runtimes.torch import TorchRunner
+from harexport.utils import files
+from harexport.utils.console import track
+from harexport.utils.tables import markdown
 
 JSON = Path(__file__).with_suffix(".json")
 RECIPES = ("edge", "seed-lstm")

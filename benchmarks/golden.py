@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from harexport import files, models, runtimes
-from harexport.contract import Contract
-from harexport.data.fetch import fetch
-from harexport.data.recordings import Recording, read_recordings
-from harexport.signals.chain import sections
-from harexport.signals.resample import GAP_SECONDS, SECOND, GridSample, Resampler
-from harexport.signals.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
+from harexport import runtimes
+from harexport.data.uci_har.download import fetch
+from harexport.data.uci_har.raw_recordings import Recording, read_recordings
+from harexport.model.contract import Contract
+from harexport.preprocessing.filters import sections
+from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
+from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
+from harexport.runtimes import model as models
+from harexport.utils import files
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "tests" / "golden" / "stream.json"
 MODELS = {
-    "harexport/models/edge.tflite": None,
+    "harexport/pretrained/edge.tflite": None,
     "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite",
 }
 CONTRACT = Contract()

@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--runs N] [--readme]
 
 One interleaved run a recipe: all its files, the floors of both runtimes, and the near limit of this machine
-(benchmarks/limit/). Writes latency.json, and the README's block between the `latency` markers from it (--readme: from
+(benchmarks/c_kernel/). Writes latency.json, and the README's block between the `latency` markers from it (--readme: from
 the json of an earlier run). Each file passes its gate first.
 """
 
@@ -20,25 +20,27 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks import readme  # noqa: E402
-from benchmarks.limit.limit import Kernel  # noqa: E402
-from harexport import files  # noqa: E402
-from harexport.console import say, track  # noqa: E402
-from harexport.data import Dataset, load  # noqa: E402
-from harexport.errors import CheckFailedError, InputError  # noqa: E402
-from harexport.exporting import forms  # noqa: E402
-from harexport.exporting.export import metadata_of  # noqa: E402
-from harexport.exporting.forms import SCHEMES, Form  # noqa: E402
-from harexport.exporting.write import write  # noqa: E402
-from harexport.training import checkpoint as checkpoints  # noqa: E402
-from harexport.training.checkpoint import Checkpoint  # noqa: E402
-from harexport.verify import timing  # noqa: E402
-from harexport.verify.asking import RUNTIMES, Asked, File  # noqa: E402
-from harexport.verify.machine import describe  # noqa: E402
-from harexport.verify.tables import markdown  # noqa: E402
-from harexport.verify.timing import Contestant, Timings  # noqa: E402
+from benchmarks import readme
+from benchmarks.c_kernel.c_kernel import Kernel
+from harexport.bench import timing
+from harexport.bench.timing import Contestant, Timings
+from harexport.data import Dataset, load
+from harexport.errors import CheckFailedError, InputError
+from harexport.evaluation.environment import describe
+from harexport.exporters import options as forms
+from harexport.exporters.export import (
+    metadata_of,
+    write,
+)
+from harexport.exporters.options import SCHEMES, Form
+from harexport.model import checkpoint as checkpoints
+from harexport.model.checkpoint import Checkpoint
+from harexport.runtimes.asking import RUNTIMES, Asked, File
+from harexport.utils import files
+from harexport.utils.console import say, track
+from harexport.utils.tables import markdown
 
 JSON = Path(__file__).with_suffix(".json")
 RECIPES = ("edge", "seed-lstm")

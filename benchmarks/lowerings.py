@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from harexport import runtimes
-from harexport.console import say
-from harexport.contract import Contract
-from harexport.exporting import probe, tflite
-from harexport.exporting.forms import MOST_UNROLLED_STEPS
-from harexport.files import write_json
-from harexport.layers import Head, InputLayer, LstmLayer
-from harexport.network import Network
-from harexport.verify.bench import machine
-from harexport.verify.latency import interleaved
+from harexport.bench.run import machine
+from harexport.evaluation.latency import interleaved
+from harexport.exporters import checks, tflite
+from harexport.exporters.options import MOST_UNROLLED_STEPS
+from harexport.model.contract import Contract
+from harexport.model.layers import Head, InputLayer, LstmLayer
+from harexport.model.network import Network
+from harexport.utils.console import say
+from harexport.utils.files import write_json
 
 STEPS = (128, 64, 32, 16, 8)
 HIDDEN = (24, 32, 48, 64)
@@ -54,7 +54,7 @@ def cell(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
         began = time.perf_counter()
         runners[name] = runtimes.load_bytes(file, ".tflite", name)
         loads[name] = round(1e3 * (time.perf_counter() - began), 2)
-    timed = interleaved({name: runner.one for name, runner in runners.items()}, probe.windows(Contract()), RUNS)
+    timed = interleaved({name: runner.one for name, runner in runners.items()}, checks.windows(Contract()), RUNS)
     return {
         "steps": steps,
         "hidden": hidden,

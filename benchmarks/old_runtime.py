@@ -25,23 +25,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.oldest.feed import MOST_DIFFERENT, STATELESS, Feed, asked  # noqa: E402
-from benchmarks.oldest.jvm import OldRuntime  # noqa: E402
-from benchmarks.oldest.subjects import Subject, shipped, unshipped  # noqa: E402
-from benchmarks.shipped import ARTIFACTS  # noqa: E402
-from harexport import files, parity  # noqa: E402
-from harexport.console import say, track  # noqa: E402
-from harexport.contract import Contract  # noqa: E402
-from harexport.data import Dataset, load  # noqa: E402
-from harexport.errors import HarExportError  # noqa: E402
-from harexport.inspecting import tflite as reading  # noqa: E402
-from harexport.inspecting import versions  # noqa: E402
-from harexport.inspecting.contents import Contents  # noqa: E402
-from harexport.runtimes.litert import LiteRtRunner  # noqa: E402
-from harexport.verify.bench import machine  # noqa: E402
+from benchmarks.ship_pretrained import ARTIFACTS
+from benchmarks.tflite_2_6.feed import MOST_DIFFERENT, STATELESS, Feed, asked
+from benchmarks.tflite_2_6.jvm import OldRuntime
+from benchmarks.tflite_2_6.subjects import Subject, shipped, unshipped
+from harexport.bench.run import machine
+from harexport.data import Dataset, load
+from harexport.errors import HarExportError
+from harexport.evaluation import comparison
+from harexport.formats import op_versions
+from harexport.formats import tflite_reader as reading
+from harexport.formats.model_file import Contents
+from harexport.model.contract import Contract
+from harexport.runtimes.litert import LiteRtRunner
+from harexport.utils import files
+from harexport.utils.console import say, track
 
 JSON = Path(__file__).with_suffix(".json")
 COMMAND = "python benchmarks/old_runtime.py"
@@ -51,7 +52,7 @@ KERNELS, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
 WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
 # Beyond a scheme's logits (MOST_DIFFERENT) the share of same answers counts. Large logits, as seed-gru's, have large
 # last digits: parity.py's share of the largest one is allowed too.
-SHARE = parity.THRESHOLDS["float32"].share
+SHARE = comparison.THRESHOLDS["float32"].share
 LEAST_SAME = 0.98
 
 
@@ -71,7 +72,7 @@ def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> di
         "scheme": runner.metadata.get("scheme", ""),
         "min_runtime_version": claimed,
         "operators_need": held.needs[1],
-        "promised": max(versions.order(claimed)[:2], versions.order(held.needs[1])) <= versions.order(OLDEST),
+        "promised": max(op_versions.order(claimed)[:2], op_versions.order(held.needs[1])) <= op_versions.order(OLDEST),
         "operators": _operators(held),
         "windows": len(what.signals),
         "made_up_windows": what.labels is None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harexport import files
+from harexport.utils import files
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

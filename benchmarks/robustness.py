@@ -17,26 +17,27 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import readme, shipped  # noqa: E402
-from harexport import files, pictures  # noqa: E402
-from harexport.data import load  # noqa: E402
-from harexport.verify import perturbations, robustness_picture, tables  # noqa: E402
-from harexport.verify import robustness as robust  # noqa: E402
-from harexport.verify.robustness import Robustness  # noqa: E402
+from benchmarks import readme, ship_pretrained
+from harexport.data import load
+from harexport.evaluation import plots
+from harexport.robustness import evaluate as robust
+from harexport.robustness import perturbations, plot
+from harexport.robustness.evaluate import Robustness
+from harexport.utils import files, tables
 
 JSON = ROOT / "benchmarks" / "robustness.json"
-PICTURE = shipped.ARTIFACTS / "robustness.png"
+PICTURE = ship_pretrained.ARTIFACTS / "robustness.png"
 
 
 def digests() -> dict[str, str]:
     """The networks in artifacts/ that figures are of, by recipe."""
-    return {name: checkpoint.digest for name, checkpoint in shipped.standing().items()}
+    return {name: checkpoint.digest for name, checkpoint in ship_pretrained.standing().items()}
 
 
 def measure() -> dict[str, Any]:
     """Ask every checkpoint, write the json and the picture."""
     networks = digests()
-    asked = robust.entered([shipped.path(name) for name in networks])
+    asked = robust.entered([ship_pretrained.path(name) for name in networks])
     result = robust.robustness(asked, load())
     measured = {
         "command": "python benchmarks/robustness.py",
@@ -56,8 +57,8 @@ def up_to_date() -> bool:
 
 def picture(measured: dict[str, Any]) -> None:
     """Draw artifacts/robustness.png."""
-    pictures.save(robustness_picture.draw(Robustness.from_dict(measured)), PICTURE)
-    shipped.seal()
+    plots.save(plot.draw(Robustness.from_dict(measured)), PICTURE)
+    ship_pretrained.seal()
 
 
 def render(measured: dict[str, Any]) -> str:

@@ -21,19 +21,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks import readme, shipped  # noqa: E402
-from harexport import files  # noqa: E402
-from harexport.console import say  # noqa: E402
-from harexport.contract import LABELS  # noqa: E402
-from harexport.data import Windows, load  # noqa: E402
-from harexport.errors import InputError  # noqa: E402
-from harexport.network import Network  # noqa: E402
-from harexport.training import checkpoint as checkpoints  # noqa: E402
-from harexport.training import coarse  # noqa: E402
-from harexport.training import recipe as recipes  # noqa: E402
-from harexport.training.fitness import as_seen  # noqa: E402
+from benchmarks import readme, ship_pretrained
+from harexport.data import Windows, load
+from harexport.errors import InputError
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.contract import LABELS
+from harexport.model.network import Network
+from harexport.training import coarse_labels
+from harexport.training.validation import as_seen
+from harexport.utils import files
+from harexport.utils.console import say
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -53,8 +53,9 @@ PUBLISHED = {
 
 def run(name: str, seed: int) -> dict[str, Any]:
     """Train on all training subjects, answer the test windows once."""
-    from harexport.training.loop import Row, State, fit, network_at
-    from harexport.training.outcome import outcome
+    from harexport.training.history import Row, State
+    from harexport.training.report import outcome
+    from harexport.training.trainer import fit, network_at
 
     stage_1: State | None = None
 
@@ -83,7 +84,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
 def _coarse_accuracy(network: Network, recipe: recipes.Recipe, test: Windows) -> float:
     answers = network.logits(test.signals, head="coarse").argmax(axis=1)
-    return float((answers == coarse.truth(recipe.model.coarse, test.labels)).mean())
+    return float((answers == coarse_labels.truth(recipe.model.coarse, test.labels)).mean())
 
 
 def summary(runs: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def summarised(results: dict[str, Any]) -> dict[str, Any]:
         if result["runs"]:
             result["summary"] = summary(result["runs"])
         result.pop("held_out", None)
-        checkpoint = checkpoints.load(shipped.path(name)) if shipped.path(name).exists() else None
+        checkpoint = checkpoints.load(ship_pretrained.path(name)) if ship_pretrained.path(name).exists() else None
         if checkpoint and checkpoint.figures["validation"] and same(result["recipe"], checkpoint.recipe):
             result["held_out"] = {key: checkpoint.figures["validation"][key] for key in ("subjects", "accuracy")}
     return {"command": "python benchmarks/seeds.py", "protocol": _PROTOCOL, "recipes": results}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from harexport.exporting.export import export as export
+    from harexport.exporters.export import export
 
 __version__ = "0.1.0"
 __all__ = ["export"]
@@ -16,7 +16,7 @@ __all__ = ["export"]
 
 def __getattr__(name: str) -> Any:
     if name == "export":  # imported when it is asked for: `harexport --help` has no use for a runtime
-        from harexport.exporting.export import export
+        from harexport.exporters.export import export
 
         return export
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ from harexport.commands.sweep import sweep
 from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
-from harexport.interrupts import interruptible
+from harexport.utils.interrupts import interruptible
 
 
 class _Commands(click.Group):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harexport.data import Dataset, load
-from harexport.data.fetch import fetch
+from harexport.data.uci_har.download import fetch
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import artifacts, shipped
+from artifacts import build
+from benchmarks import ship_pretrained
 from harexport import runtimes
-from harexport.contract import Contract
 from harexport.data import Dataset
-from harexport.exporting import forms, structure
-from harexport.exporting.export import export_checkpoint
-from harexport.exporting.write import ExportResult
-from harexport.files import read_json
-from harexport.parity import compare
-from harexport.training import checkpoint as checkpoints
-from harexport.training import recipe as recipes
+from harexport.evaluation.comparison import compare_logits
+from harexport.exporters import options
+from harexport.exporters.export import ExportResult, export_checkpoint
+from harexport.formats import structure
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.contract import Contract
+from harexport.utils.files import read_json
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LEAST = {"edge": 0.979, "edge-tiny": 0.976, "seed-lstm": 0.89, "seed-gru": 0.88}
@@ -27,11 +28,11 @@ _SAID = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
 
 def _files(name: str, *, refused: bool = False) -> set[str]:
     """The model files of a recipe: every form that its network allows, without what was refused unless asked for."""
-    network = checkpoints.load(shipped.path(name)).network
+    network = checkpoints.load(ship_pretrained.path(name)).network
     found = {
         form.file_name(name)
-        for fmt, lowering, schemes in artifacts.ways(network)
-        for form in forms.all_of(network, fmt, schemes, lowering, 1, "float32")
+        for fmt, lowering, schemes in build.ways(network)
+        for form in options.all_of(network, fmt, schemes, lowering, 1, "float32")
     }
     return found if refused else found - {one["path"] for one in _SAID[name] if "refused" in one}
 
@@ -50,12 +51,14 @@ def test_shipped_models_keep_their_promise_on_all_test_windows(name: str, datase
     for file in _files(name):
         runner = runtimes.load(folder / file)
         assert runner.metadata["network_sha256"] == checkpoint.digest
-        parity = compare(expected, runner.logits(dataset.test.signals), dataset.test.labels, runner.metadata["scheme"])
+        parity = compare_logits(
+            expected, runner.logits(dataset.test.signals), dataset.test.labels, runner.metadata["scheme"]
+        )
         assert not parity.failures, file
 
 
 def test_figures_are_those_of_the_shipped_files() -> None:
-    measured = json.loads((_ROOT / "benchmarks" / "chain.json").read_text("utf-8"))
+    measured = json.loads((_ROOT / "benchmarks" / "summary.json").read_text("utf-8"))
     assert measured["bench"]["passed"]
     for reference in measured["bench"]["references"]:
         name = reference["recipe"]
@@ -88,7 +91,7 @@ def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
 
 def test_what_the_exports_said_is_of_the_shipped_files() -> None:
     """Every form is shipped, or was refused by its gate and says so."""
-    assert set(_SAID) == set(_LEAST) == set(shipped.standing())
+    assert set(_SAID) == set(_LEAST) == set(ship_pretrained.standing())
     for name, results in _SAID.items():
         assert {one["path"] for one in results} == _files(name, refused=True)
         for one in results:

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
-from harexport.exporting import gate
-from harexport.interrupts import interruptible
+from harexport.exporters import checks
+from harexport.utils.interrupts import interruptible
 
 ROOT = Path(__file__).resolve().parents[1]
 Patch = pytest.MonkeyPatch
@@ -43,7 +43,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
         there.extend(tmp_path.iterdir())  # the file that is being looked at has a temporary name
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(gate, "check", interrupted)
+    monkeypatch.setattr(checks, "check", interrupted)
     code, said = _export(official_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
     assert len(there) == 1
@@ -60,7 +60,7 @@ def test_what_a_library_makes_of_ctrl_c_is_ctrl_c(
         except KeyboardInterrupt as error:
             raise kind("half imported") from error
 
-    monkeypatch.setattr(gate, "check", interrupted)
+    monkeypatch.setattr(checks, "check", interrupted)
     code, said = _export(official_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
 
@@ -69,7 +69,7 @@ def test_other_errors_stay_what_they_are(official_path: Path, tmp_path: Path, mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(gate, "check", broken)
+    monkeypatch.setattr(checks, "check", broken)
     checkpoint = ROOT / "artifacts" / "edge" / "edge.safetensors"
     arguments = ["export", str(checkpoint), "--data", str(official_path), "--out", str(tmp_path)]
     with pytest.raises(ZeroDivisionError):

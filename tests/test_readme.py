@@ -23,13 +23,13 @@ _TEXT = (_ROOT / "README.md").read_text("utf-8")
 
 # Each block of figures, the script that draws it and the json that it comes from.
 _BLOCKS = {
-    "chain": ("chain.py", "chain.json"),
-    "exports": ("artifacts.py", "exports.json"),
-    "fidelity": ("fidelity.py", "fidelity.json"),
-    "peers": ("peers/table.py", "export_peers.json"),
+    "chain": ("summary.py", "summary.json"),
+    "exports": ("../artifacts/build.py", "exports.json"),
+    "fidelity": ("stream_fidelity.py", "stream_fidelity.json"),
+    "peers": ("converters/table.py", "compare_converters.json"),
     "latency": ("latency.py", "latency.json"),
     "batch": ("batch.py", "batch.json"),
-    "arm": ("arm.py", "arm.json"),
+    "arm": ("arm64.py", "arm64.json"),
     "seeds": ("seeds.py", "seeds.json"),
     "robustness": ("robustness.py", "robustness.json"),
     "android": ("android_fidelity.py", "android_fidelity.json"),

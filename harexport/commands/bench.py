@@ -12,8 +12,8 @@ from harexport.commands.options import data_option, json_option, load_data, out_
 from harexport.errors import InputError
 
 if TYPE_CHECKING:
-    from harexport.data.windows import Dataset
-    from harexport.verify.result import BenchResult
+    from harexport.bench.result import BenchResult
+    from harexport.data.dataset import Dataset
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -73,31 +73,32 @@ def bench(
               harexport bench --data my-recordings
               harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
     """
-    from harexport.files import check_writable, read_json, write_text
-    from harexport.verify import entrants, report, rules
+    from harexport.bench import discovery, thresholds
+    from harexport.bench.report import save
+    from harexport.utils.files import check_writable, read_json, write_text
 
     paths = models or (out,)
     if data is None:
-        entrants.check_default_data(paths)
+        discovery.check_default_data(paths)
     dataset = load_data(data)
     # what is wrong with them, before minutes of work
-    asked = [rules.parse(text, dataset.contract.labels) for text in fail_if]
-    rules.check_comparable(asked, baseline is not None, against is not None)
+    asked = [thresholds.parse(text, dataset.contract.labels) for text in fail_if]
+    thresholds.check_comparable(asked, baseline is not None, against is not None)
     before = None
     if baseline is not None:
         before = read_json(baseline, "baseline")
-        rules.check_baseline(before, baseline.name)
+        thresholds.check_baseline(before, baseline.name)
         if not asked:
             raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
     if out.exists():  # before minutes of work; a folder is made when there is something to put into it
         check_writable(out)
     result = _measured(paths, dataset, runs, target, windows, _threads(threads), against, explain)
     if asked:
-        result = rules.judged(result, asked, before, baseline.name if baseline else "")
-    written = report.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)
+        result = thresholds.judged(result, asked, before, baseline.name if baseline else "")
+    written = save.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)
     if markdown is not None:
-        write_text(markdown, report.pull_request(result))
-    show(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {written}")
+        write_text(markdown, save.pull_request(result))
+    show(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {written}")
     for refused in result.refused:
         click.echo(f"Error: {refused.reason}", err=True)
     if result.exit_code:
@@ -118,7 +119,7 @@ def _measured(
     if windows is not None and kind != "arm64":
         raise InputError(f"--windows is for --target arm64: {kind} takes all of them")
     if target == "host":
-        from harexport.verify.bench import bench as on_host
+        from harexport.bench.run import bench as on_host
 
         return on_host(paths, dataset, runs, against=against, threads=threads, explain=explain)
     if kind not in ("arm64", "adb") or (":" in target and (kind != "adb" or not serial)):
@@ -126,17 +127,17 @@ def _measured(
     if threads != (1,) or explain is not None:
         raise InputError(f"--target {target} takes neither --threads nor --explain: those are for host")
     if kind == "adb":
-        from harexport.verify.phone import bench as on_phone
+        from harexport.targets.android import bench as on_phone
 
         return on_phone(paths, dataset, serial or None, against=against)
-    from harexport.verify.arm64 import bench as on_arm64
+    from harexport.targets.arm64.emulator.bench import bench as on_arm64
 
     return on_arm64(paths, dataset, against=against, windows=_count(windows))
 
 
 def _count(text: str | None) -> int | None:
     """`--windows` as a number, None for all of them. Raises InputError."""
-    from harexport.verify.arm64 import SAMPLE
+    from harexport.targets.arm64.emulator.bench import SAMPLE
 
     if text == "all":
         return None

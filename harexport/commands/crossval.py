@@ -38,10 +38,10 @@ def crossval(
               harexport crossval --recipe seed-lstm --folds 7 --seeds 0,1,2 --jobs 2
               harexport crossval --cluster 10.0.0.5:6379
     """
-    from harexport.searching import crossval as validation
-    from harexport.searching.folds import seeds as parsed
-    from harexport.searching.gather import Where
-    from harexport.training import recipe as recipes
+    from harexport.model import recipe as recipes
+    from harexport.model_selection import cross_validation as validation
+    from harexport.model_selection.cross_validation import seeds as parsed
+    from harexport.model_selection.parallel import Where
 
     where, cooked, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
     result = validation.crossval(load_data(data), cooked, out, folds, numbers, where)

@@ -54,10 +54,10 @@ def info(data: Path | None, out: Path, as_json: bool) -> None:
               harexport data info --data "UCI HAR Dataset.zip" --json
               harexport data info --data my-recordings
     """
-    from harexport.data import describe
+    from harexport.data import summary
 
     dataset = load_data(data)
     picture = out / "windows.png"
-    described = {**describe.describe(dataset), "picture": str(picture)}
-    describe.plot_examples(dataset, picture)
-    show(described, as_json, describe.text(described))
+    described = {**summary.describe(dataset), "picture": str(picture)}
+    summary.plot_examples(dataset, picture)
+    show(described, as_json, summary.text(described))

@@ -22,11 +22,11 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     \b
     Example:  harexport demo
     """
-    from harexport.demo import run
-    from harexport.training import recipe as recipes
-    from harexport.verify import report
+    from harexport.bench.report import save
+    from harexport.model import recipe as recipes
+    from harexport.pipeline import run
 
     result, page = run(recipes.load(recipe), load_data(data), out, seed)
-    show(result.to_dict(), as_json, f"\n{report.terminal(result)}\n\n{report.summary(result)}\nReport: {page}")
+    show(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {page}")
     if result.exit_code:
         sys.exit(result.exit_code)

@@ -71,18 +71,17 @@ def export(
               harexport export --format tflite --quantize=int8 --lowering fused
               harexport export --data my-recordings --quantize --android android_demo
     """
-    from harexport.exporting import android as demo_app
-    from harexport.exporting import forms
-    from harexport.exporting.export import Refused, export_checkpoint, only_checkpoint
-    from harexport.exporting.write import text
-    from harexport.training.checkpoint import load
+    from harexport.exporters import android as demo_app
+    from harexport.exporters import options
+    from harexport.exporters.export import Refused, export_checkpoint, only_checkpoint, text
+    from harexport.model.checkpoint import load
 
     trained = load(checkpoint or only_checkpoint(out))
-    schemes, windows = forms.schemes(fmt, quantize), forms.windows(batch)
+    schemes, windows = options.schemes(fmt, quantize), options.windows(batch)
     if android:
         fmt = "tflite" if fmt == "all" else fmt
-        schemes = forms.schemes(fmt, quantize)
-        demo_app.check(trained.contract, forms.all_of(trained.network, fmt, schemes, lowering, windows, io), android)
+        schemes = options.schemes(fmt, quantize)
+        demo_app.check(trained.contract, options.all_of(trained.network, fmt, schemes, lowering, windows, io), android)
     dataset = load_data_for(data, trained.contract, trained.recipe.name)
     results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, windows, io, max_drop)
     placed: list[Path] = []

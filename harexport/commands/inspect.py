@@ -26,10 +26,10 @@ def inspect(model: Path, run: bool, tensors: bool, strict: bool, as_json: bool) 
     Example:  harexport inspect model.tflite
               harexport inspect model.onnx --strict --json
     """
-    from harexport import inspecting
-    from harexport.inspecting.text import render
+    from harexport import inspection
+    from harexport.inspection.report import render
 
-    anatomy = inspecting.inspect(model, run=run)
+    anatomy = inspection.inspect(model, run=run)
     words = "" if as_json else render(anatomy, colour=sys.stdout.isatty(), all_tensors=tensors)
     show(anatomy.to_dict(), as_json, words)
     if strict and anatomy.alarming:

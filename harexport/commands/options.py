@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harexport.files import OUT
+from harexport.utils.files import OUT
 
 if TYPE_CHECKING:
-    from harexport.contract import Contract
-    from harexport.data.windows import Dataset
+    from harexport.data.dataset import Dataset
+    from harexport.model.contract import Contract
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -12,8 +12,8 @@ import click
 from harexport.commands.options import json_option, out_option
 
 if TYPE_CHECKING:
-    from harexport.data.phone_sensors import Units
-    from harexport.models import Model
+    from harexport.data.uci_har.raw_recordings.sensors import Units
+    from harexport.runtimes.model import Model
 
 
 @click.command()
@@ -76,33 +76,33 @@ def predict(
         raise click.UsageError("--follow draws no picture: leave out --picture")
     if follow and data:
         raise click.UsageError("--follow reads columns and units from the header: leave out --data")
-    from harexport import models
-    from harexport.data.phone_sensors import Units
+    from harexport.data.uci_har.raw_recordings.sensors import Units
+    from harexport.runtimes import model as models
 
     said = Units(acc_unit, gyro_unit)
     if recording is None:
         _follow(models.load(model), said, smoothing)
         return
-    from harexport.predicting import pictures
-    from harexport.predicting.predict import predict as run
+    from harexport.predict import report
+    from harexport.predict.predict import predict as run
 
     result = run(recording, models.load(model), said, smoothing, data)
     target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
     if target is not None:
-        pictures.draw(result, target)
+        report.draw(result, target)
     if as_json:
         click.echo(json.dumps({**result.to_dict(), "picture": target and str(target)}, indent=2))
         return
-    pictures.show(result)
+    report.show(result)
     if target is not None:
         click.echo(f"Picture: {target}")
 
 
 def _follow(model: Model, said: Units, smoothing: str) -> None:
-    from harexport.console import say
     from harexport.errors import InputError
-    from harexport.predicting.live import follow
-    from harexport.predicting.session import Answer
+    from harexport.predict.session import Answer
+    from harexport.predict.stream import follow
+    from harexport.utils.console import say
 
     if sys.stdin is None:
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")

@@ -33,11 +33,11 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
               harexport robustness artifacts
               harexport robustness edge.safetensors edge-unrolled-int8.tflite --json
     """
-    from harexport import pictures
     from harexport.data.load import check_default
-    from harexport.files import check_writable, write_text
-    from harexport.verify import robustness as robust
-    from harexport.verify import robustness_picture
+    from harexport.evaluation import plots
+    from harexport.robustness import evaluate as robust
+    from harexport.robustness import plot
+    from harexport.utils.files import check_writable, write_text
 
     asked = robust.entered(models or (out,))
     if data is None:
@@ -47,7 +47,7 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
         check_writable(out)
     result = robust.robustness(asked, load_data(data))
     picture, table = out / "robustness.png", out / "robustness.md"
-    pictures.save(robustness_picture.draw(result), picture)
+    plots.save(plot.draw(result), picture)
     write_text(table, robust.markdown(result))
     found = {**result.to_dict(), "picture": str(picture), "table": str(table)}
     show(found, as_json, f"\n{robust.text(result)}\n\nPicture: {picture}\nTable:   {table}")

@@ -57,11 +57,11 @@ def sweep(
     Example:  harexport sweep --grid model.hidden=32,48,64 --grid optimiser.learning_rate=0.003,0.005
               harexport sweep --random 20 --grid model.hidden=16..64 --grid optimiser.learning_rate=0.001..0.01:log
     """
-    from harexport.searching import sweep as search
-    from harexport.searching.folds import seeds as parsed
-    from harexport.searching.gather import Where
-    from harexport.searching.space import variants
-    from harexport.training import recipe as recipes
+    from harexport.model import recipe as recipes
+    from harexport.model_selection import sweep as search
+    from harexport.model_selection.cross_validation import seeds as parsed
+    from harexport.model_selection.parallel import Where
+    from harexport.model_selection.search_space import variants
 
     where, base, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
     found = variants(base, grid, draws)

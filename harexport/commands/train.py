@@ -53,7 +53,7 @@ def train(
               harexport train --data my-recordings
               harexport train --temperature --tensorboard
     """
-    from harexport.training import recipe as recipes
+    from harexport.model import recipe as recipes
     from harexport.training.train import train as run
 
     cooked = recipes.load(recipe)

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from harexport.console import say
-from harexport.contract import Contract
-from harexport.data.facts import SPLITS
-from harexport.data.fetch import cache_folder
-from harexport.data.windows import Dataset, Windows
+from harexport.data.dataset import Dataset, Windows
+from harexport.data.uci_har.download import cache_folder
+from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
-from harexport.files import replacing, write_json, write_text
+from harexport.model.contract import Contract
+from harexport.utils.console import say
+from harexport.utils.files import replacing, write_json, write_text
 
 _VERSION = 2  # raise it when parsing or rebuilding gives other arrays for the same files
 _SETTLED_SECONDS = 2.0  # the coarsest clock among file systems in use (FAT)

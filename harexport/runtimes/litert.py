@@ -14,12 +14,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
-from harexport.exporting import labels_file
-from harexport.exporting.flat import keeps_state, kept, read_facts
-from harexport.layers import Array
-from harexport.network import check_windows
+from harexport.formats import tflite_metadata
+from harexport.formats.tflite_builder import keeps_state, kept, read_facts
+from harexport.model.contract import LOGITS_NAME
+from harexport.model.layers import Array
+from harexport.model.network import check_windows
 from harexport.runtimes import Floats, in_batches
 
 
@@ -52,7 +52,7 @@ class LiteRtRunner:
         self._keeps_state, self._kept = keeps_state(model), kept(model)
         facts = read_facts(model, name)
         self.metadata: dict[str, str] = facts["metadata"]  # the export's strings; empty for files that others made
-        if facts["contract"] is not None and not labels_file.is_whole(model):  # LiteRT would not notice
+        if facts["contract"] is not None and not tflite_metadata.is_whole(model):  # LiteRT would not notice
             raise InputError(f"{name} is cut off: the labels behind the model are missing; export it again")
         self._input, self._output = int(inputs[0]["index"]), int(named[LOGITS_NAME]["index"])
         self._labels = int(named[LOGITS_NAME]["shape"][-1])

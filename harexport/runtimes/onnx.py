@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnxruntime
 
-from harexport.contract import LOGITS_NAME
 from harexport.errors import InputError
-from harexport.layers import Array
-from harexport.network import check_windows
+from harexport.model.contract import LOGITS_NAME
+from harexport.model.layers import Array
+from harexport.model.network import check_windows
 from harexport.runtimes import Floats, in_batches
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity

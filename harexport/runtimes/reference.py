@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.layers import Array
-from harexport.network import Network
+from harexport.model.layers import Array
+from harexport.model.network import Network
 from harexport.runtimes import Floats
 
 

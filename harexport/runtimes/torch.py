@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harexport.errors import MissingExtraError
-from harexport.layers import Array, GruLayer, Layer
-from harexport.network import Network, check_windows
+from harexport.model.layers import Array, GruLayer, Layer
+from harexport.model.network import Network, check_windows
 from harexport.runtimes import Floats
 
 try:

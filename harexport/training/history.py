@@ -8,15 +8,18 @@ import io
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from harexport import files
-from harexport.console import say
+from torch import Tensor
+
 from harexport.errors import InputError, MissingExtraError
+from harexport.utils import files
+from harexport.utils.console import say
 
 if TYPE_CHECKING:
-    from harexport.training.loop import Row
+    pass
 
 
 def plain(phases: Mapping[str, list[Row]]) -> dict[str, list[dict[str, Any]]]:
@@ -97,3 +100,39 @@ class EventLog:
                 opened.close()
             except OSError:
                 return  # what could not be written was said when it could not
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the log: batch loss and accuracy since the last line, then the held-out subjects'.
+
+    Where the recipe has a coarse head, the same of that head, and the stage: in stage 1 only that head is trained,
+    and loss and accuracy are what the labels' own head makes of it untrained.
+    """
+
+    windows: int
+    epoch: float
+    loss: float
+    accuracy: float
+    held_out_loss: float | None
+    held_out_accuracy: float | None
+    learning_rate: float
+    stage: int | None = None
+    coarse_loss: float | None = None
+    coarse_accuracy: float | None = None
+    held_out_coarse_loss: float | None = None
+    held_out_coarse_accuracy: float | None = None
+
+
+@dataclass
+class State:
+    """Where a run stands after `step` batches, all on the CPU; torch can save it and `fit` can go on from it.
+
+    `optimiser` and `average` hold what goes with each head's loss and with each trained array.
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    average: list[Tensor]
+    history: list[Row] = field(default_factory=list)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harexport.training.recipe import Recipe
+from harexport.model.recipe import Recipe
 
 
 @dataclass(frozen=True)

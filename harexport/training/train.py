@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport import __version__, files, metrics
-from harexport.console import say
-from harexport.data.windows import Dataset, Windows
+from harexport import __version__
+from harexport.data.dataset import Dataset, Windows
 from harexport.errors import InputError, MissingExtraError
-from harexport.interrupts import interruptible
-from harexport.network import Network, softmax
-from harexport.training import checkpoint as checkpoints
-from harexport.training import coarse, fitness, results
-from harexport.training import temperature as temperatures
-from harexport.training.checkpoint import Checkpoint
+from harexport.evaluation import metrics
+from harexport.model import checkpoint as checkpoints
+from harexport.model.checkpoint import Checkpoint
+from harexport.model.network import Network, softmax
+from harexport.model.recipe import Recipe
+from harexport.training import calibration as temperatures
+from harexport.training import coarse_labels, validation
+from harexport.training import report as results
+from harexport.training.calibration import Temperature
 from harexport.training.history import EventLog
-from harexport.training.outcome import Outcome, outcome
-from harexport.training.progress import Progress
-from harexport.training.recipe import Recipe
-from harexport.training.temperature import Temperature
+from harexport.training.report import Outcome, outcome
+from harexport.training.resume import Progress
+from harexport.utils import files
+from harexport.utils.console import say
+from harexport.utils.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from harexport.training.loop import Row, State
+    from harexport.training.history import Row, State
 
 _VALIDATION, _FINAL = "held-out pass", "all subjects"
 
@@ -85,13 +88,13 @@ def train(
     try:
         import torch
 
-        from harexport.training.loop import pick_device
+        from harexport.training.trainer import pick_device
     except ImportError:
         raise MissingExtraError("torch", "train", "training") from None
-    dataset = fitness.as_seen(dataset, recipe)
+    dataset = validation.as_seen(dataset, recipe)
     _say_test_set(dataset.test)
-    fitness.check(dataset, recipe)
-    held_subjects = fitness.held_out(dataset, recipe)
+    validation.check(dataset, recipe)
+    held_subjects = validation.held_out(dataset, recipe)
     if temperature and not held_subjects:
         raise InputError(
             f"--temperature is fitted on held-out subjects, and recipe {recipe.name} holds nobody out; "
@@ -171,7 +174,7 @@ class _Run:
 
     def passes(self) -> Network:
         """Both passes, or what an interrupted run has left of them; the network of the second, which is kept."""
-        from harexport.training.loop import fit
+        from harexport.training.trainer import fit
 
         train, test, held = self.dataset.train, self.dataset.test, self.held
         phases: list[tuple[str, Windows, Windows | None]] = []
@@ -259,7 +262,7 @@ class _Run:
         if network.coarse is None or not len(self.dataset.test):
             return None
         held_out_pass = self.progress.finished[_VALIDATION].rows if self.held_subjects else []
-        return coarse.figures(network, self.recipe.model.coarse, self.dataset.test, held_out_pass)
+        return coarse_labels.figures(network, self.recipe.model.coarse, self.dataset.test, held_out_pass)
 
     def write(self, path: Path, judged: _Judged) -> Trained:
         """The checkpoint first, for it is what matters; then history and pictures. Raises InputError."""

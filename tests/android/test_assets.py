@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.exporting import android
+from harexport.exporters import android
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DEMO = _ROOT / "android_demo"
@@ -18,7 +18,7 @@ _ASSETS = _DEMO / android.ASSETS
 
 
 def _demo_model() -> Path:
-    spec = importlib.util.spec_from_file_location("benchmark_artifacts", _ROOT / "benchmarks" / "artifacts.py")
+    spec = importlib.util.spec_from_file_location("benchmark_artifacts", _ROOT / "artifacts" / "build.py")
     assert spec
     assert spec.loader
     script = importlib.util.module_from_spec(spec)

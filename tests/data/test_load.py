@@ -30,16 +30,16 @@ def same(a: Dataset, b: Dataset) -> bool:
 @pytest.fixture
 def parses(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The places that were really parsed, in order; files count as settled at once."""
-    from harexport.data import official
+    from harexport.data.uci_har import reader
 
     done: list[Path] = []
-    real = official.read
+    real = reader.read
 
     def counted(path: Path) -> Dataset:
         done.append(path)
         return real(path)
 
-    monkeypatch.setattr(official, "read", counted)
+    monkeypatch.setattr(reader, "read", counted)
     monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", -60.0)
     return done
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harexport import models
-from harexport.contract import Contract
-from harexport.data.fetch import fetch
-from harexport.data.recordings import read_recordings
-from harexport.signals.chain import preprocess
-from harexport.signals.resample import Restart
-from harexport.signals.stream import Stream, Window
+from harexport.data.uci_har.download import fetch
+from harexport.data.uci_har.raw_recordings import read_recordings
+from harexport.model.contract import Contract
+from harexport.preprocessing.filters import preprocess
+from harexport.preprocessing.resampler import Restart
+from harexport.preprocessing.stream import Stream, Window
+from harexport.runtimes import model
 
 _HERE = Path(__file__).resolve().parent
 _GOLDEN = _HERE / "stream.json"
@@ -79,8 +79,8 @@ def test_the_whole_stream_gives_the_windows_and_the_model_their_logits(golden: d
         np.testing.assert_allclose(window.array(), signals, rtol=0, atol=1e-9)
     (restart,) = [event for event in events if isinstance(event, Restart)]
     assert restart.time_ns == case["restarts"][0]["time_ns"]
-    logits = models.load().runner.logits(np.array([window.array() for window in windows], np.float32))
-    np.testing.assert_allclose(logits, case["logits"]["harexport/models/edge.tflite"], rtol=0, atol=1e-3)
+    logits = model.load().runner.logits(np.array([window.array() for window in windows], np.float32))
+    np.testing.assert_allclose(logits, case["logits"]["harexport/pretrained/edge.tflite"], rtol=0, atol=1e-3)
 
 
 def test_they_say_what_the_batch_chain_says(golden: dict[str, Any]) -> None:

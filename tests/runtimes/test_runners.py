@@ -12,14 +12,14 @@ from onnx import helper
 
 from harexport import runtimes
 from harexport.errors import InputError
-from harexport.exporting import onnx as onnx_export
-from harexport.exporting import probe, tflite
-from harexport.exporting.flat import Graph
+from harexport.exporters import checks, tflite
+from harexport.exporters import onnx as onnx_export
+from harexport.formats.tflite_builder import Graph
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner
 from harexport.runtimes.reference import ReferenceRunner
 from harexport.runtimes.torch import TorchRunner
-from tests.networks import SHAPES, contract_of
+from tests.helpers.networks import SHAPES, contract_of
 
 EDGE = SHAPES["edge"]
 CONTRACT = contract_of(EDGE)
@@ -38,13 +38,13 @@ def every_runner() -> list[runtimes.Runner]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_torch_answers_like_the_reference(shape):
     network = SHAPES[shape]
-    windows = probe.windows(contract_of(network))
+    windows = checks.windows(contract_of(network))
     assert np.abs(TorchRunner(network).logits(windows) - network.logits(windows)).max() < 1e-5
 
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
 def test_every_runner_has_the_same_verbs(runner):
-    windows = probe.windows(CONTRACT, count=5)
+    windows = checks.windows(CONTRACT, count=5)
     expected = EDGE.logits(windows)
     assert runner.window_shape == (128, 9)
     assert runner.metadata.get("scheme") is None  # emitted without a scheme's name
@@ -58,7 +58,7 @@ def test_every_runner_has_the_same_verbs(runner):
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
 def test_every_runner_rejects_what_the_model_does_not_read(runner):
-    windows = probe.windows(CONTRACT, count=2)
+    windows = checks.windows(CONTRACT, count=2)
     for wrong in (windows.transpose(0, 2, 1), windows[0], windows[:, :64], windows[:, :, :6]):
         with pytest.raises(InputError, match="the model reads"):
             runner.logits(wrong)
@@ -156,7 +156,7 @@ except MissingExtraError as error:
 def test_importing_the_runtimes_imports_none_of_them():
     script = """
 import sys
-import harexport.runtimes, harexport.exporting, harexport.exporting.export
+import harexport.runtimes, harexport.exporters, harexport.exporters.export
 print(sorted({"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

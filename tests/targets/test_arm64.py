@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from harexport import runtimes
-from harexport.contract import Contract
-from harexport.data.windows import Windows
+from harexport.data.dataset import Windows
 from harexport.errors import InputError
-from harexport.exporting import onnx, tflite
-from harexport.targets import arm64
-from harexport.targets.check import check_arm64, gather, spread, text
-from harexport.training import checkpoint as checkpoints
+from harexport.exporters import onnx, tflite
+from harexport.model import checkpoint as checkpoints
+from harexport.model.contract import Contract
+from harexport.targets.arm64.emulator import emulator as arm64
+from harexport.targets.arm64.emulator.check import check_arm64, gather, spread, text
 
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 _FILES = sorted((_ARTIFACTS / "edge").glob("*.tflite")) + sorted((_ARTIFACTS / "edge").glob("*.onnx"))

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from harexport import cli
 from harexport.commands.targets import targets
-from harexport.targets import arm64
+from harexport.targets.arm64.emulator import emulator
 
 if "targets" not in cli.main.commands:
     cli.main.add_command(targets)
@@ -22,7 +22,7 @@ def _run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.main, ["targets", *arguments])
 
 
-def test_info_without_and_with_a_target(place: Path, set_up: Callable[[], arm64.Target]) -> None:
+def test_info_without_and_with_a_target(place: Path, set_up: Callable[[], emulator.Target]) -> None:
     answer = _run("info")
     assert answer.exit_code == 0
     assert "not set up on this machine; `harexport targets setup arm64`" in answer.output
@@ -42,7 +42,7 @@ def test_setup_elsewhere_and_check_without_one_end_with_2(place: Path, monkeypat
     assert "not set up on this machine" in answer.output
 
 
-def test_remove(place: Path, set_up: Callable[[], arm64.Target]) -> None:
+def test_remove(place: Path, set_up: Callable[[], emulator.Target]) -> None:
     assert _run("remove", "arm64").output == "arm64 was not set up\n"
     set_up()
     assert json.loads(_run("remove", "arm64", "--json").stdout) == {"removed": True}

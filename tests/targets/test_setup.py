@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import pytest
 
 from harexport.errors import InputError
-from harexport.targets import apt, arm64, setup
+from harexport.targets.arm64.emulator import apt, emulator, setup
 from tests.targets.conftest import facts
 
-_Make = Callable[[], arm64.Target]
+_Make = Callable[[], emulator.Target]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_it_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(setup, "_build", _built)
     first = setup.setup_arm64()
     assert first["seconds"] >= 0
-    assert arm64.facts() == first
+    assert emulator.facts() == first
     assert _beside(place) == ["arm64"]
     monkeypatch.setattr(setup, "_build", _never)
     assert setup.setup_arm64() == first
@@ -50,11 +50,11 @@ def test_it_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_other_versions_here_mean_a_new_one(place: Path, set_up: _Make, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up()
     old = facts()
-    old["versions"] = {**arm64.facts()["versions"], "onnxruntime": "1.0"}
-    (place / arm64.FACTS).write_text(json.dumps(old))
+    old["versions"] = {**emulator.facts()["versions"], "onnxruntime": "1.0"}
+    (place / emulator.FACTS).write_text(json.dumps(old))
     monkeypatch.setattr(setup, "_build", _built)
     assert setup.setup_arm64()["versions"]["qemu"] == "10.1"
-    assert not (place / arm64.EMULATOR).exists(), "the old one went"
+    assert not (place / emulator.EMULATOR).exists(), "the old one went"
     assert _beside(place) == ["arm64"]
 
 
@@ -74,7 +74,7 @@ def test_an_interrupted_one_leaves_nothing(
     with pytest.raises(type(interruption)):
         setup.setup_arm64(again=True)
     assert _beside(place) == ["arm64"], "what was there stays"
-    assert arm64.load()
+    assert emulator.load()
 
 
 def test_what_killed_ones_left_is_swept_and_what_lives_is_not(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_remove(place: Path, set_up: _Make) -> None:
     assert setup.remove_arm64()
     assert _beside(place) == []
     with pytest.raises(InputError, match=r"not set up on this machine; `harexport targets setup arm64`"):
-        arm64.load()
+        emulator.load()
 
 
 @pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("win32", "AMD64"), ("linux", "aarch64")])
@@ -129,9 +129,9 @@ def test_wheels_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": "other"}', "{}"])
 def test_a_damaged_target(place: Path, set_up: _Make, text: str) -> None:
     set_up()
-    (place / arm64.FACTS).write_text(text)
+    (place / emulator.FACTS).write_text(text)
     with pytest.raises(InputError, match="is damaged: run `harexport targets setup arm64 --again`"):
-        arm64.load()
+        emulator.load()
 
 
 def _never(*arguments: object) -> NoReturn:

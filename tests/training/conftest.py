@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harexport.data import Dataset
-from harexport.training import recipe as recipes
-from harexport.training.recipe import Recipe
+from harexport.model import recipe as recipes
+from harexport.model.recipe import Recipe
 
 
 def small_recipe(**sections: dict[str, object]) -> Recipe:

@@ -12,8 +12,7 @@ import pytest
 
 from harexport.data import Dataset
 from harexport.errors import InputError, MissingExtraError
-from harexport.training.history import EventLog, to_csv
-from harexport.training.loop import Row
+from harexport.training.history import EventLog, Row, to_csv
 from harexport.training.train import train
 
 from .conftest import small_recipe
@@ -86,7 +85,7 @@ def test_a_resumed_or_repeated_run_takes_the_place_of_what_it_repeats(tmp_path: 
 
 
 def test_the_package_that_is_missing_is_named(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, **__: pytest.fail("trained first"))
+    monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(MissingExtraError, match=r"--tensorboard needs tensorboard.*pip install 'harexport\[logging\]'"):
         train(small, small_recipe(), tmp_path / "out", tensorboard=True)

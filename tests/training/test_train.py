@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.contract import CHANNELS
 from harexport.data import Dataset, Windows
 from harexport.errors import InputError
-from harexport.metrics import calibration_error
-from harexport.network import Network, softmax
-from harexport.training import checkpoint as checkpoints
-from harexport.training import recipe as recipes
+from harexport.evaluation.metrics import calibration_error
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.contract import CHANNELS
+from harexport.model.network import Network, softmax
 from harexport.training.train import train
 
 from .conftest import small_recipe
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("harexport.training.loop.fit", lambda *_, **__: pytest.fail("trained first"))
+    monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
     with pytest.raises(InputError, match="cannot write to"):
         train(small, small_recipe(), tmp_path / "file" / "out")
 

@@ -89,7 +89,7 @@ class SelfTestTest {
     private fun trusted() = (Phone.app.model.state as? ModelState.Trusted)?.model
 }
 
-/** harexport/verify/selftest.schema.json, as far as it can be told without a library; Python looks at what is kept, too. */
+/** harexport/targets/selftest.schema.json, as far as it can be told without a library; Python looks at what is kept, too. */
 object Schema {
     private val schema = JSONObject(File(property("schema")).readText())
 

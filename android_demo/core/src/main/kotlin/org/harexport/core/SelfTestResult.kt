@@ -6,7 +6,7 @@ import org.json.JSONObject
 /** The phone, as `android.os.Build` names it; [abi] is the first of SUPPORTED_ABIS, [processor] SOC_MODEL or HARDWARE. */
 data class Device(val manufacturer: String, val model: String, val android: String, val abi: String, val processor: String? = null)
 
-/** What `harexport bench --target adb` reads: json by harexport/verify/selftest.schema.json. */
+/** What `harexport bench --target adb` reads: json by harexport/targets/selftest.schema.json. */
 object SelfTestResult {
     const val SCHEMA: String = "harexport-selftest-1"
 

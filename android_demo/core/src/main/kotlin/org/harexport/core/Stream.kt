@@ -10,7 +10,7 @@ sealed interface StreamEvent
  *
  *     sample -> units -> Resampler -> Median -> Sections (noise) -> Sections (gravity, drift) -> WindowBuffer -> window
  *
- * The same answers as harexport/signals/stream.py, to rounding. Everything is causal except the median, which looks one
+ * The same answers as harexport/preprocessing/stream.py, to rounding. Everything is causal except the median, which looks one
  * sample ahead; so a window is whole one sample after its last. [units] says what each sensor's samples are in, [meanOf]
  * what the [Resampler] takes first. Not for several threads at once. Throws [BadInput] for units, channels or filters that
  * do not exist.

@@ -1,6 +1,6 @@
 package org.harexport.core
 
-/** Filters that start from zero answer nonsense at first: harexport's benchmarks/fidelity.json has the accuracy by seconds. */
+/** Filters that start from zero answer nonsense at first: harexport's benchmarks/stream_fidelity.json has the accuracy by seconds. */
 const val SETTLING_SECONDS: Double = 5.0
 
 /**

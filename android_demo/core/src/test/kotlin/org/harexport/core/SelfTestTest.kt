@@ -114,7 +114,7 @@ class SelfTestTest {
 
     @Test
     fun `the json has what the schema asks for, and nothing else`() {
-        val schema = JSONObject(File(REPOSITORY, "harexport/verify/selftest.schema.json").readText())
+        val schema = JSONObject(File(REPOSITORY, "harexport/targets/selftest.schema.json").readText())
         val measured = SelfTest(CONTRACT).measure({ Scripted(answer) }, 2, { FloatArray(1152) { it / 7f } })
         val device = Device("Maker", "Phone 1", "15", "arm64-v8a", "SoC")
         val runtime = RuntimeInfo("TensorFlow Lite", "2.6.2", true)

@@ -1,0 +1,123 @@
+"""The same trained networks through everybody's converter, ours included: what it costs and what comes out.
+
+Every conversion runs in a process of its own, peers that do not fit beside harexport in environments of their own
+(made once, in the cache). Prints one table; writes benchmarks/compare_converters.json and the README's block between the
+`peers` markers from it, so that no number there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+
+from benchmarks.converters import converting, environments, inputs, measuring, table
+from benchmarks.converters.pipelines import WAYS
+from benchmarks.readme import refresh
+from harexport.bench.run import machine
+from harexport.data import Dataset, load
+from harexport.data.uci_har.download import cache_folder
+from harexport.errors import InputError
+from harexport.model import checkpoint as checkpoints
+from harexport.utils import files
+from harexport.utils.console import say, track
+
+JSON = ROOT / "benchmarks" / "compare_converters.json"
+MODELS = ("seed-lstm", "edge")
+CALIBRATION = 200
+
+
+def checkpoint_path(name: str) -> Path:
+    return ROOT / "artifacts" / name / f"{name}.safetensors"
+
+
+def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dict[str, Any]:
+    """Convert, measure and time everything; answers what the json holds."""
+    dataset = load()
+    loaded = {name: checkpoints.load(checkpoint_path(name)) for name in MODELS}
+    networks = {name: checkpoint.network for name, checkpoint in loaded.items()}
+    rows = _convert(work, environment_folder, reuse, dataset)
+    references = {}
+    for name, network in networks.items():
+        with track(f"float64 reference of {name}", len(dataset.test.signals), "windows") as advance:
+            references[name] = network.logits(dataset.test.signals, advance)
+    asked = {}
+    with track("asking every file all test windows", len(rows), "files") as advance:
+        for done, row in enumerate(rows, 1):
+            path = work / row["model"] / f"{row['key']}.{row['format']}"
+            if not row["failure"]:
+                try:
+                    measured = measuring.measure(path, networks[row["model"]], references[row["model"]], dataset.test)
+                    row |= measured.facts
+                    asked[f"{row['model']}/{row['key']}"] = measured
+                except InputError as error:
+                    row["failure"] = f"its runtime refuses it: {environments.without_paths(str(error))}"
+            advance(done)
+    kernels = measuring.limits(networks, references, dataset.test)
+    latency, limits = measuring.race(asked, kernels, dataset.test, runs)
+    for row in rows:
+        if not row["failure"]:
+            row["latency"] = latency[f"{row['model']}/{row['key']}"]
+    facts = {
+        "command": "python benchmarks/compare_converters.py",
+        "machine": machine(),
+        "environments": {name: environments.versions(name) for name in ("harexport", *environments.COSTS)},
+        "networks": {name: checkpoint.digest for name, checkpoint in loaded.items()},
+        "data": {"source": dataset.source, "digest": dataset.digest, "calibration_windows": CALIBRATION},
+        "runs": runs,
+        "limits": limits,
+        "rows": rows,
+    }
+    return {**facts, "targets": table.targets(facts)}
+
+
+def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset) -> list[dict[str, Any]]:
+    chosen = np.random.default_rng(0).choice(len(dataset.train.signals), CALIBRATION, replace=False)
+    calibration = dataset.train.signals[np.sort(chosen)].astype(np.float32)
+    rows = []
+    for name in MODELS:
+        network = checkpoints.load(checkpoint_path(name)).network
+        folder = work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {key: np.asarray(values, np.float32) for key, values in network.arrays().items()}
+        what = inputs.Given(arrays, network.window, network.input.hop, network.input.relu, calibration)
+        inputs.save(what, folder / "given.npz")
+        with track(f"converting {name}", len(WAYS), "ways") as advance:
+            for done, way in enumerate(WAYS, 1):
+                made = converting.convert(way, checkpoint_path(name), folder, environment_folder, reuse)
+                made.pop("sign")
+                say(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")
+                facts = {"who": way.who, "scheme": way.scheme, "format": way.suffix[1:], "source": way.source}
+                kind = {"environment": way.environment, "ours": way.ours, "by_tensorflow": way.by_tensorflow}
+                rows.append({"model": name, "key": way.key, **facts, **kind, **made})
+                advance(done)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reuse", action="store_true", help="keep the conversions of an earlier run that still stand")
+    parser.add_argument("--render", action="store_true", help="measure nothing: draw the README from the json")
+    parser.add_argument("--runs", type=int, default=1000, help="timed runs a file (default 1000)")
+    parser.add_argument("--work", type=Path, default=ROOT / "harexport-out" / "peers", help="where the files go")
+    parser.add_argument("--environments", type=Path, help="where the peers are installed (default: the cache)")
+    options = parser.parse_args()
+    if options.render:
+        measured = json.loads(JSON.read_text("utf-8"))
+    else:
+        folder = options.environments or cache_folder() / "peers"
+        measured = compare(options.work.resolve(), folder.resolve(), options.reuse, options.runs)
+        files.write_json(JSON, measured)
+    refresh("peers", table.render(measured))
+    print(table.terminal(measured))
+
+
+if __name__ == "__main__":
+    main()

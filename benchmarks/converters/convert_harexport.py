@@ -1,0 +1,29 @@
+"""harexport's conversion without its proof: what other converters do. Usage: CHECKPOINT FORMAT LOWERING SCHEME
+
+Run in a process of its own for the sake of its time and memory; it writes what it emits into a temporary file.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+from harexport.model import checkpoint as checkpoints
+
+
+def main(path: str, fmt: str, lowering: str, scheme: str) -> None:
+    checkpoint = checkpoints.load(path)
+    if fmt == "onnx":
+        from harexport.exporters import onnx
+
+        model = onnx.emit(checkpoint.network, checkpoint.contract, {}, scheme)
+    else:
+        from harexport.exporters import tflite
+
+        model = tflite.emit(checkpoint.network, checkpoint.contract, {}, lowering, scheme)  # type: ignore[arg-type]
+    with tempfile.TemporaryFile() as out:
+        out.write(model)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

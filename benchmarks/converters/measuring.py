@@ -1,0 +1,158 @@
+"""What a converted file is worth: what it holds, what it remembers, how far it is from the truth, how fast it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.c_kernel.c_kernel import Kernel
+from benchmarks.converters import runners
+from harexport.data.dataset import Windows
+from harexport.errors import InputError
+from harexport.evaluation.latency import Latency, interleaved
+from harexport.model.network import Network
+from harexport.utils.console import say, track
+
+Floats = NDArray[np.float32]
+_PAIRS = 16
+_TIMED_WINDOWS = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A file's figures, plain JSON values, and how to ask it."""
+
+    facts: dict[str, Any]
+    ask: Callable[[Floats], object]
+    invoke: Callable[[Floats], int] | None
+
+
+def measure(path: Path, network: Network, reference: NDArray[np.float64], test: Windows) -> Measured:
+    """Raises InputError where the runtime refuses the file."""
+    model = path.read_bytes()
+    asked = runners.Asked(model, path.suffix, (network.window, network.channels))
+    held = runners.holds(model, path.suffix)
+    answered = asked.logits(test.signals)
+    facts = {
+        "size_bytes": len(model),
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "input": asked.input,
+        **held,
+        "parity": _parity(reference, answered, test.labels),
+        "state": _state(asked, test, answered, bool(held["variables"])),
+        "nan": _after_nan(asked, test.signals),
+    }
+    return Measured(facts, asked.one, asked.invoke)
+
+
+def _parity(reference: NDArray[np.float64], answered: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
+    difference, expected, given = np.abs(answered - reference), reference.argmax(axis=1), answered.argmax(axis=1)
+    finite = bool(np.isfinite(difference).all())
+    return {
+        "windows": len(truth),
+        "max_logit_difference": float(difference.max()) if finite else None,
+        "agreement": float((expected == given).mean()),
+        "accuracy": float((given == truth).mean()),
+        "drop": 100 * float((expected == truth).mean() - (given == truth).mean()),
+    }
+
+
+def _state(asked: runners.Asked, test: Windows, fresh: Floats, variables: bool) -> dict[str, Any]:
+    """Asked without a reset: A, B, A; and where there are variables all test windows in their order, which is what an
+    app does that never heard of them."""
+    windows = np.ascontiguousarray(test.signals, dtype=np.float32)
+    chosen = np.random.default_rng(0).permutation(len(windows))[: 2 * _PAIRS].reshape(_PAIRS, 2)
+    apart = 0.0
+    for a, b in chosen:
+        first = asked.one(windows[a : a + 1]).copy()
+        asked.careless(windows[b : b + 1])
+        apart = max(apart, float(np.abs(asked.careless(windows[a : a + 1]) - first).max()))
+    facts: dict[str, Any] = {"a_b_a": apart}
+    if variables:
+        careless = asked.logits(windows, reset=False)
+        facts["in_sequence"] = float(np.abs(careless - fresh).max())
+        facts["accuracy_in_sequence"] = float((careless.argmax(axis=1) == test.labels).mean())
+    facts["remembers"] = max(apart, facts.get("in_sequence", 0.0)) > 0
+    return facts
+
+
+def _after_nan(asked: runners.Asked, signals: NDArray[Any]) -> dict[str, Any]:
+    """After one window of NaN and no reset: how far off the next answer is, and whether all answers are stuck."""
+    windows = np.ascontiguousarray(signals[: 4 * 100 : 100], dtype=np.float32)
+    fresh = np.concatenate([asked.one(windows[k : k + 1]).copy() for k in range(len(windows))])
+    asked.one(windows[:1])
+    asked.careless(np.full_like(windows[:1], np.nan))
+    after = np.concatenate([asked.careless(windows[k : k + 1]).copy() for k in range(len(windows))])
+    stuck = not np.isfinite(after).all() or bool((after == after[0]).all())
+    return {"off": float(np.abs(after - fresh).max()) if np.isfinite(after).all() else None, "stuck": stuck}
+
+
+def limits(networks: dict[str, Network], references: dict[str, NDArray[np.float64]], test: Windows) -> dict[str, Any]:
+    """The C kernel of every network, checked on all test windows: {name: Kernel, or the reason why there is none}."""
+    made: dict[str, Any] = {}
+    for name, network in networks.items():
+        try:
+            kernel = Kernel(network)
+        except InputError as error:
+            made[name] = str(error)
+            continue
+        apart = float(np.abs(kernel.logits(test.signals) - references[name]).max())
+        made[name] = kernel if apart < 1e-4 else f"its logits are {apart:.1e} from the reference"
+    return made
+
+
+def race(
+    files: dict[str, Measured], kernels: dict[str, Any], test: Windows, runs: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Latency of all files and kernels in one interleaved run.
+
+    Files under their keys: called from Python, input in and logits out; for LiteRT with "invoke", the runtime's part
+    of it. Of each kernel "through_python", called as the files are, and "in_c", its own clock around the same work.
+    """
+    models: dict[str, Callable[[Floats], object]] = {key: file.ask for key, file in files.items()}
+    inside: dict[str, list[int]] = {}
+    for name, kernel in kernels.items():
+        if isinstance(kernel, Kernel):
+            models[f"limit {name}"] = kernel.one
+            models[f"limit in C {name}"] = _clocked(_in_c(kernel), inside.setdefault(name, []))
+    for key, file in files.items():
+        if file.invoke is not None:
+            models[f"invoke {key}"] = _clocked(file.invoke, inside.setdefault(key, []))
+    windows = np.ascontiguousarray(test.signals[:: max(1, len(test.signals) // _TIMED_WINDOWS)], dtype=np.float32)
+    say(f"Timing {len(models)} models on one thread, interleaved ...")
+    with track("timing", runs, "runs") as advance:
+        timed = interleaved(models, windows, runs, progress=advance)
+    limit: dict[str, dict[str, Any]] = {}
+    for name, kernel in kernels.items():
+        if isinstance(kernel, Kernel):
+            through = _figures(timed[f"limit {name}"])
+            limit[name] = {"lanes": kernel.lanes, "through_python": through, "in_c": _own(inside[name])}
+        else:
+            limit[name] = {"failure": kernel}
+    latency = {key: _figures(timed[key]) for key in files}
+    for key in latency.keys() & inside.keys():
+        latency[key]["invoke"] = _own(inside[key])
+    return latency, limit
+
+
+def _in_c(kernel: Kernel) -> Callable[[Floats], int]:
+    return lambda window: int(kernel.timed(window)[1][0])
+
+
+def _clocked(nanoseconds: Callable[[Floats], int], taken: list[int]) -> Callable[[Floats], object]:
+    return lambda window: taken.append(nanoseconds(window))
+
+
+def _own(nanoseconds: list[int]) -> dict[str, Any]:
+    own = np.array(nanoseconds) / 1000
+    return {"runs": len(own), "min": float(own.min()), "p50": float(np.median(own))}
+
+
+def _figures(latency: Latency) -> dict[str, Any]:
+    return {"runs": latency.runs, "min": latency.min, "p50": latency.p50, "p90": latency.p90, "p99": latency.p99}

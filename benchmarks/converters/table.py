@@ -1,0 +1,173 @@
+"""The comparison for people, drawn from its json: the table, the targets, what failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = ("made by", "scheme", "as", "KB", "ops", "convert s", "MB", "remembers", "after NaN", "clip",
+        "logit diff.", "drop", "min µs", "p50 µs")  # fmt: skip
+
+EXPLAINED = (
+    "*convert*: one process from the trained arrays to the file (ours in brackets: the whole command with its proof on "
+    "all test windows); *MB*: its peak memory; *remembers*: how far logits are off on the test windows in their order "
+    "for who does not reset the file's variables (times and the other columns: with reset); *after NaN*: the answers "
+    "to the windows after one of NaN, without reset; *clip*: the cell clip nobody asked for; *drop*: points of "
+    "accuracy."
+)
+
+
+def rows(measured: dict[str, Any], model: str) -> list[tuple[str, ...]]:
+    """The cells of one model's files, the fastest first, in the order of `HEAD`."""
+    made = [row for row in measured["rows"] if row["model"] == model and not row["failure"]]
+    return [_cells(row) for row in sorted(made, key=lambda row: row["latency"]["p50"])]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    parity, state, nan, latency = row["parity"], row["state"], row["nan"], row["latency"]
+    clips = [clip for clip in row["cell_clips"] if clip]
+    worst = max(state["a_b_a"], state.get("in_sequence", 0.0))
+    return (
+        row["who"],
+        row["scheme"] + (f" (weights {_weights(row)})" if _weights(row) else ""),
+        lowering(row) + ("" if row["input"].startswith("[1, 128, 9]") else f", reads {row['input'].rsplit(' ', 1)[0]}"),
+        f"{row['size_bytes'] / 1000:.1f}",
+        str(sum(row["ops"].values())),
+        f"{row['seconds']:.2f}" + (f" ({row['with_proof']['seconds']:.1f})" if "with_proof" in row else ""),
+        f"{row['megabytes']:.0f}",
+        f"off by {worst:.1f}" if state["remembers"] else "no",
+        "stuck" if nan["stuck"] else "off" if nan["off"] else "well",
+        f"{max(clips):g}" if clips else "no",
+        "NaN" if parity["max_logit_difference"] is None else f"{parity['max_logit_difference']:.1e}",
+        f"{parity['drop']:+.2f}" if abs(parity["drop"]) > 1e-9 else "0",
+        f"{latency['min']:.1f}" if latency["min"] < 1000 else f"{latency['min']:.0f}",
+        f"{latency['p50']:.1f}" if latency["p50"] < 1000 else f"{latency['p50']:.0f}",
+    )
+
+
+def lowering(row: dict[str, Any]) -> str:
+    """What became of the LSTM, by the operators."""
+    ops = row["ops"]
+    if "WHILE" in ops:
+        return "WHILE loop"
+    if any("SEQUENCE_LSTM" in name for name in ops):
+        return "fused"
+    return "LSTM operator" if any("LSTM" in name for name in ops) else "unrolled"
+
+
+def _weights(row: dict[str, Any]) -> str:
+    """What the weights really are, where it is not what the scheme says (FACTS, trap 5)."""
+    kept = {dtype: size for dtype, size in row["weight_bytes"].items() if dtype in ("float32", "int8", "uint8")}
+    plain = kept.get("float32", 0) / max(1, sum(kept.values()))
+    return f"{plain:.0%} float32" if row["scheme"] != "float32" and plain > 0.05 else ""
+
+
+def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ratios that were aimed at: what, the aim, what was found by p50 and by the fastest runs, whether it was met.
+
+    `met` None: no aim, told for the sake of what stands beside it. The deployed file is the fastest of ours for edge.
+    """
+    made = {(row["model"], row["key"]): row for row in measured["rows"] if not row["failure"]}
+    ours = [row for row in made.values() if row["ours"] and row["format"] == "tflite"]
+    deployed = min((row for row in ours if row["model"] == "edge"), key=lambda row: row["latency"]["p50"])
+    file = f"{deployed['model']}, {lowering(deployed)}, {deployed['scheme']}"
+    found: list[dict[str, Any]] = []
+
+    def ratio(what: str, aim: float, least: bool, over: dict[str, Any], under: dict[str, Any]) -> None:
+        p50, best = (over[key] / under[key] for key in ("p50", "min"))
+        met = p50 >= aim if least else p50 <= aim
+        found.append({"file": file, "what": what, "aim": aim, "p50": p50, "min": best, "met": met})
+
+    latency = deployed["latency"]
+    if keras := made.get(("seed-lstm", "keras-loop-float32")):
+        ratio("faster than Keras 3's own conversion of the seed model", 70, True, keras["latency"], latency)
+    fused = [row for (model, _), row in made.items() if model == "seed-lstm" and lowering(row) == "fused"]
+    if best := min(fused, key=lambda row: row["latency"]["p50"], default=None):
+        what = f"faster than the best fused file of the seed model ({best['who']}, {best['scheme']})"
+        ratio(what, 25, True, best["latency"], latency)
+    if "in_c" in (limit := measured["limits"]["edge"]):
+        shape = "as long as the C kernel of its own shape"
+        ratio(f"{shape}, both called from Python", 2, False, latency, limit["through_python"])
+        ratio(f"{shape}, LiteRT's invoke against the kernel alone", 2, False, latency["invoke"], limit["in_c"])
+        ratio(f"{shape}, LiteRT called from Python, the kernel alone", 2, False, latency, limit["in_c"])
+    for model in measured["networks"]:
+        theirs = [row["seconds"] for (name, _), row in made.items() if name == model and row["by_tensorflow"]]
+        mine = [row for row in ours if row["model"] == model and row.get("alone")]
+        if theirs and mine:
+            bare = min(theirs) / max(row["seconds"] for row in mine)
+            proven = min(theirs) / max(row["with_proof"]["seconds"] for row in mine)
+            what = f"converted faster than by TensorFlow's fastest way ({model}), our slowest taken"
+            found.append({"file": file, "what": what, "aim": 20, "p50": bare, "min": None, "met": bare >= 20})
+            what += ", with the proof on all test windows"
+            found.append({"file": file, "what": what, "aim": None, "p50": proven, "min": None, "met": None})
+    return found
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The README's block."""
+    lines = [f"The deployed file ({measured['targets'][0]['file']}):", ""]
+    for one in measured["targets"]:
+        by_min = f"{one['min']:.1f} by the fastest runs" if one["min"] else ""
+        aim = f"aim: {one['aim']}, {_met(one)}" if one["aim"] else ""
+        lines.append(f"- **{one['p50']:.1f} times** {one['what']} ({'; '.join(filter(None, (by_min, aim)))})."
+                     .replace(" ()", ""))  # fmt: skip
+    for model in measured["networks"]:
+        table = rows(measured, model)
+        lines += ["", f"<details><summary>{model}: {len(table)} files, the fastest first</summary>", ""]
+        lines += ["| " + " | ".join(HEAD) + " |", "|---|---|---|" + "---:|" * (len(HEAD) - 3)]
+        for row in table:
+            shown = (f"**{row[0]}**", *row[1:]) if row[0] == "harexport" else row
+            lines.append("| " + " | ".join(shown) + " |")
+        lines += ["", f"- {_limit(measured['limits'][model])}", *(f"- {line}" for line in failures(measured, model))]
+        lines += ["", "</details>"]
+    return "\n".join([*lines, "", f"{EXPLAINED} {origin(measured)}", ""])
+
+
+def _limit(limit: dict[str, Any]) -> str:
+    if "failure" in limit:
+        return f"No C kernel: {limit['failure']}."
+    alone, called = (f"{limit[key]['p50']:.1f} µs (min {limit[key]['min']:.1f})" for key in ("in_c", "through_python"))
+    return f"The C kernel of this shape ([benchmarks/limit](benchmarks/limit)): {alone}; called from Python {called}."
+
+
+def _met(one: dict[str, Any]) -> str:
+    return "met" if one["met"] else "not met"
+
+
+def failures(measured: dict[str, Any], model: str) -> list[str]:
+    """One sentence for each way that gave no file that runs."""
+    return [
+        f"{row['who']}, {row['scheme']}: no file that runs. {row['failure']}"
+        for row in measured["rows"]
+        if row["model"] == model and row["failure"]
+    ]
+
+
+def origin(measured: dict[str, Any]) -> str:
+    """Where the figures come from."""
+    machine = measured["machine"]
+    versions = {**measured["environments"]["harexport"]}
+    for name, packages in measured["environments"].items():
+        versions |= {name: packages[name]} if name in packages else {}
+        versions |= {"ai-edge-quantizer": packages["ai-edge-quantizer"]} if name == "quantizer" else {}
+    return (
+        f"One run of `{measured['command']}` on {machine['processor']} ({machine['cores']} cores, "
+        f"{machine['system']}), one thread, {measured['runs']} runs a model, interleaved; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + ". From [benchmarks/compare_converters.json](benchmarks/compare_converters.json)."
+    )
+
+
+def terminal(measured: dict[str, Any]) -> str:
+    """The same as aligned plain text."""
+    lines: list[str] = []
+    for model in measured["networks"]:
+        table = [HEAD, *rows(measured, model)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines += ["", model, *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table)]
+        lines += [_limit(measured["limits"][model]), *failures(measured, model)]
+    lines.append("")
+    for one in measured["targets"]:
+        by_min = f"min {one['min']:.2f}, " if one["min"] else ""
+        aim = f"aim {one['aim']}, {_met(one)}" if one["aim"] else "no aim"
+        lines.append(f"{one['p50']:7.2f} times {one['what']} ({by_min}{aim})")
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""TensorFlow Lite 2.6.2 on this machine's JVM: fetched by Maven, compiled, run in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import zipfile
+from pathlib import Path
+
+from harexport.data.uci_har.download import cache_folder, sha256_of
+from harexport.errors import InputError
+from harexport.utils import files
+from harexport.utils.console import say
+
+SOURCE = Path(__file__).with_name("OldRuntime.java")
+_MAVEN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy"
+# (coordinates, file, SHA-256, what is taken out of it)
+PARTS = (
+    (
+        "ai.djl.tflite:tflite-native-cpu:2.6.2:jar:linux-x86_64",
+        "tflite-native-cpu-2.6.2-linux-x86_64.jar",
+        "aa8ae00d9b39489d03aa76f388019da6a086eee99a22f7d7a31e4b5a09003c8e",
+        "native/lib/libtensorflowlite_jni.so",
+    ),
+    (
+        "org.tensorflow:tensorflow-lite:2.6.0:aar",
+        "tensorflow-lite-2.6.0.aar",
+        "f7dcd32a48dc348ee2eea2bed37044354a21e43dfdf507b6a73b40b05d5793ea",
+        "classes.jar",
+    ),
+)
+_FETCH_SECONDS, _RUN_SECONDS = 600, 900
+
+
+class OldRuntime:
+    """TensorFlow Lite 2.6.2 on the JVM, ready to run files. Raises InputError where a tool is missing."""
+
+    def __init__(self) -> None:
+        if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+            raise InputError("the old runtime's library on Maven Central is for Linux x86_64 only: run this there")
+        self._java = _tool("java")
+        compiler, maven = _tool("javac"), _tool("mvn")
+        folder = cache_folder() / "old-runtime"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parts = {coordinates: digest for coordinates, _, digest, _ in PARTS}
+        taken = [_fetched(folder, maven, *part) for part in PARTS]
+        self._libraries, classes = taken[0].parent, taken[1]
+        source = SOURCE.read_bytes()
+        compiled = folder / f"classes-{hashlib.sha256(source).hexdigest()[:16]}"
+        if not (compiled / "OldRuntime.class").exists():
+            compiled.mkdir(exist_ok=True)
+            _done([compiler, "-nowarn", "-d", str(compiled), "-cp", str(classes), str(SOURCE)], "javac")
+        self._class_path = f"{compiled}:{classes}"
+
+    @property
+    def java(self) -> str:
+        """The JVM's version, as it tells."""
+        return _done([self._java, "-version"], "java").splitlines()[0]
+
+    def run(self, model: bytes, windows: bytes, sizes: tuple[int, ...], folder: Path) -> tuple[list[str], str]:
+        """What OldRuntime.java tells, and what is said on standard error; its answers lie in `folder`.
+
+        A death of the process is the last line, as an event "died".
+        """
+        (folder / "model.tflite").write_bytes(model)
+        (folder / "windows").write_bytes(windows)
+        command = [
+            self._java,
+            "-XX:-CreateCoredumpOnCrash",
+            "-XX:ErrorFile=/dev/null",
+            f"-Djava.library.path={self._libraries}",
+            "-cp",
+            self._class_path,
+            "OldRuntime",
+            "model.tflite",
+            "windows",
+            ",".join(map(str, sizes)),
+            ".",
+        ]
+        try:
+            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_RUN_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            told = error.stdout.decode() if error.stdout else ""
+            return [*_events(told), f"died no end after {_RUN_SECONDS} s"], ""
+        events = _events(ended.stdout)
+        if ended.returncode:
+            events.append(f"died {_death(ended.returncode, ended.stderr)}")
+        return events, ended.stderr
+
+
+def _events(told: str) -> list[str]:
+    return [
+        line for line in told.splitlines() if line.split(" ", 1)[0] in ("runtime", "begin", "loaded", "end", "failed")
+    ]
+
+
+def _death(code: int, said: str) -> str:
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    lines = [line for line in said.splitlines() if line and not line.startswith(("INFO", "#"))]
+    return f"{how}: {without_paths(lines[0])}" if lines else how
+
+
+def without_paths(text: str) -> str:
+    """A line of somebody's output without this machine's folders."""
+    return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", text)
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise InputError(f"{name} is not installed: the old runtime's Java API needs a JDK (8 or newer) and Maven")
+    return found
+
+
+def _done(command: list[str], what: str, seconds: int = _FETCH_SECONDS) -> str:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{what} did not end within {seconds} s") from error
+    said = ended.stdout + ended.stderr
+    if ended.returncode:
+        errors = [line for line in said.splitlines() if "ERROR" in line or "error:" in line] or said.splitlines()[-1:]
+        raise InputError(f"{what} failed: {without_paths(errors[0].strip()) if errors else 'it said nothing'}")
+    return said
+
+
+def _fetched(folder: Path, maven: str, coordinates: str, name: str, digest: str, member: str) -> Path:
+    """The file `member` of an artifact, fetched by Maven and unpacked unless it is there."""
+    archive, target = folder / name, folder / Path(member).name
+    if not archive.exists() or sha256_of(archive) != digest:
+        say(f"fetching {coordinates}, once, into the cache ...")
+        _done([maven, "-q", "-B", _MAVEN, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], "Maven")
+        if sha256_of(archive) != digest:
+            raise InputError(f"Maven brought another {name} than the one this was written for: delete it in ~/.m2")
+        target.unlink(missing_ok=True)
+    if not target.exists():
+        with zipfile.ZipFile(archive) as packed:
+            files.write_bytes(target, packed.read(member))
+    return target

@@ -1,0 +1,64 @@
+"""The .tflite files that the oldest runtime is to run: the shipped ones, and every other form of their networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.ship_pretrained import ARTIFACTS
+from harexport.data import Dataset
+from harexport.errors import InputError
+from harexport.exporters import options
+from harexport.exporters.export import emitted
+from harexport.model import checkpoint as checkpoints
+from harexport.model.contract import Contract
+from harexport.model.network import Network
+from tests.helpers.networks import GRU_SHAPES, contract_of
+
+GRUS = ("seed-gru", "pytorch", "relu-after")  # both conventions of the reset gate, one head and two, 128 steps and few
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A file to be tried: its name in the table, its bytes, whether it is shipped."""
+
+    name: str
+    model: bytes
+    shipped: bool
+
+
+def shipped(paths: list[Path]) -> Iterator[Subject]:
+    """The .tflite files among `paths` and in the folders among them. Raises InputError where there is none."""
+    found = [f for path in paths for f in (sorted(path.rglob("*.tflite")) if path.is_dir() else [path])]
+    if not found:
+        raise InputError(f"no .tflite file in {', '.join(map(str, paths))}")
+    for path in found:
+        try:
+            yield Subject(path.name, path.read_bytes(), True)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def unshipped(dataset: Dataset) -> Iterator[Subject]:
+    """Every form of the trained networks, and of GRU networks with random weights."""
+    for path in sorted(ARTIFACTS.glob("*/*.safetensors")):
+        checkpoint = checkpoints.load(path)
+        yield from _forms(path.stem, checkpoint.network, checkpoint.contract, dataset)
+    for name in GRUS:
+        yield from _forms(f"gru-{name}", GRU_SHAPES[name], contract_of(GRU_SHAPES[name]), None)
+
+
+def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
+    train = dataset.fitting(contract).train if dataset else None
+    for lowering in ("unrolled",) if network.gru else ("fused", "unrolled"):
+        for scheme in ("float32", "float16", "int8-weights"):
+            for batch in (1, 4, None) if lowering == "unrolled" else (1, 4):
+                form = options.choose(network, "tflite", scheme, lowering, batch)
+                model = emitted(network, contract, {"scheme": scheme}, form, train)
+                yield Subject(form.file_name(recipe), model, False)
+        if train is not None and not network.gru:
+            for io in options.IO:
+                form = options.choose(network, "tflite", "int8", lowering, 1, io)
+                model = emitted(network, contract, {"scheme": "int8"}, form, train)
+                yield Subject(form.file_name(recipe), model, False)

@@ -1,0 +1,1 @@
+"""Parity, latency and memory of model files."""

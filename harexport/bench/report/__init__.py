@@ -1,0 +1,1 @@
+"""Reports of a benchmark: text, JSON, CSV and HTML."""

@@ -1,0 +1,155 @@
+"""The report's pictures as inline SVG: they take the page's colours, light or dark, and need nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from harexport.bench.divergence import Departure
+from harexport.bench.result import ModelResult
+from harexport.evaluation.comparison import Comparison
+from harexport.evaluation.latency import Latency
+
+_ROW = 30
+_LONGEST = 42  # of a name beside the picture; of a longer one the end is shown, which tells files apart
+
+
+class _Axis:
+    """A logarithmic axis from `low` to `high` over `width` units from `left` on."""
+
+    def __init__(self, low: float, high: float, left: float, width: float) -> None:
+        self.low, self.high, self.left, self.width = low, high, left, width
+
+    def __call__(self, value: float) -> float:
+        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        return self.left + self.width * min(1.0, share)
+
+    def ticks(self) -> list[float]:
+        """1, 2 and 5 times powers of ten; powers alone where more would run into each other."""
+        decades = math.log10(self.high / self.low)
+        marks = (1, 2, 5) if decades < 2.7 else (1,)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        every = 1 if decades < 8 else 2
+        values = [m * 10.0**e for e in range(first, last + 1, every) for m in marks]
+        return [value for value in values if self.low <= value <= self.high]
+
+
+def latency(models: Sequence[ModelResult], floors: Mapping[str, Latency]) -> str:
+    """A row a model, the fastest first: a dot at p50, a thick bar over its interval, a thin one from min to p99; beside
+    it p50, the ratio to the baseline, accuracy and size. Dashed: the runtimes' floors."""
+    timed = [(model, model.latency) for model in models if model.latency]
+    if not timed:
+        return ""
+    timed.sort(key=lambda pair: pair[1].p50)
+    low = min([latency.min for _, latency in timed] + [floor.p50 for floor in floors.values()]) / 1.25
+    slowest = max(latency.p50 for _, latency in timed)
+    high = min(max(latency.p99 for _, latency in timed), 5 * slowest) * 1.15  # one hiccup must not squeeze the rest
+    axis = _Axis(low, high, 300, 440)
+    top = 28 + 13 * len(floors)
+    height = top + 40 + _ROW * len(timed)
+    columns = ((800, "p50 µs"), (862, "times"), (936, "accuracy"), (1000, "KB"))
+    parts = [_open(1010, height, "Latency of every model", "wide")]
+    for tick in axis.ticks():
+        parts.append(_line(axis(tick), top, axis(tick), height - 28))
+        unit = " µs" if tick == axis.ticks()[-1] else ""
+        parts.append(_text(axis(tick), height - 10, f"{tick:g}{unit}", "soft", "middle"))
+    parts += [_text(x, 16, name, "soft", "end") for x, name in columns]
+    for k, (runtime, floor) in enumerate(floors.items()):
+        x = axis(floor.p50)
+        parts.append(f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="{20 + 13 * k}" y2="{height - 28}"/>')
+        parts.append(_text(x + 4, 29 + 13 * k, f"floor of {runtime}", "soft small"))
+    for k, (model, times) in enumerate(timed):
+        y = top + 18 + _ROW * k
+        mood = " bad" if model.failures else ""
+        name = model.name if len(model.name) <= _LONGEST else f"…{model.name[1 - _LONGEST :]}"
+        parts.append(_text(axis.left - 14, y + 4, name, mood.strip(), "end"))
+        parts.append(f'<line class="range" x1="{axis(times.min):.1f}" x2="{axis(times.p99):.1f}" y1="{y}" y2="{y}"/>')
+        # an interval narrower than its cap would not be seen
+        left, right = axis(times.low), axis(times.high)
+        parts.append(f'<line class="interval" x1="{left:.1f}" x2="{max(right, left + 1):.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<circle class="dot{mood}" cx="{axis(times.p50):.1f}" cy="{y}" r="4.5"/>')
+        cells = (
+            f"{times.p50:.1f}" if times.p50 < 1000 else f"{times.p50:.0f}",
+            f"{model.ratio.value:.2f}" if model.ratio else "",
+            f"{model.figures.accuracy:.2%}" if model.figures else "",
+            f"{model.size_bytes / 1000:.0f}" if model.size_bytes else "",
+        )
+        parts += [_text(x, y + 4, cell, "", "end") for (x, _), cell in zip(columns, cells, strict=True)]
+    return "".join([*parts, "</svg>"])
+
+
+def disagreements(compared: Comparison) -> str:
+    """How near the decision each window was that is answered otherwise: dots over the share of all windows that are
+    decided by so little. Red: only the reference is right; green: only the model; grey: neither."""
+    margins = [max(margin, 1e-3) for margin in compared.margins]
+    shown = [max(one.margin, 1e-3) for one in compared.disagreements]
+    axis = _Axis(min(margins[0], *shown) / 1.3, max(margins[-1], *shown) * 1.3, 20, 700)
+    parts = [_open(760, 128, f"How near the decision was where it disagrees with {compared.to}")]
+    edges = [axis.low, *margins[1:], axis.high]
+    names = ("1 %", "5 %", "25 %", "50 %", "75 %", "")
+    for k, (start, stop) in enumerate(itertools.pairwise(edges)):
+        x, width = axis(start), axis(stop) - axis(start)
+        parts.append(
+            f'<rect class="band" opacity="{0.08 + 0.07 * k:.2f}" x="{x:.1f}" y="30" width="{width:.1f}" height="44"/>'
+        )
+        if names[k] and width > 26:
+            parts.append(_text(x + width - 4, 24, names[k], "soft small", "end"))
+    for tick in axis.ticks():
+        parts.append(_line(axis(tick), 74, axis(tick), 80))
+        parts.append(_text(axis(tick), 96, f"{tick:g}", "soft", "middle"))
+    parts.append(_text(20, 120, "distance of the reference's two best logits", "soft"))
+    for k, one in enumerate(compared.disagreements):
+        mood = "bad" if one.reference == one.truth else "good" if one.answer == one.truth else "neither"
+        y = 36 + 32 * (k * 0.618 % 1)  # scattered, so that equal margins are seen apart
+        tip = f"window {one.window}: margin {one.margin:.3g}, logits off by {one.difference:.2g}"
+        x = axis(max(one.margin, 1e-3))
+        parts.append(f'<circle class="{mood}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{tip}</title></circle>')
+    return "".join([*parts, "</svg>"])
+
+
+def departure(found: Departure) -> str:
+    """The error of each layer's state by step, on a logarithmic axis, with what is allowed."""
+    least = 1e-9
+    highest = max(10 * found.threshold, *(max(errors) for errors in found.layers)) * 2
+    steps = len(found.layers[0])
+    left, width, top, height = 70, 620, 14, 200
+    axis = _Axis(least, highest, 0, height)
+
+    def x(step: int) -> float:
+        return left + width * (step / max(1, steps - 1) if steps > 1 else 0.5)
+
+    def y(error: float) -> float:
+        return top + height - axis(max(error, least))
+
+    parts = [_open(760, height + 60, f"Error of each layer's state by step, window {found.window}")]
+    for tick in axis.ticks():
+        parts.append(_line(left, y(tick), left + width, y(tick)))
+        parts.append(_text(left - 8, y(tick) + 4, f"{tick:.0e}", "soft small", "end"))
+    limit = f"{y(found.threshold):.1f}"
+    parts.append(f'<line class="floor" x1="{left}" x2="{left + width}" y1="{limit}" y2="{limit}"/>')
+    for k, errors in enumerate(found.layers):
+        points = " ".join(f"{x(step):.1f},{y(error):.1f}" for step, error in enumerate(errors))
+        parts.append(f'<polyline class="layer layer{k % 3}" points="{points}"/>')
+        parts.append(_text(left + width + 6, y(errors[-1]) + 4 + 12 * k, f"layer {k}", f"small layer{k % 3}"))
+    if found.layer is not None and found.step is not None:
+        error = found.layers[found.layer][found.step]
+        parts.append(f'<circle class="bad" cx="{x(found.step):.1f}" cy="{y(error):.1f}" r="5"/>')
+    for step in sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1}):
+        parts.append(_text(x(step), top + height + 20, str(step), "soft", "middle"))
+    parts.append(_text(left, top + height + 40, "step", "soft"))
+    return "".join([*parts, "</svg>"])
+
+
+def _open(width: float, height: float, label: str, kind: str = "narrow") -> str:
+    return f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

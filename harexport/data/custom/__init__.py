@@ -1,0 +1,1 @@
+"""Custom datasets: a folder of labelled recordings."""

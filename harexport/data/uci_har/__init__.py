@@ -1,0 +1,1 @@
+"""The UCI HAR data set and the raw recordings that it was made from."""

@@ -1,0 +1,1 @@
+"""Metrics, comparison with tolerances, latency and statistics."""

@@ -1,0 +1,192 @@
+"""The pictures of reports: drawn without a display, written atomically as PNG."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harexport.evaluation.metrics import BINS, Reliability, SubjectShare
+from harexport.utils import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, GRID, BLUE, ORANGE, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#8a94a0"
+
+
+def figure(width: float, height: float) -> Figure:
+    """A figure in inches that never opens a window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+
+
+def tidy(axes: Any) -> None:
+    """The house style: a light grid behind the data, no box around it."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def save(drawn: Figure, path: Path | str) -> None:
+    """Write `drawn` as PNG. Raises InputError where it cannot be written."""
+    with files.replacing(path) as temporary:
+        drawn.savefig(temporary, format="png")
+
+
+def readable(label: str) -> str:
+    """WALKING_UPSTAIRS -> Walking upstairs."""
+    return label.replace("_", " ").capitalize()
+
+
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, percent: bool = False) -> Figure:
+    """Counts, and under each its share of its row; or, `percent`, each as % of all the data, as the original drew both.
+
+    The shade is the share of the row, so that rare classes are seen too.
+    """
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    names = [readable(label) for label in labels]
+    drawn = figure(6.9, 6.2)
+    axes = drawn.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for t, a in np.ndindex(counts.shape):
+        if not counts[t, a]:
+            continue
+        ink = "white" if shares[t, a] > 0.55 else INK
+        if percent:
+            whole = f"{counts[t, a] / counts.sum():.2%}"
+            axes.text(a, t, whole, ha="center", va="center", color=ink, fontsize=10)
+            continue
+        axes.text(a, t - 0.1, f"{counts[t, a]}", ha="center", va="center", color=ink, fontsize=11)
+        axes.text(a, t + 0.24, f"{shares[t, a]:.1%}", ha="center", va="center", color=ink, fontsize=7.5)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0, colors=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("answer   (% of all windows)" if percent else "answer   (small: % of the row)", color=INK)
+    axes.set_ylabel("truth", color=INK)
+    axes.set_title(title, color=INK, loc="left", fontsize=11)
+    return drawn
+
+
+_MEASURED = (("", "-", "batches"), ("held_out_", (0, (3, 1.5)), "held out"))  # prefix of the column, line, words
+_HEADS = (("", 0.9, ""), ("coarse_", 0.45, ", coarse labels"))  # the same, with a shade
+
+
+def _number(row: dict[str, Any], key: str, coarse: bool) -> float:
+    value = row.get(key)
+    return float("nan") if value is None or (row.get("stage") == 1 and not coarse) else float(value)
+
+
+def curves(phases: dict[str, list[dict[str, Any]]], title: str) -> Figure:
+    """Loss and accuracy over windows seen; solid: training batches, dashed: subjects held out.
+
+    A second, coarse head has curves of its own, in a lighter shade; while only that head is trained (stage 1), those
+    of the labels themselves would mean nothing and are left out.
+    """
+    drawn = figure(9.5, 4.3)
+    left, right = drawn.subplots(1, 2)
+    most = max(row["windows"] for rows in phases.values() for row in rows)
+    unit, words_of_unit = (1e6, "million ") if most >= 1e6 else (1e3, "thousand ") if most >= 1e4 else (1.0, "")
+    for (name, rows), colour in zip(phases.items(), (ORANGE, BLUE), strict=False):
+        seen = [row["windows"] / unit for row in rows]
+        mark = "o" if len(rows) == 1 else None  # a line through one point would not be seen
+        for axes, key in ((left, "loss"), (right, "accuracy")):
+            for (head, shade, of_head), (part, style, words) in itertools.product(_HEADS, _MEASURED):
+                values = [_number(row, f"{part}{head}{key}", bool(head)) for row in rows]
+                if not np.isnan(values).all():
+                    axes.plot(
+                        seen, values, color=colour, alpha=shade, linewidth=1.3, linestyle=style, marker=mark,
+                        markersize=4, label=f"{name}: {words}{of_head}",
+                    )  # fmt: skip
+    for axes, what in ((left, "loss"), (right, "accuracy")):
+        tidy(axes)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"{words_of_unit}windows seen", color=INK)
+        axes.set_title(what, color=INK, loc="left", fontsize=10)
+    left.set_ylim(bottom=0)
+    right.set_ylim(top=1.0)
+    handles, names = right.get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    drawn.suptitle(title, color=INK, x=0.01, ha="left", fontsize=11)
+    return drawn
+
+
+def subjects(groups: Mapping[str, Mapping[str, SubjectShare]], title: str) -> Figure:
+    """A bar of accuracy for each subject, group after group ("held out", "test"), and each group's own accuracy.
+
+    The axis does not begin at 0, and says so: between 97 and 99 % lies what matters.
+    """
+    bars = sum(len(group) for group in groups.values())
+    drawn = figure(max(5.0, 2.2 + 0.55 * (bars + len(groups))), 4.2)
+    axes = drawn.add_subplot()
+    lowest = min(share.accuracy for group in groups.values() for share in group.values())
+    floor = min(0.9, max(0.0, np.floor(10 * lowest - 0.2) / 10))
+    left = 0
+    ticks: dict[int, tuple[str, str]] = {}
+    for (name, group), colour in zip(groups.items(), (ORANGE, BLUE), strict=False):
+        at = np.arange(left, left + len(group))
+        heights = [share.accuracy for share in group.values()]
+        axes.bar(at, np.array(heights) - floor, bottom=floor, width=0.72, color=colour, alpha=0.85)
+        windows = sum(share.windows for share in group.values())
+        mean = sum(share.windows * share.accuracy for share in group.values()) / windows
+        label = f"{name}: {mean:.2%} of {windows} windows"
+        axes.plot([left - 0.5, at[-1] + 0.5], [mean, mean], color=colour, linewidth=1.4, label=label)
+        percent = ["100" if height == 1 else f"{100 * height:.1f}" for height in heights]
+        ticks.update(zip(at.tolist(), zip(group, percent, strict=True), strict=True))
+        left = int(at[-1]) + 2
+    tidy(axes)
+    axes.grid(visible=False, axis="x")
+    long = max(len(name) for name, _ in ticks.values()) > 6
+    words = [f"{name}  {percent}" if long else f"{name}\n{percent}" for name, percent in ticks.values()]
+    axes.set_xticks(list(ticks), words, rotation=30 if long else 0, ha="right" if long else "center")
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(floor, 1.0 + 0.03 * (1 - floor))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}" if share < 1.005 else "")
+    axes.set_ylabel("accuracy" + (f"   (axis begins at {floor:.0%})" if floor else ""), color=INK)
+    axes.set_xlabel("subject, and its accuracy in %", color=INK)
+    axes.set_title(title, color=INK, loc="left", fontsize=11)
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return drawn
+
+
+def reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], title: str) -> Figure:
+    """Reliability diagrams (Guo et al. 2017): share of right answers over confidence in 15 bins, a panel a data set.
+
+    Each panel has one curve, or two (before and after calibration), each with its name and its expected calibration
+    error; beneath it, how the last one's windows spread over the bins. On the diagonal, probabilities mean what they
+    say. A point's area grows with its windows: bins that hold a few say little.
+    """
+    drawn = figure(0.6 + 4.6 * len(panels), 5.6)
+    grid = drawn.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
+    for (name, shown), (upper, lower) in zip(panels.items(), grid.T, strict=True):
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+        for (words, one), colour in zip(shown, (BLUE,) if len(shown) == 1 else (ORANGE, BLUE), strict=True):
+            full = one.windows > 0
+            counts = one.windows[full]
+            x, y = one.confidence[full] / counts, one.right[full] / counts
+            upper.plot(x, y, color=colour, linewidth=1.1, label=f"{words + ': ' if words else ''}ECE {one.error:.4f}")
+            upper.scatter(x, y, s=6 + 90 * np.sqrt(counts / counts.sum()), color=colour, alpha=0.8, linewidths=0)
+        edges = np.arange(BINS) / BINS
+        counts = shown[-1][1].windows
+        lower.bar(edges, counts / counts.sum(), width=1 / BINS, align="edge", color=BLUE, alpha=0.8, edgecolor="white")
+        for axes in (upper, lower):
+            tidy(axes)
+        upper.set_title(name, color=INK, loc="left", fontsize=10)
+        upper.legend(frameon=False, fontsize=9, loc="upper left")
+        upper.set_xlim(0, 1.02)
+        upper.set_ylim(0, 1.02)
+        lower.set_ylim(0, 1)
+        lower.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
+        lower.set_xlabel("confidence: the largest probability", color=INK)
+    grid[0, 0].set_ylabel("share of right answers", color=INK)
+    grid[1, 0].set_ylabel("windows", color=INK)
+    drawn.suptitle(title, color=INK, x=0.01, ha="left", fontsize=11)
+    return drawn

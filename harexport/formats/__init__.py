@@ -1,0 +1,1 @@
+"""Read and build .tflite and .onnx files."""

@@ -1,0 +1,200 @@
+"""Multiply-accumulates of one answer, by kind of operator.
+
+Counted are matrix products and convolutions, which is where the time goes; element by element work (gates, biases,
+activations) is not. With T steps and batch B:
+- fully connected, Gemm, MatMul: rows * inputs * outputs
+- convolution: outputs * kernel height * kernel width * channels that an output reads
+- transposed convolution: inputs * kernel height * kernel width * channels that an input writes
+- LSTM, GRU, RNN: T * B * all numbers of their weight matrices
+- WHILE, Loop, Scan: their body, times the trip count where it can be read from the file, else once
+- IF: its larger branch
+An axis of unknown length counts as 1. `Macs.complete` says whether nothing had to be assumed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import ceil
+
+from harexport.formats.model_file import Contents, Graph, Op, Tensor
+
+_DEEPEST = 16  # graphs inside graphs: a damaged file may have one that runs itself
+# Positions of the weight matrices among the inputs of TensorFlow Lite's recurrent operators (kernels/*.cc).
+_TFLITE_RECURRENT: dict[str, tuple[int, ...]] = {
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
+    "LSTM": (*range(1, 9), 16),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16, *range(18, 26), 33),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+    "RNN": (1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
+    "SVDF": (1, 2),
+}
+# Convolutions: the positions of filter and input, the filter's axes that a number of the output (True) or of the
+# input (False) is multiplied with.
+_CONVOLUTIONS: dict[str, tuple[int, int, slice, bool]] = {
+    "CONV_2D": (1, 0, slice(1, None), True),  # [outputs, height, width, inputs]
+    "DEPTHWISE_CONV_2D": (1, 0, slice(1, 3), True),  # [1, height, width, outputs]
+    "CONV_3D": (1, 0, slice(0, 4), True),  # [depth, height, width, inputs, outputs]
+    "TRANSPOSE_CONV": (1, 2, slice(0, 3), False),  # [outputs, height, width, inputs]
+    "Conv": (1, 0, slice(1, None), True),  # [outputs, inputs of a group, *kernel]
+    "ConvInteger": (1, 0, slice(1, None), True),
+    "QLinearConv": (3, 0, slice(1, None), True),
+    "com.microsoft.FusedConv": (1, 0, slice(1, None), True),
+    "ConvTranspose": (1, 0, slice(1, None), False),  # [inputs, outputs of a group, *kernel]
+}
+_ONNX_RECURRENT = ("LSTM", "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM")
+_PRODUCTS = (
+    "BATCH_MATMUL", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "com.microsoft.DynamicQuantizeMatMul",
+    "com.microsoft.MatMulIntegerToFloat", "com.microsoft.FusedMatMul", "com.microsoft.FusedGemm", "com.microsoft.QGemm",
+)  # fmt: skip
+_ALL = {*_TFLITE_RECURRENT, *_CONVOLUTIONS, *_ONNX_RECURRENT, *_PRODUCTS, "FULLY_CONNECTED"}
+_LOOPS = ("WHILE", "STABLEHLO_WHILE", "Loop", "Scan")
+
+
+@dataclass(frozen=True)
+class Macs:
+    """By operator kind, the largest first; operators without any are left out."""
+
+    kinds: dict[str, int]
+    complete: bool
+
+    @property
+    def total(self) -> int:
+        return sum(self.kinds.values())
+
+
+def count(contents: Contents) -> Macs:
+    """The multiply-accumulates of one run of the main graph."""
+    counter = _Counter(contents)
+    kinds = counter.graph(0, 0)
+    return Macs({kind: number for kind, number in kinds.most_common() if number}, counter.complete)
+
+
+def multiplied(contents: Contents) -> list[str]:
+    """The dtypes of the values (not the weights) that matrix products, convolutions and recurrent operators read."""
+    found = []
+    for graph in contents.graphs:
+        for op in graph.ops:
+            source = _CONVOLUTIONS[op.kind][1] if op.kind in _CONVOLUTIONS else 0
+            if op.kind in _ALL and source < len(op.inputs) and (tensor := graph.at(op.inputs[source])):
+                found.append(tensor.dtype)
+    return found
+
+
+class _Counter:
+    """Adds up; `complete` becomes False where a length or a trip count is not in the file."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.complete = True
+        self._contents = contents
+        self._tflite = contents.format == "tflite"
+
+    def graph(self, number: int, depth: int) -> Counter[str]:
+        graph = self._contents.graphs[number]
+        total = Counter[str]()
+        if depth > _DEEPEST:
+            self.complete = False
+            return total
+        for op in graph.ops:
+            total += self._bodies(graph, op, depth) if op.bodies else Counter({op.kind: self._op(graph, op)})
+        return total
+
+    def _bodies(self, graph: Graph, op: Op, depth: int) -> Counter[str]:
+        if op.kind == "CALL_ONCE":  # when the model is loaded
+            return Counter()
+        inside = [self.graph(body, depth + 1) for body in op.bodies]
+        if op.kind in ("IF", "If"):
+            return max(inside, key=lambda kinds: kinds.total())
+        total = Counter[str]()
+        for kinds in inside:
+            total += kinds
+        if op.kind in _LOOPS and total:
+            trips = trip_count(self._contents, graph, op)
+            self.complete &= trips is not None
+            total = Counter({kind: number * (1 if trips is None else trips) for kind, number in total.items()})
+        return total
+
+    def _op(self, graph: Graph, op: Op) -> int:
+        values = [graph.at(k) for k in (*op.inputs, *[-1] * (34 - len(op.inputs)))]
+        answer = graph.at(op.outputs[0]) if op.outputs else None
+        if op.kind in _CONVOLUTIONS:
+            position, source, axes, by_output = _CONVOLUTIONS[op.kind]
+            return self._numbers(answer if by_output else values[source]) * self._numbers(values[position], axes)
+        if op.kind in _PRODUCTS:
+            crosswise = op.options.get("transA") or op.options.get("adjX")
+            return self._numbers(answer) * self._numbers(values[0], slice(-2, -1) if crosswise else slice(-1, None))
+        if op.kind == "FULLY_CONNECTED":
+            return self._numbers(values[0]) * self._numbers(values[1], slice(0, 1))
+        weights: tuple[int, ...] = ()
+        if self._tflite:
+            weights = _TFLITE_RECURRENT.get(op.kind, ())
+        elif op.kind in _ONNX_RECURRENT:
+            weights = (1, 2)
+        matrices = sum(self._numbers(values[position]) for position in weights)
+        return matrices and matrices * self._numbers(values[0], slice(0, -1))  # [T, B, inputs], or [B, T, inputs]
+
+    def _numbers(self, tensor: Tensor | None, axes: slice = slice(None)) -> int:
+        """The product of some of a tensor's axes, 0 of one that is not there."""
+        product = 1 if tensor else 0
+        for size in tensor.shape[axes] if tensor else ():
+            if isinstance(size, int):
+                product *= size
+            else:
+                self.complete = False
+        return product
+
+
+def trip_count(contents: Contents, graph: Graph, op: Op) -> int | None:
+    """How often a loop of `graph` runs, None where the file does not say."""
+    if op.kind == "Loop":
+        return _scalar(graph.at(op.inputs[0])) if op.inputs else None
+    if op.kind == "Scan":
+        scanned = graph.at(op.inputs[-1]) if op.inputs else None
+        steps = scanned.shape[0] if scanned and scanned.shape else None
+        return steps if isinstance(steps, int) else None
+    if len(op.bodies) != 2:
+        return None
+    condition, body = (contents.graphs[number] for number in op.bodies)
+    if len(condition.outputs) != 1:
+        return None
+    bounds = [_until(graph, op, condition, body, less) for less in _conjuncts(condition, condition.outputs[0])]
+    known = [bound for bound in bounds if bound is not None]
+    return min(known) if known else None  # the loop ends with the first condition that no longer holds
+
+
+def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Op]:
+    """The comparisons that are all true as long as the loop goes on."""
+    op = graph.maker(index)
+    if op is None or depth > _DEEPEST:
+        return []
+    if op.kind == "LOGICAL_AND":
+        return [less for k in op.inputs for less in _conjuncts(graph, k, depth + 1)]
+    return [op] if op.kind == "LESS" and len(op.inputs) == 2 else []
+
+
+def _until(graph: Graph, op: Op, condition: Graph, body: Graph, less: Op) -> int | None:
+    """Trips until `counter < end` fails, where counter begins at a constant and grows by a constant."""
+    counter, limit = less.inputs
+    if counter not in condition.inputs:
+        return None
+    position = condition.inputs.index(counter)
+    begin = _scalar(graph.at(op.inputs[position]))
+    end = _scalar(condition.at(limit))
+    if end is None and limit in condition.inputs:  # a value that the loop carries without changing it
+        carried = condition.inputs.index(limit)
+        if body.inputs[carried] == body.outputs[carried]:
+            end = _scalar(graph.at(op.inputs[carried]))
+    grows = body.maker(body.outputs[position])
+    if begin is None or end is None or grows is None or grows.kind != "ADD" or len(grows.inputs) != 2:
+        return None
+    steps = [_scalar(body.at(k)) for k in grows.inputs if k != body.inputs[position]]
+    if len(steps) != 1 or not steps[0] or steps[0] < 0:
+        return None
+    return max(0, ceil((end - begin) / steps[0]))
+
+
+def _scalar(tensor: Tensor | None) -> int | None:
+    if tensor is None or tensor.values is None or tensor.values.size != 1 or tensor.values.dtype.kind not in "iu":
+        return None
+    return int(tensor.values.reshape(-1)[0])

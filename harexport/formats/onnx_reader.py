@@ -1,0 +1,244 @@
+"""A .onnx file -> Contents, with the shapes that ONNX's own inference finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from numpy.typing import NDArray
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from harexport.errors import InputError
+from harexport.formats import op_versions
+from harexport.formats.model_file import Contents, Graph, Op, Role, Size, Tensor, parts_of, quantised, readable, stored
+from harexport.model.contract import CONTRACT_KEY
+
+_TYPES = {number: name.lower() for name, number in TensorProto.DataType.items()} | {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+}
+_STANDARD = ("", "ai.onnx", "ai.onnx.ml")
+
+
+def read(model: bytes, where: str, folder: Path | None = None) -> Contents:
+    """Read a .onnx file; `where` names it in errors, `folder` is where weights outside of it lie.
+
+    Raises InputError where it is damaged or something else.
+    """
+    try:
+        file = onnx.load_from_string(model)
+    except Exception as error:  # protobuf's DecodeError
+        raise InputError(f"{where} is damaged or not a .onnx file; get or export it again") from error
+    if not file.graph.node or not file.opset_import:
+        what = "operators" if not file.graph.node else "opset"
+        raise InputError(f"{where} is damaged or not a .onnx file: it has no {what}; get or export it again")
+    try:
+        return _contents(file, model, where, folder)
+    except Exception as error:  # types, attributes and JSON of a damaged file lead anywhere
+        raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
+
+
+def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> Contents:
+    problem = None
+    try:
+        onnx.checker.check_model(file)
+    except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
+        problem = readable(str(error).split("\n\n")[0].replace("\n", " "))[:200]
+    reader = _Reader(folder)
+    reader.graph(_with_shapes(file).graph, {})
+    graphs = tuple(reader.graphs)
+    strings = {readable(entry.key): entry.value for entry in file.metadata_props}
+    contract = strings.pop(CONTRACT_KEY, None)
+    opsets = {entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in file.opset_import}
+    producer = f"{file.producer_name} {file.producer_version}".strip()
+    declared = {"opset": str(opsets.pop("", 0)), "ir": str(file.ir_version)}
+    declared |= {f"opset {readable(domain)}": str(version) for domain, version in opsets.items()}
+    metadata_size = sum(entry.ByteSize() for entry in file.metadata_props)
+    inside = tuple(tensor for tensor in stored(graphs) if tensor.storage not in reader.outside)
+    return Contents(
+        name=where,
+        format="onnx",
+        size_bytes=len(model),
+        graphs=graphs,
+        signatures=(),
+        description=readable(file.doc_string or file.graph.doc_string),
+        about={"made by": readable(producer)} if producer else {},
+        metadata={key: readable(value) for key, value in strings.items()},
+        contract=None if contract is None else json.loads(contract),
+        versions=declared,
+        needs=("ONNX Runtime", op_versions.onnx_runtime(int(declared["opset"]), file.ir_version)),
+        parts=parts_of(len(model), inside, metadata_size, 0),
+        external=reader.external,
+        problem=problem,
+    )
+
+
+def _with_shapes(file: Any) -> Any:
+    """The model with functions inlined and the shapes that can be inferred; as it is where that fails.
+
+    ONNX's inference does not know ONNX Runtime's quantised LSTM, and nothing behind it: it is shown an LSTM instead.
+    """
+    try:
+        if file.functions:
+            file = onnx.inliner.inline_local_functions(file)
+        disguised = onnx.ModelProto()
+        disguised.CopyFrom(file)
+        for node in disguised.graph.node:
+            if (node.domain, node.op_type) == ("com.microsoft", "DynamicQuantizeLSTM"):
+                node.domain, node.op_type = "", "LSTM"
+                del node.input[8:]  # scales and zero points
+        inferred = onnx.shape_inference.infer_shapes(disguised, data_prop=True)
+        for node, original in zip(inferred.graph.node, file.graph.node, strict=True):
+            if original.domain:
+                node.CopyFrom(original)
+        return inferred
+    except Exception:  # an InferenceError, or a ValueError above 2 GB: then MACs are counted from what is known
+        return file
+
+
+class _Reader:
+    """Turns graphs into ours: tensors by number instead of by name, nested graphs beside each other.
+
+    `external` as in Contents; `outside` the storage numbers of tensors that lie there.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.graphs: list[Graph] = []
+        self.external: dict[str, int | None] = {}
+        self.outside: set[int] = set()
+        self._folder = folder
+        self._count = 0
+
+    def graph(self, graph: Any, around: dict[str, Tensor]) -> int:
+        """Read a graph and what it runs; `around` are the tensors of the graphs around it. Answers its number."""
+        number = len(self.graphs)
+        self.graphs.append(Graph("", (), (), (), ()))  # its place: the main graph comes first
+        tensors: dict[str, Tensor] = {}
+        for tensor in graph.initializer:
+            tensors[tensor.name] = self._constant(tensor, tensor.name)
+        for sparse in graph.sparse_initializer:
+            tensors[sparse.values.name] = self._constant(sparse.values, sparse.values.name)
+        inputs = [value.name for value in graph.input if value.name not in tensors]
+        described: tuple[tuple[Role, Any], ...] = (
+            ("input", graph.input),
+            ("output", graph.output),
+            ("activation", graph.value_info),
+        )
+        for role, values in described:
+            for value in values:
+                tensors.setdefault(value.name, _value(value, role))
+        used: dict[str, None] = dict.fromkeys(tensors)
+        ops = []
+        for node in graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.name == "value":
+                    tensors[node.output[0]] = self._constant(attribute.t, node.output[0])
+            for name in (*node.input, *node.output):
+                if name and name not in tensors:
+                    tensors[name] = around.get(name, Tensor(readable(name), ("?",), "unknown", "activation"))
+                used.setdefault(name)
+        used.pop("", None)
+        _note_quantisation(graph.node, tensors)
+        numbers = {name: k for k, name in enumerate(used)}
+        scope = {**around, **tensors}
+        for node in graph.node:
+            ops.append(self._op(node, numbers, scope))
+        self.graphs[number] = Graph(
+            readable(graph.name),
+            tuple(tensors[name] for name in used),
+            tuple(ops),
+            tuple(numbers[name] for name in inputs),
+            tuple(numbers[value.name] for value in graph.output),
+        )
+        return number
+
+    def _op(self, node: Any, numbers: dict[str, int], scope: dict[str, Tensor]) -> Op:
+        options: dict[str, Any] = {}
+        bodies = []
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                bodies.append(self.graph(attribute.g, scope))
+            elif attribute.type in (AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.INTS):
+                value = onnx.helper.get_attribute_value(attribute)
+                options[attribute.name] = tuple(value) if attribute.type == AttributeProto.INTS else value
+            elif attribute.type == AttributeProto.STRING:
+                options[attribute.name] = readable(attribute.s)
+        custom = node.domain not in _STANDARD
+        return Op(
+            kind=readable(f"{node.domain}.{node.op_type}" if custom else node.op_type),
+            version=0,
+            inputs=tuple(numbers.get(name, -1) for name in node.input),
+            outputs=tuple(numbers.get(name, -1) for name in node.output),
+            options=options,
+            bodies=tuple(bodies),
+            custom=custom,
+        )
+
+    def _constant(self, tensor: Any, name: str) -> Tensor:
+        self._count += 1
+        shape: tuple[Size, ...] = tuple(int(size) for size in tensor.dims)
+        dtype = _TYPES.get(tensor.data_type, "unknown")
+        if tensor.data_location == TensorProto.EXTERNAL:
+            self.outside.add(self._count)
+            data = self._outside(tensor)
+            inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
+            return Tensor(readable(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
+        size = len(tensor.raw_data) or tensor.ByteSize()
+        return Tensor(readable(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
+
+    def _outside(self, tensor: Any) -> bytes:
+        """The bytes of a tensor that lies in another file of the same folder, nothing where that cannot be read."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        self.external.setdefault(location, 0)
+        try:
+            if self._folder is None or Path(location).name != location:
+                raise OSError("not a file of this folder")
+            with (self._folder / location).open("rb") as opened:
+                opened.seek(int(entries.get("offset", 0)))
+                data: bytes = opened.read(int(entries.get("length", -1)))
+        except (OSError, ValueError):
+            self.external[location] = None
+            return b""
+        known = self.external[location]
+        self.external[location] = None if known is None else known + len(data)
+        return data
+
+
+def _value(value: Any, role: Role) -> Tensor:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        shape: tuple[Size, ...] = ("?",)
+    else:
+        shape = tuple(
+            int(size.dim_value) if size.HasField("dim_value") else readable(size.dim_param) or "?"
+            for size in kind.shape.dim
+        )
+    return Tensor(readable(value.name), shape, _TYPES.get(kind.elem_type, "unknown"), role)
+
+
+def _values(tensor: Any) -> NDArray[Any] | None:
+    try:
+        values: NDArray[Any] = numpy_helper.to_array(tensor)
+    except Exception:  # bytes that do not fit the shape, dtypes that NumPy does not have
+        return None
+    return values
+
+
+def _note_quantisation(nodes: Any, tensors: dict[str, Tensor]) -> None:
+    """DequantizeLinear says which scale a constant has: note it with the constant."""
+    for node in nodes:
+        if node.op_type != "DequantizeLinear" or len(node.input) < 2:
+            continue
+        held, scale = tensors.get(node.input[0]), tensors.get(node.input[1])
+        if held is None or scale is None or scale.values is None or held.role != "constant":
+            continue
+        zero = tensors[node.input[2]].values if len(node.input) > 2 and node.input[2] in tensors else None
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        found = quantised(np.ravel(scale.values), zero, int(axis))
+        tensors[node.input[0]] = dataclasses.replace(held, quantisation=found)

@@ -1,0 +1,1 @@
+"""The model without a framework: contract, layers, network, recipe and checkpoint (NumPy only)."""

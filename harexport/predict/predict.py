@@ -1,0 +1,190 @@
+"""`harexport predict FILE`: what somebody did, told from a phone's recording."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harexport.data.custom import dataset
+from harexport.data.dataset import differences
+from harexport.data.uci_har.raw_recordings import reader
+from harexport.data.uci_har.raw_recordings.csv_format import alike
+from harexport.data.uci_har.raw_recordings.sensors import Source, Units, examine, in_order
+from harexport.errors import InputError
+from harexport.model.contract import Contract
+from harexport.predict.session import Answer, Session
+from harexport.preprocessing.resampler import SECOND, Restart
+from harexport.runtimes.model import Model
+from harexport.utils.console import track
+
+_UPRIGHT, _SELDOM = 0.5, 0.1  # gravity within 60 degrees of the x axis, in at least a tenth of the windows
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The same smoothed activity in consecutive windows without doubt; seconds since the first sample."""
+
+    activity: str
+    start_s: float
+    end_s: float
+    windows: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of `windows` without doubt that lie wholly in one label the model knows: the share answered so."""
+
+    windows: int
+    single: float
+    smoothed: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything that was told from a recording. `restarts` are (seconds since the first sample, reason)."""
+
+    recording: str
+    family: str
+    model: str
+    labels: tuple[str, ...]
+    source: Source
+    seconds: float
+    answers: tuple[Answer, ...]
+    stretches: tuple[Stretch, ...]
+    restarts: tuple[tuple[float, str], ...]
+    notes: tuple[str, ...]
+    agreement: Agreement | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction as plain JSON values."""
+        return {
+            "recording": self.recording,
+            "family": self.family,
+            "model": self.model,
+            "labels": list(self.labels),
+            "units": self.source.units,
+            "rates_hz": {sensor: round(rate, 2) for sensor, rate in self.source.rates.items()},
+            "seconds": round(self.seconds, 3),
+            "stretches": [
+                {"activity": s.activity, "start": round(s.start_s, 3), "end": round(s.end_s, 3), "windows": s.windows}
+                for s in self.stretches
+            ],
+            "agreement": None if self.agreement is None else vars(self.agreement),
+            "restarts": [{"time": round(at, 3), "reason": reason} for at, reason in self.restarts],
+            "notes": list(self.notes),
+            "windows": [answer.to_dict(self.labels) for answer in self.answers],
+        }
+
+
+def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | None = None) -> Prediction:
+    """The recording at `path` (see data/phone.py) through the chain and the model, window by window.
+
+    `data`: a folder of one's own recordings, as one of which it is read (see data/own.py). Raises InputError for what
+    cannot be read or answered, and where no stretch of it is as long as a window.
+    """
+    recording, said = (reader.read(path), said) if data is None else dataset.as_one_of(data, path, said)
+    source = examine(recording.tracks, model.contract, said, str(path))
+    tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
+    zero_ns = min(int(one.time_ns.min()) for one in tracks.values())
+    end_ns = max(int(one.time_ns.max()) for one in tracks.values())
+    session = Session(model, source, smoothing, zero_ns)
+    events: list[Answer | Restart] = []
+    total = sum(len(one.time_ns) for one in tracks.values())
+    with track("Filtering and answering", total, "samples") as advance:
+        for done, (sensor, time_ns, values) in enumerate(in_order(tracks), 1):
+            events += session.push(sensor, time_ns, values)
+            if done % 20_000 == 0:
+                advance(done)
+    events += session.finish()
+    answers = [event for event in events if isinstance(event, Answer)]
+    if not answers:
+        needed = model.contract.window / model.contract.rate_hz
+        raise InputError(
+            f"{path}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a gap, which one "
+            "answer takes; record longer"
+        )
+    notes = list(recording.notes) + session.left_out()
+    stretches = _stretches(events, model.contract.hop / model.contract.rate_hz)
+    if recording.labels:
+        answers, unknown = _labelled(answers, recording.labels, model.contract.labels, zero_ns)
+        if unknown:
+            notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
+    of_uci_har = not differences(model.contract, Contract())
+    if of_uci_har and (note := _worn_otherwise(answers)):
+        notes.append(note)
+    return Prediction(
+        recording=path.name,
+        family=recording.family,
+        model=model.name,
+        labels=model.contract.labels,
+        source=source,
+        seconds=(end_ns - zero_ns) / SECOND,
+        answers=tuple(answers),
+        stretches=tuple(stretches),
+        restarts=tuple((max(0.0, (e.time_ns - zero_ns) / SECOND), e.reason) for e in events if isinstance(e, Restart)),
+        notes=tuple(notes),
+        agreement=_agreement(answers),
+    )
+
+
+def _stretches(events: list[Answer | Restart], hop_s: float) -> list[Stretch]:
+    """Runs of one smoothed activity without doubt.
+
+    A window stands for one hop around its middle, the first and last of a run for their beginning and end too.
+    """
+    out: list[Stretch] = []
+    previous: Answer | None = None
+    for event in events:
+        if isinstance(event, Restart) or event.doubt is not None:
+            if previous is not None:
+                out[-1] = replace(out[-1], end_s=previous.end_s)
+            previous = None
+            continue
+        middle = (event.start_s + event.end_s) / 2
+        if previous is not None and previous.smoothed == event.smoothed:
+            out[-1] = replace(out[-1], end_s=middle + hop_s / 2, windows=out[-1].windows + 1)
+        else:
+            start_s = event.start_s if previous is None else middle - hop_s / 2
+            out.append(Stretch(event.smoothed, start_s, middle + hop_s / 2, 1))
+        previous = event
+    if previous is not None:
+        out[-1] = replace(out[-1], end_s=previous.end_s)
+    return out
+
+
+def _labelled(
+    answers: list[Answer], labels: tuple[tuple[int, str | None], ...], known: tuple[str, ...], zero_ns: int
+) -> tuple[list[Answer], list[str]]:
+    """The answers with the label that their whole window carries; and the labels that the model does not know."""
+    times = [time_ns for time_ns, _ in labels]
+    names = [None if name is None else alike(name) for _, name in labels]
+    called = {alike(name): name for name in known}
+    out = []
+    for answer in answers:
+        start_ns = zero_ns + round(answer.start_s * SECOND)
+        inside = set(names[bisect_left(times, start_ns) : bisect_right(times, answer.time_ns)])
+        label = inside.pop() if len(inside) == 1 else None
+        out.append(replace(answer, label=None if label is None else called.get(label)))
+    return out, sorted({name for name in names if name is not None and name not in called})
+
+
+def _agreement(answers: list[Answer]) -> Agreement | None:
+    judged = [answer for answer in answers if answer.label is not None and answer.doubt is None]
+    if not judged:
+        return None
+    single = sum(answer.activity == answer.label for answer in judged) / len(judged)
+    smoothed = sum(answer.smoothed == answer.label for answer in judged) / len(judged)
+    return Agreement(len(judged), single, smoothed)
+
+
+def _worn_otherwise(answers: list[Answer]) -> str | None:
+    """Words where the phone was hardly ever worn as in the data set: upright by its x axis, sideways at the waist."""
+    uprights = [answer.upright for answer in answers if answer.upright is not None]
+    if not uprights or sum(upright > _UPRIGHT for upright in uprights) >= _SELDOM * len(uprights):
+        return None
+    return (
+        "gravity hardly ever lay along the phone's x axis: it was worn otherwise than the phones that the model learnt "
+        "from (on the belt, on its side, x up), so these answers mean little unless the person lay all the time"
+    )

@@ -1,0 +1,151 @@
+"""Samples of a phone in, answers out: what its sensors are, then the chain, the model and the smoothing."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.data.uci_har.raw_recordings.sensors import Source, Units, examine
+from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Restart, Values
+from harexport.preprocessing.stream import Stream, Window
+from harexport.runtimes.model import Model
+
+__all__ = ["Answer", "Session", "Source", "Units", "examine"]
+
+SMOOTHINGS = ("exponential", "none")
+# One contrary answer, however certain, stays below a half; a second one is above it. So a lone slip is not shown,
+# and a change of activity is shown one hop (1.28 s) after its first window. Not tuned on anything.
+_NEWEST = 0.4
+_SPARSE = 0.9  # of the samples that a window should be made of; fewer, and it is made of interpolation
+SETTLING, SPARSE = "settling", "sparse"  # the kinds of doubt
+_LEFT_OUT = {
+    "repeated": "they repeated the time of the one before",
+    "late": "they came earlier than the one before",
+    "unreadable": "they were not numbers",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a window was taken for. Times in seconds since the first sample; `time_ns` is the end by the phone's clock.
+
+    `probabilities` are in the order of the contract's labels, `smoothed` the activity by smoothed probabilities.
+    `doubt` says why the answer may be wrong: SETTLING (the filters have just started), SPARSE (a sensor is too slow),
+    or None. `latency_ms` is from the sample that completed the window to the answer. `upright` is the part of gravity
+    along the phone's x axis, which pointed up on the phones that the data set was recorded with.
+    """
+
+    start_s: float
+    end_s: float
+    time_ns: int
+    activity: str
+    probabilities: tuple[float, ...]
+    smoothed: str
+    doubt: str | None
+    latency_ms: float
+    upright: float | None = None
+    label: str | None = None
+
+    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """The answer as plain JSON values; `labels` are the contract's."""
+        return {
+            "time": round(self.end_s, 3),
+            "time_ns": self.time_ns,
+            "start": round(self.start_s, 3),
+            "activity": self.activity,
+            "probabilities": {name: round(p, 6) for name, p in zip(labels, self.probabilities, strict=True)},
+            "smoothed": self.smoothed,
+            "doubt": self.doubt,
+            "latency_ms": round(self.latency_ms, 3),
+            **({"label": self.label} if self.label is not None else {}),
+        }
+
+
+class Session:
+    """Samples in, answers and restarts out: the chain, the model and the smoothing of one phone."""
+
+    def __init__(self, model: Model, source: Source, smoothing: str, zero_ns: int) -> None:
+        self._model, self._zero_ns = model, zero_ns
+        self._stream = Stream(model.contract, source.units, source.mean_of)
+        self._newest = _NEWEST if smoothing == "exponential" else 1.0
+        self._smoothed: NDArray[np.float64] | None = None
+        self._times: dict[str, deque[int]] = {sensor: deque([zero_ns - 1]) for sensor in self._stream.sensors}
+        names = [f"total_acc_{axis}" for axis in "xyz"]
+        channels = model.contract.channels
+        self._gravity = [channels.index(name) for name in names] if set(names) <= set(channels) else None
+
+    def left_out(self) -> list[str]:
+        """Sentences on the samples that were left out so far."""
+        return [
+            f"{sensor}: samples left out because {_LEFT_OUT[kind]}: {count}"
+            for sensor, dropped in self._stream.dropped.items()
+            for kind, count in vars(dropped).items()
+            if count
+        ]
+
+    def push(self, sensor: str, time_ns: int, values: Values) -> list[Answer | Restart]:
+        """One sample, in the unit that the source was found to be in."""
+        began = time.perf_counter()
+        if sensor in self._times and all(value == value for value in values):  # NaN is no sample
+            times = self._times[sensor]
+            if time_ns > times[-1]:
+                times.append(time_ns)
+            elif time_ns < times[-1] - GAP_SECONDS * SECOND:  # the clock ran back
+                self._times[sensor] = deque([time_ns])
+        return self._answered(self._stream.push(sensor, time_ns, values), began)
+
+    def finish(self) -> list[Answer | Restart]:
+        """The recording has ended."""
+        return self._answered(self._stream.flush(), time.perf_counter())
+
+    def _answered(self, events: list[Window | Restart], began: float) -> list[Answer | Restart]:
+        out: list[Answer | Restart] = []
+        for event in events:
+            if isinstance(event, Restart):
+                self._smoothed = None
+                out.append(event)
+            else:
+                out.append(self._answer(event, began))
+        return out
+
+    def _answer(self, window: Window, began: float) -> Answer:
+        signals = window.array()
+        logits = self._model.runner.logits(signals[None].astype(np.float32))[0].astype(np.float64)
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        doubt = SETTLING if not window.settled else SPARSE if self._is_sparse(window) else None
+        before = shares if self._smoothed is None or doubt is not None else self._smoothed
+        smoothed = self._newest * shares + (1.0 - self._newest) * before
+        self._smoothed = smoothed if doubt is None else None  # a doubtful answer has no say in the next one
+        labels = self._model.contract.labels
+        upright = None
+        if self._gravity is not None:
+            gravity = signals[:, self._gravity].mean(axis=0)
+            upright = float(gravity[0] / max(float(np.linalg.norm(gravity)), 1e-9))
+        return Answer(
+            start_s=(window.start_ns - self._zero_ns) / SECOND,
+            end_s=(window.end_ns - self._zero_ns) / SECOND,
+            time_ns=window.end_ns,
+            activity=labels[int(shares.argmax())],
+            probabilities=tuple(float(share) for share in shares),
+            smoothed=labels[int(smoothed.argmax())],
+            doubt=doubt,
+            latency_ms=(time.perf_counter() - began) * 1e3,
+            upright=upright,
+        )
+
+    def _is_sparse(self, window: Window) -> bool:
+        """Whether a sensor gave too few samples for this window: then it is interpolation that was judged."""
+        least = _SPARSE * self._model.contract.window
+        counts = []
+        for times in self._times.values():
+            while times and times[0] < window.start_ns:
+                times.popleft()
+            counts.append(sum(1 for at in times if at <= window.end_ns))
+            times.appendleft(window.start_ns - 1)  # never empty
+        return min(counts) < least

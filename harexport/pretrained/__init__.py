@@ -1,0 +1,1 @@
+"""The model file that is part of the package."""

@@ -1,0 +1,1 @@
+"""Accuracy under rotations, noise, lost samples, clock drift and gain errors."""

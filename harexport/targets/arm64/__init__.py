@@ -1,0 +1,1 @@
+"""Run models on an emulated 64-bit Arm processor."""

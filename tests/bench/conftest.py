@@ -1,0 +1,47 @@
+"""A checkpoint with files of it, ours and strangers', and a small made-up data set: no training, no download."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from harexport.bench import cold_start
+from harexport.data.dataset import Dataset
+from harexport.exporters import onnx, tflite
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.checkpoint import Checkpoint
+from tests.helpers import third_party_models
+from tests.helpers.networks import contract_of, random_network
+
+_NETWORK = random_network(frame=16, hop=16, units=8, hidden=(8, 8), relu=True)
+
+
+@pytest.fixture(autouse=True)
+def one_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process a file instead of three: they take most of a test's time."""
+    monkeypatch.setattr(cold_start, "start", functools.partial(cold_start.start, processes=1))
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Dataset:
+    return third_party_models.dataset()
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    return Checkpoint(_NETWORK, contract_of(_NETWORK), recipes.load("edge"), seed=0)
+
+
+@pytest.fixture
+def ours(tmp_path: Path, checkpoint: Checkpoint) -> Path:
+    """A folder with a checkpoint and two files of it."""
+    folder = tmp_path / "ours"
+    checkpoints.save(checkpoint, folder / "edge.safetensors")
+    facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
+    (folder / "edge-float32.onnx").write_bytes(onnx.emit(_NETWORK, checkpoint.contract, facts))
+    model = tflite.emit(_NETWORK, checkpoint.contract, {**facts, "lowering": "unrolled"}, "unrolled")
+    (folder / "edge-unrolled-float32.tflite").write_bytes(model)
+    return folder

@@ -1,0 +1,120 @@
+"""A file that follows its network is seen to follow; one that does not is caught where it begins not to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import flatbuffers
+import numpy as np
+import onnx as onnx_package
+import pytest
+
+from harexport.bench import divergence
+from harexport.errors import InputError
+from harexport.exporters import checks, onnx, tflite
+from harexport.formats import tflite_builder
+from harexport.model.network import Network
+from tests.helpers.networks import contract_of, random_gru, random_network
+
+_NETWORK = random_network(frame=16, hop=8, units=12, hidden=(10, 8), relu=True)
+_CONTRACT = contract_of(_NETWORK)
+_WINDOW = checks.windows(_CONTRACT, 1)
+
+
+def _emitted(network: Network, form: str) -> tuple[bytes, str]:
+    if form == "onnx":
+        return onnx.emit(network, _CONTRACT, {}), "onnx"
+    lowering, scheme = form.split("/")
+    return tflite.emit(network, _CONTRACT, {}, lowering, scheme), "tflite"
+
+
+_FORMS = (
+    "onnx",
+    "fused/float32",
+    "unrolled/float32",
+    "unrolled/float16",
+    "fused/int8-weights",
+    "unrolled/int8-weights",
+)
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_every_lowering_holds_every_state(form: str) -> None:
+    scheme = form.split("/")[-1].replace("onnx", "float32")
+    found = divergence.find(*_emitted(_NETWORK, form), scheme, _NETWORK, _WINDOW, 0)
+    assert (found.layer, found.step) == (None, None), found.says
+    assert [len(errors) for errors in found.layers] == [15, 15]
+    if scheme == "float32":
+        assert max(max(errors) for errors in found.layers) < 1e-6
+    assert "All states of all layers" in found.says
+
+
+@pytest.mark.parametrize("form", _FORMS[:3])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: str, layer: int) -> None:
+    """At the first there is no state to multiply with."""
+    stack = list(_NETWORK.lstm)
+    stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
+    wrong = replace(_NETWORK, stack=tuple(stack))
+    found = divergence.find(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
+    assert (found.layer, found.step) == (layer, 1), found.says
+    assert f"Layer {layer} departs at step 1" in found.says
+    assert found.window == 4
+
+
+def test_a_wrong_input_layer_departs_at_once() -> None:
+    wrong = replace(_NETWORK, mean=_NETWORK.mean + np.float32(0.5))
+    found = divergence.find(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
+    assert (found.layer, found.step) == (0, 0)
+    assert "normalisation" in found.says
+
+
+def test_a_wrong_head_is_behind_the_stack() -> None:
+    wrong = replace(_NETWORK, head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
+    found = divergence.find(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
+    assert found.layer is None
+    assert "look behind the stack, at the head" in found.says
+
+
+def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() -> None:
+    """FACTS, trap 2: long memories grow beyond the clip after a while, and not before."""
+    network = random_network(units=12, hidden=(10,), forget_bias=6.0, seed=2)
+    contract = contract_of(network)
+    window = checks.windows(contract, 1)
+    file = tflite_builder.read(tflite.emit(network, contract, {}, "fused"), "it")
+    for operator in file.subgraphs[0].operators:
+        if hasattr(operator.builtinOptions, "cellClip"):
+            operator.builtinOptions.cellClip = 4.0
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(file.Pack(builder), b"TFL3")
+    found = divergence.find(bytes(builder.Output()), "tflite", "float32", network, window, 0)
+    assert found.layer == 0
+    assert found.step is not None
+    assert found.step > 2
+    assert "its error jumps from" in found.says
+    whole = divergence.find(tflite.emit(network, contract, {}, "fused"), "tflite", "float32", network, window, 0)
+    assert whole.step is None
+
+
+def test_grus_too() -> None:
+    network = random_gru(frame=8, hop=8, hidden=(9, 7), relu_candidate=False, coarse=False)
+    contract = contract_of(network)
+    window = checks.windows(contract, 1)
+    for model, fmt in (
+        (onnx.emit(network, contract, {}), "onnx"),
+        (tflite.emit(network, contract, {}, "unrolled"), "tflite"),
+    ):
+        found = divergence.find(model, fmt, "float32", network, window, 0)
+        assert found.layer is None, found.says
+
+
+def test_integers_have_no_float_states() -> None:
+    with pytest.raises(InputError, match="this file is int8"):
+        divergence.find(b"", "tflite", "int8", _NETWORK, _WINDOW, 0)
+
+
+def test_the_onnx_file_itself_is_left_as_it_is() -> None:
+    model, _ = _emitted(_NETWORK, "onnx")
+    before = onnx_package.load_from_string(model)
+    divergence.find(model, "onnx", "float32", _NETWORK, _WINDOW, 0)
+    assert onnx_package.load_from_string(model) == before

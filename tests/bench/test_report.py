@@ -1,0 +1,193 @@
+"""The report says what the result holds, whatever the result holds, and looks right in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from harexport.bench import thresholds
+from harexport.bench.report import save
+from harexport.bench.result import BenchResult, Refused
+from harexport.evaluation import comparison
+from harexport.evaluation.comparison import Answers
+from harexport.model.contract import LABELS
+from tests.bench.results import LOGITS, TRUTH, model, result
+
+_SCHEMA = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def measured() -> BenchResult:
+    return result()
+
+
+def _full() -> BenchResult:
+    """A result with everything that a result may have."""
+    full = result(
+        model("edge-0.tflite", 0.0, 9.0),
+        model("edge-1.tflite", 0.5, 709.0, ("logits differ by up to 0.5",)),
+        model("theirs.tflite", 0.2, 21.0, promised=False),
+        refused=(Refused("cut.tflite", "cut.tflite is damaged: get it again"),),
+        noise=("the core's frequency governor is powersave: its clock follows the load",),
+    )
+    full = replace(full, against="edge-0.tflite")
+    return thresholds.judged(
+        full, [thresholds.parse("p50>1.15x", LABELS), thresholds.parse("size>5MB", LABELS)], None, ""
+    )
+
+
+def test_the_table_holds_every_figure(measured: BenchResult) -> None:
+    head, first, second = save.rows(measured)
+    expected = ["edge-0.tflite", "LiteRT", "10.0", "100.00%", "0", "100.00%", "0.0e+00"]
+    assert list(first) == [*expected, "8.0", "9.0", "10.0", "1234", "2.5", "passed"]
+    assert len(head) == len(first)
+    assert second[-1] == "FAILED"
+    assert save.markdown(save.rows(measured)).splitlines()[2].startswith("| edge-0.tflite | LiteRT | 10.0 |")
+    text = save.terminal(measured)
+    for block in text.split("\n\n")[:2]:
+        assert len({len(line) for line in block.splitlines()}) == 1, "the columns are not aligned"
+    assert "78.78  78.77-78.79" in text
+
+
+def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
+    assert not measured.passed
+    assert save.summary(measured) == "1 of 2 models broke their promise on the 600 test windows."
+    for text in (save.terminal(measured), save.html(measured), save.pull_request(measured)):
+        assert "FAILED edge-1.tflite: logits differ by up to 0.5" in text
+        assert "Layer 0 departs at step 9" in text
+    assert json.loads(json.dumps(measured.to_dict()))["passed"] is False
+    fine = replace(measured, models=measured.models[:1])
+    assert save.summary(fine) == (
+        "edge-0.tflite answers the 600 test windows as its reference does, within its promise."
+    )
+    assert "FAILED" not in save.html(fine)
+    assert save.summary(replace(fine, models=fine.models * 3)).startswith("All 3 models answer")
+
+
+def test_everything_is_said_everywhere() -> None:
+    full = _full()
+    said = (
+        "FAILED edge-1.tflite", "BROKEN p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
+        "theirs.tflite: a note", "no promise",
+    )  # fmt: skip
+    for text in (save.terminal(full), save.pull_request(full), save.html(full)):
+        for words in said:
+            assert words.replace("&gt;", ">") in text.replace("&gt;", ">").replace("&#x27;", "'")
+    assert "1 of 2 models broke their promise" in save.summary(full)
+    assert "Nothing was promised of 1 more. 2 rules were broken. 1 file could not be measured." in save.summary(full)
+    assert full.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "full", "nothing timed", "nothing compared"])
+def test_the_json_is_as_its_schema_says(kind: str, measured: BenchResult) -> None:
+    bare = replace(
+        measured.models[0], latency=None, ratio=None, threads={}, throughput=(), cold_start=None, instructions=12345
+    )
+    results = {
+        "plain": measured,
+        "full": _full(),
+        "nothing timed": replace(measured, models=(bare,), conditions=None, floors={}, target={"kind": "arm64"}),
+        "nothing compared": replace(measured, models=(replace(measured.models[0], comparison=None),), references=()),
+    }
+    plain = json.loads(json.dumps(results[kind].to_dict()))
+    jsonschema.validate(plain, _SCHEMA, jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator.check_schema(_SCHEMA)
+    for text in (save.terminal(results[kind]), save.pull_request(results[kind]), save.html(results[kind])):
+        assert "None" not in text
+        assert "nan" not in text
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**plain, "more": 1}, _SCHEMA, jsonschema.Draft202012Validator)
+
+
+def test_answers_that_are_not_numbers_are_reported_too(measured: BenchResult, tmp_path: Path) -> None:
+    broken = Answers("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
+    compared = comparison.compare(broken, Answers("edge in float64", "logits", LOGITS), TRUTH)
+    one = replace(measured.models[0], comparison=compared, failures=("600 windows answered with NaN or infinity",))
+    page = save.save(replace(measured, models=(one,)), tmp_path)
+    assert "600 windows answered with NaN or infinity" in page.read_text("utf-8")
+    held = json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"][0]
+    assert held["comparison"]["max_logit_difference"] is None
+
+
+def test_names_cannot_break_the_page(measured: BenchResult) -> None:
+    evil = replace(measured.models[0], name="<script>alert(1)</script>&$title")
+    page = save.html(replace(measured, models=(evil,)))
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;$title" in page
+    piped = replace(measured.models[0], name="a|b")
+    assert "| a\\|b |" in save.markdown(save.rows(replace(measured, models=(piped,))))
+
+
+def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
+    page = save.save(measured, tmp_path / "out")
+    assert sorted(path.name for path in page.parent.iterdir()) == ["bench.json", "report.html"]
+    assert json.loads((page.parent / "bench.json").read_text("utf-8")) == json.loads(json.dumps(measured.to_dict()))
+    elsewhere = save.save(measured, tmp_path / "out", page=tmp_path / "there.html")
+    assert elsewhere.read_text("utf-8") == page.read_text("utf-8")
+
+
+def test_the_page_needs_nothing_else() -> None:
+    page = save.html(_full())
+    assert not re.findall(r"(?:https?:)?//[a-z]", page)
+    assert "prefers-color-scheme: dark" in page
+    assert page.index("broke their promise") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+
+
+# ---- in a browser -------------------------------------------------------------------------------------------------
+
+
+def _browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail(
+        "no browser to look at the page with: install Chromium (Debian: apt install chromium), or say that there is "
+        "none by HAREXPORT_NO_BROWSER=1"
+    )
+
+
+def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
+    from matplotlib.image import imread
+
+    picture = folder / f"{width}-{dark}.png"
+    command = [
+        _browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},1600",
+        f"--user-data-dir={folder / 'profile'}", f"--screenshot={picture}", *(["--force-dark-mode"] if dark else []),
+        *(["--blink-settings=preferredColorScheme=0"] if dark else []), page.as_uri(),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return imread(picture)[:, :, :3]
+
+
+@pytest.mark.skipif(os.environ.get("HAREXPORT_NO_BROWSER") == "1", reason="HAREXPORT_NO_BROWSER=1: nobody looked")
+def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> None:
+    page = save.save(_full(), tmp_path)
+    # left aligned text of the body must stay inside of a phone's screen: what is wide scrolls in its own box
+    probe = tmp_path / "probe.html"
+    told = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
+    probe.write_text(page.read_text("utf-8").replace("</body>", told), "utf-8")
+    light, dark = (_shot(page, 1200, mode, tmp_path) for mode in (False, True))
+    assert light.shape[:2] == dark.shape[:2] == (1600, 1200)
+    assert light.mean() > 0.85, "a light page"
+    assert dark.mean() < 0.25, "a dark page"
+    for shot in (light, dark):
+        assert shot.std() > 0.05, "there is something on it"
+        hues = shot.max(axis=2) - shot.min(axis=2)
+        assert (hues > 0.3).mean() > 0.001, "pictures and verdicts have colours"
+    dump = [_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,1600",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]  # fmt: skip
+    dom = subprocess.run(dump, check=True, capture_output=True, text=True, timeout=60).stdout
+    (wider,) = re.findall(r"<title>(-?\d+)</title>", dom)
+    assert int(wider) <= 0, "the page itself scrolls sideways on a phone"
+    assert _shot(page, 500, False, tmp_path).std() > 0.05

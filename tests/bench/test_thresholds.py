@@ -1,0 +1,172 @@
+"""--fail-if: what a rule may say, what it is compared with, and when noise excuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harexport.bench import thresholds
+from harexport.bench.result import BenchResult, Gate
+from harexport.errors import InputError
+from harexport.evaluation.latency import Latency
+from harexport.model.contract import LABELS
+from tests.bench.results import model, result
+
+_RESULT = result()
+
+
+def _judged(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> Gate:
+    baseline: Any = json.loads(json.dumps(before.to_dict())) if before else None
+    gate = thresholds.judged(now, [thresholds.parse(text, LABELS)], baseline, "old.json").gate
+    assert gate
+    return gate
+
+
+def _timed(low: float, p50: float, high: float) -> BenchResult:
+    one = model("edge-0.tflite", 0.0, 9.0)
+    return result(replace(one, latency=Latency(1000, low, p50, high, high, low, high)))
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "operator", "value", "how"),
+    [
+        ("p50>1.15x", "p50", ">", 1.15, "ratio"),
+        ("accuracy<-0.2", "accuracy", "<", -0.002, "change"),
+        ("accuracy<-0.2pt", "accuracy", "<", -0.002, "change"),
+        ("accuracy<97%", "accuracy", "<", 0.97, "value"),
+        (" p99 >= 1.5 ms ", "p99", ">=", 1500.0, "value"),
+        ("p50>20us", "p50", ">", 20.0, "value"),
+        ("p50>20µs", "p50", ">", 20.0, "value"),
+        ("size>100KB", "size", ">", 100_000.0, "value"),
+        ("memory>0.1MB", "memory", ">", 100_000.0, "value"),
+        ("logit_diff>1e-4", "logit_diff", ">", 1e-4, "value"),
+        ("macs>1.01x", "macs", ">", 1.01, "ratio"),
+        ("recall:SITTING<-1", "recall", "<", -0.01, "change"),
+        ("ece>+1.5", "ece", ">", 0.015, "change"),
+    ],
+)
+def test_what_a_rule_may_say(text: str, metric: str, operator: str, value: float, how: str) -> None:
+    rule = thresholds.parse(text, LABELS)
+    assert (rule.metric, rule.operator, rule.how) == (metric, operator, how)
+    assert rule.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is no rule"),
+        ("p50", "is no rule"),
+        ("p50=1", "is no rule"),
+        ("p50>fast", "is no rule"),
+        ("speed>1x", "no such metric; there are accuracy, macro_f1, agreement, ece"),
+        ("p50>20", "p50 has a unit; choose us, ms, s, x (ratio to the baseline)"),
+        ("p50>20KB", "the unit KB; choose us, ms, s"),
+        ("accuracy<0.97", "choose %, x (ratio to the baseline), pt (change in points, which a sign alone says too)"),
+        ("size>-5", "size has a unit; choose B, KB, MB"),
+        ("p50>0x", "a ratio is above 0"),
+        ("p50>-2x", "a ratio is above 0"),
+        ("recall:JUMPING<-1", "there is recall:LABEL for WALKING"),
+        ("p50:SITTING<-1", "there is recall:LABEL"),
+        ("recall<90%", "no such metric"),
+    ],
+)
+def test_what_it_may_not_say(text: str, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        thresholds.parse(text, LABELS)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_metric_is_found_in_a_result() -> None:
+    plain = _RESULT.to_dict()["models"][0]
+    missing = {name for name, (_, get) in thresholds.METRICS.items() if get(plain) is None}
+    assert missing == {"instructions"}, "which the host cannot count"
+
+
+def test_absolute_rules_need_no_baseline() -> None:
+    assert [one.model for one in _judged("p50>0.1ms").broken] == ["edge-1.tflite"]
+    assert [one.model for one in _judged("size>9KB").broken] == ["edge-0.tflite", "edge-1.tflite"]
+    assert not _judged("size>10KB").broken
+    assert [one.model for one in _judged("recall:WALKING<99%").broken] == ["edge-1.tflite"]
+    gate = _judged("instructions>5")
+    assert not gate.broken
+    assert "edge-0.tflite has no instructions: instructions>5 was not asked of it" in gate.notes
+
+
+def test_a_time_is_too_long_only_beyond_its_noise() -> None:
+    before = _timed(9.9, 10.0, 10.1)
+    surely, perhaps, fine = _timed(12.4, 12.5, 12.6), _timed(11.0, 12.0, 13.0), _timed(10.9, 11.0, 11.1)
+    assert _judged("p50>1.15x", before, surely).broken[0].reason.startswith("edge-0.tflite: p50 is 1.25 times")
+    noisy = _judged("p50>1.15x", before, perhaps)
+    assert not noisy.broken
+    assert "beyond p50>1.15x but within its noise" in noisy.notes[0]
+    assert _judged("p50>1.15x", before, fine) == Gate(("p50>1.15x",), "old.json", (), ())
+
+
+def test_changes_are_in_points() -> None:
+    worse = result(model("edge-0.tflite", 0.5, 9.0))
+    gate = _judged("accuracy<-0.2", result(model("edge-0.tflite", 0.0, 9.0)), worse)
+    assert "points from the baseline's" in gate.broken[0].reason
+    assert not _judged("accuracy<-0.2", worse, worse).broken
+    assert not _judged("accuracy<-60", result(model("edge-0.tflite", 0.0, 9.0)), worse).broken
+
+
+def test_models_are_matched_by_name_and_missing_ones_said() -> None:
+    before = result(model("edge-0.tflite", 0.0, 9.0), model("gone.tflite", 0.0, 9.0))
+    gate = _judged("size>1.1x", before)
+    assert "only old.json has gone.tflite" in gate.notes
+    assert "edge-1.tflite has no namesake to compare with: size>1.1x was not asked of it" in gate.notes
+    with pytest.raises(InputError, match=r"old.json holds none of these models .* it has other.tflite"):
+        _judged("size>1.1x", result(model("other.tflite", 0.0, 9.0)))
+
+
+def test_another_machine_is_said() -> None:
+    before = replace(_RESULT, machine={**_RESULT.machine, "processor": "Another"}, data={**_RESULT.data, "digest": "0"})
+    notes = " | ".join(_judged("size>1.1x", before).notes)
+    assert "was taken on Another (host)" in notes
+    assert "times do not compare" in notes
+    assert "accuracy does not compare" in notes
+
+
+def test_against_a_model_of_the_same_run() -> None:
+    """No stored times: both are measured now, and the paired interval of the ratio decides."""
+    old = replace(
+        model("old/edge.tflite", 0.0, 9.0), ratio=replace(_RESULT.models[0].ratio, value=1.0, low=1.0, high=1.0)
+    )
+    new = model("new/edge.tflite", 0.0, 11.0)
+    now = replace(result(old, new), against="old/edge.tflite", baseline="old/edge.tflite")
+    gate = _judged("p50>1.15x", None, now)
+    assert [one.model for one in gate.broken] == ["new/edge.tflite"]
+    assert "95 % between 1.212 and 1.232" in gate.broken[0].reason
+    assert gate.compared_with == "old/edge.tflite"
+    assert gate.notes == ()
+
+
+def test_a_relative_rule_needs_something_to_relate_to() -> None:
+    rule = thresholds.parse("p50>1.15x", LABELS)
+    with pytest.raises(InputError, match=r"give --baseline FILE.json.* or --against FILE"):
+        thresholds.check_comparable([rule], has_baseline=False, has_against=False)
+    thresholds.check_comparable([thresholds.parse("size>5KB", LABELS)], has_baseline=False, has_against=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([], "names no schema"),
+        ({}, "names no schema"),
+        ({"schema": "harexport-bench-1"}, "its schema is harexport-bench-1"),
+    ],
+)
+def test_a_baseline_is_an_earlier_output(content: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        thresholds.check_baseline(content, "x.json")
+
+
+def test_a_broken_rule_decides_the_exit_code() -> None:
+    fine = result(model("edge-0.tflite", 0.0, 9.0))
+    assert fine.exit_code == 0
+    assert thresholds.judged(fine, [thresholds.parse("size>1KB", LABELS)], None, "").exit_code == 1
+    assert thresholds.judged(fine, [thresholds.parse("size>1MB", LABELS)], None, "").exit_code == 0

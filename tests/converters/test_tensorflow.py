@@ -1,0 +1,57 @@
+"""TensorFlow, which shares no code with our emitters, agrees with the reference and with every file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harexport.exporters import checks, tflite
+from harexport.formats import structure
+from tests.helpers.networks import contract_of, random_network
+
+NETWORK = random_network(frame=16, hop=16, units=12, hidden=(12, 12), relu=True)
+FORMS = [(lowering, scheme) for lowering in ("fused", "unrolled") for scheme in ("float32", "int8-weights")]
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("tensorflow")
+    contract = contract_of(NETWORK)
+    windows = checks.windows(contract, count=8)
+    folded = NETWORK.normalised().input
+    frames = windows.reshape(len(windows), NETWORK.steps, -1).astype(np.float64)
+    sequences = np.maximum(frames @ folded.weight.reshape(folded.units, -1).T + folded.bias, 0).astype(np.float32)
+    np.savez(folder / "given.npz", windows=windows, sequences=sequences, **NETWORK.arrays())
+    for lowering, scheme in FORMS:
+        (folder / f"{lowering}-{scheme}.tflite").write_bytes(tflite.emit(NETWORK, contract, {}, lowering, scheme))  # type: ignore[arg-type]
+    child = subprocess.run(
+        [sys.executable, Path(__file__).with_name("tensorflow_check.py"), folder],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    return {**json.loads(child.stdout.splitlines()[-1]), "reference": NETWORK.logits(windows)}
+
+
+def test_keras_layers_answer_like_the_reference(answered: dict[str, Any]) -> None:
+    np.testing.assert_allclose(answered["keras"], answered["reference"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("lowering", "scheme"), FORMS)
+def test_tensorflows_interpreter_reads_our_files(answered: dict[str, Any], lowering: str, scheme: str) -> None:
+    difference = np.abs(np.array(answered[f"{lowering}-{scheme}.tflite"]) - answered["reference"])
+    assert difference.max() < (1e-5 if scheme == "float32" else 0.2)
+
+
+def test_the_clip_that_nobody_asked_for_is_theirs_not_ours(answered: dict[str, Any]) -> None:
+    """FACTS, trap 2: TensorFlow's converter writes cellClip = 10 into the fused LSTM."""
+    assert answered["converted_cell_clips"] == [10.0, 10.0]
+    model = tflite.emit(NETWORK, contract_of(NETWORK), {}, "fused", "float32")
+    assert structure.of_tflite(model, "ours").cell_clips == (0.0, 0.0)

@@ -1,0 +1,202 @@
+"""Recordings of one's own: the windows that a phone would make of them, whose they are, and what is left out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.data import Dataset, load, load_for, stretches, summary
+from harexport.data import cache as cache_module
+from harexport.data.custom import config
+from harexport.data.custom import dataset as own_module
+from harexport.data.uci_har.raw_recordings.reader import PhoneRecording, read
+from harexport.data.uci_har.raw_recordings.sensors import Units, examine, in_order
+from harexport.errors import InputError
+from harexport.model.contract import CHANNELS, Contract, Lowpass
+from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
+from tests.helpers import custom_dataset
+from tests.preprocessing.phones import G
+
+RATES = (50.0, 50.0, 50.0)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load(custom_dataset.write(tmp_path_factory.mktemp("own") / "mine", seconds=9.0))
+
+
+def test_the_contract_is_what_the_toml_says(mine: Dataset) -> None:
+    contract = mine.contract
+    assert (contract.rate_hz, contract.window, contract.hop) == (50.0, 100, 50)
+    assert contract.channels == tuple(name for name in CHANNELS if "acc" in name)
+    assert contract.units == ("g",) * 6
+    assert contract.labels == ("sit", "walk", "jump")
+    assert contract.filters == Contract().filters
+    assert mine.train.signals.shape[1:] == mine.test.signals.shape[1:] == (100, 6)
+    assert mine.train.signals.dtype == np.float32
+
+
+def test_subjects_keep_their_names_and_nobody_is_in_both_parts(mine: Dataset) -> None:
+    assert [mine.subject_name(int(k)) for k in np.unique(mine.train.subjects)] == ["anna", "ben"]
+    assert [mine.subject_name(int(k)) for k in np.unique(mine.test.subjects)] == ["carla"]
+    assert mine.held_out == (2,)
+    assert "tested on carla" in mine.source
+    described = summary.describe(mine)
+    assert described["test"]["classes"] == {"sit": 8, "walk": 8, "jump": 8}
+    assert list(described["train"]["windows_of_subject"]) == ["anna", "ben"]
+
+
+def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
+    """The same file by predict's way: settled windows that lie wholly in one label, to the last bit."""
+    people = [custom_dataset.record_screen(k, [("", 6.0), ("sit", 6.0), ("walk", 7.0)]) for k in range(2)]
+    for name, text in zip(("anna", "ben"), people, strict=True):
+        (tmp_path / f"{name}.csv").write_text(text)
+    (tmp_path / "harexport.toml").write_text('subject_pattern = "{subject}.csv"\ntest_subjects = ["anna"]\n')
+    dataset = load(tmp_path)
+    contract = dataset.contract
+    assert (contract.window, contract.hop, contract.channels, contract.labels) == (128, 64, CHANNELS, ("sit", "walk"))
+    recording = read(tmp_path / "anna.csv")
+    source = examine(recording.tracks, contract, Units(), "anna")
+    assert source.units == {ACC: "m/s2", GYRO: "rad/s"}
+    stream = Stream(contract, source.units, source.mean_of)
+    events = [event for sample in in_order(recording.tracks) for event in stream.push(*sample)] + stream.flush()
+    windows = [event for event in events if isinstance(event, Window)]
+    expected = []
+    for window in windows:
+        inside = {name for at, name in recording.labels if window.start_ns <= at <= window.end_ns}
+        if window.settled and len(inside) == 1 and inside != {None}:
+            expected.append((contract.labels.index(str(inside.pop())), window.array().astype(np.float32)))
+    assert 5 < len(expected) < len(windows) - 4
+    assert dataset.test.labels.tolist() == [label for label, _ in expected]
+    assert np.array_equal(dataset.test.signals, np.stack([signals for _, signals in expected]))
+
+
+def test_stretches_follow_the_datas_own_hop(mine: Dataset, tmp_path: Path) -> None:
+    """Windows of one label and person lie on one signal again; without overlap each is a stretch of its own."""
+    chain = stretches(mine.train)
+    assert len(chain.start) == 6  # two people, three activities each
+    for k in (0, 20, len(mine.train) - 1):
+        begin = chain.start[chain.of_window[k]] + chain.offset[k]
+        assert np.array_equal(chain.signal[begin : begin + 100], mine.train.signals[k])
+    held = mine.train.of_subjects([2])
+    assert held.hop == 50
+    assert len(stretches(held).start) == 3
+    apart = load(
+        custom_dataset.write(tmp_path / "mine", custom_dataset.TOML.replace("hop = 50 ", "hop = 100 "), 4.0, RATES)
+    )
+    lone = stretches(apart.train)
+    assert len(lone.start) == len(apart.train)
+    assert np.array_equal(lone.signal.reshape(apart.train.signals.shape), apart.train.signals)
+
+
+def test_the_second_load_is_from_the_cache_and_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", -60.0)
+    toml = custom_dataset.TOML.replace('test_subjects = ["carla"]\n', "").replace('validation_subjects = ["ben"]\n', "")
+    folder = custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)
+    first = load(folder)
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
+    monkeypatch.setattr(own_module, "load", lambda folder: pytest.fail("it was read again"))
+    again = load(folder / "harexport.toml")
+    assert capsys.readouterr().err.splitlines() == told
+    assert 'tested on, carla. To choose, write test_subjects = ["carla"]' in " ".join(told)
+    assert "harexport.toml names no validation_subjects" in " ".join(told)
+    for part in ("contract", "digest", "source", "subject_names", "held_out", "notes"):
+        assert getattr(again, part) == getattr(first, part)
+    assert again.held_out == ()
+    assert np.array_equal(again.train.signals, first.train.signals)
+    assert again.train.hop == first.train.hop == 50
+    monkeypatch.undo()
+    (folder / "anna_monday.csv").write_text(
+        custom_dataset.csv_of(0, [("", 6.0), ("sit", 8.0), ("walk", 4.0), ("jump", 4.0)])
+    )
+    changed = load(folder)
+    assert changed.digest != first.digest
+    assert len(changed.train) > len(first.train)
+
+
+def test_subjects_by_column_and_by_table(tmp_path: Path) -> None:
+    plan = [("", 6.0), ("sit", 4.0), ("walk", 4.0)]
+    for k in range(3):
+        (tmp_path / f"{k}.csv").write_text(custom_dataset.csv_of(k, plan))
+    with_column = [
+        f"{line},{'who' if n == 0 else 'eve'}" for n, line in enumerate(custom_dataset.csv_of(3, plan).splitlines())
+    ]
+    (tmp_path / "3.csv").write_text("\n".join(with_column) + "\n")
+    toml = re.sub(r"(?m)^(subject_pattern|labels|test_subjects|validation_subjects).*\n", "", custom_dataset.TOML)
+    toml = 'test_subjects = ["eve", 7]\n' + toml.replace('label = "what"', 'label = "what"\nsubject = "who"')
+    subjects = '[subjects]\n"0.csv" = "adam"\n"1.csv" = "adam"\n"2.csv" = 7\n'
+    (tmp_path / "harexport.toml").write_text(toml + subjects)
+    with pytest.raises(InputError, match=r"0\.csv: no column is called 'who'"):
+        load(tmp_path)
+    (tmp_path / "3.csv").write_text("\n".join(with_column).replace("who", "subject", 1) + "\n")
+    (tmp_path / "harexport.toml").write_text(toml.replace('subject = "who"\n', "") + subjects)
+    dataset = load(tmp_path)
+    assert dataset.subject_names == ("7", "adam", "eve")
+    assert sorted(set(dataset.test.subjects.tolist())) == [1, 3]
+    assert dataset.contract.labels == ("sit", "walk")
+
+
+def test_a_slow_rate_brings_its_filter_down(tmp_path: Path) -> None:
+    toml = custom_dataset.TOML.replace("rate_hz = 50 ", "rate_hz = 20 ").replace("window = 100", "window = 50")
+    contract = load(custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)).contract
+    assert (contract.rate_hz, contract.window, contract.hop) == (20.0, 50, 50)
+    assert contract.filters.noise == Lowpass(10, 8.0)
+    table = {"filters": {"median": 5, "gravity": {"order": 2, "cutoff_hz": 0.5}}}
+    chain = config.parse(table, Path("harexport.toml")).contract.filters
+    assert (chain.median, chain.gravity, chain.drift) == (5, Lowpass(2, 0.5), Contract().filters.drift)
+
+
+def test_what_was_odd_is_said(tmp_path: Path) -> None:
+    folder = custom_dataset.write(
+        tmp_path / "mine", custom_dataset.TOML.replace('"walk", "jump"]', '"walk"]'), seconds=5.0, rates=RATES
+    )
+    lines = (folder / "anna_monday.csv").read_text().splitlines(keepends=True)
+    time, _, y, z, label = lines[400].split(",")
+    lines[400] = ",".join([time, "nan", y, z, label])
+    lines[450] = lines[449]
+    del lines[600:630]
+    (folder / "anna_monday.csv").write_text("".join(lines) + "9999")
+    notes = "\n".join(load(folder).notes)
+    assert "anna_monday.csv: 1 samples of the accelerometer are not numbers (the first in line 401)" in notes
+    assert "anna_monday.csv: 1 samples of the accelerometer repeat a time or come late" in notes
+    assert re.search(r"anna_monday.csv, at 12\.\d+ s, starts anew: no accelerometer for 0\.\d+ s", notes)
+    assert "anna_monday.csv ends in the middle of a line" in notes
+    assert "Labels left out: jump" in notes
+
+
+def test_one_of_them_for_predict(tmp_path: Path) -> None:
+    folder = custom_dataset.write(tmp_path / "mine", seconds=4.0, rates=RATES)
+    recording, units = own_module.as_one_of(folder, folder / "ben_monday.csv", Units())
+    assert isinstance(recording, PhoneRecording)
+    assert units == Units("m/s2", None)
+    assert {name for _, name in recording.labels} == {None, "sit", "walk", "jump"}
+    gravity = float(np.linalg.norm(recording.tracks[ACC].values, axis=1).mean())
+    assert gravity == pytest.approx(G, rel=0.1)
+    bare = tmp_path / "bare.csv"
+    bare.write_text("t,ax,ay,az\n1,0,0,9.8\n2,0,0,9.8\n")
+    with pytest.raises(InputError, match=r"no column is called 'what'"):
+        own_module.as_one_of(folder, bare, Units())
+    with pytest.raises(InputError, match=r"holds no harexport\.toml"):
+        own_module.as_one_of(tmp_path, bare, Units())
+
+
+def test_a_model_of_other_data_is_told_what_is_missing(
+    mine: Dataset, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, isolated: Path
+) -> None:
+    monkeypatch.setattr(sys.modules["harexport.data.load"], "fetched", lambda: pytest.fail("nothing is to be fetched"))
+    with pytest.raises(InputError, match=r"^mine was not trained on UCI HAR: it answers sit, .* With --data give"):
+        load_for(mine.contract, "mine")
+    with pytest.raises(InputError, match=r"^edge does not fit the data .*: it answers WALKING, .* have sit, walk"):
+        mine.fitting(Contract(), "edge")
+    with pytest.raises(InputError, match=r"it reads 100 samples at 50 Hz, the data have 128 at 50 Hz"):
+        dataset.fitting(mine.contract)
+    with pytest.raises(InputError, match=r"the data have no channel body_gyro_x, body_gyro_y, body_gyro_z"):
+        mine.fitting(Contract())
+    fewer = Contract(channels=CHANNELS[6:], units=("g",) * 3, hop=16)
+    assert dataset.fitting(fewer).test.signals.shape == (len(dataset.test), 128, 3)

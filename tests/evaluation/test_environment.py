@@ -1,0 +1,77 @@
+"""What is said of the machine: where it measured, whether it was quiet, and nothing private."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.bench import timing
+from harexport.evaluation import environment
+from harexport.runtimes.asking import RUNTIMES, Asked, File
+
+_QUIET = np.full(40, 10.0) + np.linspace(0, 0.1, 40) % 0.03
+
+
+def test_a_pinned_thread_is_on_one_core_and_free_afterwards() -> None:
+    before = os.sched_getaffinity(0)
+    with environment.pinned() as cores:
+        assert len(cores) == 1
+        assert os.sched_getaffinity(0) == set(cores) <= before
+    assert os.sched_getaffinity(0) == before
+    with environment.pinned(64) as cores:
+        assert set(cores) == before
+
+
+def test_a_system_without_affinity_measures_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with environment.pinned() as cores:
+        assert cores == ()
+    assert "could not be kept on one core" in " ".join(environment.Watch(()).judge([_QUIET]).noise)
+
+
+def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_load", lambda: 0.1)
+    monkeypatch.setattr(environment, "_governor", lambda core: None)
+    seen = environment.Watch((0,)).judge([_QUIET, 3 * _QUIET])
+    assert seen.noise == ()
+    assert seen.spread is not None
+    assert seen.spread < 0.01
+
+
+@pytest.mark.parametrize(
+    ("rounds", "load", "governor", "words"),
+    [
+        (np.where(np.arange(40) % 2, 10.0, 12.0), 0.1, None, "spread by 18% between rounds"),
+        (np.linspace(10, 12, 40), 0.1, None, "were 10% slower in the second half"),
+        (np.linspace(12, 10, 40), 0.1, None, "% faster in the second half"),
+        (_QUIET, 3.0, None, "3.0 processes a core"),
+        (_QUIET, 0.1, "powersave", "governor is powersave"),
+    ],
+)
+def test_noise_is_said(
+    rounds: np.ndarray, load: float, governor: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_load", lambda: load)
+    monkeypatch.setattr(environment, "_governor", lambda core: governor)
+    assert words in " | ".join(environment.Watch((0,)).judge([rounds]).noise)
+
+
+def test_it_names_no_machine_and_no_path() -> None:
+    text = json.dumps(environment.describe())
+    for private in (platform.node(), str(Path.home()), str(Path.cwd()), getpass.getuser() + "@"):
+        assert private not in text
+
+
+@pytest.mark.parametrize("runtime", timing.FILES)
+def test_the_floor_hands_back_numbers_of_its_window(runtime: str) -> None:
+    fmt = next(fmt for fmt, name in RUNTIMES.items() if name == runtime)
+    asked = Asked(timing.FILES[runtime](128, 9), File("floor", fmt, 0))
+    window = np.arange(128 * 9, dtype=np.float32).reshape(1, 128, 9)
+    assert asked.runtime == runtime
+    assert asked.one(window).ravel().tolist() == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,117 @@
+"""The pictures of reports show the numbers that they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harexport.errors import InputError
+from harexport.evaluation import plots
+from harexport.evaluation.metrics import Reliability, SubjectShare, reliability
+
+_LABELS = ("WALKING", "SITTING", "LAYING")
+_MATRIX = ((8, 2, 0), (1, 9, 0), (0, 0, 20))
+
+
+def _texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_confusion_in_counts_and_in_percent_of_everything() -> None:
+    (counts,) = plots.confusion(_MATRIX, _LABELS, "title").axes
+    assert _texts(counts) == ["8", "80.0%", "2", "20.0%", "1", "10.0%", "9", "90.0%", "20", "100.0%"]
+    (percent,) = plots.confusion(_MATRIX, _LABELS, "title", percent=True).axes
+    assert _texts(percent) == ["20.00%", "5.00%", "2.50%", "22.50%", "50.00%"]
+    for axes in (counts, percent):
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["Walking", "Sitting", "Laying"]
+        assert axes.get_title(loc="left") == "title"
+
+
+def _row(windows: int, **values: float | None) -> dict[str, Any]:
+    row = {"windows": windows, "loss": 1.0, "accuracy": 0.5, "held_out_loss": None, "held_out_accuracy": None}
+    return {**row, **values}
+
+
+def _curves(axes: Any) -> dict[str, list[float]]:
+    return {str(line.get_label()): list(line.get_ydata()) for line in axes.lines}
+
+
+def test_curves_of_both_passes_over_windows_seen() -> None:
+    watched = [_row(k * 10**6, held_out_loss=2.0 * k, held_out_accuracy=0.1 * k) for k in (1, 2)]
+    drawn = plots.curves({"held-out pass": watched, "all subjects": [_row(3 * 10**6)]}, "title")
+    loss, accuracy = drawn.axes
+    assert _curves(loss) == {
+        "held-out pass: batches": [1.0, 1.0], "held-out pass: held out": [2.0, 4.0], "all subjects: batches": [1.0],
+    }  # fmt: skip
+    assert _curves(accuracy)["held-out pass: held out"] == [0.1, 0.2]
+    assert list(loss.lines[0].get_xdata()) == [1.0, 2.0]
+    assert loss.get_xlabel() == "million windows seen"
+    assert loss.lines[-1].get_marker() == "o"  # one point is no line
+
+
+def test_curves_of_a_coarse_head_and_none_of_a_head_that_is_not_trained() -> None:
+    rows = [_row(k, stage=k, coarse_loss=0.1 * k, coarse_accuracy=0.9) for k in (1, 2)]
+    loss, _ = plots.curves({"all subjects": rows}, "title").axes
+    shown = _curves(loss)
+    assert shown["all subjects: batches, coarse labels"] == [0.1, 0.2]
+    assert np.isnan(shown["all subjects: batches"][0])
+    assert shown["all subjects: batches"][1] == 1.0
+
+
+def test_bars_by_subject_stand_beside_their_group() -> None:
+    groups = {
+        "held out": {"5": SubjectShare(100, 0.9), "14": SubjectShare(300, 1.0)},
+        "test": {"2": SubjectShare(50, 0.97)},
+    }
+    drawn = plots.subjects(groups, "title")
+    (axes,) = drawn.axes
+    tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
+    assert tops == pytest.approx([0.9, 1.0, 0.97])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5\n90.0", "14\n100", "2\n97.0"]
+    assert [line.get_label() for line in axes.lines] == [
+        "held out: 97.50% of 400 windows", "test: 97.00% of 50 windows",
+    ]  # fmt: skip
+    floor = axes.get_ylim()[0]
+    assert floor < 0.9
+    assert f"axis begins at {floor:.0%}" in axes.get_ylabel()
+
+
+def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
+    (axes,) = plots.subjects({"test": {"a-long-name": SubjectShare(3, 0.0), "b": SubjectShare(3, 1.0)}}, "").axes
+    assert axes.get_ylim()[0] == 0
+    assert "begins" not in axes.get_ylabel()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a-long-name  0.0", "b  100"]
+
+
+def _reliability() -> Reliability:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1.0, 500)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    return reliability(probabilities, (random.uniform(size=500) > confidence).astype(np.int64))
+
+
+def test_reliability_shows_the_bins_and_the_error() -> None:
+    one = _reliability()
+    drawn = plots.reliability({"held out": [("before", one), ("calibrated", one)], "test": [("", one)]}, "title")
+    before, test, _, spread = drawn.axes
+    assert [line.get_label() for line in before.lines][1:] == [
+        f"before: ECE {one.error:.4f}", f"calibrated: ECE {one.error:.4f}",
+    ]  # fmt: skip
+    (curve,) = test.lines[1:]
+    assert curve.get_label() == f"ECE {one.error:.4f}"
+    full = one.windows > 0
+    np.testing.assert_allclose(curve.get_ydata(), (one.right / np.maximum(1, one.windows))[full])
+    np.testing.assert_allclose(curve.get_xdata(), (one.confidence / np.maximum(1, one.windows))[full])
+    assert sum(bar.get_height() for bar in spread.patches) == pytest.approx(1.0)
+
+
+def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
+    drawn = plots.confusion(_MATRIX, _LABELS, "title")
+    plots.save(drawn, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        plots.save(drawn, tmp_path / "file" / "a.png")

@@ -1,0 +1,57 @@
+"""The formulas, against other people's implementations, by hand, and on numbers whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, t
+
+from harexport.evaluation.statistics import Interval, _student, mcnemar, median_interval, ratio_interval
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 4), (4, 0), (1, 1), (5, 12), (150, 17), (300, 310)])
+def test_mcnemar_is_the_exact_binomial_test(lost: int, won: int) -> None:
+    expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
+    assert mcnemar(lost, won) == pytest.approx(expected, rel=1e-9)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    held = 0
+    for seed in range(60):
+        # every sitting and every round is off by some of its own, as on a real machine
+        times = 100 + random.normal(0, 2, (8, 1, 1)) + random.normal(0, 1, (8, 5, 1)) + random.normal(0, 1, (8, 5, 25))
+        interval = median_interval(times, seed)
+        held += interval.low <= 100 <= interval.high
+    assert held >= 54, "of 60; 95 % would be 57"
+
+
+@pytest.mark.parametrize("freedom", [3, 7, 39])
+def test_students_quantile(freedom: int) -> None:
+    assert _student(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=0.01)
+
+
+def test_drift_widens_the_interval() -> None:
+    random = np.random.default_rng(2)
+    rounds = np.linspace(95, 105, 40)
+    noise = random.normal(0, 0.1, (1, 40, 25))
+    drifting = median_interval(rounds[None, :, None] + noise)
+    shuffled = median_interval(random.permutation(rounds)[None, :, None] + noise)
+    assert drifting.high - drifting.low > 1.3 * (shuffled.high - shuffled.low)
+
+
+def test_what_slows_down_both_cancels_out_of_the_ratio() -> None:
+    random = np.random.default_rng(3)
+    mood = random.uniform(1, 2, (4, 10, 1))
+    one, two = mood * 10 + random.normal(0, 0.05, (4, 10, 25)), mood * 20 + random.normal(0, 0.05, (4, 10, 25))
+    ratio, alone = ratio_interval(two, one), median_interval(one)
+    assert ratio.low <= 2 <= ratio.high
+    assert ratio.high - ratio.low < 0.05
+    assert alone.high - alone.low > 1
+
+
+def test_intervals_hold_their_value_and_overlap_or_not() -> None:
+    interval = median_interval(np.full((1, 1, 25), 7.0))
+    assert (interval.low, interval.value, interval.high) == (7.0, 7.0, 7.0)
+    assert Interval(1, 0.5, 2).overlaps(Interval(3, 2, 4))
+    assert not Interval(1, 0.5, 2).overlaps(Interval(3, 2.1, 4))

@@ -1,0 +1,112 @@
+"""The Android project gets what its app can serve, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from harexport.errors import InputError
+from harexport.exporters import android
+from harexport.exporters.options import Form
+from harexport.model.contract import Contract, FilterChain, Lowpass
+
+FORM = Form("tflite", "int8-weights", "unrolled")
+_ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "edge"
+SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
+
+
+@pytest.mark.parametrize(
+    ("contract", "form", "says"),
+    [
+        (Contract(), Form("onnx"), "it runs .tflite files"),
+        (Contract(), dataclasses.replace(FORM, batch=4), "one window at a time"),
+        (Contract(), dataclasses.replace(FORM, batch=None), "one window at a time"),
+        (Contract(), dataclasses.replace(FORM, scheme="int8", io="int8"), "in floats"),
+        (Contract(channels=("heart_rate",), units=("bpm",)), FORM, "no heart_rate"),
+        (Contract(units=("m/s2",) * 3 + ("rad/s",) * 3 + ("g",) * 3), FORM, "body_acc_x in g, not in m/s2"),
+        (Contract(rate_hz=400.0), FORM, "400 Hz is above"),
+        (Contract(filters=SLOW_NOISE), FORM, "a noise cutoff of 30 Hz is no filter at 50 Hz"),
+        (Contract(filters=FilterChain(median=4)), FORM, "not of 4"),
+        (Contract(filters=FilterChain(gravity=Lowpass(101, 0.3))), FORM, "gravity filters of orders 1 to 100, not 101"),
+        (Contract(window=200_000), FORM, "1000000 numbers at most"),
+        (Contract(hop=200), FORM, "leaves out samples"),
+    ],
+)
+def test_what_the_app_cannot_serve_is_refused(tmp_path: Path, contract: Contract, form: Form, says: str) -> None:
+    (tmp_path / "app").mkdir()
+    with pytest.raises(InputError, match=says):
+        android.check(contract, [form], tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_other_windows_labels_filters_and_sensors_are_served(tmp_path: Path) -> None:
+    accelerometer = [k for k, name in enumerate(Contract().channels) if "acc" in name]
+    contract = Contract(
+        window=64,
+        hop=16,
+        channels=tuple(Contract().channels[k] for k in accelerometer),
+        units=("g",) * 6,
+        labels=("still", "moving"),
+        filters=FilterChain(median=5, noise=Lowpass(4, 18.0)),
+    )
+    (tmp_path / "app").mkdir()
+    android.check(contract, [FORM], tmp_path)
+
+
+def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    with pytest.raises(InputError, match="one model"):
+        android.check(Contract(), [FORM, FORM], tmp_path)
+    with pytest.raises(InputError, match="is no folder that holds app/"):
+        android.check(Contract(), [FORM], tmp_path / "gone")
+
+
+def test_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = _ARTIFACTS / "edge-unrolled-float32.tflite", _ARTIFACTS / "edge-unrolled-int8-weights.tflite"
+    assets = tmp_path / android.ASSETS
+    android.place(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in assets.iterdir()}
+    assert sorted(before) == ["contract.json", "golden.json", "labels.txt", "model.tflite"]
+    assert before["model.tflite"] == model.read_bytes()
+    assert before["labels.txt"].decode().split() == list(Contract().labels)
+    golden = json.loads(before["golden.json"])
+    assert golden["model_sha256"] == hashlib.sha256(before["model.tflite"]).hexdigest()
+    assert golden["contract_sha256"] == hashlib.sha256(before["contract.json"]).hexdigest()
+    written = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "golden.json" in path.name:
+            raise OSError(28, "No space left on device")
+        return written(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(InputError, match="No space left"):
+            android.place(other, tmp_path)
+    assert {path.name: path.read_bytes() for path in assets.iterdir()} == before
+    (assets / "labels.txt").unlink()
+    (assets / "labels.txt").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        android.place(other, tmp_path)
+    assert (assets / "model.tflite").read_bytes() == before["model.tflite"]
+
+
+def test_a_file_of_others_is_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.tflite"
+    foreign.write_bytes(b"TFL3 is missing here")
+    with pytest.raises(InputError):
+        android.place(foreign, tmp_path)
+    with pytest.raises(InputError, match="model not found"):
+        android.place(tmp_path / "none.tflite", tmp_path)
+    assert not (tmp_path / android.ASSETS).exists()
+
+
+def test_the_limits_are_the_apps() -> None:
+    core = _ARTIFACTS.parents[1] / "android_demo" / "core" / "src" / "main" / "kotlin" / "org" / "harexport" / "core"
+    assert "LARGEST = 1_000_000" in (core / "Contract.kt").read_text("utf-8")
+    assert "LARGEST_ORDER = 100" in (core / "Butterworth.kt").read_text("utf-8")
+    assert "LARGEST = 9999" in (core / "Sections.kt").read_text("utf-8")

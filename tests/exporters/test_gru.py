@@ -1,0 +1,220 @@
+"""GRU networks in every format compute what they were given, in both conventions of the reset gate."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from harexport.exporters import checks, tflite
+from harexport.exporters import onnx as onnx_export
+from harexport.model.network import Network
+from tests.helpers.networks import GRU_SHAPES, contract_of, random_gru
+
+SCHEMES = ("float32", "float16", "int8-weights")
+OUTPUTS = {"head": "logits", "coarse": "coarse_logits"}
+every_shape = pytest.mark.parametrize("shape", GRU_SHAPES)
+every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+xnnpack = pytest.mark.parametrize("resolver", [OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES])
+Answers = dict[str, np.ndarray]
+
+
+def tflite_of(network: Network, scheme: str = "float32") -> bytes:
+    return tflite.emit(network, contract_of(network), {}, "unrolled", scheme)
+
+
+def onnx_of(network: Network, scheme: str = "float32") -> bytes:
+    return onnx_export.emit(network, contract_of(network), {}, scheme)
+
+
+def windows_of(network: Network) -> np.ndarray:
+    return checks.windows(contract_of(network), count=8, seed=1)
+
+
+def expected_of(network: Network) -> Answers:
+    return {OUTPUTS[head]: network.logits(windows_of(network), head=head) for head in network.heads()}
+
+
+def ask_tflite(model: bytes, windows: np.ndarray, resolver: OpResolverType = OpResolverType.AUTO) -> Answers:
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=resolver, num_threads=1)
+    signature = interpreter.get_signature_runner("serving_default")
+    answers = [signature(window=window[None]) for window in windows]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def ask_onnx(model: bytes, windows: np.ndarray) -> Answers:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    answers = [session.run(names, {"window": window[None]}) for window in windows]
+    return {name: np.concatenate([answer[k] for answer in answers]) for k, name in enumerate(names)}
+
+
+@every_shape
+@xnnpack
+def test_tflite_answers_like_the_reference(shape: str, resolver: OpResolverType) -> None:
+    network = GRU_SHAPES[shape]
+    answered = ask_tflite(tflite_of(network), windows_of(network), resolver)
+    for name, expected in expected_of(network).items():
+        assert np.abs(answered[name] - expected).max() < 1e-4
+
+
+@every_shape
+def test_onnx_answers_like_the_reference(shape: str) -> None:
+    network = GRU_SHAPES[shape]
+    answered = ask_onnx(onnx_of(network), windows_of(network))
+    for name, expected in expected_of(network).items():
+        assert np.abs(answered[name] - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [shape for shape, network in GRU_SHAPES.items() if network.steps > 1])
+def test_the_convention_matters(shape: str) -> None:
+    """The tests above can fail: a file of the other convention answers something else, once there is a state."""
+    network = GRU_SHAPES[shape]
+    plain = [dataclasses.replace(layer, recurrent_bias=np.zeros_like(layer.recurrent_bias)) for layer in network.gru]
+    network = dataclasses.replace(network, stack=tuple(plain))
+    stack = tuple(dataclasses.replace(layer, reset_after=not layer.reset_after) for layer in plain)
+    other = dataclasses.replace(network, stack=stack)
+    expected = network.logits(windows_of(network))
+    for answered in (ask_tflite(tflite_of(other), windows_of(network)), ask_onnx(onnx_of(other), windows_of(network))):
+        assert np.abs(answered["logits"] - expected).max() > 0.01
+
+
+@every_shape
+@xnnpack
+@pytest.mark.parametrize(("scheme", "allowed"), [("float16", 0.002), ("int8-weights", 0.08)])
+def test_smaller_weights_stay_near_the_reference(
+    shape: str, resolver: OpResolverType, scheme: str, allowed: float
+) -> None:
+    network = GRU_SHAPES[shape]
+    answered = ask_tflite(tflite_of(network, scheme), windows_of(network), resolver)
+    for name, expected in expected_of(network).items():
+        assert np.sqrt(np.mean((answered[name] - expected) ** 2)) < allowed * np.sqrt(np.mean(expected**2))
+
+
+@every_shape
+@pytest.mark.parametrize("scheme", ["float16", "int8-weights"])
+def test_onnx_with_smaller_weights_stays_near_the_reference(shape: str, scheme: str) -> None:
+    network = GRU_SHAPES[shape]
+    answered = ask_onnx(onnx_of(network, scheme), windows_of(network))
+    for name, expected in expected_of(network).items():
+        assert np.sqrt(np.mean((answered[name] - expected) ** 2)) < 0.05 * np.sqrt(np.mean(expected**2))
+
+
+def with_a_long_memory(reset_after: bool) -> Network:
+    """Update gates near 1: small random weights forget fast enough to hide a state that was kept."""
+    network = random_gru(reset_after=reset_after, relu_candidate=False)
+    (layer,) = network.gru
+    bias = layer.bias.copy()
+    bias[layer.hidden : 2 * layer.hidden] = 6.0
+    return dataclasses.replace(network, stack=(dataclasses.replace(layer, bias=bias),))
+
+
+@every_scheme
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_no_state_between_invokes(scheme: str, reset_after: bool) -> None:
+    network = with_a_long_memory(reset_after)
+    windows = windows_of(network)
+    order = np.array([0, 1, 0, 7, 3, 3, 5, 1])
+    poison = np.full_like(windows[:1], np.nan)
+    for ask, model in ((ask_tflite, tflite_of(network, scheme)), (ask_onnx, onnx_of(network, scheme))):
+        in_order = ask(model, windows)
+        shuffled = ask(model, np.concatenate([windows[order], poison, windows[:1]]))
+        for name, answers in in_order.items():
+            np.testing.assert_array_equal(shuffled[name][:8], answers[order])
+            np.testing.assert_array_equal(shuffled[name][-1], answers[0])
+
+
+@every_shape
+@every_scheme
+def test_xnnpack_takes_the_whole_graph(shape: str, scheme: str) -> None:
+    interpreter = Interpreter(model_content=tflite_of(GRU_SHAPES[shape], scheme))
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    assert [operator["op_name"] for operator in operators].count("DELEGATE") == 1
+    named = {output["index"] for output in interpreter.get_output_details()}
+    assert named <= set(operators[-1]["outputs"].tolist())
+
+
+def operators_of(model: bytes) -> Counter[str]:
+    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    return Counter(names[file.operatorCodes[record.opcodeIndex].builtinCode] for record in file.subgraphs[0].operators)
+
+
+def test_a_step_has_few_operators() -> None:
+    # input layer, projection and two heads; 127 steps of two products each, the first step of none
+    before = operators_of(tflite_of(GRU_SHAPES["seed-gru"]))
+    assert (before["FULLY_CONNECTED"], before["LOGISTIC"], before["SOFTMAX"]) == (2 + 2 + 2 * 127, 128, 2)
+    assert sum(before.values()) == 2 + 4 + 7 + 12 * 127
+    # one product a step; a ReLU is part of its ADD, TANH is an operator
+    after = operators_of(tflite_of(GRU_SHAPES["relu-after"]))
+    assert (after["FULLY_CONNECTED"], after["LOGISTIC"], after["TANH"]) == (2 + 2 + 31, 32, 0)
+    assert sum(after.values()) == 2 + 4 + 8 + 13 * 31
+    assert operators_of(tflite_of(GRU_SHAPES["pytorch"]))["TANH"] == 2 * 7
+
+
+@every_scheme
+@pytest.mark.parametrize("shape", ["seed-gru", "pytorch"])
+def test_tensorflow_lite_2_6_knows_every_operator_version(shape: str, scheme: str) -> None:
+    newest = {"FULLY_CONNECTED": 9, "DEQUANTIZE": 4}
+    file = schema.ModelT.InitFromPackedBuf(tflite_of(GRU_SHAPES[shape], scheme), 0)
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    for code in file.operatorCodes:
+        assert code.version <= newest.get(names[code.builtinCode], 1), names[code.builtinCode]
+
+
+def test_onnx_has_one_node_a_layer() -> None:
+    for shape, reset_after, activation in (("seed-gru", 0, b"Relu"), ("pytorch", 1, b"Tanh")):
+        network = GRU_SHAPES[shape]
+        model = onnx.load_from_string(onnx_of(network))
+        onnx.checker.check_model(model, full_check=True)
+        nodes = [node for node in model.graph.node if node.op_type == "GRU"]
+        assert len(nodes) == len(network.stack)
+        for node in nodes:
+            attributes = {attribute.name: attribute for attribute in node.attribute}
+            assert attributes["linear_before_reset"].i == reset_after
+            assert list(attributes["activations"].strings) == [b"Sigmoid", activation]
+        assert [bool(node.output[0]) for node in nodes] == [True] * (len(nodes) - 1) + [False]
+        assert "Transpose" not in {node.op_type for node in model.graph.node}
+
+
+def test_onnxs_own_reference_agrees() -> None:
+    """The standard's own evaluator shares no code with ONNX Runtime; it computes one direction of a GRU with tanh."""
+    from onnx.reference import ReferenceEvaluator
+
+    for reset_after in (True, False):
+        network = random_gru(frame=8, hop=8, reset_after=reset_after, relu_candidate=False, coarse=False)
+        window = windows_of(network)[:1]
+        (logits,) = ReferenceEvaluator(onnx.load_from_string(onnx_of(network))).run(["logits"], {"window": window})
+        assert np.abs(logits - network.logits(window)).max() < 1e-4
+
+
+def test_the_graph_runs_in_compiled_model() -> None:
+    """In a process of its own: CompiledModel talks when the process ends."""
+    code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def ask_compiled_model() -> None:
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    for shape in ("seed-gru", "pytorch"):
+        network = GRU_SHAPES[shape]
+        window = windows_of(network)[:1]
+        compiled = CompiledModel.from_buffer(tflite_of(network))
+        inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+        inputs[0].write(window)
+        compiled.run_by_index(0, inputs, outputs)
+        answered = outputs[0].read(network.labels, np.float32)
+        assert np.abs(answered - network.logits(window)[0]).max() < 1e-4

@@ -1,0 +1,250 @@
+"""The traps of these formats, each seen in practice: one test each, named after its trap."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from harexport.errors import CheckFailedError, InputError
+from harexport.exporters import checks, tflite, tflite_lstm
+from harexport.exporters.options import Form
+from harexport.formats import tflite_builder, tflite_metadata
+from harexport.model.layers import InputLayer, LstmLayer
+from harexport.model.network import Network
+from harexport.runtimes.litert import LiteRtRunner
+from tests.helpers.networks import SHAPES, contract_of, random_network, uncleared
+
+SCHEMES = ("float32", "float16", "int8-weights")
+# A forget-gate bias of 6: small random weights forget fast enough to hide a state that was kept.
+REMEMBERING = {
+    "128 steps": random_network(forget_bias=6.0),
+    "7 steps": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True, forget_bias=6.0),
+    "three layers": random_network(frame=16, hop=16, hidden=(24, 32, 16), forget_bias=6.0),
+}
+every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+every_memory = pytest.mark.parametrize("memory", REMEMBERING)
+
+
+def emitted(network: Network, lowering: str, scheme: str = "float32") -> bytes:
+    return tflite.emit(network, contract_of(network), {}, lowering, scheme)
+
+
+class Embedder:
+    """Someone who calls invoke and nothing else."""
+
+    def __init__(self, model: bytes) -> None:
+        self.interpreter = Interpreter(model_content=model, num_threads=1)
+        self.interpreter.allocate_tensors()
+        self.input = self.interpreter.get_input_details()[0]["index"]
+        outputs = self.interpreter.get_output_details()
+        self.output = next(output["index"] for output in outputs if output["name"] == "logits")
+
+    def __call__(self, window: np.ndarray) -> np.ndarray:
+        self.interpreter.set_tensor(self.input, window[None])
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self.output)[0]
+
+
+@every_scheme
+@every_memory
+@pytest.mark.parametrize("lowering", ["fused", "unrolled"])
+def test_trap_1_no_state_between_invokes(memory, lowering, scheme):
+    network = REMEMBERING[memory]
+    windows = checks.windows(contract_of(network), count=12)
+    ask = Embedder(emitted(network, lowering, scheme))
+    in_order = np.array([ask(window) for window in windows])
+    a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
+    assert np.array_equal(a, again)
+    order = np.random.default_rng(0).permutation(len(windows))
+    assert np.array_equal(np.array([ask(windows[k]) for k in order]), in_order[order])
+    if scheme == "float32":
+        assert np.abs(in_order - network.logits(windows)).max() < 1e-4
+
+
+@every_scheme
+@every_memory
+@pytest.mark.parametrize("lowering", ["fused", "unrolled"])
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
+def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, scheme, poison):
+    network = REMEMBERING[memory]
+    windows = checks.windows(contract_of(network), count=2)
+    ask = Embedder(emitted(network, lowering, scheme))
+    before = ask(windows[0])
+    for first in (0, network.window - 1):  # all of it, and its last sample alone
+        poisoned = windows[1].copy()
+        poisoned[first:] = poison
+        ask(poisoned)
+        assert np.array_equal(ask(windows[0]), before)
+
+
+@every_scheme
+@every_memory
+def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory, scheme, monkeypatch):
+    """The tests above can fail: the same graph without the operators that clear the state."""
+    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    network = REMEMBERING[memory]
+    windows = checks.windows(contract_of(network), count=3)
+    model = emitted(network, "fused", scheme)
+    ask = Embedder(model)
+    a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
+    assert np.abs(a - again).max() > 0.01
+    # the runner resets, so that files which others made answer right, too
+    runner = LiteRtRunner(model, "leaking")
+    first = runner.logits(windows)
+    assert np.array_equal(runner.logits(windows[::-1]), first[::-1])
+
+
+def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
+    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    network = REMEMBERING["128 steps"]
+    windows = checks.windows(contract_of(network), count=1)
+    ask = Embedder(emitted(network, "fused"))
+    before = ask(windows[0])
+    ask(np.full_like(windows[0], np.nan))
+    assert not np.array_equal(ask(windows[0]), before)
+
+
+def test_trap_1b_the_unrolled_graph_runs_in_compiled_model():
+    """In a process of its own: CompiledModel talks when the process ends."""
+    code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def ask_compiled_model():
+    """LiteRT's newer API refuses variables, so the fused graph; what it takes must answer right."""
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    network = SHAPES["edge"]
+    window = checks.windows(contract_of(network), count=1)
+    for scheme in SCHEMES:
+        compiled = CompiledModel.from_buffer(emitted(network, "unrolled", scheme))
+        assert compiled.get_signature_list() == {
+            "serving_default": {"inputs": ["window"], "outputs": ["logits", "probabilities"]}
+        }
+        inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+        inputs[0].write(window)
+        compiled.run_by_index(0, inputs, outputs)
+        answered = outputs[0].read(network.labels, np.float32)
+        assert np.abs(answered - network.logits(window)[0]).max() < (1e-4 if scheme == "float32" else 0.3)
+    with pytest.raises(RuntimeError):  # when this fails, the README's advice can be simplified
+        CompiledModel.from_buffer(emitted(network, "fused"))
+
+
+def counting_network() -> Network:
+    """One cell that adds up the sign of the first channel over 128 samples and never forgets: c reaches 70."""
+    gates = np.zeros((4, 1, 1), np.float32)
+    gates[2] = 5.0
+    weight = np.zeros((1, 1, 9), np.float32)
+    weight[0, 0, 0] = 1.0
+    layer = LstmLayer(gates.reshape(4, 1), np.zeros((4, 1), np.float32), np.float32([20.0, 20.0, 0.0, 20.0]))
+    base = random_network(units=1, hidden=(1,))
+    return dataclasses.replace(
+        base,
+        mean=np.zeros(9, np.float32),
+        std=np.ones(9, np.float32),
+        input=InputLayer(weight, np.zeros(1, np.float32), hop=1, relu=False),
+        stack=(layer,),
+    )
+
+
+def repacked(model: bytes, cell_clip: float) -> bytes:
+    file = tflite_builder.read(model, "model")
+    for operator in file.subgraphs[0].operators:
+        if hasattr(operator.builtinOptions, "cellClip"):
+            operator.builtinOptions.cellClip = cell_clip
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(file.Pack(builder), b"TFL3")
+    return tflite_metadata.append(bytes(builder.Output()), {})
+
+
+def test_trap_2_no_cell_clip():
+    network = counting_network()
+    window = np.zeros((1, 128, 9), np.float32)
+    window[0, :70, 0], window[0, 70:, 0] = 1.0, -1.0  # up to 70, down to 12; a clip at 10 would end at -10
+    expected = network.logits(window)
+    model = emitted(network, "fused")
+    options = [op.builtinOptions for op in tflite_builder.read(model, "model").subgraphs[0].operators]
+    assert [option.cellClip for option in options if hasattr(option, "cellClip")] == [0.0]
+    for right in (model, emitted(network, "unrolled")):
+        assert np.abs(LiteRtRunner(right, "right").logits(window) - expected).max() < 1e-4
+    # negative control: what TensorFlow's converter writes
+    clipped = repacked(model, 10.0)
+    assert np.abs(LiteRtRunner(clipped, "clipped").logits(window) - expected).max() > 0.3
+    with pytest.raises(CheckFailedError, match="clips the cell at 10"):
+        checks.check(clipped, network, contract_of(network), Form("tflite", "float32", "fused"), len(clipped), None)
+
+
+def test_trap_5_int8_weights_are_int8(tmp_path):
+    for lowering in ("fused", "unrolled"):
+        network = SHAPES["edge"]
+        small, large = emitted(network, lowering, "int8-weights"), emitted(network, lowering)
+        assert len(small) < 0.4 * len(large)
+        file = tflite_builder.read(small, "model")
+        matrices = [
+            tensor
+            for tensor in file.subgraphs[0].tensors
+            if len(tflite_builder.payload(file, tensor.buffer)) and tensor.name and b"weight" in tensor.name
+        ]
+        assert len(matrices) == (2 + 2 * 8 if lowering == "fused" else 2 + 2)
+        for tensor in matrices:
+            assert tensor.type == schema.TensorType.INT8
+            assert tensor.quantization.zeroPoint == [0]
+            values = tflite_builder.payload(file, tensor.buffer).view(np.int8)
+            assert np.abs(values.astype(int)).max() == 127
+        # a float file under an int8 name does not pass
+        with pytest.raises(CheckFailedError, match="not int8"):
+            checks.check(
+                large, network, contract_of(network), Form("tflite", "int8-weights", lowering), len(large), None
+            )
+
+
+def test_trap_6_a_truncated_file_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """In a process of its own, which LiteRT would kill with SIGBUS."""
+    for lowering in ("fused", "unrolled"):
+        (tmp_path / f"{lowering}.tflite").write_bytes(emitted(SHAPES["edge"], lowering))
+    script = """
+import sys
+from pathlib import Path
+from pathlib import Path
+from harexport.errors import InputError
+from harexport.runtimes import load
+for path in sorted(Path(sys.argv[1]).glob("*.tflite")):
+    whole = path.read_bytes()
+    cut = path.with_name("cut.tflite")
+    sixteenths = [len(whole) * k // 16 for k in range(1, 16)]
+    for size in [0, 1, 4, 7, 8, 100, 4096, *sixteenths, len(whole) - 100, len(whole) - 1]:
+        cut.write_bytes(whole[:size])
+        try:
+            load(cut)
+            print("loaded", size, len(whole))
+        except InputError as error:
+            assert "cut.tflite" in str(error)
+            print("refused", size)
+    cut.unlink()
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-500:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 48
+    assert all(line.startswith("refused") for line in lines), lines
+
+
+@every_scheme
+def test_trap_7_nan_is_rejected_before_inference(scheme):
+    network = SHAPES["edge"]
+    runner = LiteRtRunner(emitted(network, "unrolled", scheme), "edge")
+    windows = checks.windows(contract_of(network), count=3)
+    for bad in (np.nan, np.inf):
+        windows[1, 5, 2] = bad
+        with pytest.raises(InputError, match="window 1 holds NaN or infinity"):
+            runner.logits(windows)

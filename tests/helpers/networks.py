@@ -1,0 +1,139 @@
+"""Random networks of many shapes, with weights of trained size, for tests that need no trained model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from harexport.formats.tflite_builder import Graph
+from harexport.model.contract import CHANNELS, LABELS, Contract
+from harexport.model.layers import GruLayer, Head, InputLayer, LstmLayer
+from harexport.model.network import Network
+
+
+def random_network(
+    *,
+    frame: int = 1,
+    hop: int = 1,
+    units: int = 32,
+    hidden: tuple[int, ...] = (32, 32),
+    relu: bool = False,
+    channels: int = 9,
+    labels: int = 6,
+    window: int = 128,
+    forget_bias: float | None = None,
+    seed: int = 0,
+) -> Network:
+    """`hidden`: one entry a layer. `forget_bias` 6 makes an LSTM that remembers (FACTS, trap 1)."""
+    random = np.random.default_rng(seed)
+
+    def normal(*shape: int, inputs: int) -> np.ndarray:
+        return (random.normal(size=shape) / np.sqrt(inputs)).astype(np.float32)
+
+    layers = []
+    width = units
+    for size in hidden:
+        bias = normal(4 * size, inputs=4)
+        if forget_bias is not None:
+            bias[size : 2 * size] = forget_bias
+        layers.append(LstmLayer(normal(4 * size, width, inputs=width), normal(4 * size, size, inputs=size), bias))
+        width = size
+    return Network(
+        window=window,
+        mean=random.normal(0.0, 0.3, channels).astype(np.float32),
+        std=random.uniform(0.1, 0.5, channels).astype(np.float32),
+        input=InputLayer(
+            normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), hop=hop, relu=relu
+        ),
+        stack=tuple(layers),
+        head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
+    )
+
+
+def uncleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
+    """In place of fused.cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
+    return graph.tensor(shape, name, variable=True)
+
+
+def contract_of(network: Network) -> Contract:
+    """A contract that fits: the official channels and labels, or made-up ones."""
+    channels = CHANNELS if network.channels == 9 else tuple(f"total_acc_{k}" for k in range(network.channels))
+    units = Contract().units if network.channels == 9 else ("g",) * network.channels
+    labels = LABELS if network.labels == 6 else tuple(f"LABEL_{k}" for k in range(network.labels))
+    coarse = tuple(f"COARSE_{k}" for k in range(len(network.coarse.weight))) if network.coarse else ()
+    return Contract(window=network.window, channels=channels, units=units, labels=labels, coarse_labels=coarse)
+
+
+# What the formats must carry: the two shapes that matter, and every way to differ from them.
+SHAPES: dict[str, Network] = {
+    "seed": random_network(),
+    "edge": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True),
+    "side-by-side": random_network(frame=16, hop=16, hidden=(24, 24), relu=True),
+    "one-layer": random_network(frame=8, hop=8, units=20, hidden=(64,)),
+    "three-layers": random_network(frame=16, hop=16, hidden=(24, 64, 16)),
+    "remainder": random_network(frame=24, hop=24, units=17, hidden=(9, 5), relu=True),
+    "gaps": random_network(frame=10, hop=25, units=8, hidden=(8, 8)),
+    "one-step": random_network(frame=128, hop=128, hidden=(16, 16), relu=True),
+    "other-labels": random_network(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), relu=True),
+}
+
+
+def random_gru(
+    *,
+    frame: int = 1,
+    hop: int = 1,
+    units: int = 16,
+    hidden: tuple[int, ...] = (16,),
+    reset_after: bool = False,
+    relu_candidate: bool = True,
+    relu: bool = True,
+    coarse: bool = True,
+    channels: int = 9,
+    labels: int = 6,
+    window: int = 128,
+    seed: int = 0,
+) -> Network:
+    """`random_network` with a GRU stack: by default the shape of seed-gru, whose gate biases start at 1.
+
+    `coarse`: a second head, of one label less. A candidate of ReLU gets smaller weights, so that its states
+    stay within 10 over 128 steps.
+    """
+    like = random_network(
+        frame=frame, hop=hop, units=units, hidden=hidden, relu=relu, channels=channels, labels=labels, window=window,
+        seed=seed,
+    )  # fmt: skip
+    random = np.random.default_rng(seed + 1000)
+    scale = 0.7 if relu_candidate else 1.0
+
+    def normal(*shape: int) -> np.ndarray:
+        return (scale * random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    layers = []
+    width = units
+    for size in hidden:
+        bias = np.concatenate([np.ones(2 * size, np.float32), np.zeros(size, np.float32)]) + normal(1, 3 * size)[0]
+        recurrent_bias = random.normal(0.0, 0.5, size) if reset_after else np.zeros(size)
+        layers.append(
+            GruLayer(
+                normal(3 * size, width), normal(3 * size, size), bias, recurrent_bias.astype(np.float32), reset_after,
+                relu_candidate,
+            )
+        )  # fmt: skip
+        width = size
+    head = Head(normal(labels - 1, width), normal(labels - 1)) if coarse else None
+    return replace(like, stack=tuple(layers), coarse=head)
+
+
+GRU_SHAPES: dict[str, Network] = {
+    "seed-gru": random_gru(),
+    "pytorch": random_gru(
+        frame=32, hop=16, units=48, hidden=(48, 48), reset_after=True, relu_candidate=False, coarse=False
+    ),
+    "three-layers": random_gru(frame=16, hop=16, hidden=(24, 64, 16), relu_candidate=False, coarse=False),
+    "relu-after": random_gru(frame=4, hop=4, units=20, hidden=(32,), reset_after=True, relu=False),
+    "one-step": random_gru(frame=128, hop=128, hidden=(16, 16)),
+    "one-step-after": random_gru(frame=128, hop=128, hidden=(8,), reset_after=True),
+    "two-relu-layers": random_gru(frame=8, hop=8, units=24, hidden=(17, 9)),
+    "other-labels": random_gru(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), reset_after=True),
+}

@@ -1,0 +1,137 @@
+"""Files of other people's converters (foreign/README.md), run: what was found in each by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from onnx import helper
+
+from harexport import inspection
+from harexport.exporters import tflite, tflite_lstm
+from harexport.formats import macs, tflite_builder
+from harexport.inspection import inspector, rules
+from harexport.runtimes import sandbox
+from tests.helpers.networks import contract_of, random_network, uncleared
+from tests.inspection.build import dense, onnx_model, packed
+
+FOREIGN = Path(__file__).with_name("foreign")
+FILES = {
+    # MACs by hand: 16 steps x 4 x 8 x (9 + 8), the same of 8 + 8, the head's 8 x 6
+    "tf_keras-lstm.tflite": (
+        "2.6",
+        {"UNIDIRECTIONAL_SEQUENCE_LSTM": 16 * 32 * (9 + 8) + 16 * 32 * (8 + 8), "FULLY_CONNECTED": 48},
+        {"state-persists": "danger", "cell-clip": "danger", "unnamed-output": "note", "no-contract": "note"},
+    ),
+    "keras3-lstm.tflite": (
+        "2.6",
+        {"FULLY_CONNECTED": 16 * 32 * (9 + 8) + 16 * 32 * (8 + 8) + 48},
+        {"loop": "warning", "unnamed-output": "note", "no-contract": "note"},
+    ),
+    "torch-lstm.onnx": (
+        "1.17",
+        {"LSTM": 2 * 16 * 32 * (8 + 8), "MatMul": 16 * 8 * 9, "Gemm": 48},
+        {"new-runtime": "warning", "shape-chains": "warning", "unnamed-output": "note", "no-contract": "note"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_in_it(name: str) -> None:
+    needs, macs, traps = FILES[name]
+    found = inspection.inspect(FOREIGN / name)
+    assert found.contents.needs[1] == needs
+    assert found.macs.kinds == macs
+    assert found.macs.complete
+    assert {trap.id: trap.severity for trap in found.traps} == traps
+    assert sum(part.size_bytes for part in found.contents.parts) == found.contents.size_bytes
+    assert found.verdict is not None
+    assert found.verdict.error is None
+
+
+def test_the_state_that_persists_is_measured() -> None:
+    """FACTS, trap 1: the forget bias of 6 shows it; the sentence says how far the answer moved."""
+    found = inspection.inspect(FOREIGN / "tf_keras-lstm.tflite")
+    assert found.verdict is not None
+    assert found.verdict.change == pytest.approx(0.595, abs=0.01)
+    (trap,) = [trap for trap in found.traps if trap.id == "state-persists"]
+    assert trap.meaning == (
+        "It remembers: its answer to a window changed by 0.59 after another window and a window of "
+        "NaN is still felt three windows later."
+    )
+    keras3 = inspection.inspect(FOREIGN / "keras3-lstm.tflite").verdict
+    assert keras3 is not None
+    assert (keras3.change, keras3.nan_sticks) == (0.0, False)
+    assert keras3.probabilities == ("StatefulPartitionedCall_1:0",)
+
+
+def test_a_state_that_random_windows_do_not_show_is_seen() -> None:
+    """Many trained files forget a window before it ends; what they leave behind they leave."""
+    file = tflite_builder.read((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
+    biases = [k for op in file.subgraphs[0].operators for k in op.inputs[13:14] if len(op.inputs) > 20]
+    assert len(biases) == 2
+    for index in biases:
+        buffer = file.buffers[file.subgraphs[0].tensors[index].buffer]
+        buffer.data = np.full(8, -30.0, np.float32).view(np.uint8)  # the forget gates closed
+    verdict = sandbox.survives(packed(file), ".tflite")
+    assert verdict.change is not None
+    assert verdict.change < 0.6
+    assert verdict.left is not None
+    assert verdict.left > 0.01
+    assert verdict.remembers
+
+
+def test_variables_that_the_graph_writes_first_are_cured() -> None:
+    """A SLICE of zeros into each state before the LSTM reads it: what is left there afterwards meets nobody."""
+    file = tflite_builder.read((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
+    graph = file.subgraphs[0]
+    variables = [k for k, tensor in enumerate(graph.tensors) if tensor.isVariable]
+    places = []
+    for values in ([0, 0], [1, 8]):
+        file.buffers.append(schema.BufferT(data=np.array(values, np.int32).view(np.uint8)))
+        graph.tensors.append(schema.TensorT(shape=[2], type=schema.TensorType.INT32, buffer=len(file.buffers) - 1))
+        places.append(len(graph.tensors) - 1)
+    file.buffers.append(schema.BufferT(data=np.zeros(32, np.uint8)))
+    graph.tensors.append(schema.TensorT(shape=[1, 8], type=schema.TensorType.FLOAT32, buffer=len(file.buffers) - 1))
+    file.operatorCodes.append(schema.OperatorCodeT(builtinCode=65, deprecatedBuiltinCode=65, version=1))
+    for variable in variables:
+        inputs = [len(graph.tensors) - 1, *places]
+        slice_ = schema.OperatorT(opcodeIndex=len(file.operatorCodes) - 1, inputs=inputs, outputs=[variable])
+        graph.operators.insert(0, slice_)
+    cured = packed(file)
+    contents = inspector.read(cured, "model.tflite")
+    verdict = sandbox.survives(cured, ".tflite")
+    assert (verdict.error, verdict.change, verdict.left, verdict.remembers) == (None, 0.0, None, False)
+    for run in (None, verdict):
+        assert "state-cured" in {trap.id for trap in rules.find(contents, macs.count(contents), run)}
+
+
+def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own fused graph without what clears its state: one window of NaN stays for good (FACTS, trap 1)."""
+    network = random_network(frame=16, hop=16, units=8, hidden=(8,), forget_bias=6.0)
+    whole = sandbox.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
+    assert (whole.change, whole.nan_sticks, whole.remembers) == (0.0, False, False)
+    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    verdict = sandbox.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
+    assert verdict.nan_sticks
+    assert verdict.remembers
+
+
+def test_a_random_operator_is_not_taken_for_memory() -> None:
+    nodes = [
+        helper.make_node("RandomNormalLike", ["window"], ["noise"]),
+        helper.make_node("Add", ["window", "noise"], ["logits"]),
+    ]
+    model = onnx_model(nodes, {"window": [1, 4]}, {"logits": [1, 4]}, {}).SerializeToString()
+    verdict = sandbox.survives(model, ".onnx")
+    assert verdict.random
+    assert not verdict.remembers
+
+
+def test_answers_that_are_no_numbers_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(dense(weight=np.full((3, 4), np.nan)).bytes())
+    found = inspection.inspect(path)
+    assert {"no-numbers", "nan-weights"} <= {trap.id for trap in found.traps}

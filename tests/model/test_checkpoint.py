@@ -1,0 +1,123 @@
+"""One file holds a trained model; anything else is refused in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from harexport.errors import InputError
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.checkpoint import Checkpoint
+from harexport.model.contract import Contract
+from harexport.model.layers import Head, InputLayer, LstmLayer
+from harexport.model.network import Network
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    network = Network(
+        window=128,
+        mean=draw(9),
+        std=np.abs(draw(9)) + 0.1,
+        input=InputLayer(draw(8, 32, 9), draw(8), 16, True),
+        stack=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
+        head=Head(draw(6, 4), draw(6)),
+    )
+    return Checkpoint(network, Contract(), recipes.load("edge"), 7, {"digest": "d"}, {"test": {"accuracy": 0.5}})
+
+
+def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(checkpoint, path)
+    found = checkpoints.load(path)
+    for name, array in checkpoint.network.arrays().items():
+        np.testing.assert_array_equal(found.network.arrays()[name], array)
+    assert (found.contract, found.recipe, found.seed) == (checkpoint.contract, checkpoint.recipe, 7)
+    assert (found.data, found.figures, found.digest) == (checkpoint.data, checkpoint.figures, checkpoint.digest)
+    assert found.network.input.hop == 16
+    assert found.network.input.relu
+
+
+def test_same_content_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    checkpoints.save(checkpoint, tmp_path / "a")
+    checkpoints.save(checkpoint, tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_reading_needs_no_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    checkpoints.save(checkpoint, tmp_path / "x.safetensors")
+    code = (
+        "import sys; from harexport.training import checkpoint; checkpoint.load(sys.argv[1]); "
+        "print([m for m in ('torch', 'tensorflow', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.safetensors")], capture_output=True, text=True
+    )
+    assert child.stdout.strip() == "[]", child.stderr
+
+
+def _header(**changes: object) -> dict[str, str]:
+    whole = {
+        "kind": "harexport-checkpoint", "version": 1, "tool_version": "0", "contract": Contract().to_dict(),
+        "network": {"window": 128, "hop": 1, "relu": 0}, "recipe": {"name": "x"}, "seed": 0, "data": {}, "figures": {},
+    }  # fmt: skip
+    return {"harexport": json.dumps({**whole, **changes})}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        (None, "not a harexport checkpoint"),
+        ({"harexport": "[]"}, "not a harexport checkpoint"),
+        ({"harexport": "{"}, "not a whole safetensors file"),
+        (_header(kind="other"), "not a harexport checkpoint"),
+        (_header(version=99), "version 99"),
+        (_header(network={}), "lacks or misstates"),
+        (_header(contract={}), "not a harexport contract"),
+        (_header(recipe={"name": "x", "bogus": 1}), "unknown key bogus"),
+        (_header(seed="x"), "lacks or misstates"),
+        (_header(), "the arrays a belong to no such network"),
+    ],
+)
+def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str] | None, words: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(save({"a": np.zeros(3, np.float32)}, metadata=metadata))
+    with pytest.raises(InputError, match=words) as caught:
+        checkpoints.load(path)
+    assert "x.safetensors" in str(caught.value)
+
+
+def test_broken_files_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match="checkpoint not found"):
+        checkpoints.load(path)
+    checkpoints.save(checkpoint, path)
+    whole = path.read_bytes()
+    for cut in (0, 1, 8, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match="not a whole safetensors file"):
+            checkpoints.load(path)
+    path.write_bytes(b"\xff" * 5000)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        checkpoints.load(path)
+
+
+def test_nan_weights_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    arrays = {name: np.array(array, dtype=np.float32) for name, array in checkpoint.network.arrays().items()}
+    arrays["head.bias"][0] = np.nan
+    header = _header(network={"window": 128, "hop": 16, "relu": True})
+    (tmp_path / "x.safetensors").write_bytes(save(arrays, metadata=header))
+    with pytest.raises(InputError, match=r"head\.bias holds NaN"):
+        checkpoints.load(tmp_path / "x.safetensors")

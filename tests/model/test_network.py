@@ -1,0 +1,138 @@
+"""The float64 forward is the truth of every parity check, so it is checked against two others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harexport.data import Dataset
+from harexport.errors import InputError
+from harexport.model import recipe as recipes
+from harexport.model.layers import InputLayer
+from harexport.model.network import Network, softmax
+from harexport.runtimes.torch import TorchRunner
+from harexport.training.trainer import fit
+from tests.helpers.networks import SHAPES, random_network
+
+
+def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
+    """One window, sample by sample and unit by unit, from the textbook's formulas (Gers et al. 2000)."""
+
+    def sigmoid(x: float) -> float:
+        return 1.0 / (1.0 + np.exp(-x))
+
+    x = (window.astype(np.float64) - network.mean) / network.std
+    sequence = []
+    for t in range(network.steps):
+        frame = x[t * network.input.hop : t * network.input.hop + network.input.frame]
+        value = np.array([(frame * w).sum() for w in network.input.weight.astype(np.float64)]) + network.input.bias
+        sequence.append(np.maximum(value, 0) if network.input.relu else value)
+    for layer in network.stack:
+        h, c = np.zeros(layer.hidden), np.zeros(layer.hidden)
+        states = []
+        for value in sequence:
+            gates = (
+                layer.input_weight.astype(np.float64) @ value
+                + layer.recurrent_weight.astype(np.float64) @ h
+                + layer.bias
+            )
+            n = layer.hidden
+            for k in range(n):
+                c[k] = sigmoid(gates[n + k]) * c[k] + sigmoid(gates[k]) * np.tanh(gates[2 * n + k])
+            h = np.array([sigmoid(gates[3 * n + k]) * np.tanh(c[k]) for k in range(n)])
+            states.append(h)
+        sequence = states
+    return network.head.weight.astype(np.float64) @ sequence[-1] + network.head.bias
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_forward_is_the_textbooks(name: str) -> None:
+    network = SHAPES[name]
+    windows = np.random.default_rng(0).normal(size=(2, network.window, network.channels)).astype(np.float32)
+    answers = network.logits(windows)
+    for k in range(2):
+        np.testing.assert_allclose(answers[k], _by_hand(network, windows[k]), atol=1e-12)
+
+
+def test_torch_agrees_on_every_test_window(dataset: Dataset) -> None:
+    """A network trained by torch.nn.LSTM, answered by it and by the plain arrays: within 1e-5 on all 2947 windows."""
+    table = recipes.load("edge").to_dict()
+    table["schedule"]["epochs"] = 2
+    network, _ = fit(dataset.train, None, recipes.parse(table, "edge"), 6)
+    difference = np.abs(TorchRunner(network).logits(dataset.test.signals) - network.logits(dataset.test.signals))
+    assert difference.shape == (2947, 6)
+    assert difference.max() < 1e-5
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_folding_the_normalisation_changes_nothing(name: str) -> None:
+    network = SHAPES[name]
+    windows = np.random.default_rng(1).normal(size=(5, network.window, network.channels))
+    folded = network.folded()
+    assert not folded.mean.any()
+    assert (folded.std == 1).all()
+    np.testing.assert_allclose(folded.logits(windows), network.logits(windows), atol=1e-11)
+
+
+def test_many_windows_are_answered_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = SHAPES["edge"]
+    windows = np.random.default_rng(2).normal(size=(40, 128, 9))
+    whole, told = network.logits(windows), []
+    monkeypatch.setattr("harexport.model.network._CHUNK", 16)
+    np.testing.assert_allclose(network.logits(windows, told.append), whole, atol=1e-13)
+    assert told == [16, 32, 40]
+
+
+def test_arrays_survive_a_round_trip() -> None:
+    for network in SHAPES.values():
+        back = Network.from_arrays(network.arrays(), network.structure())
+        assert all(np.array_equal(a, back.arrays()[name]) for name, a in network.arrays().items())
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    network = random_network()
+    with pytest.raises(InputError, match=r"head\.weight has shape \(6, 31\), expected \(6, 32\)"):
+        replace(network, head=replace(network.head, weight=network.head.weight[:, :31]))
+    with pytest.raises(InputError, match=r"lstm\.1\.bias has shape"):
+        replace(network, stack=(network.stack[0], replace(network.stack[1], bias=network.stack[1].bias[:5])))
+    with pytest.raises(InputError, match="std > 0"):
+        replace(network, std=np.zeros(9))
+    with pytest.raises(InputError, match="0 layers"):
+        replace(network, stack=())
+    wide = InputLayer(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
+    with pytest.raises(InputError, match="frame 200, window 128"):
+        replace(network, input=wide)
+    with pytest.raises(InputError, match="holds NaN"):
+        replace(network, mean=np.full(9, np.nan))
+    arrays, shape = network.arrays(), network.structure()
+    with pytest.raises(InputError, match=r"x\.bin: the array 'input.bias' is missing"):
+        Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, shape, "x.bin")
+    with pytest.raises(InputError, match=r"x\.bin: the arrays lstm\.1\.scale belong to no such network"):
+        Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, shape, "x.bin")
+    renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
+    with pytest.raises(InputError, match="zzz belong to no such network"):  # else it would pass for a one-layer model
+        Network.from_arrays(renamed, shape)
+    with pytest.raises(InputError, match="too few dimensions"):
+        Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_windows_that_are_not_numbers_are_refused(value: float) -> None:
+    windows = np.zeros((3, 128, 9))
+    windows[1, 5, 2] = value
+    with pytest.raises(InputError, match="window 1 holds NaN or infinity"):
+        random_network().logits(windows)
+
+
+def test_windows_of_another_shape_are_refused() -> None:
+    for shape in ((3, 127, 9), (3, 9, 128), (128, 9), (3, 128, 6)):
+        with pytest.raises(InputError, match=r"the model reads \[n, 128, 9\]"):
+            random_network().logits(np.zeros(shape))
+    with pytest.raises(InputError, match="int64"):
+        random_network().logits(np.zeros((1, 128, 9), np.int64))
+
+
+def test_softmax_survives_large_logits() -> None:
+    np.testing.assert_allclose(softmax(np.array([[1e4, 1e4 - np.log(3)]])), [[0.75, 0.25]])

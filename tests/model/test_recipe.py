@@ -1,0 +1,144 @@
+"""Recipes: what ships is valid, what is wrong is said in one sentence with the valid options."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harexport.errors import InputError
+from harexport.model import recipe as recipes
+from harexport.model.contract import CHANNELS
+
+
+def test_shipped_recipes_load_and_survive_a_round_trip() -> None:
+    assert {"edge", "seed-lstm"} <= set(recipes.shipped())
+    for name in recipes.shipped():
+        recipe = recipes.load(name)
+        assert recipe.name == name
+        assert recipes.parse(recipe.to_dict(), name) == recipe
+
+
+def test_seed_recipe_is_the_published_one() -> None:
+    seed = recipes.load("seed-lstm")
+    assert (seed.model.frame, seed.model.hop, seed.model.input_units, seed.model.relu) == (1, 1, 32, False)
+    assert (seed.model.hidden, seed.model.layers, seed.model.forget_bias, seed.model.normalise) == (32, 2, 1.0, False)
+    assert (seed.optimiser.name, seed.optimiser.learning_rate, seed.optimiser.l2) == ("adam", 0.0025, 0.0015)
+    assert (seed.schedule.batch, seed.schedule.epochs, seed.schedule.order) == (1500, 300, "file")
+    assert seed.optimiser.average == seed.optimiser.label_smoothing == seed.model.dropout == 0
+    assert seed.augment == recipes.AugmentKeys()
+
+
+def test_seed_gru_is_the_published_one() -> None:
+    seed = recipes.load("seed-gru")
+    assert (seed.model.frame, seed.model.hop, seed.model.input_units, seed.model.relu) == (1, 1, 16, True)
+    assert (seed.model.cell, seed.model.candidate, seed.model.hidden, seed.model.layers) == ("gru", "relu", 16, 1)
+    assert (seed.model.head_units, seed.model.coarse) == (12, (0, 1, 1, 3, 3, 5))
+    assert (seed.optimiser.name, seed.optimiser.learning_rate, seed.optimiser.l2) == ("rmsprop", 0.0025, 0)
+    assert (seed.schedule.coarse_epochs, seed.schedule.epochs, seed.schedule.batch) == (300, 600, 2000)
+    assert (seed.schedule.order, seed.schedule.rate, seed.schedule.report_windows) == ("file", "constant", 30000)
+    assert (seed.model.normalise, seed.model.init, seed.model.dropout) == (False, "seed", 0)
+    assert seed.optimiser.average == seed.optimiser.label_smoothing == seed.optimiser.clip_norm == 0
+    assert seed.augment == recipes.AugmentKeys()
+
+
+def test_held_out_subjects_are_training_subjects() -> None:
+    test_subjects = {2, 4, 9, 10, 12, 13, 18, 20, 24}
+    for name in recipes.shipped():
+        held = set(recipes.load(name).validation.subjects)
+        assert held
+        assert not held & test_subjects
+
+
+def test_every_key_is_documented() -> None:
+    for section in (recipes.ModelKeys, recipes.AugmentKeys, recipes.OptimiserKeys, recipes.ScheduleKeys):
+        for key in fields(section):
+            assert key.metadata["doc"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"modell": {}}, ["unknown key modell", "model", "Did you mean model"]),
+        ({"model": {"hiden": 4}}, ["unknown key model.hiden", "hidden", "Did you mean model.hidden"]),
+        ({"model": {"hidden": "48"}}, ["model.hidden must be a whole number", "'48'"]),
+        ({"model": {"hidden": True}}, ["model.hidden must be a whole number"]),
+        ({"model": {"hidden": 0}}, ["model.hidden must be at least 1"]),
+        ({"model": {"relu": 1}}, ["model.relu must be true or false"]),
+        ({"model": {"dropout": 1.5}}, ["model.dropout must be at least 0 and at most 0.95"]),
+        ({"model": {"dropout": float("nan")}}, ["model.dropout must be a finite number"]),
+        ({"optimiser": {"learning_rate": float("inf")}}, ["optimiser.learning_rate must be a finite number"]),
+        ({"model": {"hidden": 200000}}, ["model.hidden must be at least 1 and at most 4096"]),
+        ({"name": "x" * 61}, ["1 to 60"]),
+        ({"model": {"frame": 8, "hop": 9}}, ["hop 9 is larger than model.frame 8"]),
+        ({"optimiser": {"name": "sgd"}}, ["one of adam, adamw, rmsprop", "'sgd'"]),
+        ({"schedule": {"order": 3}}, ["schedule.order must be text"]),
+        ({"validation": {"subjects": [1, "2"]}}, ["list of whole numbers"]),
+        ({"data": {"channels": ["body_acc_x", "gyro"]}}, ["data.channels", "body_gyro_x", "'gyro'"]),
+        ({"data": {"channels": "body_acc_x"}}, ["data.channels must be a list"]),
+        ({"data": {"channels": ["total_acc_x", "total_acc_x"]}}, ["twice"]),
+        (
+            {"data": {"channels": ["total_acc_x", "total_acc_z", "total_acc_y"]}, "augment": {"rotation_deg": 5}},
+            ["whole vectors", "total_acc_x, total_acc_z, total_acc_y"],
+        ),
+        ({"model": {"cell": "rnn"}}, ["model.cell", "one of lstm, gru"]),
+        ({"model": {"candidate": "relu"}}, ["model.candidate relu is the GRU's", "model.cell"]),
+        ({"model": {"cell": "gru", "forget_bias": 0}}, ["model.forget_bias 0 is the LSTM's"]),
+        ({"model": {"coarse": [0, -1]}}, ["model.coarse", "at least 0", "[0, -1]"]),
+        ({"model": {"coarse": [2, 2]}}, ["every label the coarse label 2"]),
+        ({"model": {"coarse": "01"}}, ["model.coarse must be a list of whole numbers"]),
+        ({"model": {"head_units": -1}}, ["model.head_units must be at least 0"]),
+        ({"schedule": {"coarse_epochs": 3}}, ["schedule.coarse_epochs 3", "model.coarse"]),
+        ({"model": 3}, ["[model] must be a table"]),
+        ({"name": "Edge Model"}, ["lower-case"]),
+        ({"description": 3}, ["description must be text"]),
+        ([], ["expected a table"]),
+    ],
+)
+def test_wrong_recipes_are_refused_in_words(table: Any, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        recipes.parse(table, "mine.toml")
+    for word in ["mine.toml", *words]:
+        assert word in str(caught.value)
+
+
+def test_whole_numbers_serve_where_numbers_are_asked() -> None:
+    assert recipes.parse({"augment": {"rotation_deg": 20}}, "x").augment.rotation_deg == 20.0
+
+
+def test_unknown_recipe_lists_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"edge, edge-tiny, seed-gru, seed-lstm.*Did you mean edge"):
+        recipes.load("egde")
+    with pytest.raises(InputError, match="recipe not found"):
+        recipes.load(str(tmp_path / "none.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[model\nhidden=3")
+    with pytest.raises(InputError, match=r"broken\.toml is not TOML"):
+        recipes.load(str(broken))
+    for text in ("[" * 5000, "a = " + "1" * 5000):
+        broken.write_text(text)
+        with pytest.raises(InputError, match="is not TOML"):
+            recipes.load(str(broken))
+    broken.write_bytes(b"\xef\xbb\xbf[model]\nhidden = 3\n")  # as Windows' editor writes UTF-8
+    assert recipes.load(str(broken)).model.hidden == 3
+    broken.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot read recipe"):
+        recipes.load(str(broken))
+
+
+def test_a_recipe_file_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[model]\nhidden = 24\n[schedule]\nepochs = 2\n")
+    assert tomllib.loads(mine.read_text())["model"]["hidden"] == recipes.load(str(mine)).model.hidden
+    assert recipes.load(str(mine)).name == "mine"
+
+
+def test_seed_lstm_acc_is_seed_lstm_without_the_gyroscope() -> None:
+    acc, seed = recipes.load("seed-lstm-acc"), recipes.load("seed-lstm")
+    assert acc.data.channels == tuple(name for name in CHANNELS if "gyro" not in name)
+    assert (acc.model, acc.augment, acc.optimiser, acc.schedule, acc.validation) == (
+        seed.model, seed.augment, seed.optimiser, seed.schedule, seed.validation,
+    )  # fmt: skip

@@ -1,0 +1,224 @@
+"""`harexport crossval`: in processes, resumable, every failure a row; and what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.data import Dataset
+from harexport.errors import InputError
+from harexport.model_selection import parallel
+from harexport.model_selection.cross_validation import crossval, text
+from harexport.model_selection.parallel import Where
+from harexport.model_selection.trials import Run, work
+from tests.model_selection.conftest import quick
+from tests.test_cli import harexport
+
+_TOML = """
+name = "quick"
+[model]
+hidden = 8
+input_units = 8
+[schedule]
+epochs = {epochs}
+[validation]
+subjects = []
+"""
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_whole_resumed_and_whatever_the_number_of_processes(
+    people: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, where = quick(), Where(jobs=2)
+    result = crossval(people, recipe, tmp_path / "a", "2", (0, 1), where)
+    assert [run.held_out for run in result.runs] == [(1, 5), (1, 5), (3, 6), (3, 6)]
+    assert result.failures == ()
+    # what a process answers is what this process answers, bit for bit
+    again = work(people, result.runs[3])
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(result.outcomes[3], seconds=0)
+
+    rows = _rows(result.tables[0])
+    assert [(row["fold"], row["held_out"], row["seed"]) for row in rows][1:3] == [
+        ("0", "1; 5", "1"),
+        ("1", "3; 6", "0"),
+    ]
+    assert [float(row["accuracy"]) for row in rows] == [of.scores.accuracy for of in result.outcomes if of.scores]
+    assert {row["subject"] for row in _rows(result.tables[1])} == {"1", "3", "5", "6"}
+    told = json.loads(result.tables[2].read_text())
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert told["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert told["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert "4 of 4 runs; the test set was not opened" in text(result)
+
+    # one file gone: one run is done again, and everything ends in the same bytes
+    kept = sorted((tmp_path / "a" / "quick.runs").iterdir())
+    assert len(kept) == 4
+    before = {path: path.read_bytes() for path in result.tables}
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    kept[2].unlink()
+    capsys.readouterr()
+    crossval(people, recipe, tmp_path / "a", "2", (0, 1), where)
+    assert "3 of 4 runs stand in" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in result.tables} == before
+    assert [path.stat().st_mtime_ns == times[path] for path in kept] == [True, True, False, True]
+
+
+def test_a_failing_run_is_a_row_and_the_exit_code(official_path: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "quick.toml"
+    recipe.write_text(_TOML.format(epochs=1) + "[optimiser]\nl2 = 1e300\n")
+    arguments = [
+        "crossval",
+        "--recipe",
+        recipe,
+        "--folds",
+        "2",
+        "--jobs",
+        "1",
+        "--data",
+        official_path,
+        "--out",
+        tmp_path,
+        "--json",
+    ]
+    for _ in range(2):  # the second time from what is kept
+        result = harexport(*arguments)
+        assert result.exit_code == 1, result.output
+        told = json.loads(result.stdout)
+        assert told["summary"]["accuracy"]["mean"] is None
+        assert len(told["failures"]) == 2
+        assert "the loss is not a number" in result.stderr
+    assert "2 of 2 runs stand in" in result.stderr
+    rows = _rows(tmp_path / "quick.crossval.csv")
+    assert [row["accuracy"] for row in rows] == ["", ""]
+    assert all("the loss is not a number" in row["error"] for row in rows)
+
+
+def test_a_killed_process_costs_its_own_run_only(people: Dataset) -> None:
+    runs = [Run(quick(schedule={"epochs": 20_000}), (1,), 0), *(Run(quick(), (1,), seed) for seed in (1, 2))]
+    ended = {}
+    with contextlib.closing(parallel.finished_locally(people, runs, 2)) as finished:
+        ended.update([next(finished), next(finished)])  # the quick ones; the first would take an hour
+        assert sorted(ended) == [1, 2]
+        (busy,) = multiprocessing.active_children()
+        assert busy.pid
+        os.kill(busy.pid, signal.SIGKILL)
+        ended.update(finished)
+    assert "its process was killed (SIGKILL)" in (ended[0].error or "")
+    assert not ended[0].final
+    assert ended[1].scores
+    assert ended[2].scores
+    assert multiprocessing.active_children() == []
+
+
+def test_closing_ends_the_processes(people: Dataset) -> None:
+    endless = [Run(quick(schedule={"epochs": 10**6}), (1,), seed) for seed in range(3)]
+    finished = parallel.finished_locally(people, [*endless, Run(quick(), (1,), 0)][::-1], 2)
+    index, outcome = next(finished)
+    assert index == 0
+    assert outcome.scores
+    assert multiprocessing.active_children() != []
+    finished.close()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_path: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "quick.toml"
+    recipe.write_text(_TOML.format(epochs=2))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "1"]
+    # a shell ignores Ctrl-C for what it runs in the background, and so would the child
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    child = subprocess.Popen([*command, "--data", str(official_path), "--out", str(out)], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    signal.signal(signal.SIGINT, before)
+    until = time.monotonic() + 120
+    while not list(out.glob("quick.runs/*.json")) and child.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    child.send_signal(number)
+    told, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert told == ""
+    assert "Traceback" not in said
+    stand = len(list(out.glob("quick.runs/*.json")))
+    assert 1 <= stand < 7
+    assert f"Interrupted; {stand} of 7 runs are kept in {out / 'quick.runs'}. Go on with the same command" in said
+    assert sorted(path.name for path in out.iterdir()) == ["quick.runs"]
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="longer than a window of 128"):
+        crossval(people, quick(model={"frame": 200}), tmp_path)
+    one = dataclasses.replace(people, train=people.train.of_subjects([3]))
+    with pytest.raises(InputError, match="of 1 subject"):
+        crossval(one, quick(), tmp_path)
+    broken = people.train.signals.copy()
+    broken[5, 7, 2] = np.nan
+    with pytest.raises(InputError, match="hold NaN or infinity"):
+        crossval(
+            dataclasses.replace(people, train=dataclasses.replace(people.train, signals=broken)), quick(), tmp_path
+        )
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "quick.runs").write_text("a file in the folder's place")
+    with pytest.raises(InputError, match="cannot write"):
+        crossval(people, quick(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--folds", "30"], "from 2 to 21"),
+        (["--folds", "x"], "give loso or a number"),
+        (["--seeds", "a"], "--seeds a: give numbers"),
+        (["--jobs", "0"], "--jobs"),
+        (["--jobs", "2", "--cluster", "auto"], "--jobs is for this machine"),
+        (["--recipe", "egde"], "Did you mean edge"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], words: str, quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
+    result = harexport("crossval", "--recipe", quick_toml, "--data", official_path, "--out", tmp_path, *arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_torch(quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from harexport.cli import main; main()"
+    for command in (["crossval"], ["sweep", "--grid", "model.hidden=3"]):
+        child = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                code,
+                *command,
+                "--recipe",
+                str(quick_toml),
+                "--data",
+                str(official_path),
+                "--out",
+                str(tmp_path),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert child.returncode == 2, child.stderr
+        assert "pip install 'harexport[train]'" in child.stderr
+    assert list(tmp_path.iterdir()) == []

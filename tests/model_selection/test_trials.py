@@ -1,0 +1,131 @@
+"""One run: its scores are those of people it never saw, and its file is known again only as what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.data import Dataset
+from harexport.model.network import Network
+from harexport.model_selection.trials import Kept, Run, lost, without_test, work
+from harexport.training.trainer import fit
+from tests.model_selection.conftest import quick
+
+
+def test_the_test_set_stays_outside(people: Dataset) -> None:
+    alone = without_test(people)
+    assert len(people.test) == 2947
+    assert len(alone.test) == 0
+    assert alone.train is people.train
+
+
+def test_scores_are_those_of_the_held_out(people: Dataset) -> None:
+    run = Run(quick(), (3, 6), 5)
+    outcome = work(people, run)
+    scores = outcome.scores
+    assert scores
+    network, _ = fit(people.train.of_subjects([1, 5]), None, run.recipe, 6, 5)
+    held_out = people.train.of_subjects([3, 6])
+    answers = network.logits(held_out.signals)
+    assert scores.windows == len(held_out)
+    assert scores.accuracy == np.mean(answers.argmax(axis=1) == held_out.labels)
+    powers = np.exp(answers)
+    own = powers[np.arange(len(held_out)), held_out.labels] / powers.sum(axis=1)
+    assert scores.cross_entropy == pytest.approx(-np.log(own).mean(), rel=1e-12)
+    assert list(outcome.subjects) == [3, 6]
+    for score in ("accuracy", "cross_entropy"):  # means over windows, so subjects add up to the whole
+        parts = [getattr(of, score) * of.windows for of in outcome.subjects.values()]
+        assert sum(parts) / scores.windows == pytest.approx(getattr(scores, score), rel=1e-12)
+    assert np.sum(outcome.confusion) == len(held_out)
+    assert np.trace(outcome.confusion) / len(held_out) == scores.accuracy
+
+
+def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> None:
+    """A held-out subject who did two of six things, answered by a network that tells these two apart."""
+    two = people.train.labels >= 4  # standing, laying
+    train = dataclasses.replace(
+        people.train,
+        signals=people.train.signals[two],
+        labels=people.train.labels[two],
+        subjects=people.train.subjects[two],
+    )
+    only = dataclasses.replace(people, train=train)
+    scores = work(only, Run(quick(schedule={"epochs": 12}), (1,), 0)).scores
+    assert scores
+    assert scores.accuracy > 0.9
+    assert scores.macro_f1 > 0.9
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"optimiser": {"l2": 1e300}}, "the loss is not a number"),
+        ({"model": {"frame": 200, "hop": 16}}, "longer than a window of 128"),
+        ({"data": {"channels": ["body_acc_x", "total_acc_y"]}, "augment": {"rotation_deg": 0.0}}, None),
+    ],
+)
+def test_what_fails_is_an_outcome_in_words(
+    people: Dataset, sections: dict[str, dict[str, object]], words: str | None
+) -> None:
+    outcome = work(people, Run(quick(**sections), (3,), 0))
+    assert (outcome.error is None) == (words is None)
+    assert words is None or words in (outcome.error or "")
+    assert (outcome.scores is None) == (words is not None)
+    assert outcome.final
+
+
+def test_any_error_of_a_library_is_one_line(people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nframe #0: somewhere")
+
+    monkeypatch.setattr(Network, "logits", full)
+    outcome = work(people, Run(quick(), (3,), 0))
+    assert outcome.error == "RuntimeError: DefaultCPUAllocator: can't allocate memory"
+    assert not outcome.final
+
+
+def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
+    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
+    outcome = work(people, run)
+    assert kept.find(run) is None
+    kept.add(run, outcome)
+    assert kept.find(run) == outcome
+    # what has no part in a run makes no difference; everything else does
+    renamed = dataclasses.replace(run.recipe, name="other", validation=dataclasses.replace(run.recipe.validation))
+    assert kept.find(dataclasses.replace(run, recipe=renamed)) == outcome
+    others = [
+        dataclasses.replace(run, seed=1),
+        dataclasses.replace(run, held_out=(3, 5)),
+        dataclasses.replace(run, recipe=quick(model={"dropout": 0.3})),
+    ]
+    assert [kept.find(other) for other in others] == [None] * 3
+    assert Kept(tmp_path, dataclasses.replace(people, digest="0" * 64)).find(run) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b'{"kind": "harexport-run"}', b"\xff\xfe", b"truncated"])
+def test_a_damaged_file_is_a_run_to_do_again(
+    people: Dataset, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
+    kept.add(run, dataclasses.replace(lost("x"), final=True))
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == b"truncated" else damage)
+    assert kept.find(run) is None
+    assert "this run is done again" in capsys.readouterr().err
+
+
+def test_another_runs_file_under_this_name_is_not_believed(people: Dataset, tmp_path: Path) -> None:
+    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
+    other = dataclasses.replace(run, seed=1)
+    error = dataclasses.replace(lost("diverged"), final=True)
+    kept.add(run, error)
+    (path,) = tmp_path.iterdir()
+    kept.add(other, error)
+    (path_of_other,) = set(tmp_path.iterdir()) - {path}
+    path.write_bytes(path_of_other.read_bytes())
+    assert kept.find(run) is None
+    assert kept.find(other) == error

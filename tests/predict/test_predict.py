@@ -1,0 +1,308 @@
+"""`harexport predict`: the answers are the model's behind the official chain, on files and on live streams."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from harexport.cli import main
+from harexport.data.uci_har.raw_recordings.reader import Track
+from harexport.model.contract import LABELS, Contract
+from harexport.predict.predict import Prediction, predict
+from harexport.predict.report import colour, duration, remarks, shares
+from harexport.predict.session import Answer, Session, Source, Units, examine
+from harexport.predict.stream import follow
+from harexport.preprocessing.filters import preprocess
+from harexport.preprocessing.stream import ACC, GYRO
+from harexport.runtimes import model
+from harexport.runtimes.model import Model
+from tests.preprocessing.motion import SECOND, Times, regular, resting, walking
+from tests.preprocessing.phones import G, plain, rows, sensor_logger, written, zipped
+
+_ROOT = Path(__file__).resolve().parents[2]
+EDGE = _ROOT / "artifacts" / "edge"
+CONTRACT = Contract()
+SAID = Units()
+TIMES = regular(14.1, 50)
+WALK = plain(TIMES, *walking(TIMES))
+WINDOWS = (705 - 128) // 64 + 1
+
+
+def harexport(*arguments: str | Path, **given: Any) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, arguments)], **given)
+
+
+class Scripted:
+    """A runner that answers what it is told to, one label a window."""
+
+    def __init__(self, *labels: int) -> None:
+        self.name, self.runtime, self.metadata, self.window_shape, self.batch = "scripted", "", {}, (128, 9), 1
+        self._labels = list(labels)
+
+    def logits(self, windows: np.ndarray) -> np.ndarray:
+        assert np.isfinite(windows).all()
+        label = self._labels.pop(0) if len(self._labels) > 1 else self._labels[0]
+        return 20.0 * np.eye(6)[[label] * len(windows)]
+
+    one = logits
+
+
+def scripted(*labels: int, contract: Contract = CONTRACT) -> Model:
+    return Model("scripted", Scripted(*labels), contract)
+
+
+def test_the_shipped_model_is_the_artifact() -> None:
+    shipped = Path(model.__file__).parent / model.SHIPPED
+    assert shipped.read_bytes() == (EDGE / "edge-unrolled-int8-weights.tflite").read_bytes(), (
+        "harexport.runtimes.model.ship(artifacts/edge/edge-unrolled-int8-weights.tflite)"
+    )
+    assert model.load().contract == CONTRACT
+
+
+def test_shipping_replaces_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.resources, "files", lambda package: tmp_path)
+    source = EDGE / "edge-fused-float32.tflite"
+    assert model.ship(source).read_bytes() == source.read_bytes()
+    assert model.load().contract == CONTRACT
+
+
+def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = harexport(written(tmp_path / "walk.csv", WALK), "--json", "--out", out, "--smoothing", "none")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0)
+    windows = np.stack([signals[k : k + 128] for k in range(0, len(signals) - 127, 64)])
+    logits = model.load().runner.logits(windows.astype(np.float32)).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert len(told["windows"]) == len(windows) == WINDOWS
+    for k, (window, chances) in enumerate(zip(told["windows"], expected, strict=True)):
+        assert window["start"] == pytest.approx(1.28 * k)
+        assert window["time"] == pytest.approx(1.28 * k + 2.54)
+        assert list(window["probabilities"]) == list(LABELS)
+        np.testing.assert_allclose(list(window["probabilities"].values()), chances, rtol=0, atol=1e-5)
+        assert window["activity"] == window["smoothed"] == LABELS[int(chances.argmax())]
+        assert window["doubt"] == ("settling" if 1.28 * k < 5 else None)
+        assert 0 < window["latency_ms"] < 1000
+    assert told["units"] == {"accelerometer": "g", "gyroscope": "rad/s"}
+    assert told["rates_hz"] == {"accelerometer": 50.0, "gyroscope": 50.0}
+    assert told["restarts"] == told["notes"] == []
+    assert told["picture"] == str(out / "walk.activities.png")
+    assert (out / "walk.activities.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["edge-float32.onnx", "edge-fused-float32.tflite", "edge-unrolled-float32.tflite", "edge.safetensors"],
+)
+def test_every_exported_format_answers_the_same(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", WALK)
+    reference = predict(path, model.load(EDGE / "edge.safetensors"), SAID, "none")
+    told = predict(path, model.load(EDGE / name), SAID, "none")
+    assert told.model == name
+    for ours, theirs in zip(told.answers, reference.answers, strict=True):
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-4)
+
+
+def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tmp_path: Path) -> None:
+    expected = predict(written(tmp_path / "walk.csv", WALK), model.load(), SAID, "none")
+    fast, slow = regular(14.1, 100), regular(14.1, 49.2, 0.003)
+    path = zipped(
+        tmp_path / "walk.zip",
+        {
+            "TotalAcceleration.csv": sensor_logger(fast, walking(fast)[0] * G),
+            "Gyroscope.csv": sensor_logger(slow, walking(slow)[1]),
+        },
+    )
+    told = predict(path, model.load(), SAID, "none")
+    assert told.family == "Sensor Logger"
+    assert told.source.units == {ACC: "m/s2", GYRO: "rad/s"}
+    assert told.source.mean_of == {ACC: 2, GYRO: 1}
+    settled = [pair for pair in zip(told.answers, expected.answers, strict=False) if pair[1].doubt is None]
+    assert len(settled) == WINDOWS - 4
+    for ours, theirs in settled:  # a grid some milliseconds away; benchmarks/stream_fidelity.json has real motion
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.2)
+
+
+def test_a_live_stream_is_answered_line_by_line_while_it_goes_on(tmp_path: Path) -> None:
+    lines = WALK.encode().splitlines(keepends=True)
+    command = [sys.executable, "-m", "harexport", "predict", "--follow"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdin
+    assert child.stdout
+    assert child.stderr
+    guard = threading.Timer(60, child.kill)  # an answer that never comes must not hang the tests
+    guard.start()
+    try:
+        child.stdin.writelines(lines[:200])
+        child.stdin.flush()
+        first = json.loads(child.stdout.readline())  # the stream is still open
+        child.stdin.writelines(lines[200:])
+        child.stdin.write(b"14.10,0.9")
+        child.stdin.close()
+        answers = [first, *map(json.loads, child.stdout)]
+        words = child.stderr.read().decode()
+        assert child.wait(30) == 0
+    finally:
+        guard.cancel()
+        child.kill()
+    assert words.strip() == f"the stream ended in the middle of line {len(lines) + 1}; that line was left out"
+    told = json.loads(harexport(written(tmp_path / "w.csv", WALK), "--json", "--no-picture").stdout)["windows"]
+    for answer in [*answers, *told]:
+        assert answer.pop("latency_ms") > 0
+    assert answers == told
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from harexport.cli import main\n"
+        "main(['predict', '--follow'], standalone_mode=False)\n"
+        "heavy = {'torch', 'tensorflow', 'matplotlib', 'pandas', 'sklearn', 'onnx', 'onnxruntime'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], input=WALK.encode(), capture_output=True)
+    assert child.returncode == 0, child.stderr
+    assert len(child.stdout.splitlines()) == WINDOWS
+
+
+def test_one_contrary_answer_is_smoothed_away_and_two_are_not(tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES)))
+    script = [3, 3, 3, 3, 0, 1, 0, 0, 2, 2]
+    assert len(script) == WINDOWS
+    told = predict(path, scripted(*script), SAID, "exponential")
+    names = [LABELS.index(answer.activity) for answer in told.answers]
+    assert names == script
+    # the first four are from settling filters: shown as they are, and without a say in what follows
+    assert [LABELS.index(answer.smoothed) for answer in told.answers] == [3, 3, 3, 3, 0, 0, 0, 0, 0, 2]
+    unsmoothed = predict(path, scripted(*script), SAID, "none")
+    assert [LABELS.index(answer.smoothed) for answer in unsmoothed.answers] == script
+
+
+def test_stretches_cover_what_is_without_doubt(tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", WALK)
+    told = predict(path, scripted(3, 3, 3, 3, 0, 0, 0, 2, 2, 2), SAID, "exponential")
+    first, second = told.stretches
+    assert (first.activity, first.windows, second.activity, second.windows) == ("WALKING", 4, LABELS[2], 2)
+    assert first.start_s == pytest.approx(4 * 1.28)
+    assert first.end_s == pytest.approx(second.start_s)
+    assert second.end_s == pytest.approx(told.answers[-1].end_s)
+    assert dict(shares(told)) == pytest.approx(
+        {"WALKING": first.end_s - first.start_s, LABELS[2]: second.end_s - second.start_s}
+    )
+
+
+def test_labels_in_the_file_are_compared(tmp_path: Path) -> None:
+    labels = ["walking"] * 500 + [""] * 20 + ["yoga"] * 100 + ["Sitting"] * 85
+    path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES), labels=labels))
+    told = predict(path, scripted(0), SAID, "exponential")
+    # windows 0 to 5 end before sample 500; the first four of them are settling, and no other lies in one label
+    assert [answer.label for answer in told.answers] == ["WALKING"] * 6 + [None] * 4
+    assert told.agreement is not None
+    assert vars(told.agreement) == {"windows": 2, "single": 1.0, "smoothed": 1.0}
+    assert told.notes == ("labels that the model does not know were left out: YOGA",)
+    wrong = predict(path, scripted(4), SAID, "exponential")
+    assert wrong.agreement is not None
+    assert wrong.agreement.single == 0.0
+
+
+def test_a_gap_starts_the_chain_anew_and_is_told(tmp_path: Path) -> None:
+    times = np.delete(regular(20.0, 50), range(450, 480))
+    told = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), SAID, "exponential")
+    assert told.restarts == ((9.6, "no accelerometer for 0.62 s"),)
+    assert [answer.doubt for answer in told.answers] == (["settling"] * 4 + [None] * 2) + ["settling"] * 4 + [None] * 3
+    assert len(told.stretches) == 2
+    assert "At 0:10 the chain started anew: no accelerometer for 0.62 s." in remarks(told)
+
+
+def test_a_sensor_that_slows_down_is_not_trusted(tmp_path: Path) -> None:
+    """50 Hz on the whole, but 10 Hz for a while: no gap is long enough to restart, yet it is interpolation."""
+    every = regular(60.0, 50)
+    slow = (every > 15 * SECOND) & (every < 19 * SECOND) & (np.arange(len(every)) % 5 > 0)
+    times = every[~slow]
+    told = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), SAID, "exponential")
+    assert told.restarts == ()
+    doubtful = [answer for answer in told.answers if answer.doubt == "sparse"]
+    assert doubtful
+    for answer in told.answers:
+        inside = min(answer.end_s, 19) - max(answer.start_s, 15)
+        assert (answer.doubt == "sparse") == (inside > 0.33), answer  # a tenth of 2.56 s, at four fifths lost
+    assert len(told.stretches) == 2
+
+
+def test_a_phone_worn_otherwise_is_told(tmp_path: Path) -> None:
+    acc, gyro = walking(TIMES)
+    path = written(tmp_path / "walk.csv", plain(TIMES, acc[:, [1, 0, 2]], gyro[:, [1, 0, 2]]))
+    assert any("worn otherwise" in note for note in predict(path, scripted(0), SAID, "none").notes)
+    right = predict(written(tmp_path / "right.csv", WALK), scripted(0), SAID, "none")
+    assert right.notes == ()
+
+
+def test_a_model_of_acceleration_alone_needs_no_gyroscope(tmp_path: Path) -> None:
+    channels = tuple(f"{kind}_acc_{axis}" for kind in ("body", "total") for axis in "xyz")
+    contract = Contract(channels=channels, units=("g",) * 6)
+    text = "timestamp_s,acc_x,acc_y,acc_z\n" + "".join(
+        rows([t / SECOND, *a]) for t, a in zip(TIMES.tolist(), walking(TIMES)[0], strict=True)
+    )
+    told = predict(written(tmp_path / "walk.csv", text), scripted(1, contract=contract), SAID, "none")
+    assert len(told.answers) == WINDOWS
+    assert set(told.source.units) == {ACC}
+    live = follow(text.encode().splitlines(keepends=True), scripted(1, contract=contract), SAID, "none")
+    assert sum(isinstance(event, Answer) for event in live) == WINDOWS
+
+
+def _track(times: Times, values: np.ndarray, unit: str | None) -> Track:
+    return Track(times, values, unit, "here")
+
+
+def test_what_is_said_of_units_goes_before_the_header() -> None:
+    acc, gyro = resting(TIMES)
+    tracks = {ACC: _track(TIMES, acc, None), GYRO: _track(TIMES, gyro, "rad/s")}
+    assert examine(tracks, CONTRACT, Units(gyro="deg/s"), "here").units == {ACC: "g", GYRO: "deg/s"}
+    assert examine(tracks, CONTRACT, SAID, "here").units == {ACC: "g", GYRO: "rad/s"}
+
+
+def test_the_clock_of_a_phone_is_kept_to_the_nanosecond() -> None:
+    epoch = 1_718_030_736_872_695_301
+    session = Session(scripted(0), Source({}, {}, {}), "none", epoch)
+    acc, gyro = walking(TIMES)
+    out = []
+    for t, a, g in zip((TIMES + epoch).tolist(), acc.tolist(), gyro.tolist(), strict=True):
+        out += session.push(ACC, t, tuple(a)) + session.push(GYRO, t, tuple(g))
+    answers = [event for event in out if isinstance(event, Answer)]
+    assert answers[0].time_ns == epoch + 127 * 20_000_000
+    assert answers[0].end_s == pytest.approx(2.54, abs=1e-9)
+
+
+def test_people_see_a_strip_a_table_and_the_rest(tmp_path: Path) -> None:
+    times = regular(90.0, 50)
+    path = written(tmp_path / "walk.csv", plain(times, *walking(times)))
+    picture = tmp_path / "there" / "timeline.png"
+    result = harexport(path, "--picture", picture)
+    assert result.exit_code == 0, result.stderr
+    assert "walk.csv  1:30 of plain layout, accelerometer 50.0 Hz, gyroscope 50.0 Hz" in result.stdout
+    assert "from" in result.stdout
+    assert "4 windows are left blank" in result.stdout
+    assert f"Picture: {picture}" in result.stdout.replace("\n", " ") or str(picture.name) in result.stdout
+    assert picture.stat().st_size > 5_000
+    nothing = harexport(path, "--no-picture", "--out", tmp_path / "none")
+    assert nothing.exit_code == 0
+    assert "Picture" not in nothing.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_colours_and_durations() -> None:
+    assert len({colour(LABELS, label) for label in (*LABELS, None)}) == 7
+    assert [duration(s) for s in (0, 59.6, 83.4, 3723)] == ["0:00", "1:00", "1:23", "1:02:03"]
+
+
+def test_the_prediction_is_plain_json(tmp_path: Path) -> None:
+    told: Prediction = predict(written(tmp_path / "walk.csv", WALK), scripted(0), SAID, "none")
+    assert json.loads(json.dumps(told.to_dict(), allow_nan=False)) == told.to_dict()

@@ -1,0 +1,117 @@
+"""--target arm64: what is made of emulated answers and counts. The emulation itself is tests/targets' matter."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import numpy as np
+import pytest
+
+from harexport import runtimes
+from harexport.bench.report import save
+from harexport.data.dataset import Dataset
+from harexport.errors import CheckFailedError, InputError
+from harexport.exporters import tflite
+from harexport.model.checkpoint import Checkpoint
+from harexport.model.layers import Array
+from harexport.runtimes import Floats
+from harexport.targets.arm64.emulator import bench
+
+
+@dataclass
+class FakeTarget:
+    """Answers as this machine does; `wrong` ones, or none, for the files that it names."""
+
+    wrong: tuple[str, ...] = ()
+    dies_of: tuple[str, ...] = ()
+
+    def answer(self, path: Path, windows: Array) -> Floats:
+        if path.name in self.dies_of:
+            raise InputError(f"{path}: the emulated process died (SIGILL)")
+        answers = runtimes.load(path).logits(windows)
+        return -answers if path.name in self.wrong else np.asarray(answers, np.float32)
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch) -> FakeTarget:
+    fake = FakeTarget()
+    monkeypatch.setattr(bench.arm64, "load", lambda: fake)
+    monkeypatch.setattr(bench.arm64, "facts", lambda: {"versions": {"qemu": "10", "ai-edge-litert": "2.3"}})
+    counted = SimpleNamespace(median=152_753)
+    monkeypatch.setattr(bench.instructions, "instructions", lambda path, windows, target: counted)
+    return fake
+
+
+def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+    result = bench.bench([ours], made_up, windows=16)
+    assert result.passed
+    assert result.target == {
+        "kind": "arm64", "device": "cortex-a76, emulated", "versions": "qemu 10, ai-edge-litert 2.3",
+    }  # fmt: skip
+    assert result.data["test_windows"] == 16
+    assert {model.name for model in result.models} == {"edge-float32.onnx", "edge-unrolled-float32.tflite"}
+    for model in result.models:
+        assert (model.instructions, model.latency, model.ratio, model.cold_start) == (152_753, None, None, None)
+        assert model.promised
+        assert model.comparison
+        assert model.comparison.agreement == 1.0
+    assert (result.baseline, result.conditions, result.instructions_unknown) == (None, None, None)
+    schema = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
+    jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
+    for text in (save.terminal(result), save.html(result), save.pull_request(result)):
+        assert "152,753" in text
+        assert "cortex-a76" in save.html(result)
+        assert "p50" not in save.terminal(result)
+
+
+def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+    target.wrong = ("edge-float32.onnx",)
+    result = bench.bench([ours], made_up, windows=None)
+    assert not result.passed
+    assert result.model("edge-float32.onnx").failures
+    assert not result.model("edge-unrolled-float32.tflite").failures
+    assert result.data["test_windows"] == len(made_up.test)
+
+
+def test_a_file_that_dies_there_does_not_stop_the_others(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+    target.dies_of = ("edge-float32.onnx",)
+    result = bench.bench([ours], made_up, windows=8)
+    assert [model.name for model in result.models] == ["edge-unrolled-float32.tflite"]
+    assert "SIGILL" in result.refused[0].reason
+    assert result.exit_code == 2
+
+
+def test_a_share_of_all_windows_is_not_judged_on_a_sample(
+    ours: Path, target: FakeTarget, made_up: Dataset, checkpoint: Checkpoint
+) -> None:
+    facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float16"}
+    model = tflite.emit(checkpoint.network, checkpoint.contract, facts, "unrolled", "float16")
+    path = ours / "edge-unrolled-float16.tflite"
+    path.write_bytes(model)
+    sampled, whole = (bench.bench([path], made_up, windows=count).models[0] for count in (8, None))
+    assert (sampled.promised, whole.promised) == (False, True)
+    assert "--windows all judges it" in sampled.notes[-1]
+
+
+def test_instructions_that_cannot_be_counted_are_a_note(
+    ours: Path, target: FakeTarget, made_up: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*arguments: object) -> None:
+        raise CheckFailedError("the log does not add up")
+
+    monkeypatch.setattr(bench.instructions, "instructions", refuses)
+    (model, *_) = bench.bench([ours], made_up, windows=8).models
+    assert model.instructions is None
+    assert model.notes == ("its instructions could not be counted: the log does not add up",)
+
+
+def test_without_the_target_nothing_is_begun(ours: Path, made_up: Dataset, monkeypatch: pytest.MonkeyPatch,
+                                             tmp_path: Path) -> None:  # fmt: skip
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "no cache"))
+    with pytest.raises(InputError, match=r"not set up on this machine.*harexport targets setup arm64"):
+        bench.bench([ours], made_up)

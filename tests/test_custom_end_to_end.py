@@ -1,0 +1,190 @@
+"""Three recordings of one's own through every command: train, export, bench, predict, inspect, an Android project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harexport.bench.candidates import assemble
+from harexport.cli import main
+from harexport.data import Dataset, Windows, load
+from harexport.data.dataset import Dataset as Windowed
+from harexport.errors import InputError
+from harexport.exporters.export import export_checkpoint
+from harexport.model import checkpoint as checkpoints
+from harexport.model.contract import Contract
+from harexport.runtimes import model as models
+from tests.helpers import custom_dataset
+from tests.helpers.networks import contract_of, random_network
+
+_TINY = """
+name = "tiny"
+[model]
+input_units = 24
+hidden = 16
+dropout = 0.0
+[augment]
+shift = 20
+[optimiser]
+learning_rate = 0.01
+[schedule]
+epochs = 2
+batch = 4
+"""
+_FILES = {
+    "tiny-float32.onnx", "tiny-int8-weights.onnx", "tiny-unrolled-float32.tflite", "tiny-unrolled-int8-weights.tflite"
+}  # fmt: skip
+
+
+def harexport(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of recordings, and what train and export wrote."""
+    folder = tmp_path_factory.mktemp("own")
+    data, recipe, out = custom_dataset.write(folder / "mine", seconds=12.0), folder / "tiny.toml", folder / "out"
+    recipe.write_text(_TINY)
+    result = harexport("train", "--recipe", recipe, "--data", data, "--out", out, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    figures = json.loads(result.stdout)["figures"]
+    assert figures["test"]["windows"] == len(load(data).test)
+    assert figures["test"]["accuracy"] > 0.9
+    assert figures["validation"]["subjects"] == [2]
+    result = harexport("export", "--data", data, "--out", out, "--format", "all", "--quantize")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return data, out
+
+
+def test_the_contract_follows_everywhere(trained: tuple[Path, Path]) -> None:
+    data, out = trained
+    contract = load(data).contract
+    assert (contract.window, contract.hop, len(contract.channels), contract.labels) == (
+        100, 50, 6, ("sit", "walk", "jump"),
+    )  # fmt: skip
+    assert checkpoints.load(out / "tiny.safetensors").contract == contract
+    assert Contract.from_dict(json.loads((out / "contract.json").read_text()), "here") == contract
+    assert {path.name for path in out.iterdir()} >= _FILES
+    for name in _FILES:
+        assert models.load(out / name).contract == contract
+
+
+def test_bench_judges_it_on_its_own_test_subject(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, out = trained
+    rules = ("--fail-if", "recall:jump<50%", "--fail-if", "accuracy<50%")
+    result = harexport("bench", out, "--data", data, "--out", tmp_path, *rules, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    told = json.loads(result.stdout)
+    assert told["passed"] is True
+    assert {model["file"] for model in told["models"]} == {*_FILES, None}
+    assert told["labels"] == ["sit", "walk", "jump"]
+    assert {model["figures"]["windows"] for model in told["models"]} == {len(load(data).test)}
+    assert "tested on carla" in told["data"]["source"]
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "recordings of one&#x27;s own: 3 in the folder mine" in page
+    assert "UCI HAR" not in page
+
+
+def test_predict_reads_a_recording_as_training_did(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, out = trained
+    model, file = out / "tiny-unrolled-int8-weights.tflite", data / "carla_monday.csv"
+    asked = ("predict", file, "--model", model, "--out", tmp_path, "--json")
+    result = harexport(*asked, "--data", data)
+    assert result.exit_code == 0, (result.output, result.exception)
+    told = json.loads(result.stdout)
+    assert told["units"] == {"accelerometer": "m/s2"}
+    assert {stretch["activity"] for stretch in told["stretches"]} == {"sit", "walk", "jump"}
+    assert told["agreement"]["windows"] == len(load(data).test)
+    assert told["agreement"]["single"] > 0.9
+    assert not [note for note in told["notes"] if "belt" in note], "where the phone was worn is not UCI HAR's to say"
+    assert harexport(*asked).exit_code == 2, "without harexport.toml its columns mean nothing"
+
+
+def test_into_an_android_project(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, out = trained
+    (tmp_path / "demo" / "app").mkdir(parents=True)
+    result = harexport(
+        "export", out / "tiny.safetensors", "--data", data, "--out", tmp_path / "out", "--quantize", "--android",
+        tmp_path / "demo", "--format", "tflite",
+    )  # fmt: skip
+    assert result.exit_code == 0, (result.output, result.exception)
+    assets = tmp_path / "demo" / "app" / "src" / "main" / "assets"
+    assert (assets / "labels.txt").read_text().split() == ["sit", "walk", "jump"]
+    assert Contract.from_dict(json.loads((assets / "contract.json").read_text()), "here") == load(data).contract
+    assert models.load(assets / "model.tflite").contract == load(data).contract
+
+
+def test_inspect_needs_no_data(trained: tuple[Path, Path]) -> None:
+    result = harexport("inspect", trained[1] / "tiny-unrolled-float32.tflite", "--no-run", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["inputs"][0]["shape"] == [1, 100, 6]
+
+
+@pytest.mark.parametrize("command", ["export", "bench"])
+def test_other_data_is_refused_with_words(
+    command: str, trained: tuple[Path, Path], official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out = trained
+    monkeypatch.delenv("HAREXPORT_DATA", raising=False)
+    given = out / "tiny.safetensors"
+    result = harexport(command, given, "--out", tmp_path / "new")
+    assert result.exit_code == 2
+    assert "was not trained on UCI HAR: it answers sit, walk, jump to 100 samples" in result.stderr
+    result = harexport(command, given, "--data", official_path, "--out", tmp_path / "new")
+    assert result.exit_code == 2, result.output
+    assert "it reads 100 samples at 50 Hz, the data have 128 at 50 Hz" in result.stderr
+    assert "With --data give the data that the model was trained on" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_recipe_whose_steps_do_not_fit_says_so(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe, out = tmp_path / "wide.toml", tmp_path / "out"
+    recipe.write_text("[model]\nframe = 120\nhop = 60\n")
+    result = harexport("train", "--recipe", recipe, "--data", trained[0], "--out", out)
+    assert result.exit_code == 2
+    assert "model.frame 120 is longer than a window of 100 samples" in result.stderr
+    recipe.write_text('[data]\nchannels = ["body_gyro_x", "body_gyro_y", "body_gyro_z"]\n')
+    result = harexport("train", "--recipe", recipe, "--data", trained[0], "--out", out)
+    assert result.exit_code == 2
+    assert "the data has no channel body_gyro_x" in result.stderr
+
+
+def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp_path: Path) -> None:
+    """Accelerometer only, of data that have a gyroscope too; beside one that reads all, it is turned away."""
+    test = Windows(dataset.test.signals[:40], dataset.test.labels[:40], dataset.test.subjects[:40])
+    small = Windowed(test, test, dataset.source, dataset.digest)
+    recipe = checkpoints.parse({"name": "fewer"}, "fewer")
+    channels = tuple(name for name in Contract().channels if "acc" in name)
+    network = random_network(frame=32, hop=32, units=4, hidden=(4,), channels=6)
+    fewer = checkpoints.Checkpoint(network, Contract(channels=channels, units=("g",) * 6), recipe, 0)
+    folder = tmp_path / "fewer"
+    folder.mkdir()
+    checkpoints.save(fewer, folder / "fewer.safetensors")
+    export_checkpoint(fewer, folder, small, "onnx")
+    field = assemble([folder], small)
+    assert field.dataset.contract.channels == channels
+    assert [candidate.name for candidate in field.candidates] == ["fewer-float32.onnx", "fewer in torch"]
+    all_of_them = random_network(frame=32, hop=32, units=4, hidden=(4,))
+    whole = checkpoints.Checkpoint(all_of_them, contract_of(all_of_them), checkpoints.parse({"name": "all"}, "all"), 0)
+    other = tmp_path / "all"
+    other.mkdir()
+    checkpoints.save(whole, other / "all.safetensors")
+    export_checkpoint(whole, other, small, "onnx")
+    together = assemble([other / "all-float32.onnx", folder / "fewer-float32.onnx"], small)
+    assert [one.name for one in together.refused] == ["fewer-float32.onnx"]
+    assert "reads other channels than all-float32.onnx: bench them apart" in together.refused[0].reason
+    assert {candidate.name for candidate in together.candidates} == {"all-float32.onnx", "all in torch"}
+    with pytest.raises(InputError, match="bench them apart"):
+        assemble([other / "all-float32.onnx", folder / "fewer.safetensors"], small)
+    shutil.rmtree(folder)
+
+
+def test_the_readme_shows_these_settings() -> None:
+    """What the README says of one's own recordings is what these tests run."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert f"```toml\n{custom_dataset.TOML}```" in readme

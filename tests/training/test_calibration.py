@@ -1,0 +1,93 @@
+"""Temperature scaling finds the temperature that is there, and puts it where every exported file has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.data import Dataset
+from harexport.errors import InputError
+from harexport.evaluation import metrics
+from harexport.model import checkpoint as checkpoints
+from harexport.model.network import softmax
+from harexport.training.calibration import fitted, scaled
+from harexport.training.train import train
+from tests.helpers.networks import random_gru
+
+from .conftest import small_recipe
+
+
+def _drawn(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of five labels, and a truth drawn from just the probabilities that they say."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (n, 5))
+    shares = softmax(logits).cumsum(axis=1)
+    return logits, (random.uniform(size=(n, 1)) > shares).sum(axis=1).clip(0, 4)
+
+
+@pytest.mark.parametrize("boast", [0.4, 1.0, 3.0])
+def test_it_finds_the_temperature_that_is_there(boast: float) -> None:
+    logits, truth = _drawn()
+    found = fitted(boast * logits, truth)
+    assert found is not None
+    assert found.value == pytest.approx(boast, rel=0.03)
+    assert found.ece_after < 0.012
+    assert found.loss_after <= found.loss_before
+    assert found.loss_after == pytest.approx(metrics.cross_entropy(boast / found.value * logits, truth))
+    if boast != 1.0:
+        assert found.ece_before > 5 * found.ece_after
+    for other in (0.98, 1.02):  # a minimum it is
+        assert metrics.cross_entropy(boast / found.value / other * logits, truth) > found.loss_after
+
+
+def test_where_every_answer_is_right_there_is_none() -> None:
+    logits, _ = _drawn(100)
+    assert fitted(logits, logits.argmax(axis=1)) is None
+
+
+def test_cross_entropy_by_hand_and_of_large_logits() -> None:
+    assert metrics.cross_entropy(np.log([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]), np.array([0, 2])) == pytest.approx(
+        -(np.log(0.5) + np.log(0.7)) / 2
+    )
+    assert metrics.cross_entropy(np.array([[1000.0, 0.0]]), np.array([1])) == pytest.approx(1000.0)
+
+
+def test_the_network_divides_its_logits_and_nothing_else() -> None:
+    network = random_gru(coarse=4)
+    windows = np.random.default_rng(1).normal(size=(7, network.window, network.channels))
+    divided = scaled(network, 2.5)
+    np.testing.assert_allclose(divided.logits(windows), network.logits(windows) / 2.5, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(divided.logits(windows, head="coarse"), network.logits(windows, head="coarse"))
+
+
+def test_a_calibrated_run_differs_in_its_head_only_and_says_so(small: Dataset, tmp_path: Path) -> None:
+    plain = train(small, small_recipe(), tmp_path / "plain").checkpoint
+    trained = train(small, small_recipe(), tmp_path / "calibrated", temperature=True)
+    kept = checkpoints.load(trained.path)
+    said = kept.figures["temperature"]
+    assert said["loss_after"] < said["loss_before"]
+    for name, array in plain.network.arrays().items():
+        expected = array / said["value"] if name.startswith("head.") else array
+        np.testing.assert_allclose(kept.network.arrays()[name], expected, rtol=1e-6)
+    test, held = kept.figures["test"], kept.figures["validation"]
+    np.testing.assert_array_equal(test["confusion"], plain.figures["test"]["confusion"])
+    assert (test["calibrated"], held["calibrated"]) == (True, True)
+    assert (held["ece"], held["loss"]) == (said["ece_after"], said["loss_after"])
+    assert (plain.figures["validation"]["ece"], plain.figures["validation"]["loss"]) == (
+        said["ece_before"], said["loss_before"],
+    )  # fmt: skip
+    assert test["ece"] == metrics.calibration_error(softmax(kept.network.logits(small.test.signals)), small.test.labels)
+    assert json.dumps(kept.figures, allow_nan=False)
+    again = train(small, small_recipe(), tmp_path / "again", temperature=True)
+    assert again.path.read_bytes() == trained.path.read_bytes()
+
+
+def test_without_held_out_subjects_there_is_nothing_to_fit_it_on(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
+    with pytest.raises(InputError, match=r"recipe small holds nobody out; name some in validation\.subjects"):
+        train(small, small_recipe(validation={"subjects": []}), tmp_path, temperature=True)

@@ -1,0 +1,125 @@
+"""The torch module computes what the plain network it becomes computes, whatever it is made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from harexport.model import recipe as recipes
+from harexport.model.recipe import AugmentKeys, Recipe
+from harexport.training.augmentation import Augmenter
+from harexport.training.modules import HarNet
+from harexport.training.tf1 import Gru, RmsProp
+from tests.training.test_augmentation import some_windows
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "edge": {"frame": 32, "hop": 16},
+    "seed-gru": {
+        "cell": "gru", "candidate": "relu", "frame": 1, "hop": 1, "layers": 1, "head_units": 12,
+        "coarse": [0, 1, 1, 3, 3, 5], "init": "seed",
+    },
+    "two layers of GRU, strides": {"cell": "gru", "frame": 16, "hop": 8, "relu": False, "dropout": 0.3},
+    "LSTM with two heads": {"frame": 8, "hop": 8, "head_units": 5, "coarse": [0, 0, 0, 1, 1, 2]},
+}  # fmt: skip
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+
+
+def _net(shape: str) -> HarNet:
+    torch.manual_seed(0)
+    keys = {"input_units": 20, "hidden": 12, **SHAPES[shape]}
+    random = np.random.default_rng(0)
+    mean, std = random.normal(0, 0.3, 9), random.uniform(0.3, 0.9, 9)
+    return HarNet(recipes.parse({"name": "x", "model": keys}, "x"), 128, mean, std, 6)
+
+
+def _windows(n: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, 128, 9)).astype(np.float32)
+
+
+@every_shape
+def test_the_network_answers_as_the_module_does(shape: str) -> None:
+    model = _net(shape).eval()
+    network, windows = model.to_network(), _windows(7)
+    assert network.heads().keys() == model.heads().keys()
+    with torch.no_grad():
+        state = model.last_state(torch.from_numpy(windows))
+        for name, head in model.heads().items():
+            expected = network.logits(windows, head=name)
+            np.testing.assert_allclose(head(state).numpy(), expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_coarse_head_has_as_many_outputs_as_its_largest_label_asks_for() -> None:
+    network = _net("LSTM with two heads").to_network()
+    assert network.coarse is not None
+    assert (len(network.coarse.weight), network.labels) == (3, 6)
+    assert _net("edge").to_network().coarse is None
+
+
+def test_initial_values_of_seed_gru() -> None:
+    """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 32)) for the kernels, 1 for the gates, else 0."""
+    torch.manual_seed(0)
+    model = HarNet(recipes.load("seed-gru"), 128, np.zeros(9), np.ones(9), 6)
+    assert sum(p.numel() for p in model.parameters()) == 160 + (2 * 16 * 48 + 48) + (16 * 6 + 6) + (16 * 12 + 12 + 78)
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == [(9, 16), (16, 12), (12, 6), (16, 6)]
+    values = torch.cat([p.flatten() for m in linear for p in m.parameters()])
+    assert abs(values.std().item() - 1) < 0.1
+    (layer,) = model.stack
+    assert isinstance(layer, Gru)
+    for kernel in (layer.input_weight, layer.recurrent_weight):
+        assert kernel.abs().max() <= math.sqrt(3 / 32)
+        assert abs(kernel.std().item() - math.sqrt(1 / 32)) < 0.01
+    assert layer.bias.tolist() == [1.0] * 32 + [0.0] * 16
+    network = model.to_network()
+    assert (network.gru[0].reset_after, network.gru[0].relu) == (False, True)
+
+
+class _OneDevice(TorchDispatchMode):
+    """Inside, operands of one operator must be on one device, as a GPU demands; single numbers may be anywhere."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operands = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor) and a.dim()]
+        assert len({a.device.type for a in operands}) < 2, f"{func} on {[a.device for a in operands]}"
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_guard_of_devices_finds_a_mixture() -> None:
+    with _OneDevice(), pytest.raises(AssertionError, match="mm"):
+        torch.empty(3, 3, device="meta") @ torch.ones(3, 3)
+
+
+def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of training on `device`, from the windows on; the gradient of the input layer and the CPU's draws."""
+    recipe: Recipe = recipes.parse({"name": "x", "model": recipe_keys}, "x")
+    torch.manual_seed(0)
+    model = HarNet(recipe, 128, np.zeros(9), np.ones(9), 6).to(device).train()
+    keys = AugmentKeys(shift=32, speed=0.1, rotation_deg=10.0, noise=0.05, gain=0.02)
+    augment = Augmenter(some_windows(), keys, torch.ones(9), torch.device(device))
+    generator = torch.Generator().manual_seed(3)
+    x = augment.batch(torch.arange(6), generator)
+    assert x.device.type == device
+    loss = torch.stack([head(model.last_state(x)).square().sum() for head in model.heads().values()]).sum()
+    loss.backward()
+    RmsProp(model.parameters(), 0.1).step()
+    gradient = model.input.weight.grad
+    assert gradient is not None
+    return gradient, torch.cat([torch.get_rng_state(), generator.get_state()])
+
+
+@every_shape
+def test_on_another_device_nothing_is_left_behind_and_the_cpu_draws_the_same(shape: str) -> None:
+    """No GPU is at hand: the device that only has shapes stands in."""
+    keys = {"input_units": 20, "hidden": 12, "dropout": 0.2, **SHAPES[shape]}
+    gradient, draws = _trained(keys, "cpu")
+    with _OneDevice():
+        elsewhere, same = _trained(keys, "meta")
+    assert elsewhere.is_meta
+    assert elsewhere.shape == gradient.shape
+    assert torch.equal(draws, same)

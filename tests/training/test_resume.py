@@ -1,0 +1,281 @@
+"""An interrupted run loses nothing: not by Ctrl-C, not by SIGTERM, not by a full disk, not by starting anew."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harexport.data import Dataset
+from harexport.errors import InputError
+from harexport.training.history import Row, State
+from harexport.training.resume import Progress
+from harexport.training.train import resume_path, train
+from harexport.utils import files
+
+from .conftest import small_recipe
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def unseen(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
+    """Pictures take longer than these trainings: only the tests of a full disk draw them."""
+    if "name" not in request.fixturenames:
+        monkeypatch.setattr("harexport.training.report.draw", lambda *_: ())
+
+
+def _interrupt(monkeypatch: Patch, reports: int, how: Callable[[], None]) -> None:
+    """Do `how` after so many lines of the log."""
+    original, seen = Progress.reporter, []
+
+    def impatient(self: Progress, phase: str) -> Callable[[Row, State, int], None]:
+        report = original(self, phase)
+
+        def counting(row: Row, state: State, steps: int) -> None:
+            report(row, state, steps)
+            seen.append(row)
+            if len(seen) == reports:
+                how()
+
+        return counting
+
+    monkeypatch.setattr(Progress, "reporter", impatient)
+
+
+def _ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted(small: Dataset, out: Path, monkeypatch: Patch, reports: int = 2) -> Path:
+    """The state file of an interrupted run in `out`."""
+    with monkeypatch.context() as patch:
+        _interrupt(patch, reports, _ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            train(small, small_recipe(), out)
+    return resume_path(out, small_recipe())
+
+
+@pytest.fixture(scope="module")
+def whole(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The checkpoint of an uninterrupted run."""
+    return train(small, small_recipe(), tmp_path_factory.mktemp("whole")).path.read_bytes()
+
+
+@pytest.mark.parametrize("reports", [1, 2, 4, 5])
+def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, reports: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = _interrupted(small, tmp_path, monkeypatch, reports)
+    assert f"The run is saved in {state}. Go on with: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.resume.pt"]
+    resumed = train(small, small_recipe(), tmp_path, resume=True)
+    assert resumed.path.read_bytes() == whole
+    assert list(resumed.phase_seconds) == ["held-out pass", "all subjects"]
+    assert not state.exists()
+
+
+def test_sigterm_is_as_good_as_ctrl_c(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        _interrupt(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt):
+            train(small, small_recipe(), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
+
+
+def test_the_command_that_is_said_goes_on_with_the_run(official_path: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "my recipe.toml", tmp_path / "my out"
+    recipe.write_text(
+        'name = "mine"\n[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 6\nreport_windows = 640\n'
+    )
+    command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(official_path)]
+    options = ["--out", str(out), "--seed", "3", "--device", "cpu", "--json"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stderr
+        for line in child.stderr:
+            if line.startswith("epoch"):
+                child.terminate()
+                break
+        rest = child.stderr.read()
+        assert child.wait() == 130, rest
+    (said,) = [line.split("Go on with: ")[1] for line in rest.splitlines() if "Go on with: " in line]
+    again = shlex.split(said)
+    assert again == ["python", "-m", "harexport", *command[3:], *options, "--resume"]
+    end = subprocess.run([sys.executable, *again[1:]], capture_output=True, text=True)
+    assert end.returncode == 0, end.stderr
+    assert '"all subjects": ' in end.stdout  # the seconds of each pass
+    assert (out / "mine.safetensors").exists()
+    assert not (out / "mine.resume.pt").exists()
+
+
+def test_interrupted_after_the_last_epoch_nothing_is_lost(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("harexport.training.report.draw", lambda *_: _ctrl_c())
+        with pytest.raises(KeyboardInterrupt):
+            train(small, small_recipe(), tmp_path)
+    assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
+
+
+def test_interrupted_at_once_nothing_is_promised(
+    small: Dataset, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: _ctrl_c())
+    with pytest.raises(KeyboardInterrupt):
+        train(small, small_recipe(), tmp_path)
+    assert "nothing to save yet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
+    with pytest.raises(InputError, match=r"nothing to resume.*Start without --resume"):
+        train(small, small_recipe(), tmp_path, resume=True)
+    state = _interrupted(small, tmp_path, monkeypatch)
+    kept = state.read_bytes()
+    with pytest.raises(InputError, match=r"started otherwise: recipe\.schedule\.epochs 3, not 4\..*small\.resume\.old"):
+        train(small, small_recipe(schedule={"epochs": 4}), tmp_path, resume=True)
+    with pytest.raises(InputError, match="started otherwise: seed 0, not 1"):
+        train(small, small_recipe(), tmp_path, seed=1, resume=True)
+    with pytest.raises(InputError, match=r"started otherwise: data .*, not ffff"):
+        train(replace(small, digest="f" * 64), small_recipe(), tmp_path, resume=True)
+    with pytest.raises(InputError, match="started otherwise: watch_test False, not True"):
+        train(small, small_recipe(), tmp_path, watch_test=True, resume=True)
+    other = replace(small_recipe(), name="other")
+    with pytest.raises(
+        InputError, match=r"other\.resume\.pt does not exist.*Interrupted runs in .*: small\.resume\.pt"
+    ):
+        train(small, other, tmp_path, resume=True)
+    assert state.read_bytes() == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["small.resume.pt"]
+    state.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(InputError, match="cannot be resumed"):
+        train(small, small_recipe(), tmp_path, resume=True)
+    assert state.read_bytes() == kept[: len(kept) // 2]
+
+
+def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
+    state = _interrupted(small, tmp_path, monkeypatch)
+    saved = torch.load(state, weights_only=True)
+    for damage in ({"model": {}}, {"optimiser": {}}):
+        torch.save({**saved, "state": {**saved["state"], **damage}}, state)
+        with pytest.raises(InputError, match="not one of this recipe"):
+            train(small, small_recipe(), tmp_path, resume=True)
+    for damage in ({"fingerprint": []}, {"finished": 3}, {"seconds": None}, {"state": {}}):
+        torch.save({**saved, **damage}, state)
+        with pytest.raises(InputError, match="cannot be resumed"):
+            train(small, small_recipe(), tmp_path, resume=True)
+
+
+def test_starting_anew_moves_an_interrupted_run_aside(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = _interrupted(small, tmp_path, monkeypatch)
+    kept, aside = state.read_bytes(), tmp_path / "small.resume.old.pt"
+    with pytest.raises(InputError):  # what is refused moves nothing
+        train(small, small_recipe(validation={"subjects": [1, 3]}), tmp_path)
+    assert state.read_bytes() == kept
+    train(small, small_recipe(), tmp_path, seed=1)
+    assert f"is kept as {aside}; to go on with it, move it back" in capsys.readouterr().err
+    assert aside.read_bytes() == kept
+    assert not state.exists()
+    aside.replace(state)
+    assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
+
+
+def _full(monkeypatch: Patch, *names: str) -> None:
+    """A disk without room for files that end in one of `names`: half of them is written."""
+    original = files.replacing
+
+    @contextlib.contextmanager
+    def replacing(path: Path) -> Iterator[Path]:
+        with original(path) as temporary:
+            yield temporary
+            if str(path).endswith(names):
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "replacing", replacing)
+
+
+@pytest.mark.parametrize(
+    "name", ["small.safetensors", "history.json", "history.csv", "curves.png", "confusion.png", "reliability.png"]
+)
+def test_a_disk_that_is_full_at_the_end_loses_nothing(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, name: str
+) -> None:
+    earlier = train(small, small_recipe(), tmp_path, seed=1).path.read_bytes()
+    pictures = {path: path.read_bytes() for path in tmp_path.glob(f"*{name}")}
+    with monkeypatch.context() as patch:
+        _full(patch, name)
+        with pytest.raises(
+            InputError, match=r"No space left on device\. The run is saved in .*Go on with: harexport x"
+        ):
+            train(small, small_recipe(), tmp_path, again="harexport x")
+    assert {path: path.read_bytes() for path in pictures} == pictures
+    assert (tmp_path / "small.safetensors").read_bytes() in (earlier, whole)
+    assert not list(tmp_path.glob(".*"))
+    assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
+
+
+def test_a_disk_without_room_for_the_state_does_not_end_the_training(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harexport.training.resume._SAVE_EVERY_SECONDS", 0.0)
+    _full(monkeypatch, "resume.pt")
+    assert train(small, small_recipe(), tmp_path).path.read_bytes() == whole
+    assert capsys.readouterr().err.count("No space left on device. Training goes on") == 1
+
+
+@pytest.fixture
+def spare(tmp_path: Path, monkeypatch: Patch) -> Path:
+    """The system's folder of temporary files."""
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spare"))
+    return tmp_path / "spare" / "small.resume.pt"
+
+
+def test_where_the_folder_has_no_room_the_state_goes_elsewhere(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, spare: Path
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        _full(patch, "out/small.resume.pt", "safetensors")
+        with pytest.raises(
+            InputError, match=rf"small\.safetensors: No space.* saved in {spare}. Make room, move it to"
+        ):
+            train(small, small_recipe(), out)
+    assert list(out.iterdir()) == []
+    spare.rename(out / "small.resume.pt")
+    assert train(small, small_recipe(), out, resume=True).path.read_bytes() == whole
+
+
+def test_where_nothing_at_all_can_be_saved_it_is_said(
+    small: Dataset, tmp_path: Path, monkeypatch: Patch, spare: Path
+) -> None:
+    _full(monkeypatch, "resume.pt", "safetensors")
+    with pytest.raises(InputError, match=r"small\.safetensors: No space.*Nothing of this run could be saved"):
+        train(small, small_recipe(), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_where_only_the_last_state_cannot_be_saved_an_earlier_one_stays(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, spare: Path
+) -> None:
+    spare.write_text("another run's")
+    with monkeypatch.context() as patch:
+        _interrupt(patch, 3, lambda: _full(patch, "out/small.resume.pt", "safetensors"))
+        with pytest.raises(InputError, match=r"An earlier state of the run stands in .*small\.resume\.pt\. Make room"):
+            train(small, small_recipe(), tmp_path / "out")
+    assert spare.read_text() == "another run's"
+    assert train(small, small_recipe(), tmp_path / "out", resume=True).path.read_bytes() == whole

@@ -1,0 +1,315 @@
+"""The loop does what the recipe says, the same way every time."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from harexport.data import Dataset, Windows
+from harexport.errors import CheckFailedError, InputError
+from harexport.model import recipe as recipes
+from harexport.model.network import Network
+from harexport.model.recipe import Recipe
+from harexport.training import schedule, trainer
+from harexport.training.history import Row, State
+from harexport.training.modules import HarNet
+from harexport.training.schedule import Plan
+from harexport.training.tf1 import RmsProp
+from harexport.training.trainer import fit, network_at, pick_device
+
+from .conftest import small_recipe
+
+_AUGMENT = {"shift": 32, "speed": 0.1, "rotation_deg": 10.0, "noise": 0.05, "gain": 0.02}
+
+
+def two_heads(**sections: dict[str, object]) -> Recipe:
+    """seed-gru on steps of 16 samples: two epochs of stage 1, three of stage 2."""
+    table = recipes.load("seed-gru").to_dict()
+    table["model"].update(frame=16, hop=16)
+    table["schedule"].update(coarse_epochs=2, epochs=3, batch=128, order="shuffled", report_windows=0)
+    for section, keys in sections.items():
+        table[section].update(keys)
+    return recipes.parse(table, "two-heads")
+
+
+def _same(a: Network, b: Network) -> bool:
+    return all(np.array_equal(x, b.arrays()[name]) for name, x in a.arrays().items())
+
+
+def test_seed_plan_is_the_published_one() -> None:
+    plan = Plan(7352, 1500, shuffled=False, epochs=300, report_windows=30000)
+    assert plan.steps == 1470
+    assert plan.report_steps == 20
+    index = plan.index(4, seed=0)  # windows 6000 .. 7499: wraps round after 7351, in file order
+    assert index[0] == 6000
+    assert index[1352 - 1] == 7351
+    assert index[1352] == 0
+    assert plan.windows_seen(1470) == 2_205_000
+
+
+def test_seed_gru_plan_is_the_published_one() -> None:
+    plan = Plan(7352, 2000, shuffled=False, epochs=600, report_windows=30000, coarse_epochs=300)
+    assert (plan.coarse_steps, plan.steps) == (1102, 1102 + 2205)
+    assert plan.next_report(0) == 15
+    assert plan.next_report(1095) == 1102, "the end of stage 1 is reported"
+    assert plan.next_report(1102) == 1117
+    assert plan.next_report(3300) == plan.steps
+    assert Plan(1000, 128, True, 3, 0, coarse_epochs=2).steps == 5 * 8
+
+
+def test_shuffled_plan_sees_every_window_once_an_epoch() -> None:
+    plan = Plan(1000, 128, shuffled=True, epochs=3, report_windows=0)
+    assert plan.steps == 3 * 8
+    epochs = [torch.cat([plan.index(8 * e + k, seed=5) for k in range(8)]) for e in range(2)]
+    for order in epochs:
+        assert torch.equal(order.sort().values, torch.arange(1000))
+    assert not torch.equal(*epochs)
+    assert plan.windows_seen(8) == 1000
+    assert plan.windows_seen(9) == 1128
+
+
+def test_training_is_repeatable_bit_for_bit(small: Dataset) -> None:
+    recipe = small_recipe()
+    first, history = fit(small.train, small.test, recipe, 6, seed=3)
+    again, repeated = fit(small.train, small.test, recipe, 6, seed=3)
+    assert _same(first, again)
+    assert history == repeated
+    other, _ = fit(small.train, small.test, recipe, 6, seed=4)
+    assert not _same(first, other)
+
+
+@pytest.mark.parametrize("keys", [{}, {"report_windows": 300}, {"order": "file", "report_windows": 200}])
+def test_a_resumed_run_ends_where_the_uninterrupted_one_does(small: Dataset, keys: dict[str, object]) -> None:
+    recipe = small_recipe(schedule=keys)
+    states: list[State] = []
+    whole, history = fit(
+        small.train, small.test, recipe, 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
+    )
+    assert len(states) >= 3
+    resumed, rows = fit(small.train, small.test, recipe, 6, resume=states[1])
+    assert _same(whole, resumed)
+    assert rows == history
+
+
+def test_reports_hold_the_held_out_subjects(small: Dataset) -> None:
+    rows: list[Row] = []
+    fit(small.train, small.test, small_recipe(), 6, on_report=lambda row, state, steps: rows.append(row))
+    assert [row.windows for row in rows] == [len(small.train) * k for k in (1, 2, 3)]
+    assert rows[-1].held_out_loss is not None
+    assert rows[-1].loss < rows[0].loss
+    _, alone = fit(small.train, None, small_recipe(schedule={"epochs": 1}), 6)
+    assert alone[0].held_out_loss is None
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_run_of_two_stages_resumes_from_wherever_it_was(small: Dataset, cut: int) -> None:
+    states: list[State] = []
+    whole, history = fit(
+        small.train, small.test, two_heads(), 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
+    )
+    assert [row.stage for row in history] == [1, 1, 2, 2, 2]
+    resumed, rows = fit(small.train, small.test, two_heads(), 6, resume=states[cut])
+    assert _same(whole, resumed)
+    assert rows == history
+    then = network_at(states[cut], small.train, two_heads(), 6)
+    answers = then.logits(small.test.signals, head="coarse").argmax(axis=1)
+    truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
+    assert history[cut].held_out_coarse_accuracy == pytest.approx((answers == truth).mean())
+
+
+def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
+    states: list[State] = []
+    network, rows = fit(
+        small.train, small.test, two_heads(), 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
+    )
+    first, end, last = states[0].model, states[1].model, states[-1].model
+    fine = [name for name in first if name.startswith("head.")]
+    assert len(fine) == 4
+    for name in fine:
+        assert torch.equal(first[name], end[name])
+        assert not torch.equal(end[name], last[name])
+    for name in set(first) - set(fine) - {"mean", "std"}:
+        assert not torch.equal(first[name], end[name])
+        assert not torch.equal(end[name], last[name])
+    assert rows[-1].coarse_accuracy is not None
+    assert rows[-1].held_out_coarse_loss is not None
+    answers = network.logits(small.test.signals, head="coarse").argmax(axis=1)
+    truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
+    assert rows[-1].held_out_coarse_accuracy == pytest.approx((answers == truth).mean())
+    assert rows[-1].held_out_accuracy == pytest.approx(
+        (network.logits(small.test.signals).argmax(axis=1) == small.test.labels).mean()
+    )
+    _, plain = fit(small.train, small.test, small_recipe(schedule={"epochs": 1}), 6)
+    assert (plain[0].stage, plain[0].coarse_loss, plain[0].held_out_coarse_accuracy) == (None, None, None)
+
+
+def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
+    """With a batch of all windows and an epoch a stage, done again by hand: two optimisers, two losses."""
+    n = len(small.train)
+    recipe = two_heads(schedule={"epochs": 1, "coarse_epochs": 1, "batch": n, "order": "file"})
+    network, rows = fit(small.train, None, recipe, 6, seed=7)
+    torch.manual_seed(7)
+    model = HarNet(recipe, 128, np.zeros(9), np.ones(9), 6)
+    assert model.coarse is not None
+    fine, rough = RmsProp(model.parameters(), 0.0025), RmsProp(model.parameters(), 0.0025)
+    signals, labels = torch.from_numpy(small.train.signals), torch.from_numpy(small.train.labels)
+    for head, optimiser, truth in (
+        (model.coarse, rough, torch.tensor([0, 1, 1, 3, 3, 5])[labels]),
+        (model.coarse, rough, torch.tensor([0, 1, 1, 3, 3, 5])[labels]),
+        (model.head, fine, labels),
+    ):
+        optimiser.zero_grad()
+        loss = cross_entropy(head(model.last_state(signals)), truth)
+        loss.backward()
+        optimiser.step()
+    for name, array in model.to_network().arrays().items():
+        np.testing.assert_allclose(network.arrays()[name], array, atol=2e-5, err_msg=name)
+    assert rows[-1].loss == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_every_tensor_is_made_on_the_device_that_was_asked_for(small: Dataset) -> None:
+    """Where a line forgot to name the device, its tensor comes out on the one that only has shapes."""
+    recipe = two_heads(model={"dropout": 0.2}, augment=_AUGMENT)
+    expected, history = fit(small.train, small.test, recipe, 6)
+    with torch.device("meta"):
+        network, rows = fit(small.train, small.test, recipe, 6)
+    assert _same(network, expected)
+    assert rows == history
+
+
+def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert (pick_device("auto"), pick_device("cpu")) == ("cpu", "cpu")
+    with pytest.raises(InputError, match=r"no device 'cuda' here; valid: auto, cpu; PyTorch finds no GPU"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert [pick_device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
+    with pytest.raises(InputError, match=r"no device 'cuda:2' here; valid: auto, cpu, cuda, cuda:0, cuda:1$"):
+        pick_device("cuda:2")
+
+
+def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe(model={"dropout": 0.0}, optimiser={"l2": 0.01}, schedule={"epochs": 1})
+    whole, history = fit(small.train, None, recipe, 6)
+    monkeypatch.setitem(trainer._PIECE_STEPS, "lstm", 7 * 10)  # ten windows a piece
+    pieces, rows = fit(small.train, None, recipe, 6)
+    assert not _same(whole, pieces), "the pieces were not cut"
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(pieces.arrays()[name], array, atol=2e-4, err_msg=name)
+    assert math.isclose(rows[0].loss, history[0].loss, rel_tol=1e-4)
+
+
+def test_l2_counts_every_trained_array_and_nothing_else(small: Dataset) -> None:
+    """SEEDS: 0.0015 x the sum over all trainable arrays, biases included, of half the sum of squares."""
+    batch = len(small.train)
+    keys = {"epochs": 1, "batch": batch, "order": "file", "rate": "constant"}
+    plain = recipes.load("seed-lstm").to_dict()
+    plain["schedule"].update(keys, report_windows=0)
+    _, rows = fit(small.train, None, recipes.parse(plain, "seed-lstm"), 6, seed=1)
+    torch.manual_seed(1)
+    model = HarNet(recipes.load("seed-lstm"), 128, np.zeros(9), np.ones(9), 6)
+    logits = model(torch.from_numpy(small.train.signals))
+    expected = cross_entropy(logits, torch.from_numpy(small.train.labels))
+    arrays = [p for name, p in model.named_parameters() if "bias_hh" not in name]
+    assert len(arrays) == 2 + 6 + 2
+    expected = expected + 0.0015 * sum(p.square().sum() / 2 for p in arrays)
+    assert math.isclose(rows[0].loss, expected.item(), rel_tol=1e-5)
+
+
+def test_seed_initial_values() -> None:
+    """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 64)) for the kernels, forget bias 1, else 0."""
+    torch.manual_seed(0)
+    model = HarNet(recipes.load("seed-lstm"), 128, np.zeros(9), np.ones(9), 6)
+    linear = torch.cat([p.flatten() for layer in (model.input, model.head) for p in layer.parameters()])
+    assert abs(linear.std().item() - 1) < 0.1
+    for layer in model.stack:
+        for kernel in (layer.weight_ih_l0, layer.weight_hh_l0):
+            assert kernel.abs().max() <= math.sqrt(3 / 64)
+            assert abs(kernel.std().item() - math.sqrt(3 / 64) / math.sqrt(3)) < 0.01
+    network = model.to_network()
+    for layer in network.stack:
+        np.testing.assert_array_equal(layer.bias, np.repeat([0, 1, 0, 0], 32))
+
+
+def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
+    states: list[State] = []
+    recipe = small_recipe(optimiser={"learning_rate": 0.05})
+    fit(small.train, None, recipe, 6, on_report=lambda row, state, steps: states.append(state))
+    for k in range(2):
+        np.testing.assert_array_equal(states[-1].model[f"stack.{k}.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16))
+
+
+def test_one_cycle_rises_then_falls_to_nothing() -> None:
+    recipe = small_recipe(optimiser={"learning_rate": 0.01})
+    rates = [schedule.learning_rate(recipe, step, 1000) for step in range(1000)]
+    assert math.isclose(rates[0], 0.01 / 25)
+    assert math.isclose(max(rates), 0.01)
+    assert rates.index(max(rates)) == 300
+    assert rates[-1] < 1e-6
+
+
+def test_normalisation_is_of_the_training_windows(small: Dataset) -> None:
+    network, _ = fit(small.train, None, small_recipe(schedule={"epochs": 1}), 6)
+    np.testing.assert_allclose(network.mean, small.train.signals.mean(axis=(0, 1), dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(network.std, small.train.signals.std(axis=(0, 1), dtype=np.float64), rtol=1e-5)
+
+
+def test_training_that_diverges_says_what_to_lower(small: Dataset) -> None:
+    recipe = small_recipe(optimiser={"l2": 1e38, "clip_norm": 0})
+    with pytest.raises(CheckFailedError, match=r"not a number.*learning_rate"):
+        fit(small.train, None, recipe, 6)
+
+
+def test_steps_longer_than_a_window_are_refused(small: Dataset) -> None:
+    with pytest.raises(InputError, match=r"model\.frame 129 is longer than a window of 128"):
+        fit(small.train, None, small_recipe(model={"frame": 129}), 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"signals": np.nan}, "1 of the {what} windows hold NaN or infinity, the first is window 5 .* in channel 4,"),
+        ({"label": 6}, "the {what} windows have labels from 0 to 6; they must be 0 to 5"),
+        ({"none": True}, "there are no {what} windows"),
+    ],
+)
+@pytest.mark.parametrize("what", ["training", "held-out"])
+def test_windows_that_make_no_sense_are_named(small: Dataset, what: str, change: dict[str, float], words: str) -> None:
+    signals, labels = small.train.signals.copy(), small.train.labels.copy()
+    if "signals" in change:
+        signals[5, 7, 4] = change["signals"]
+    if "label" in change:
+        labels[5] = change["label"]
+    odd = replace(small.train, signals=signals, labels=labels)
+    if "none" in change:
+        odd = odd.of_subjects([])
+    train, held_out = (odd, small.test) if what == "training" else (small.train, odd)
+    with pytest.raises(InputError, match=words.format(what=what)):
+        fit(train, held_out, small_recipe(), 6)
+
+
+def test_coarse_labels_that_do_not_fit_the_data_are_refused(small: Dataset) -> None:
+    with pytest.raises(InputError, match="each of 6 labels, the data has 7 labels"):
+        fit(small.train, None, two_heads(), 7)
+    still = small.train.labels % 2 + 3  # sitting and standing
+    windows = replace(small.train, labels=still)
+    with pytest.raises(InputError, match="one coarse label only"):
+        fit(windows, None, two_heads(), 6)
+
+
+def test_data_that_cannot_teach_is_refused(small: Dataset) -> None:
+    one = small.train.labels == 0
+    windows = Windows(small.train.signals[one], small.train.labels[one], small.train.subjects[one])
+    with pytest.raises(InputError, match="one label only"):
+        fit(windows, None, small_recipe(), 6)
+    dead = small.train.signals.copy()
+    dead[:, :, 4] = 1.0
+    with pytest.raises(InputError, match=r"channel 4 .* constant"):
+        fit(Windows(dead, small.train.labels, small.train.subjects), None, small_recipe(), 6)
