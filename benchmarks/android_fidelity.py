@@ -34,7 +34,7 @@ from fidelity import EPOCH, STEP, Phone
 from numpy.typing import NDArray
 
 from harexport.data import load
-from harexport.data.uci_har.raw_recordings import reader
+from harexport.data.recordings import reader
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.errors import CheckFailedError, HarExportError, InputError

@@ -12,7 +12,7 @@ import click
 from harexport.commands.options import json_option, out_option
 
 if TYPE_CHECKING:
-    from harexport.data.uci_har.raw_recordings.sensors import Units
+    from harexport.data.recordings.sensors import Units
     from harexport.runtimes.model import Model
 
 
@@ -76,7 +76,7 @@ def predict(
         raise click.UsageError("--follow draws no picture: leave out --picture")
     if follow and data:
         raise click.UsageError("--follow reads columns and units from the header: leave out --data")
-    from harexport.data.uci_har.raw_recordings.sensors import Units
+    from harexport.data.recordings.sensors import Units
     from harexport.runtimes import model as models
 
     said = Units(acc_unit, gyro_unit)

@@ -9,9 +9,9 @@ from typing import Any
 
 from harexport.data.custom import dataset
 from harexport.data.dataset import differences
-from harexport.data.uci_har.raw_recordings import reader
-from harexport.data.uci_har.raw_recordings.csv_format import alike
-from harexport.data.uci_har.raw_recordings.sensors import Source, Units, examine, in_order
+from harexport.data.recordings import reader
+from harexport.data.recordings.csv_format import alike
+from harexport.data.recordings.sensors import Source, Units, examine, in_order
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.predict.session import Answer, Session

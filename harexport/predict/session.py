@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.uci_har.raw_recordings.sensors import Source, Units, examine
+from harexport.data.recordings.sensors import Source, Units, examine
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Restart, Values
 from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes.model import Model

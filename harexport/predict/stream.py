@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from harexport.data.uci_har.raw_recordings import reader
-from harexport.data.uci_har.raw_recordings.csv_format import LINEAR, Layout, Line, recognise, split
-from harexport.data.uci_har.raw_recordings.sensors import Units, examine
+from harexport.data.recordings import reader
+from harexport.data.recordings.csv_format import LINEAR, Layout, Line, recognise, split
+from harexport.data.recordings.sensors import Units, examine
 from harexport.errors import InputError
 from harexport.predict.session import Answer, Session
 from harexport.preprocessing.resampler import PATIENCE_SECONDS, SECOND, Restart

@@ -13,8 +13,8 @@ from harexport.data import Dataset, load, load_for, stretches, summary
 from harexport.data import cache as cache_module
 from harexport.data.custom import config
 from harexport.data.custom import dataset as own_module
-from harexport.data.uci_har.raw_recordings.reader import PhoneRecording, read
-from harexport.data.uci_har.raw_recordings.sensors import Units, examine, in_order
+from harexport.data.recordings.reader import PhoneRecording, read
+from harexport.data.recordings.sensors import Units, examine, in_order
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, Lowpass
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.data.uci_har.raw_recordings.csv_format import recognise
-from harexport.data.uci_har.raw_recordings.reader import read
-from harexport.data.uci_har.raw_recordings.sensors import acceleration_unit, check_rate, rotation_unit, sampling_rate
+from harexport.data.recordings.csv_format import recognise
+from harexport.data.recordings.reader import read
+from harexport.data.recordings.sensors import acceleration_unit, check_rate, rotation_unit, sampling_rate
 from harexport.errors import InputError
 from harexport.preprocessing.stream import ACC, GYRO
 from tests.preprocessing.motion import SECOND, regular, resting, walking

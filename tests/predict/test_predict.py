@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harexport.cli import main
-from harexport.data.uci_har.raw_recordings.reader import Track
+from harexport.data.recordings.reader import Track
 from harexport.model.contract import LABELS, Contract
 from harexport.predict.predict import Prediction, predict
 from harexport.predict.report import colour, duration, remarks, shares

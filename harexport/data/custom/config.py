@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harexport.data.uci_har.raw_recordings.sensors import Units
+from harexport.data.recordings.sensors import Units
 from harexport.data.uci_har.reader import OWN_SETTINGS
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass

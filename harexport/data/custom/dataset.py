@@ -15,9 +15,9 @@ from harexport.data.custom import recording as own_recording
 from harexport.data.custom.config import NAME, Settings
 from harexport.data.custom.recording import SETTLED, Cut, OwnRecording
 from harexport.data.dataset import Dataset, Windows
-from harexport.data.uci_har.raw_recordings.csv_format import alike
-from harexport.data.uci_har.raw_recordings.reader import PhoneRecording
-from harexport.data.uci_har.raw_recordings.sensors import Units
+from harexport.data.recordings.csv_format import alike
+from harexport.data.recordings.reader import PhoneRecording
+from harexport.data.recordings.sensors import Units
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.stream import SETTLING_SECONDS

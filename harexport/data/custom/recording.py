@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.custom.config import NAME, SUBJECT, Settings
-from harexport.data.uci_har.raw_recordings.csv_format import PLAIN, Layout, Line, meaning, recognise, split
-from harexport.data.uci_har.raw_recordings.reader import Sheet, Track, decode, with_gravity
-from harexport.data.uci_har.raw_recordings.sensors import Units, examine, in_order
+from harexport.data.recordings.csv_format import PLAIN, Layout, Line, meaning, recognise, split
+from harexport.data.recordings.reader import Sheet, Track, decode, with_gravity
+from harexport.data.recordings.sensors import Units, examine, in_order
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.resampler import IMPLAUSIBLE, SECOND, Restart

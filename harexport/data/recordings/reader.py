@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.uci_har.raw_recordings.csv_format import GRAVITY, LINEAR, PLAIN, Layout, Line, preference, recognise
+from harexport.data.recordings.csv_format import GRAVITY, LINEAR, PLAIN, Layout, Line, preference, recognise
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO

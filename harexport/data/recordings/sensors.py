@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.uci_har.raw_recordings.reader import Track
+from harexport.data.recordings.reader import Track
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.resampler import GAP_SECONDS, IMPLAUSIBLE, SECOND, Values, mean_length
