@@ -34,9 +34,9 @@ from harexport.evaluation.comparison import compare_logits
 from harexport.exporters import options
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
-from harexport.targets.arm64.emulator import emulator
-from harexport.targets.arm64.emulator.check import spread
-from harexport.targets.arm64.emulator.instructions import instructions
+from harexport.targets.arm64 import emulator
+from harexport.targets.arm64.check import spread
+from harexport.targets.arm64.instructions import instructions
 from harexport.utils import files
 from harexport.utils.console import say
 

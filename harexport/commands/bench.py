@@ -130,14 +130,14 @@ def _measured(
         from harexport.targets.android import bench as on_phone
 
         return on_phone(paths, dataset, serial or None, against=against)
-    from harexport.targets.arm64.emulator.bench import bench as on_arm64
+    from harexport.targets.arm64.bench import bench as on_arm64
 
     return on_arm64(paths, dataset, against=against, windows=_count(windows))
 
 
 def _count(text: str | None) -> int | None:
     """`--windows` as a number, None for all of them. Raises InputError."""
-    from harexport.targets.arm64.emulator.bench import SAMPLE
+    from harexport.targets.arm64.bench import SAMPLE
 
     if text == "all":
         return None

@@ -30,7 +30,7 @@ def setup(target: str, again: bool, as_json: bool) -> None:
     \b
     Example:  harexport targets setup arm64
     """
-    from harexport.targets.arm64.emulator.setup import setup_arm64
+    from harexport.targets.arm64.setup import setup_arm64
 
     facts = setup_arm64(again)
     show(facts, as_json, _text(facts))
@@ -45,7 +45,7 @@ def remove(target: str, as_json: bool) -> None:
     \b
     Example:  harexport targets remove arm64
     """
-    from harexport.targets.arm64.emulator.setup import remove_arm64
+    from harexport.targets.arm64.setup import remove_arm64
 
     removed = remove_arm64()
     show({"removed": removed}, as_json, f"{target} is removed" if removed else f"{target} was not set up")
@@ -60,7 +60,7 @@ def info(as_json: bool) -> None:
     Example:  harexport targets info
     """
     from harexport.errors import InputError
-    from harexport.targets.arm64.emulator import emulator
+    from harexport.targets.arm64 import emulator
 
     try:
         facts = emulator.facts()
@@ -95,7 +95,7 @@ def check(
     Example:  harexport targets check arm64
               harexport targets check arm64 artifacts/edge --instructions
     """
-    from harexport.targets.arm64.emulator.check import check_arm64, text
+    from harexport.targets.arm64.check import check_arm64, text
 
     results = check_arm64(models, load_data(data).test, None if whole else windows, instructions)
     rows = [result.to_dict() for result in results]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harexport.targets.arm64.emulator import emulator as arm64
-from harexport.targets.arm64.emulator.setup import WHEELS
+from harexport.targets.arm64 import emulator as arm64
+from harexport.targets.arm64.setup import WHEELS
 
 # Takes the emulator's command line; runs the script behind -s on this machine's Python, as the emulator would on Arm.
 _NATIVE = """#!{python}

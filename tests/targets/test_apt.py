@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harexport.errors import InputError
-from harexport.targets.arm64.emulator import apt
+from harexport.targets.arm64 import apt
 
 _DEB822 = """
 Types: deb

@@ -14,8 +14,8 @@ from harexport.errors import InputError
 from harexport.exporters import onnx, tflite
 from harexport.model import checkpoint as checkpoints
 from harexport.model.contract import Contract
-from harexport.targets.arm64.emulator import emulator as arm64
-from harexport.targets.arm64.emulator.check import check_arm64, gather, spread, text
+from harexport.targets.arm64 import emulator as arm64
+from harexport.targets.arm64.check import check_arm64, gather, spread, text
 
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 _FILES = sorted((_ARTIFACTS / "edge").glob("*.tflite")) + sorted((_ARTIFACTS / "edge").glob("*.onnx"))

@@ -20,7 +20,7 @@ from harexport.exporters import tflite
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.layers import Array
 from harexport.runtimes import Floats
-from harexport.targets.arm64.emulator import bench
+from harexport.targets.arm64 import bench
 
 
 @dataclass

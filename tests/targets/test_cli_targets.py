@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from harexport import cli
 from harexport.commands.targets import targets
-from harexport.targets.arm64.emulator import emulator
+from harexport.targets.arm64 import emulator
 
 if "targets" not in cli.main.commands:
     cli.main.add_command(targets)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harexport.errors import CheckFailedError
-from harexport.targets.arm64.emulator.instructions import Instructions, read_log
+from harexport.targets.arm64.instructions import Instructions, read_log
 
 _CODE = [(0x400000, 0x500000, "python3.13"), (0x7F0000000000, 0x7F0000002000, "libc.so.6")]
 _A, _B, _PYTHON = 0x7F0000000100, 0x7F0000001000, 0x400100

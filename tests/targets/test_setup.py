@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from harexport.errors import InputError
-from harexport.targets.arm64.emulator import apt, emulator, setup
+from harexport.targets.arm64 import apt, emulator, setup
 from tests.targets.conftest import facts
 
 _Make = Callable[[], emulator.Target]

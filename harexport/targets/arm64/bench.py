@@ -19,7 +19,7 @@ from harexport.bench.result import BenchResult, ModelResult, Refused
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
 from harexport.evaluation.comparison import THRESHOLDS, Answers
-from harexport.targets.arm64.emulator import emulator, instructions
+from harexport.targets.arm64 import emulator, instructions
 from harexport.utils.console import track
 
 SAMPLE = 64

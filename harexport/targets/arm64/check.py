@@ -16,8 +16,8 @@ from harexport.errors import HarExportError, InputError
 from harexport.evaluation.comparison import compare_logits
 from harexport.formats import structure
 from harexport.runtimes import model
-from harexport.targets.arm64.emulator import emulator
-from harexport.targets.arm64.emulator.instructions import instructions as count
+from harexport.targets.arm64 import emulator
+from harexport.targets.arm64.instructions import instructions as count
 from harexport.utils.console import track
 
 COUNTED = 3  # windows

@@ -21,8 +21,8 @@ import numpy as np
 
 from harexport.errors import CheckFailedError
 from harexport.model.layers import Array
-from harexport.targets.arm64.emulator import emulator
-from harexport.targets.arm64.emulator.guest import BEGIN, EMPTY, END, WARM
+from harexport.targets.arm64 import emulator
+from harexport.targets.arm64.guest import BEGIN, EMPTY, END, WARM
 
 _BLOCK = re.compile(rb"^IN:[^\n]*\n((?:0x[0-9a-f]+: +[0-9a-f]{8}\b[^\n]*\n)+)", re.M)
 _EXECUTED = re.compile(rb"^Trace 0: 0x[0-9a-f]+ \[[0-9a-f]+/([0-9a-f]+)/", re.M)  # 0: the guest's first thread

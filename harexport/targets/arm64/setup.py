@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from harexport.errors import InputError
-from harexport.targets.arm64.emulator import apt
-from harexport.targets.arm64.emulator import emulator as arm64
+from harexport.targets.arm64 import apt
+from harexport.targets.arm64 import emulator as arm64
 from harexport.utils.console import say
 
 SUITE = "trixie"  # Debian 13: the qemu-user of Debian 12 crashes (FACTS, trap 10)
