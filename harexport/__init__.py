@@ -1,21 +1,22 @@
-"""harexport: a human-activity model from PyTorch to a phone, with proof that what runs there is what was trained."""
+"""Export recurrent sensor models from PyTorch to ONNX and TFLite, and check every file against the trained model."""
 
 import os
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime's Linux build sends usage data, and leaves a database in the user's cache folder, unless it is told not
-# to before its import. Whoever wants that sets the variable to 0.
+from harexport.version import __version__
+
+# ONNX Runtime's Linux build sends usage data and leaves a database in the user's cache folder unless this variable is
+# set before its first import. Set it to 0 to allow that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from harexport.exporters.export import export
 
-__version__ = "0.1.0"
-__all__ = ["export"]
+__all__ = ["__version__", "export"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "export":  # imported when it is asked for: `harexport --help` has no use for a runtime
+    if name == "export":  # imported on first use: `harexport --help` needs no runtime
         from harexport.exporters.export import export
 
         return export

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import click
 
-from harexport import __version__
 from harexport.commands.bench import bench
 from harexport.commands.crossval import crossval
 from harexport.commands.data import data
@@ -20,6 +19,7 @@ from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
 from harexport.utils.interrupts import interruptible
+from harexport.version import __version__
 
 
 class _Commands(click.Group):

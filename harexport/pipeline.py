@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harexport import __version__
 from harexport.bench.report import save
 from harexport.bench.run import BenchResult, bench
 from harexport.data.dataset import Dataset
@@ -17,6 +16,7 @@ from harexport.training.resume import ResumeError
 from harexport.training.train import checkpoint_path, resume_path, train
 from harexport.training.validation import as_seen
 from harexport.utils.console import say
+from harexport.version import __version__
 
 
 def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path]:

@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from harexport import __version__
 from harexport.bench.divergence import Departure
 from harexport.evaluation import metrics
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.environment import Conditions
 from harexport.evaluation.latency import Latency
 from harexport.evaluation.statistics import Interval
+from harexport.version import __version__
 
 SCHEMA = "harexport-bench-2"
 

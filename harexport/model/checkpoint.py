@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from harexport import __version__
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.model.network import Network
 from harexport.model.recipe import Recipe, parse
 from harexport.utils import files
+from harexport.version import __version__
 
 KIND = "harexport-checkpoint"
 VERSION = 1

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport import __version__
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError
 from harexport.evaluation.metrics import classify, cross_entropy
@@ -22,6 +21,7 @@ from harexport.model.recipe import Recipe
 from harexport.training.validation import as_seen
 from harexport.utils import files
 from harexport.utils.console import say
+from harexport.version import __version__
 
 _KIND = "harexport-run"
 _NO_PART = ("name", "description", "validation")  # of a recipe, in a training on given subjects

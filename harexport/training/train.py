@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport import __version__
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import InputError, MissingExtraError
 from harexport.evaluation import metrics
@@ -28,6 +27,7 @@ from harexport.training.resume import Progress
 from harexport.utils import files
 from harexport.utils.console import say
 from harexport.utils.interrupts import interruptible
+from harexport.version import __version__
 
 if TYPE_CHECKING:
     from harexport.training.history import Row, State
@@ -223,7 +223,7 @@ class _Run:
         found: Temperature | None = None
         held, logits = self.held, self.progress.finished[_VALIDATION].held_out_logits if self.held_subjects else None
         if held is not None and logits is not None:
-            found = _temperature(logits, held, network.coarse is not None) if self.calibrate else None
+            found = _temperature(logits, held, network.coarse_head is not None) if self.calibrate else None
             value = found.value if found else 1.0
             outcomes[results.HELD_OUT] = outcome(logits / value, held, found is not None, name)
             before[results.HELD_OUT] = metrics.reliability(softmax(logits), held.labels)
@@ -259,7 +259,7 @@ class _Run:
 
     def _coarse(self, network: Network) -> dict[str, Any] | None:
         """What the second head is worth, where there is one and a test set to ask."""
-        if network.coarse is None or not len(self.dataset.test):
+        if network.coarse_head is None or not len(self.dataset.test):
             return None
         held_out_pass = self.progress.finished[_VALIDATION].rows if self.held_subjects else []
         return coarse_labels.figures(network, self.recipe.model.coarse, self.dataset.test, held_out_pass)

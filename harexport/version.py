@@ -1,0 +1,3 @@
+"""The version of the package, explained in CHANGELOG.md."""
+
+__version__ = "0.2.0"
