@@ -20,7 +20,7 @@ from benchmarks import seeds, ship_pretrained
 from harexport.evaluation.plots import readable
 from harexport.model.checkpoint import Checkpoint
 from harexport.utils import files, tables
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 CARD = "MODEL_CARD.md"
 _BENCHMARKS = ROOT / "benchmarks"
@@ -70,15 +70,18 @@ def card(
 
 def _what(checkpoint: Checkpoint) -> str:
     network, contract = checkpoint.network, checkpoint.contract
-    kind, units = network.kind.upper(), " and ".join(dict.fromkeys(str(layer.hidden) for layer in network.stack))
-    every = f"a step each sample ({network.steps} steps)"
-    if network.input.frame > 1:
-        every = f"{network.steps} steps of {network.input.frame} samples, one every {network.input.hop}"
-    heads = "" if network.coarse is None else "; a second head answers coarse labels"
+    kind, units = (
+        network.kind.upper(),
+        " and ".join(dict.fromkeys(str(layer.hidden) for layer in network.recurrent_layers)),
+    )
+    every = f"a step each sample ({network.num_steps} steps)"
+    if network.input.kernel_size > 1:
+        every = f"{network.num_steps} steps of {network.input.kernel_size} samples, one every {network.input.stride}"
+    heads = "" if network.coarse_head is None else "; a second head answers coarse labels"
     seconds, hop = contract.window / contract.rate_hz, contract.hop / contract.rate_hz
     return (
         f"{checkpoint.recipe.description}.\n\n"
-        f"{len(network.stack)} {kind} layer{'s' * (len(network.stack) > 1)} of {units} units on {every}; "
+        f"{len(network.recurrent_layers)} {kind} layer{'s' * (len(network.recurrent_layers) > 1)} of {units} units on {every}; "
         f"{network.parameters:,} parameters{heads}. It reads {contract.window} samples ({seconds:g} s at "
         f"{contract.rate_hz:g} Hz) of {len(contract.channels)} channels in physical units and answers logits and "
         f"probabilities of {', '.join(readable(label).lower() for label in contract.labels)}; a new window every "
@@ -302,7 +305,7 @@ def write() -> None:
     """Write every card."""
     for path, text in cards().items():
         files.write_text(path, text)
-        say(f"{path.relative_to(ROOT)}")
+        info(f"{path.relative_to(ROOT)}")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
 from harexport.model import checkpoint as checkpoints
 from harexport.utils import files
-from harexport.utils.console import say, track
+from harexport.utils.console import info, progress
 
 JSON = ROOT / "benchmarks" / "compare_converters.json"
 MODELS = ("seed-lstm", "edge")
@@ -46,10 +46,10 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
     rows = _convert(work, environment_folder, reuse, dataset)
     references = {}
     for name, network in networks.items():
-        with track(f"float64 reference of {name}", len(dataset.test.signals), "windows") as advance:
+        with progress(f"float64 reference of {name}", len(dataset.test.signals), "windows") as advance:
             references[name] = network.logits(dataset.test.signals, advance)
     asked = {}
-    with track("asking every file all test windows", len(rows), "files") as advance:
+    with progress("asking every file all test windows", len(rows), "files") as advance:
         for done, row in enumerate(rows, 1):
             path = work / row["model"] / f"{row['key']}.{row['format']}"
             if not row["failure"]:
@@ -87,13 +87,13 @@ def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset
         folder = work / name
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {key: np.asarray(values, np.float32) for key, values in network.arrays().items()}
-        what = inputs.Given(arrays, network.window, network.input.hop, network.input.relu, calibration)
+        what = inputs.Given(arrays, network.window, network.input.stride, network.input.relu, calibration)
         inputs.save(what, folder / "given.npz")
-        with track(f"converting {name}", len(WAYS), "ways") as advance:
+        with progress(f"converting {name}", len(WAYS), "ways") as advance:
             for done, way in enumerate(WAYS, 1):
                 made = converting.convert(way, checkpoint_path(name), folder, environment_folder, reuse)
                 made.pop("sign")
-                say(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")
+                info(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")
                 facts = {"who": way.who, "scheme": way.scheme, "format": way.suffix[1:], "source": way.source}
                 kind = {"environment": way.environment, "ours": way.ours, "by_tensorflow": way.by_tensorflow}
                 rows.append({"model": name, "key": way.key, **facts, **kind, **made})

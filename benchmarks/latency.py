@@ -39,7 +39,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.runtimes.asking import RUNTIMES, Asked, File
 from harexport.utils import files
-from harexport.utils.console import say, track
+from harexport.utils.console import info, progress
 from harexport.utils.tables import markdown
 
 JSON = Path(__file__).with_suffix(".json")
@@ -70,14 +70,14 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
         contestants.append(Contestant(LIMIT, "C", 1, lambda threads: kernel.one))
     except InputError as error:
         limit = str(error)
-        say(f"{name}: no limit to compare with: {limit}")
+        info(f"{name}: no limit to compare with: {limit}")
     baseline = contestants[-1].name if limit is None else contestants[0].name
     signals = np.ascontiguousarray(dataset.test.signals[:: len(dataset.test) // _WINDOWS][:_WINDOWS])
     timings = timing.race(contestants, baseline, signals, runs, (1,))
     return {
         "network": checkpoint.digest,
-        "steps": network.steps,
-        "hidden": network.stack[0].hidden,
+        "steps": network.num_steps,
+        "hidden": network.recurrent_layers[0].hidden,
         "baseline": baseline,
         "limit": {"failure": limit} if limit else {"logit_difference": difference, **_figures(timings, LIMIT)},
         "floors": {runtime: dataclasses.asdict(latency) for runtime, latency in timings.floors.items()},
@@ -107,14 +107,14 @@ def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, 
     train = dataset.fitting(checkpoint.contract).train
     found = {}
     recipe = checkpoint.recipe.name
-    with tempfile.TemporaryDirectory() as folder, track(f"exporting {recipe}", len(wanted), "files") as advance:
+    with tempfile.TemporaryDirectory() as folder, progress(f"exporting {recipe}", len(wanted), "files") as advance:
         for done, form in enumerate(wanted, 1):
             path = Path(folder) / form.file_name(recipe)
             try:
                 write(network, checkpoint.contract, metadata_of(checkpoint), path, form, None, train, None)
                 found[form.name] = form, path.read_bytes()
             except CheckFailedError as error:
-                say(f"Left out: {error}")
+                info(f"Left out: {error}")
             advance(done)
     return found
 

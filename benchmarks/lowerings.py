@@ -21,9 +21,9 @@ from harexport.evaluation.latency import interleaved
 from harexport.exporters import checks, tflite
 from harexport.exporters.options import MOST_UNROLLED_STEPS
 from harexport.model.contract import Contract
-from harexport.model.layers import Head, InputLayer, LstmLayer
+from harexport.model.layers import Conv1d, Head, LstmLayer
 from harexport.model.network import Network
-from harexport.utils.console import say
+from harexport.utils.console import info
 from harexport.utils.files import write_json
 
 STEPS = (128, 64, 32, 16, 8)
@@ -42,7 +42,7 @@ def network(steps: int, hidden: int) -> Network:
         return (random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     layers = tuple(LstmLayer(draw(4 * hidden, hidden), draw(4 * hidden, hidden), draw(4 * hidden)) for _ in range(2))
-    first = InputLayer(draw(hidden, frame, 9), draw(hidden), frame, relu=True)
+    first = Conv1d(draw(hidden, frame, 9), draw(hidden), frame, relu=True)
     return Network(128, np.zeros(9), np.ones(9), first, layers, Head(draw(6, hidden), draw(6)))
 
 
@@ -72,7 +72,7 @@ def main() -> None:
         for hidden in HIDDEN:
             for scheme in SCHEMES:
                 cells.append(cell(steps, hidden, scheme))
-                say(
+                info(
                     f"{steps:4} steps, hidden {hidden}, {scheme:12}: unrolled takes "
                     f"{cells[-1]['unrolled_to_fused']:.2f} of fused's time"
                 )

@@ -33,7 +33,7 @@ from harexport.model.network import Network
 from harexport.training import coarse_labels
 from harexport.training.validation import as_seen
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -73,7 +73,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     found = outcome(network.logits(test.signals), test)
     figures: dict[str, Any] = found.figures.to_dict()
     figures["ece"] = found.reliability.error
-    if network.coarse is not None:
+    if network.coarse_head is not None:
         figures["coarse_accuracy"] = _coarse_accuracy(network, recipe, test)
     if stage_1 is not None:
         first = network_at(stage_1, dataset.train, recipe, labels)
@@ -199,7 +199,7 @@ def train(names: list[str]) -> None:
             results[name]["runs"][str(seed)] = future.result()
             files.write_json(JSON, summarised(results))
             found = results[name]
-            say(f"{name}, seed {seed}: {found['runs'][str(seed)]['accuracy']:.2%}; {found['summary']['accuracy']}")
+            info(f"{name}, seed {seed}: {found['runs'][str(seed)]['accuracy']:.2%}; {found['summary']['accuracy']}")
 
 
 def main(arguments: list[str]) -> None:

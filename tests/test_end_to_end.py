@@ -99,7 +99,7 @@ def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], off
     changed = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out)
     assert changed.exit_code == 0, changed.stderr
     assert "came from another recipe" in changed.stderr
-    assert checkpoints.load(out / "tiny.safetensors").network.stack[0].hidden == 12
+    assert checkpoints.load(out / "tiny.safetensors").network.recurrent_layers[0].hidden == 12
 
 
 @pytest.fixture

@@ -32,10 +32,10 @@ class Kernel:
     """
 
     def __init__(self, network: Network, compiler: str = "gcc", flags: tuple[str, ...] = ()) -> None:
-        if not network.lstm or network.coarse:
+        if not network.lstm or network.coarse_head:
             raise InputError("the limit is written for LSTM layers and one head; this network has others")
-        self.window_shape = (network.window, network.channels)
-        self._labels = network.labels
+        self.window_shape = (network.window, network.num_channels)
+        self._labels = network.num_labels
         network, dense = _folded(network)
         self._library = _compiled(network, dense, compiler, flags)
         self.lanes, columns, blocks = (int(self._library.limit_layout(k)) for k in range(3))
@@ -80,7 +80,9 @@ def packed(network: Network, dense: bool, lanes: int, columns: int, blocks: int)
     """
     parts: list[Array] = []
     if dense:
-        parts += _projection(network.input.weight.reshape(network.input.units, -1), network.input.bias, lanes, columns)
+        parts += _projection(
+            network.input.weight.reshape(network.input.out_channels, -1), network.input.bias, lanes, columns
+        )
     for layer in network.lstm:
         rows = _rows(layer.hidden, lanes, blocks)
         weight, recurrent, bias = (
@@ -89,7 +91,7 @@ def packed(network: Network, dense: bool, lanes: int, columns: int, blocks: int)
         size = 4 * blocks * lanes
         parts += _projection(weight, bias[:, 0], lanes, columns)
         parts += [recurrent[start : start + size].T for start in range(0, len(rows), size)]
-    pad = -network.labels % lanes
+    pad = -network.num_labels % lanes
     head, bias = np.pad(network.head.weight, ((0, pad), (0, 0))), np.pad(network.head.bias, (0, pad))
     for start in range(0, len(head), lanes):
         parts += [bias[start : start + lanes], head[start : start + lanes].T]
@@ -128,16 +130,18 @@ def _folded(network: Network) -> tuple[Network, bool]:
     """
     network = network.folded()
     layer, first = network.input, network.lstm[0]
-    values = layer.frame * network.channels
-    if layer.relu or values > layer.units:
+    values = layer.kernel_size * network.num_channels
+    if layer.relu or values > layer.out_channels:
         return network, True
     weight = first.input_weight.astype(np.float64)
     merged = LstmLayer(
-        weight @ layer.weight.reshape(layer.units, values), first.recurrent_weight, first.bias + weight @ layer.bias
+        weight @ layer.weight.reshape(layer.out_channels, values),
+        first.recurrent_weight,
+        first.bias + weight @ layer.bias,
     )
     # a Network checks its shapes: an input layer that hands each frame through keeps them right
-    through = replace(layer, weight=np.eye(values).reshape(values, layer.frame, -1), bias=np.zeros(values))
-    return replace(network, input=through, stack=(merged, *network.stack[1:])), False
+    through = replace(layer, weight=np.eye(values).reshape(values, layer.kernel_size, -1), bias=np.zeros(values))
+    return replace(network, input=through, recurrent_layers=(merged, *network.recurrent_layers[1:])), False
 
 
 def _aligned(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -152,18 +156,18 @@ def _compiled(network: Network, dense: bool, compiler: str, flags: tuple[str, ..
     if shutil.which(compiler) is None:
         raise InputError(f"there is no {compiler} on this machine: the limit needs a C compiler")
     hidden = [layer.hidden for layer in network.lstm]
-    units = network.input.units if dense else 0
+    units = network.input.out_channels if dense else 0
     facts = {
         "WINDOW": network.window,
-        "CHANNELS": network.channels,
-        "FRAME": network.input.frame,
-        "HOP": network.input.hop,
+        "CHANNELS": network.num_channels,
+        "FRAME": network.input.kernel_size,
+        "HOP": network.input.stride,
         "UNITS": units,
         "RELU": int(network.input.relu),
         "LAYERS": len(hidden),
         "HIDDEN": "{" + ",".join(map(str, hidden)) + "}",
         "WIDEST": max(units, *hidden),
-        "LABELS": network.labels,
+        "LABELS": network.num_labels,
     }
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "kernel.so"

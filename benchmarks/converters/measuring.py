@@ -17,7 +17,7 @@ from harexport.data.dataset import Windows
 from harexport.errors import InputError
 from harexport.evaluation.latency import Latency, interleaved
 from harexport.model.network import Network
-from harexport.utils.console import say, track
+from harexport.utils.console import info, progress
 
 Floats = NDArray[np.float32]
 _PAIRS = 16
@@ -36,7 +36,7 @@ class Measured:
 def measure(path: Path, network: Network, reference: NDArray[np.float64], test: Windows) -> Measured:
     """Raises InputError where the runtime refuses the file."""
     model = path.read_bytes()
-    asked = runners.Asked(model, path.suffix, (network.window, network.channels))
+    asked = runners.Asked(model, path.suffix, (network.window, network.num_channels))
     held = runners.holds(model, path.suffix)
     answered = asked.logits(test.signals)
     facts = {
@@ -125,8 +125,8 @@ def race(
         if file.invoke is not None:
             models[f"invoke {key}"] = _clocked(file.invoke, inside.setdefault(key, []))
     windows = np.ascontiguousarray(test.signals[:: max(1, len(test.signals) // _TIMED_WINDOWS)], dtype=np.float32)
-    say(f"Timing {len(models)} models on one thread, interleaved ...")
-    with track("timing", runs, "runs") as advance:
+    info(f"Timing {len(models)} models on one thread, interleaved ...")
+    with progress("timing", runs, "runs") as advance:
         timed = interleaved(models, windows, runs, progress=advance)
     limit: dict[str, dict[str, Any]] = {}
     for name, kernel in kernels.items():

@@ -22,7 +22,7 @@ from harexport.evaluation.environment import describe as machine
 from harexport.evaluation.latency import Latency
 from harexport.evaluation.statistics import Interval
 from harexport.runtimes import Floats
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _departure(candidate: Candidate, field: Field, reference: Answers) -> Depart
     try:
         return divergence.find(entrant.model, entrant.file.format, candidate.scheme, network, window, worst)
     except Exception as error:  # a runtime that does not want to be looked into
-        say(f"{candidate.name} cannot be looked into: {error}")
+        info(f"{candidate.name} cannot be looked into: {error}")
         return None
 
 
@@ -143,8 +143,8 @@ def _reference(field: Field, digest: str) -> Reference:
         recipe=checkpoint.recipe.name,
         checkpoint=path.name,
         digest=checkpoint.digest,
-        steps=network.steps,
-        hidden=network.stack[0].hidden,
+        steps=network.num_steps,
+        hidden=network.recurrent_layers[0].hidden,
         parameters=network.parameters,
         figures=figures,
         calibration_error=calibration or 0.0,

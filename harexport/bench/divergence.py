@@ -48,7 +48,7 @@ def find(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, 
     values = _onnx(model, window) if fmt == "onnx" else _tflite(model, window)
     if not values:
         raise InputError("the file gives out none of its intermediate values")
-    hidden = [layer.hidden for layer in network.stack]
+    hidden = [layer.hidden for layer in network.recurrent_layers]
     offsets = [0, *np.cumsum(hidden)[:-1].tolist()]  # where a state lies in a row that holds those of all layers
     layers = tuple(_errors(states, values, offsets) for states in _states(network, window))
     threshold = _DEPARTED[scheme] * max(1.0, float(max(np.abs(s).max() for s in _states(network, window))))
@@ -61,7 +61,7 @@ def _states(network: Network, window: Floats) -> list[Doubles]:
     x = (window.astype(np.float64) - network.mean.astype(np.float64)) / network.std.astype(np.float64)
     sequence = network.input.forward(x)
     states = []
-    for layer in network.stack:
+    for layer in network.recurrent_layers:
         sequence = layer.forward(sequence)
         states.append(sequence[0])
     return states

@@ -112,7 +112,7 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
         raise InputError("full integer is for LSTM networks and is calibrated on at least one window")
     chosen = sample(train, count, seed)
     windows = chosen.signals
-    check_windows(windows, network.window, network.channels)
+    check_windows(windows, network.window, network.num_channels)
     ranges, shares = _clipped_ranges(network, windows.astype(np.float64))
     sequence = network.input.forward(_normalised(network, windows.astype(np.float64)))
     passes = []
@@ -188,7 +188,7 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
 
     rows = network.input.forward(_normalised(network, windows))
     window = best(lambda share: [_range(windows, share)], window_error)
-    each = best(lambda share: [_range(windows[..., k], share) for k in range(network.channels)], channels_error)
+    each = best(lambda share: [_range(windows[..., k], share) for k in range(network.num_channels)], channels_error)
     row = best(lambda share: [_range(rows, share)], rows_error)
     channels = {f"window.{k}": values for k, values in enumerate(each[1])}
     return (
@@ -281,7 +281,7 @@ def _range(values: Doubles, share: float = 1.0) -> Range:
 
 def _searched(network: Network, windows: NDArray[np.floating]) -> Doubles:
     """As many of the windows as a search can afford, evenly spread."""
-    count = min(len(windows), max(32, _SEARCHED // network.steps))
+    count = min(len(windows), max(32, _SEARCHED // network.num_steps))
     return np.asarray(windows[np.linspace(0, len(windows) - 1, count).astype(int)], np.float64)
 
 

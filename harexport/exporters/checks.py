@@ -91,7 +91,7 @@ def check(
 def _structure_failures(held: Structure, network: Network, contract: Contract, form: Form) -> list[str]:
     failures = []
     windows = -1 if form.batch is None else form.batch
-    reads = {INPUT_NAME: (windows, network.window, network.channels)}
+    reads = {INPUT_NAME: (windows, network.window, network.num_channels)}
     answers = {name: (windows, len(labels)) for name, labels in contract.outputs.items()}
     for what, found, expected in (("inputs", held.inputs, reads), ("outputs", held.outputs, answers)):
         if found != expected:
@@ -113,7 +113,7 @@ def _structure_failures(held: Structure, network: Network, contract: Contract, f
 
 def _recurrent_operators(network: Network, form: Form) -> dict[str, int]:
     """How many of each runtime's recurrent operators the file must hold: one a layer, or none."""
-    layers = len(network.stack)
+    layers = len(network.recurrent_layers)
     if form.format == "tflite":
         return {"UNIDIRECTIONAL_SEQUENCE_LSTM": layers if form.lowering == "fused" else 0, "WHILE": 0}
     quantised = form.scheme == "int8-weights" and network.kind == "lstm"

@@ -23,8 +23,8 @@ from harexport.exporters.options import Form
 from harexport.formats import structure
 from harexport.model.contract import Contract
 from harexport.model.network import Network, one_thread
-from harexport.utils.console import track
-from harexport.utils.files import OUT, read_json, replacing, write_json
+from harexport.utils.console import progress
+from harexport.utils.files import DEFAULT_OUTPUT_DIR, read_json, atomic_write, write_json
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
     from harexport.model.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ def export(
     _check_drop(max_drop)
     asked = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
     form = options.choose(network, asked, scheme, lowering, batch, io)
-    path = Path(path) if path else OUT / form.file_name("model")
+    path = Path(path) if path else DEFAULT_OUTPUT_DIR / form.file_name("model")
     if path.suffix.lower() != f".{form.format}":
         raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)
@@ -111,7 +111,7 @@ def export_checkpoint(
     proof, train = proof_of(network, dataset), dataset.train
     metadata = metadata_of(checkpoint)
     results: list[ExportResult | Refused] = []
-    with track(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
+    with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
         for done, form in enumerate(files, 1):
             path = folder / form.file_name(checkpoint.recipe.name)
             try:
@@ -141,7 +141,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
 
 def proof_of(network: Network, dataset: Dataset) -> Proof:
     """The test windows of `dataset`, which fit, and what `network` answers to them in float64."""
-    with track("float64 reference", len(dataset.test), "windows") as advance:
+    with progress("float64 reference", len(dataset.test), "windows") as advance:
         return Proof(dataset.test, network.logits(dataset.test.signals, advance))
 
 
@@ -151,8 +151,8 @@ def _check_drop(max_drop: float | None) -> None:
 
 
 def _check_fit(network: Network, contract: Contract) -> None:
-    coarse = len(network.coarse.weight) if network.coarse else 0
-    has = (network.window, network.channels, network.labels, coarse)
+    coarse = len(network.coarse_head.weight) if network.coarse_head else 0
+    has = (network.window, network.num_channels, network.num_labels, coarse)
     wants = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
     if has != wants:
         raise InputError(
@@ -241,7 +241,7 @@ def write(
     plain = dataclasses.replace(form, scheme="float32", io="float32")
     float32 = emitted(network, contract, {**facts, "scheme": "float32"}, plain, None)
     model = float32 if form.scheme == "float32" else emitted(network, contract, facts, form, train)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(model)
         # what is checked is what was written
         written = temporary.read_bytes()

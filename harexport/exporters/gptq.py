@@ -33,13 +33,13 @@ def aware(network: Network, windows: Array, lowering: str) -> Network:
     """
     if network.kind != "lstm":
         return network
-    check_windows(windows, network.window, network.channels)
+    check_windows(windows, network.window, network.num_channels)
     mean, std = network.mean.astype(np.float64), network.std.astype(np.float64)
     layer = network.input
     centred = windows.astype(np.float64) - mean  # the scheme subtracts the mean through the rounded weights
-    starts = np.arange(network.steps) * layer.hop
-    frames = centred[:, starts[:, None] + np.arange(layer.frame)]
-    flat = (layer.weight / std).reshape(layer.units, -1)
+    starts = np.arange(network.num_steps) * layer.stride
+    frames = centred[:, starts[:, None] + np.arange(layer.kernel_size)]
+    flat = (layer.weight / std).reshape(layer.out_channels, -1)
     moved = _moved(flat, _moments(frames.reshape(-1, flat.shape[1])), _step(flat))
     weight = (moved.reshape(layer.weight.shape) * std).astype(np.float32)
 
@@ -59,7 +59,7 @@ def aware(network: Network, windows: Array, lowering: str) -> Network:
         sequence = states
     head = network.head
     head = replace(head, weight=_moved(head.weight, _moments(sequence[:, -1]), _step(head.weight)).astype(np.float32))
-    return replace(network, input=replace(layer, weight=weight), stack=tuple(stack), head=head)
+    return replace(network, input=replace(layer, weight=weight), recurrent_layers=tuple(stack), head=head)
 
 
 def _fused_steps(layers: tuple[LstmLayer, ...]) -> list[tuple[Doubles, Doubles]]:

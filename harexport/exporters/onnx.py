@@ -85,13 +85,13 @@ def emit(
     # raw windows are never rounded: with int8 the input layer stays apart from the LSTM, which rounds what it reads
     folded = network.normalised() if scheme == "int8-weights" else network.folded()
     rows = _input_layer(graph, folded, batch)
-    for k, layer in enumerate(folded.stack):
-        last = k + 1 == len(folded.stack)
+    for k, layer in enumerate(folded.recurrent_layers):
+        last = k + 1 == len(folded.recurrent_layers)
         name = f"{network.kind}.{k}"
         if isinstance(layer, LstmLayer):
-            rows = _lstm(graph, layer, rows, network.steps, name, last)
+            rows = _lstm(graph, layer, rows, network.num_steps, name, last)
         else:
-            rows = gru(graph, layer, rows, network.steps, name, last)
+            rows = gru(graph, layer, rows, network.num_steps, name, last)
     names = list(contract.outputs)
     for name, head in network.heads().items():
         _head(graph, head, rows, name, names.pop(0), names.pop(0))
@@ -104,7 +104,7 @@ def emit(
         helper.make_graph(
             graph.nodes,
             "harexport",
-            [value(INPUT_NAME, [network.window, network.channels])],
+            [value(INPUT_NAME, [network.window, network.num_channels])],
             [value(name, [len(labels)]) for name, labels in contract.outputs.items()],
             graph.initializers,
         ),
@@ -124,24 +124,26 @@ def _input_layer(graph: Nodes, network: Network, batch: int | None) -> str:
     Steps that overlap gather their samples first. Conv would not need to, but it answers units first, so
     that a Transpose follows: with frame 32 and hop 16 the whole model then takes 1.09 times as long.
     """
-    layer, steps = network.input, network.steps
+    layer, steps = network.input, network.num_steps
     samples = INPUT_NAME
-    if layer.frame != layer.hop or network.window % layer.hop:
-        starts = np.arange(steps) * layer.hop
-        indices = graph.constant(starts[:, None] + np.arange(layer.frame), "input.samples")
+    if layer.kernel_size != layer.stride or network.window % layer.stride:
+        starts = np.arange(steps) * layer.stride
+        indices = graph.constant(starts[:, None] + np.arange(layer.kernel_size), "input.samples")
         samples = graph.op("Gather", [samples, indices], "input.gathered", axis=1)
-    if layer.passes_through:
+    if layer.is_identity:
         rows = samples
     else:
-        shape = graph.constant([-1, layer.frame * network.channels], "input.shape")
+        shape = graph.constant([-1, layer.kernel_size * network.num_channels], "input.shape")
         frames = graph.op("Reshape", [samples, shape], "input.frames")
-        weight = graph.weight(layer.weight.reshape(layer.units, -1), "input.weight")
+        weight = graph.weight(layer.weight.reshape(layer.out_channels, -1), "input.weight")
         rows = graph.op("Gemm", [frames, weight, graph.constant(layer.bias, "input.bias")], "input.linear", transB=1)
         if layer.relu:
             rows = graph.op("Relu", [rows], "input.relu")
     if batch == 1:  # no data moves
-        return graph.op("Reshape", [rows, graph.constant([steps, 1, layer.units], "steps.shape")], "input.rows")
-    sequence = graph.op("Reshape", [rows, graph.constant([-1, steps, layer.units], "steps.shape")], "input.sequence")
+        return graph.op("Reshape", [rows, graph.constant([steps, 1, layer.out_channels], "steps.shape")], "input.rows")
+    sequence = graph.op(
+        "Reshape", [rows, graph.constant([-1, steps, layer.out_channels], "steps.shape")], "input.sequence"
+    )
     return graph.op("Transpose", [sequence], "input.rows", perm=[1, 0, 2])
 
 

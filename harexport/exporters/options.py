@@ -140,6 +140,6 @@ def _lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, 
         return "unrolled", "TensorFlow Lite has no fused GRU operator"
     if batch is None:
         return "unrolled", "the fused LSTM cannot take an open number of windows"
-    if network.steps <= MOST_UNROLLED_STEPS:
-        return "unrolled", f"{network.steps} steps: up to {MOST_UNROLLED_STEPS} the faster one on x86 and Arm"
-    return "fused", f"{network.steps} steps: above {MOST_UNROLLED_STEPS} the smaller one, and loaded faster"
+    if network.num_steps <= MOST_UNROLLED_STEPS:
+        return "unrolled", f"{network.num_steps} steps: up to {MOST_UNROLLED_STEPS} the faster one on x86 and Arm"
+    return "fused", f"{network.num_steps} steps: above {MOST_UNROLLED_STEPS} the smaller one, and loaded faster"

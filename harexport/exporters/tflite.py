@@ -47,10 +47,10 @@ def emit(
     input, same bytes.
     """
     graph = Graph()
-    window = graph.tensor((batch or 1, network.window, network.channels), dynamic=batch is None)
+    window = graph.tensor((batch or 1, network.window, network.num_channels), dynamic=batch is None)
     folded = _folded(network, scheme)
     fuse = lowering == "fused"
-    lead = (network.steps,) if batch == 1 and not fuse else (batch or 1, network.steps)
+    lead = (network.num_steps,) if batch == 1 and not fuse else (batch or 1, network.num_steps)
     rows = _input_layer(graph, folded, window, lead, scheme)
     if fuse:
         state = tflite_lstm.lower_fused(graph, folded.lstm, rows, scheme)
@@ -110,18 +110,20 @@ def _folded(network: Network, scheme: str) -> Network:
 
 def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, ...], scheme: str) -> int:
     """The input layer: `window` -> rows [*lead, units], or, where `lead` is (steps,), as many of any shape."""
-    layer, steps = network.input, network.steps
+    layer, steps = network.input, network.num_steps
     windows = graph.shapes[window][0]
-    side_by_side = layer.frame == layer.hop and network.window % layer.hop == 0
-    sequence = (*lead, layer.units)
-    if side_by_side and layer.passes_through:
+    side_by_side = layer.kernel_size == layer.stride and network.window % layer.stride == 0
+    sequence = (*lead, layer.out_channels)
+    if side_by_side and layer.is_identity:
         return window if len(lead) == 1 else _reshape(graph, window, sequence)
     activation = schema.ActivationFunctionType.RELU if layer.relu else schema.ActivationFunctionType.NONE
     offsets = graph.constant(layer.bias.astype(np.float32), "input.bias")
     # FULLY_CONNECTED reads [windows, window, channels] as rows of frame * channels values: no RESHAPE needed.
     # CONV_2D wants [windows, height, width, channels]. A kernel over blocks of hop samples (2 taps of 16 samples
     # instead of 32 of one) takes the same time.
-    shape = (layer.units, -1) if side_by_side else (layer.units, layer.frame, 1, network.channels)
+    shape = (
+        (layer.out_channels, -1) if side_by_side else (layer.out_channels, layer.kernel_size, 1, network.num_channels)
+    )
     kernel = add_weight(graph, layer.weight.reshape(shape), "input.weight", scheme)
     if scheme == "int8-weights":
         kernel = widened(graph, kernel, "int8")
@@ -131,10 +133,10 @@ def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, .
         return rows if len(lead) == 1 else _reshape(graph, rows, sequence)
     rows = graph.op(
         "CONV_2D",
-        [_reshape(graph, window, (windows, network.window, 1, network.channels)), kernel, offsets],
-        (windows, steps, 1, layer.units),
+        [_reshape(graph, window, (windows, network.window, 1, network.num_channels)), kernel, offsets],
+        (windows, steps, 1, layer.out_channels),
         padding=schema.Padding.VALID,
-        strideH=layer.hop,
+        strideH=layer.stride,
         strideW=1,
         fusedActivationFunction=activation,
     )

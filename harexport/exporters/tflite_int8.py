@@ -61,20 +61,20 @@ def emit(
     graph = Graph()
     wide = lowering == "unrolled" and calibration.cell == "int16"
     layer = network.input
-    side_by_side = layer.frame == layer.hop and network.window % layer.hop == 0
-    folds = network.folded().input.passes_through and (side_by_side or lowering == "unrolled")
+    side_by_side = layer.kernel_size == layer.stride and network.window % layer.stride == 0
+    folds = network.folded().input.is_identity and (side_by_side or lowering == "unrolled")
     window, samples, network = _entrance(graph, network, calibration, io, wide, whole=folds and lowering == "fused")
     if folds:
         network = network.folded()
-        rows, frame, hop = samples, layer.frame, layer.hop
+        rows, frame, hop = samples, layer.kernel_size, layer.stride
     else:
         network = network.normalised()
         quant = _spacious(calibration.limit("rows")) if wide else asymmetric(calibration.ranges["rows"])
         inner = network.input
-        rows = [matrices(graph, samples, inner.weight, inner.bias, quant, "input", layer.hop, layer.relu)]
+        rows = [matrices(graph, samples, inner.weight, inner.bias, quant, "input", layer.stride, layer.relu)]
         frame = hop = 1
     if lowering == "fused":
-        sequence = reshape(graph, rows[0], (1, network.steps, network.lstm[0].input_weight.shape[1]))
+        sequence = reshape(graph, rows[0], (1, network.num_steps, network.lstm[0].input_weight.shape[1]))
         state = lower_fused(graph, network.lstm, sequence, calibration)
         state = reshape(graph, state, (1, 1, 1, graph.shapes[state][2]))
     else:
@@ -95,14 +95,14 @@ def _entrance(
     Two int8 tensors are a sample's coarse and its fine part. Eight bits alone (`whole`, or int8 input) clip strong
     motion or lose what hardly moves; they cost edge up to 0.3 points of accuracy, the fine part no measurable time.
     """
-    shape = (1, network.window, network.channels)
-    tall = (1, network.window, 1, network.channels)
+    shape = (1, network.window, network.num_channels)
+    tall = (1, network.window, 1, network.num_channels)
     window = floats = graph.tensor(shape, quant=asymmetric(calibration.ranges["window"]) if io == "int8" else None)
     if io == "int8" and not wide:
         return window, [reshape(graph, window, tall)], network
     if io == "int8":  # no runtime up to LiteRT 1.4 has a QUANTIZE from int8 to int16
         floats = graph.op("DEQUANTIZE", [window], shape, version=2)
-    middle, half = calibration.channels(network.channels)
+    middle, half = calibration.channels(network.num_channels)
     factor, offset = (values.astype(np.float32) for values in (1 / half, middle / half))
     level = graph.op("MUL", [floats, graph.constant(factor, "input.factor")], shape)
     level = graph.op("SUB", [level, graph.constant(offset, "input.offset")], shape)

@@ -17,7 +17,7 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class InputLayer:
+class Conv1d:
     """A linear map of each step's frame: step t reads samples t*hop .. t*hop + frame - 1.
 
     weight [units, frame, channels], bias [units]; `relu` says whether a ReLU follows.
@@ -26,30 +26,32 @@ class InputLayer:
 
     weight: Array
     bias: Array
-    hop: int
+    stride: int
     relu: bool
 
     @property
-    def frame(self) -> int:
+    def kernel_size(self) -> int:
         return int(self.weight.shape[1])
 
     @property
-    def units(self) -> int:
+    def out_channels(self) -> int:
         return int(self.weight.shape[0])
 
     @property
-    def passes_through(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether the layer hands on the samples as they are (see `Network.folded`)."""
-        flat = self.weight.reshape(self.units, -1)
-        same = flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(self.units)) and not self.bias.any()
+        flat = self.weight.reshape(self.out_channels, -1)
+        same = (
+            flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(self.out_channels)) and not self.bias.any()
+        )
         return bool(same and not self.relu)
 
     def forward(self, x: Doubles) -> Doubles:
         """Samples [n, window, channels] -> one row a step [n, steps, units]."""
-        steps = (x.shape[1] - self.frame) // self.hop + 1
-        starts = np.arange(steps) * self.hop
-        frames = x[:, starts[:, None] + np.arange(self.frame)]  # [n, steps, frame, channels]
-        flat = self.weight.reshape(self.units, -1).astype(np.float64)
+        steps = (x.shape[1] - self.kernel_size) // self.stride + 1
+        starts = np.arange(steps) * self.stride
+        frames = x[:, starts[:, None] + np.arange(self.kernel_size)]  # [n, steps, frame, channels]
+        flat = self.weight.reshape(self.out_channels, -1).astype(np.float64)
         rows: Doubles = frames.reshape(len(x), steps, -1) @ flat.T + self.bias
         return np.maximum(rows, 0.0) if self.relu else rows
 

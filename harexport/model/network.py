@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.model.layers import Array, GruLayer, Head, InputLayer, Layer, LstmLayer, array_names, arrays_of, layer_of
+from harexport.model.layers import Array, Conv1d, GruLayer, Head, Layer, LstmLayer, array_names, arrays_of, layer_of
 
 _CHUNK = 512  # windows a pass: keeps the float64 temporaries of 128 steps within the caches and 100 MB
 
@@ -31,15 +31,15 @@ class Network:
     window: int
     mean: Array
     std: Array
-    input: InputLayer
-    stack: tuple[Layer, ...]
+    input: Conv1d
+    recurrent_layers: tuple[Layer, ...]
     head: Head
-    coarse: Head | None = None
+    coarse_head: Head | None = None
 
     def __post_init__(self) -> None:
-        channels, width = self.input.weight.shape[2], self.input.units
+        channels, width = self.input.weight.shape[2], self.input.out_channels
         expected: dict[str, tuple[int, ...]] = {"mean": (channels,), "std": (channels,), "input.bias": (width,)}
-        for k, layer in enumerate(self.stack):
+        for k, layer in enumerate(self.recurrent_layers):
             shapes = layer.shapes(width)
             expected |= {f"{self.kind}.{k}.{part}": shape for part, shape in shapes.items()}
             width = layer.hidden
@@ -52,41 +52,46 @@ class Network:
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"network: {name} holds NaN or infinity; train again with a smaller learning rate")
-        if not self.stack or self.input.frame > self.window or self.input.hop < 1 or (self.std <= 0).any():
+        if (
+            not self.recurrent_layers
+            or self.input.kernel_size > self.window
+            or self.input.stride < 1
+            or (self.std <= 0).any()
+        ):
             raise InputError(
                 f"network: needs an LSTM or GRU layer, 1 <= frame <= window, hop >= 1 and std > 0; "
-                f"got {len(self.stack)} layers, frame {self.input.frame}, window {self.window}, hop {self.input.hop}"
+                f"got {len(self.recurrent_layers)} layers, frame {self.input.kernel_size}, window {self.window}, hop {self.input.stride}"
             )
         if any(layer.recurrent_bias.any() for layer in self.gru if not layer.reset_after):
             raise InputError("network: recurrent_bias has a meaning only where the reset gate comes after the product")
-        if len({(type(layer), *_options(layer).items()) for layer in self.stack}) > 1:
+        if len({(type(layer), *_options(layer).items()) for layer in self.recurrent_layers}) > 1:
             raise InputError("network: the layers of a stack must be of one kind, LSTM or GRU of one convention")
 
     @property
     def kind(self) -> str:
         """What the stack is made of: "lstm" or "gru"; arrays and files are named after it."""
-        return "gru" if self.stack and isinstance(self.stack[0], GruLayer) else "lstm"
+        return "gru" if self.recurrent_layers and isinstance(self.recurrent_layers[0], GruLayer) else "lstm"
 
     @property
     def lstm(self) -> tuple[LstmLayer, ...]:
         """The stack where it is one of LSTM layers, else nothing."""
-        return tuple(layer for layer in self.stack if isinstance(layer, LstmLayer))
+        return tuple(layer for layer in self.recurrent_layers if isinstance(layer, LstmLayer))
 
     @property
     def gru(self) -> tuple[GruLayer, ...]:
         """The stack where it is one of GRU layers, else nothing."""
-        return tuple(layer for layer in self.stack if isinstance(layer, GruLayer))
+        return tuple(layer for layer in self.recurrent_layers if isinstance(layer, GruLayer))
 
     @property
-    def steps(self) -> int:
-        return (self.window - self.input.frame) // self.input.hop + 1
+    def num_steps(self) -> int:
+        return (self.window - self.input.kernel_size) // self.input.stride + 1
 
     @property
-    def channels(self) -> int:
+    def num_channels(self) -> int:
         return int(self.input.weight.shape[2])
 
     @property
-    def labels(self) -> int:
+    def num_labels(self) -> int:
         return int(self.head.weight.shape[0])
 
     @property
@@ -96,12 +101,12 @@ class Network:
 
     def heads(self) -> dict[str, Head]:
         """The heads under the names of their arrays: "head" and, where there is one, "coarse"."""
-        return {"head": self.head} | ({"coarse": self.coarse} if self.coarse else {})
+        return {"head": self.head} | ({"coarse": self.coarse_head} if self.coarse_head else {})
 
     def arrays(self) -> dict[str, Array]:
         """Every array under its name, as `from_arrays` reads them."""
         named: dict[str, Array] = {"mean": self.mean, "std": self.std, **arrays_of(self.input, "input")}
-        for k, layer in enumerate(self.stack):
+        for k, layer in enumerate(self.recurrent_layers):
             named |= arrays_of(layer, f"{self.kind}.{k}")
         for name, head in self.heads().items():
             named |= arrays_of(head, name)
@@ -109,8 +114,8 @@ class Network:
 
     def structure(self) -> dict[str, Any]:
         """What the arrays do not say, as plain JSON values, as `from_arrays` reads it."""
-        plain: dict[str, Any] = {"window": self.window, "hop": self.input.hop, "relu": self.input.relu}
-        return plain | ({"gru": _options(self.stack[0])} if self.kind == "gru" else {})
+        plain: dict[str, Any] = {"window": self.window, "hop": self.input.stride, "relu": self.input.relu}
+        return plain | ({"gru": _options(self.recurrent_layers[0])} if self.kind == "gru" else {})
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array], structure: Mapping[str, Any], where: str = "network") -> Network:
@@ -135,7 +140,7 @@ class Network:
                 window,
                 arrays["mean"],
                 arrays["std"],
-                InputLayer(arrays["input.weight"], arrays["input.bias"], hop, relu),
+                Conv1d(arrays["input.weight"], arrays["input.bias"], hop, relu),
                 tuple(layer_of(kind, arrays, f"{name}.{k}", options) for k in range(layers)),
                 *(Head(arrays[f"{head}.weight"], arrays[f"{head}.bias"]) for head in heads),
             )
@@ -150,8 +155,8 @@ class Network:
         bias = self.input.bias.astype(np.float64) - weight.sum(axis=1) @ self.mean.astype(np.float64)
         return replace(
             self,
-            mean=np.zeros(self.channels),
-            std=np.ones(self.channels),
+            mean=np.zeros(self.num_channels),
+            std=np.ones(self.num_channels),
             input=replace(self.input, weight=weight, bias=bias),
         )
 
@@ -159,20 +164,22 @@ class Network:
         """`normalised`, and where that saves work the input layer moved into the first layer's input weights.
 
         It can be where it is linear, and saves where a frame has no more values than the layer has units.
-        Then `input.passes_through`.
+        Then `input.is_identity`.
         """
         network = self.normalised()
-        inner, first = network.input, network.stack[0]
-        size = inner.frame * self.channels
-        if inner.relu or size > inner.units:
+        inner, first = network.input, network.recurrent_layers[0]
+        size = inner.kernel_size * self.num_channels
+        if inner.relu or size > inner.out_channels:
             return network
         outer = first.input_weight.astype(np.float64)
         joined = replace(
-            first, input_weight=outer @ inner.weight.reshape(inner.units, size), bias=first.bias + outer @ inner.bias
+            first,
+            input_weight=outer @ inner.weight.reshape(inner.out_channels, size),
+            bias=first.bias + outer @ inner.bias,
         )
-        eye = np.eye(size).reshape(size, inner.frame, self.channels)
-        passing = InputLayer(eye, np.zeros(size), inner.hop, relu=False)
-        return replace(network, input=passing, stack=(joined, *network.stack[1:]))
+        eye = np.eye(size).reshape(size, inner.kernel_size, self.num_channels)
+        passing = Conv1d(eye, np.zeros(size), inner.stride, relu=False)
+        return replace(network, input=passing, recurrent_layers=(joined, *network.recurrent_layers[1:]))
 
     def logits(
         self, windows: Array, progress: Callable[[int], None] | None = None, *, head: str = "head"
@@ -181,7 +188,7 @@ class Network:
 
         `progress` is told how many windows are done. Raises InputError for a wrong shape or non-finite values.
         """
-        check_windows(windows, self.window, self.channels)
+        check_windows(windows, self.window, self.num_channels)
         chosen = self.heads()[head]
         answers = np.empty((len(windows), len(chosen.weight)))
         with one_thread():
@@ -194,7 +201,7 @@ class Network:
 
     def _last_state(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         sequence = self.input.forward((x - self.mean.astype(np.float64)) / self.std.astype(np.float64))
-        for layer in self.stack:
+        for layer in self.recurrent_layers:
             sequence = layer.forward(sequence)
         last: NDArray[np.float64] = sequence[:, -1]
         return last

@@ -18,7 +18,7 @@ class ReferenceRunner:
     def __init__(self, network: Network, name: str = "reference") -> None:
         self.name = name
         self.runtime = "NumPy float64"
-        self.window_shape = (network.window, network.channels)
+        self.window_shape = (network.window, network.num_channels)
         self.batch: int | None = None
         self.metadata: dict[str, str] = {}
         self._network = network

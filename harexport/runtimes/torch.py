@@ -22,15 +22,15 @@ class TorchRunner:
         torch.set_num_threads(1)  # as every runner
         self.name = name
         self.runtime = "PyTorch"
-        self.window_shape = (network.window, network.channels)
+        self.window_shape = (network.window, network.num_channels)
         self.batch: int | None = None
         self.metadata: dict[str, str] = {}
-        self._hop, self._relu = network.input.hop, network.input.relu
+        self._hop, self._relu = network.input.stride, network.input.relu
         self._mean, self._std = _tensor(network.mean), _tensor(network.std)
         # conv1d reads [n, channels, window] and weights [units, channels, frame]
         self._weight = _tensor(network.input.weight).transpose(1, 2).contiguous()
         self._bias = _tensor(network.input.bias)
-        self._stack = [_module(layer).eval() for layer in network.stack]
+        self._stack = [_module(layer).eval() for layer in network.recurrent_layers]
         self._head = _tensor(network.head.weight), _tensor(network.head.bias)
 
     def logits(self, windows: Array) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from harexport.model.layers import Head, InputLayer, Layer, LstmLayer
+from harexport.model.layers import Conv1d, Head, Layer, LstmLayer
 from harexport.model.network import Network
 from harexport.model.recipe import ModelKeys, Recipe
 from harexport.training import coarse_labels
@@ -103,15 +103,15 @@ class HarNet(nn.Module):
             window=self.window,
             mean=_array(self.mean),
             std=_array(self.std),
-            input=InputLayer(
+            input=Conv1d(
                 _array(self.input.weight).reshape(-1, self.frame, channels),
                 _array(self.input.bias),
                 self.hop,
                 self.relu,
             ),
-            stack=tuple(_plain(layer) for layer in self.stack),
+            recurrent_layers=tuple(_plain(layer) for layer in self.stack),
             head=heads["head"],
-            coarse=heads.get("coarse"),
+            coarse_head=heads.get("coarse"),
         )
 
 

@@ -115,7 +115,7 @@ def test_a_broken_promise_is_explained(ours: Path, made_up: Dataset, checkpoint:
 
     layer = checkpoint.network.lstm[1]
     wrong = replace(layer, recurrent_weight=layer.recurrent_weight * np.float32(0.5))
-    network = replace(checkpoint.network, stack=(checkpoint.network.stack[0], wrong))
+    network = replace(checkpoint.network, recurrent_layers=(checkpoint.network.recurrent_layers[0], wrong))
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
     (ours / "edge-float32.onnx").write_bytes(onnx.emit(network, checkpoint.contract, facts))
     result = bench([ours], made_up)

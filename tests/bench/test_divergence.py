@@ -55,7 +55,7 @@ def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: 
     """At the first there is no state to multiply with."""
     stack = list(_NETWORK.lstm)
     stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
-    wrong = replace(_NETWORK, stack=tuple(stack))
+    wrong = replace(_NETWORK, recurrent_layers=tuple(stack))
     found = divergence.find(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
     assert (found.layer, found.step) == (layer, 1), found.says
     assert f"Layer {layer} departs at step 1" in found.says

@@ -98,7 +98,7 @@ def test_a_conversion_that_dies_or_hangs_has_its_sentence() -> None:
 def test_what_a_converter_is_given(tmp_path: Path) -> None:
     network = checkpoints.load(_ROOT / "artifacts" / "edge" / "edge.safetensors").network
     arrays = network.arrays()
-    what = inputs.Given(arrays, network.window, network.input.hop, network.input.relu, arrays["mean"])  # type: ignore[arg-type]
+    what = inputs.Given(arrays, network.window, network.input.stride, network.input.relu, arrays["mean"])  # type: ignore[arg-type]
     inputs.save(what, tmp_path / "given.npz")
     back = inputs.load(tmp_path / "given.npz")
     assert (back.window, back.hop, back.relu, back.layers, back.channels) == (128, 16, True, 2, 9)

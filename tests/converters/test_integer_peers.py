@@ -18,7 +18,7 @@ from harexport.exporters import calibration as quantize
 from harexport.exporters import checks, tflite_int8
 from harexport.formats import tflite_builder
 from harexport.formats.tflite_builder import Graph
-from harexport.model.layers import InputLayer
+from harexport.model.layers import Conv1d
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import contract_of, random_network
@@ -34,14 +34,14 @@ NAMES = {0: "input", 18: "state", 19: "cell"} | {
 def bare_network() -> Network:
     """Two LSTM layers straight on the window."""
     drawn = random_network(units=9, hidden=HIDDEN, window=16)
-    passing = InputLayer(np.eye(9, dtype=np.float32).reshape(9, 1, 9), np.zeros(9, np.float32), hop=1, relu=False)
+    passing = Conv1d(np.eye(9, dtype=np.float32).reshape(9, 1, 9), np.zeros(9, np.float32), stride=1, relu=False)
     return dataclasses.replace(drawn, mean=np.zeros(9, np.float32), std=np.ones(9, np.float32), input=passing)
 
 
 def float_file(network: Network) -> bytes:
     """The same as TensorFlow's converter writes a stateful LSTM: their calibrator wants five intermediate tensors."""
     graph = Graph()
-    window = rows = graph.tensor((1, network.window, network.channels))
+    window = rows = graph.tensor((1, network.window, network.num_channels))
     for layer in network.lstm:
         inputs = [rows] + [-1] * 23
         for first, array in ((1, layer.input_weight), (5, layer.recurrent_weight), (12, layer.bias)):
@@ -58,7 +58,7 @@ def float_file(network: Network) -> bytes:
     begin, size = (np.array(values, np.int32) for values in ((0, network.window - 1, 0), (1, 1, HIDDEN[-1])))
     state = graph.op("SLICE", [rows, graph.constant(begin), graph.constant(size)], (1, 1, HIDDEN[-1]))
     head = [graph.constant(array.astype(np.float32)) for array in (network.head.weight, network.head.bias)]
-    logits = graph.op("FULLY_CONNECTED", [state, *head], (1, network.labels))
+    logits = graph.op("FULLY_CONNECTED", [state, *head], (1, network.num_labels))
     return graph.finish({"window": window}, {"logits": logits}, "", {})
 
 

@@ -25,8 +25,10 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     contract = contract_of(NETWORK)
     windows = checks.windows(contract, count=8)
     folded = NETWORK.normalised().input
-    frames = windows.reshape(len(windows), NETWORK.steps, -1).astype(np.float64)
-    sequences = np.maximum(frames @ folded.weight.reshape(folded.units, -1).T + folded.bias, 0).astype(np.float32)
+    frames = windows.reshape(len(windows), NETWORK.num_steps, -1).astype(np.float64)
+    sequences = np.maximum(frames @ folded.weight.reshape(folded.out_channels, -1).T + folded.bias, 0).astype(
+        np.float32
+    )
     np.savez(folder / "given.npz", windows=windows, sequences=sequences, **NETWORK.arrays())
     for lowering, scheme in FORMS:
         (folder / f"{lowering}-{scheme}.tflite").write_bytes(tflite.emit(NETWORK, contract, {}, lowering, scheme))  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_every_shape_passes_its_gate(tmp_path, shape, fmt, scheme, lowering):
     assert result.gate.windows == 16
     assert result.parity.windows == 48
     runner = runtimes.load(path)
-    assert runner.window_shape == (network.window, network.channels)
+    assert runner.window_shape == (network.window, network.num_channels)
     assert (runner.metadata["recipe"], runner.metadata["scheme"]) == (shape, scheme)
     assert runner.metadata.get("lowering") == result.lowering
     json.dumps(result.to_dict())
@@ -227,12 +227,12 @@ def test_slower_and_bigger_is_said(tmp_path, monkeypatch):
 
 def broken_tflite(network, *arguments):
     """An emitter with a fault: the forget and candidate gates of the last layer exchanged."""
-    layer = network.stack[-1]
+    layer = network.recurrent_layers[-1]
     parts = []
     for part in (layer.input_weight, layer.recurrent_weight, layer.bias):
         i, f, g, o = np.split(part, 4)
         parts.append(np.concatenate([i, g, f, o]))
-    wrong = dataclasses.replace(network, stack=(*network.stack[:-1], LstmLayer(*parts)))
+    wrong = dataclasses.replace(network, recurrent_layers=(*network.recurrent_layers[:-1], LstmLayer(*parts)))
     return _emit_tflite(wrong, *arguments)
 
 
@@ -280,7 +280,9 @@ def test_the_gate_looks_at_probabilities(tmp_path, monkeypatch):
 @pytest.mark.parametrize("fmt", ["onnx", "tflite"])
 def test_the_gate_looks_at_the_second_head(tmp_path, monkeypatch, fmt):
     network = GRU_SHAPES["seed-gru"]
-    other = dataclasses.replace(network, coarse=dataclasses.replace(network.coarse, weight=-network.coarse.weight))
+    other = dataclasses.replace(
+        network, coarse_head=dataclasses.replace(network.coarse_head, weight=-network.coarse_head.weight)
+    )
     monkeypatch.setattr(onnx_export, "emit", lambda _, *arguments: _emit_onnx(other, *arguments))
     monkeypatch.setattr(tflite, "emit", lambda _, *arguments: _emit_tflite(other, *arguments))
     with pytest.raises(CheckFailedError, match="coarse_logits are"):
@@ -290,10 +292,13 @@ def test_the_gate_looks_at_the_second_head(tmp_path, monkeypatch, fmt):
 def test_integers_that_overflow_do_not_end_the_process(tmp_path):
     """LiteRT aborts on this file; the child that tries it first does."""
     stack = tuple(
-        dataclasses.replace(layer, input_weight=layer.input_weight * np.float32(3e37)) for layer in EDGE.stack
+        dataclasses.replace(layer, input_weight=layer.input_weight * np.float32(3e37))
+        for layer in EDGE.recurrent_layers
     )
     with pytest.raises((CheckFailedError, InputError)):
-        exported(dataclasses.replace(EDGE, stack=stack), tmp_path / "m.tflite", scheme="int8", lowering="unrolled")
+        exported(
+            dataclasses.replace(EDGE, recurrent_layers=stack), tmp_path / "m.tflite", scheme="int8", lowering="unrolled"
+        )
     assert list(tmp_path.iterdir()) == []
 
 

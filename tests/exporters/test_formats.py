@@ -87,10 +87,10 @@ def test_no_processor_saturates_onnx_weights_of_8_bits():
     All recurrent weights are at the ends of their range, where sums are the largest.
     """
     network = random_network(hidden=(32,))
-    (layer,) = network.stack
+    (layer,) = network.recurrent_layers
     sign = np.where(np.arange(4 * 32) % 2, 1.0, -1.0)[:, None].astype(np.float32)
     stiff = dataclasses.replace(layer, recurrent_weight=0.5 * sign * np.ones_like(layer.recurrent_weight))
-    network = dataclasses.replace(network, stack=(stiff,))
+    network = dataclasses.replace(network, recurrent_layers=(stiff,))
     model = onnx_export.emit(network, contract_of(network), {}, "int8-weights")
     held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(model).graph.initializer}
     for part, matrix in (("W", layer.input_weight), ("R", stiff.recurrent_weight)):

@@ -11,7 +11,7 @@ from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of
 
-LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse is None]
+LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse_head is None]
 every_lowering = pytest.mark.parametrize("lowering", ["fused", "unrolled"])
 
 

@@ -75,14 +75,14 @@ def test_onnx_answers_like_the_reference(shape: str) -> None:
         assert np.abs(answered[name] - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("shape", [shape for shape, network in GRU_SHAPES.items() if network.steps > 1])
+@pytest.mark.parametrize("shape", [shape for shape, network in GRU_SHAPES.items() if network.num_steps > 1])
 def test_the_convention_matters(shape: str) -> None:
     """The tests above can fail: a file of the other convention answers something else, once there is a state."""
     network = GRU_SHAPES[shape]
     plain = [dataclasses.replace(layer, recurrent_bias=np.zeros_like(layer.recurrent_bias)) for layer in network.gru]
-    network = dataclasses.replace(network, stack=tuple(plain))
+    network = dataclasses.replace(network, recurrent_layers=tuple(plain))
     stack = tuple(dataclasses.replace(layer, reset_after=not layer.reset_after) for layer in plain)
-    other = dataclasses.replace(network, stack=stack)
+    other = dataclasses.replace(network, recurrent_layers=stack)
     expected = network.logits(windows_of(network))
     for answered in (ask_tflite(tflite_of(other), windows_of(network)), ask_onnx(onnx_of(other), windows_of(network))):
         assert np.abs(answered["logits"] - expected).max() > 0.01
@@ -115,7 +115,7 @@ def with_a_long_memory(reset_after: bool) -> Network:
     (layer,) = network.gru
     bias = layer.bias.copy()
     bias[layer.hidden : 2 * layer.hidden] = 6.0
-    return dataclasses.replace(network, stack=(dataclasses.replace(layer, bias=bias),))
+    return dataclasses.replace(network, recurrent_layers=(dataclasses.replace(layer, bias=bias),))
 
 
 @every_scheme
@@ -178,7 +178,7 @@ def test_onnx_has_one_node_a_layer() -> None:
         model = onnx.load_from_string(onnx_of(network))
         onnx.checker.check_model(model, full_check=True)
         nodes = [node for node in model.graph.node if node.op_type == "GRU"]
-        assert len(nodes) == len(network.stack)
+        assert len(nodes) == len(network.recurrent_layers)
         for node in nodes:
             attributes = {attribute.name: attribute for attribute in node.attribute}
             assert attributes["linear_before_reset"].i == reset_after
@@ -216,5 +216,5 @@ def ask_compiled_model() -> None:
         inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
         inputs[0].write(window)
         compiled.run_by_index(0, inputs, outputs)
-        answered = outputs[0].read(network.labels, np.float32)
+        answered = outputs[0].read(network.num_labels, np.float32)
         assert np.abs(answered - network.logits(window)[0]).max() < 1e-4

@@ -20,7 +20,7 @@ from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of, random_network
 
-LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse is None]
+LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse_head is None]
 REMEMBERING = {
     "128 steps": random_network(forget_bias=6.0),
     "7 steps": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True, forget_bias=6.0),

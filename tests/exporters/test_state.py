@@ -17,7 +17,7 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.exporters import checks, tflite, tflite_lstm
 from harexport.exporters.options import Form
 from harexport.formats import tflite_builder, tflite_metadata
-from harexport.model.layers import InputLayer, LstmLayer
+from harexport.model.layers import Conv1d, LstmLayer
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of, random_network, uncleared
@@ -134,7 +134,7 @@ def ask_compiled_model():
         inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
         inputs[0].write(window)
         compiled.run_by_index(0, inputs, outputs)
-        answered = outputs[0].read(network.labels, np.float32)
+        answered = outputs[0].read(network.num_labels, np.float32)
         assert np.abs(answered - network.logits(window)[0]).max() < (1e-4 if scheme == "float32" else 0.3)
     with pytest.raises(RuntimeError):  # when this fails, the README's advice can be simplified
         CompiledModel.from_buffer(emitted(network, "fused"))
@@ -152,8 +152,8 @@ def counting_network() -> Network:
         base,
         mean=np.zeros(9, np.float32),
         std=np.ones(9, np.float32),
-        input=InputLayer(weight, np.zeros(1, np.float32), hop=1, relu=False),
-        stack=(layer,),
+        input=Conv1d(weight, np.zeros(1, np.float32), stride=1, relu=False),
+        recurrent_layers=(layer,),
     )
 
 

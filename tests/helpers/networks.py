@@ -8,7 +8,7 @@ import numpy as np
 
 from harexport.formats.tflite_builder import Graph
 from harexport.model.contract import CHANNELS, LABELS, Contract
-from harexport.model.layers import GruLayer, Head, InputLayer, LstmLayer
+from harexport.model.layers import Conv1d, GruLayer, Head, LstmLayer
 from harexport.model.network import Network
 
 
@@ -43,10 +43,10 @@ def random_network(
         window=window,
         mean=random.normal(0.0, 0.3, channels).astype(np.float32),
         std=random.uniform(0.1, 0.5, channels).astype(np.float32),
-        input=InputLayer(
-            normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), hop=hop, relu=relu
+        input=Conv1d(
+            normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), stride=hop, relu=relu
         ),
-        stack=tuple(layers),
+        recurrent_layers=tuple(layers),
         head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
     )
 
@@ -58,10 +58,10 @@ def uncleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
 
 def contract_of(network: Network) -> Contract:
     """A contract that fits: the official channels and labels, or made-up ones."""
-    channels = CHANNELS if network.channels == 9 else tuple(f"total_acc_{k}" for k in range(network.channels))
-    units = Contract().units if network.channels == 9 else ("g",) * network.channels
-    labels = LABELS if network.labels == 6 else tuple(f"LABEL_{k}" for k in range(network.labels))
-    coarse = tuple(f"COARSE_{k}" for k in range(len(network.coarse.weight))) if network.coarse else ()
+    channels = CHANNELS if network.num_channels == 9 else tuple(f"total_acc_{k}" for k in range(network.num_channels))
+    units = Contract().units if network.num_channels == 9 else ("g",) * network.num_channels
+    labels = LABELS if network.num_labels == 6 else tuple(f"LABEL_{k}" for k in range(network.num_labels))
+    coarse = tuple(f"COARSE_{k}" for k in range(len(network.coarse_head.weight))) if network.coarse_head else ()
     return Contract(window=network.window, channels=channels, units=units, labels=labels, coarse_labels=coarse)
 
 
@@ -122,7 +122,7 @@ def random_gru(
         )  # fmt: skip
         width = size
     head = Head(normal(labels - 1, width), normal(labels - 1)) if coarse else None
-    return replace(like, stack=tuple(layers), coarse=head)
+    return replace(like, recurrent_layers=tuple(layers), coarse_head=head)
 
 
 GRU_SHAPES: dict[str, Network] = {

@@ -70,7 +70,7 @@ def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
 def test_macs_are_those_of_the_network(ours: dict[str, Path]) -> None:
     """The ONNX file computes nothing twice: steps x (input layer + 4 gates x (below + own)) + head."""
     found = inspection.inspect(ours["float32.onnx"], run=False)
-    steps, layer = SMALL.steps, 4 * 24 * (24 + 24)
+    steps, layer = SMALL.num_steps, 4 * 24 * (24 + 24)
     assert found.macs.total == steps * (16 * 9 * 24 + 2 * layer) + 24 * 6
 
 
@@ -81,7 +81,7 @@ def test_no_shape_of_ours_is_misread(shape: str, tmp_path: Path) -> None:
     path.write_bytes(tflite.emit(network, contract_of(network), {}, "unrolled"))
     alarming = {trap.id for trap in inspection.inspect(path, run=False).alarming}
     assert alarming <= {"unrolled"}  # 128 steps are many operators, and that is so
-    assert (alarming == {"unrolled"}) == (network.steps == 128)
+    assert (alarming == {"unrolled"}) == (network.num_steps == 128)
 
 
 def test_the_command_prints_a_page(ours: dict[str, Path]) -> None:

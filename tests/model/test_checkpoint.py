@@ -16,7 +16,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import Contract
-from harexport.model.layers import Head, InputLayer, LstmLayer
+from harexport.model.layers import Conv1d, Head, LstmLayer
 from harexport.model.network import Network
 
 
@@ -31,8 +31,8 @@ def checkpoint() -> Checkpoint:
         window=128,
         mean=draw(9),
         std=np.abs(draw(9)) + 0.1,
-        input=InputLayer(draw(8, 32, 9), draw(8), 16, True),
-        stack=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
+        input=Conv1d(draw(8, 32, 9), draw(8), 16, True),
+        recurrent_layers=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
         head=Head(draw(6, 4), draw(6)),
     )
     return Checkpoint(network, Contract(), recipes.load("edge"), 7, {"digest": "d"}, {"test": {"accuracy": 0.5}})
@@ -46,7 +46,7 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.network.arrays()[name], array)
     assert (found.contract, found.recipe, found.seed) == (checkpoint.contract, checkpoint.recipe, 7)
     assert (found.data, found.figures, found.digest) == (checkpoint.data, checkpoint.figures, checkpoint.digest)
-    assert found.network.input.hop == 16
+    assert found.network.input.stride == 16
     assert found.network.input.relu
 
 

@@ -111,7 +111,7 @@ def test_logits_of_both_heads_are_the_textbooks(shape: str) -> None:
 @every_shape
 def test_folding_the_normalisation_changes_nothing(shape: str) -> None:
     network = GRU_SHAPES[shape]
-    windows = np.random.default_rng(1).normal(size=(5, network.window, network.channels))
+    windows = np.random.default_rng(1).normal(size=(5, network.window, network.num_channels))
     for head in network.heads():
         np.testing.assert_allclose(
             network.folded().logits(windows, head=head), network.logits(windows, head=head), atol=1e-10
@@ -135,7 +135,7 @@ def test_a_checkpoint_keeps_stack_convention_and_heads(shape: str, tmp_path: Pat
 
 def test_the_digest_knows_the_convention() -> None:
     network = random_gru(reset_after=True)
-    other = replace(network, stack=(replace(network.gru[0], relu=False),))
+    other = replace(network, recurrent_layers=(replace(network.gru[0], relu=False),))
 
     def digest(model: Network) -> str:
         return Checkpoint(model, contract_of(model), recipes.load("edge"), 0).digest
@@ -152,12 +152,12 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
         random_network(units=16, hidden=(16,)).lstm[0],
     ):
         with pytest.raises(InputError, match="of one kind"):
-            replace(network, stack=(first, other))
+            replace(network, recurrent_layers=(first, other))
     with pytest.raises(InputError, match=r"gru\.1\.recurrent_bias has shape \(15,\), expected \(16,\)"):
-        replace(network, stack=(first, replace(second, recurrent_bias=second.recurrent_bias[:15])))
-    assert network.coarse is not None
+        replace(network, recurrent_layers=(first, replace(second, recurrent_bias=second.recurrent_bias[:15])))
+    assert network.coarse_head is not None
     with pytest.raises(InputError, match=r"coarse\.weight has shape \(5, 9\), expected \(5, 16\)"):
-        replace(network, coarse=replace(network.coarse, weight=network.coarse.weight[:, :9]))
+        replace(network, coarse_head=replace(network.coarse_head, weight=network.coarse_head.weight[:, :9]))
     arrays, structure = network.arrays(), network.structure()
     for missing in ("gru.1.recurrent_bias", "coarse.bias"):
         with pytest.raises(InputError, match=f"the array '{missing}' is missing"):

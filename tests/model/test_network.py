@@ -10,7 +10,7 @@ import pytest
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.model import recipe as recipes
-from harexport.model.layers import InputLayer
+from harexport.model.layers import Conv1d
 from harexport.model.network import Network, softmax
 from harexport.runtimes.torch import TorchRunner
 from harexport.training.trainer import fit
@@ -25,11 +25,11 @@ def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
 
     x = (window.astype(np.float64) - network.mean) / network.std
     sequence = []
-    for t in range(network.steps):
-        frame = x[t * network.input.hop : t * network.input.hop + network.input.frame]
+    for t in range(network.num_steps):
+        frame = x[t * network.input.stride : t * network.input.stride + network.input.kernel_size]
         value = np.array([(frame * w).sum() for w in network.input.weight.astype(np.float64)]) + network.input.bias
         sequence.append(np.maximum(value, 0) if network.input.relu else value)
-    for layer in network.stack:
+    for layer in network.recurrent_layers:
         h, c = np.zeros(layer.hidden), np.zeros(layer.hidden)
         states = []
         for value in sequence:
@@ -50,7 +50,7 @@ def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", SHAPES)
 def test_forward_is_the_textbooks(name: str) -> None:
     network = SHAPES[name]
-    windows = np.random.default_rng(0).normal(size=(2, network.window, network.channels)).astype(np.float32)
+    windows = np.random.default_rng(0).normal(size=(2, network.window, network.num_channels)).astype(np.float32)
     answers = network.logits(windows)
     for k in range(2):
         np.testing.assert_allclose(answers[k], _by_hand(network, windows[k]), atol=1e-12)
@@ -69,7 +69,7 @@ def test_torch_agrees_on_every_test_window(dataset: Dataset) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_folding_the_normalisation_changes_nothing(name: str) -> None:
     network = SHAPES[name]
-    windows = np.random.default_rng(1).normal(size=(5, network.window, network.channels))
+    windows = np.random.default_rng(1).normal(size=(5, network.window, network.num_channels))
     folded = network.folded()
     assert not folded.mean.any()
     assert (folded.std == 1).all()
@@ -96,12 +96,18 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"head\.weight has shape \(6, 31\), expected \(6, 32\)"):
         replace(network, head=replace(network.head, weight=network.head.weight[:, :31]))
     with pytest.raises(InputError, match=r"lstm\.1\.bias has shape"):
-        replace(network, stack=(network.stack[0], replace(network.stack[1], bias=network.stack[1].bias[:5])))
+        replace(
+            network,
+            recurrent_layers=(
+                network.recurrent_layers[0],
+                replace(network.recurrent_layers[1], bias=network.recurrent_layers[1].bias[:5]),
+            ),
+        )
     with pytest.raises(InputError, match="std > 0"):
         replace(network, std=np.zeros(9))
     with pytest.raises(InputError, match="0 layers"):
-        replace(network, stack=())
-    wide = InputLayer(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
+        replace(network, recurrent_layers=())
+    wide = Conv1d(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
     with pytest.raises(InputError, match="frame 200, window 128"):
         replace(network, input=wide)
     with pytest.raises(InputError, match="holds NaN"):

@@ -18,7 +18,7 @@ def test_torch_answers_like_the_reference(shape: str) -> None:
     expected = network.logits(windows)
     answered = TorchRunner(network).logits(windows)
     assert np.abs(answered - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
-    assert TorchRunner(network).logits(windows[:0]).shape == (0, network.labels)
+    assert TorchRunner(network).logits(windows[:0]).shape == (0, network.num_labels)
 
 
 def test_torchs_own_gru_runs_what_it_can() -> None:

@@ -57,7 +57,7 @@ def test_cross_entropy_by_hand_and_of_large_logits() -> None:
 
 def test_the_network_divides_its_logits_and_nothing_else() -> None:
     network = random_gru(coarse=4)
-    windows = np.random.default_rng(1).normal(size=(7, network.window, network.channels))
+    windows = np.random.default_rng(1).normal(size=(7, network.window, network.num_channels))
     divided = scaled(network, 2.5)
     np.testing.assert_allclose(divided.logits(windows), network.logits(windows) / 2.5, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(divided.logits(windows, head="coarse"), network.logits(windows, head="coarse"))

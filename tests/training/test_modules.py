@@ -57,8 +57,8 @@ def test_the_network_answers_as_the_module_does(shape: str) -> None:
 
 def test_a_coarse_head_has_as_many_outputs_as_its_largest_label_asks_for() -> None:
     network = _net("LSTM with two heads").to_network()
-    assert network.coarse is not None
-    assert (len(network.coarse.weight), network.labels) == (3, 6)
+    assert network.coarse_head is not None
+    assert (len(network.coarse_head.weight), network.num_labels) == (3, 6)
     assert _net("edge").to_network().coarse is None
 
 

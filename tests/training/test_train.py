@@ -179,7 +179,7 @@ def test_windows_without_one_of_the_labels_still_train(small: Dataset, tmp_path:
     keep = small.train.labels != 5
     some = Windows(small.train.signals[keep], small.train.labels[keep], small.train.subjects[keep])
     trained = train(replace(small, train=some), small_recipe(), tmp_path)
-    assert trained.checkpoint.network.labels == 6
+    assert trained.checkpoint.network.num_labels == 6
 
 
 def test_a_recipe_with_fewer_channels_makes_a_model_whose_contract_says_so(small: Dataset, tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_seed_initial_values() -> None:
             assert kernel.abs().max() <= math.sqrt(3 / 64)
             assert abs(kernel.std().item() - math.sqrt(3 / 64) / math.sqrt(3)) < 0.01
     network = model.to_network()
-    for layer in network.stack:
+    for layer in network.recurrent_layers:
         np.testing.assert_array_equal(layer.bias, np.repeat([0, 1, 0, 0], 32))
 
 
