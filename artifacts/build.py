@@ -39,7 +39,7 @@ from harexport.model.network import Network
 from harexport.pipeline import trained
 from harexport.runtimes.model import ship
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info, print_messages
 
 EDGE = ship_pretrained.ARTIFACTS / "edge"
 # What the Android demo carries. Correct runtimes answer a float32 file alike to 1e-5 and int8 weights only to 0.1
@@ -87,7 +87,7 @@ def rebuild(names: list[str], train: bool) -> dict[str, Any]:
 def _check(name: str, checkpoint: Checkpoint, dataset: Dataset) -> None:
     """Say where a checkpoint is not what this version would train."""
     if (checkpoint.recipe, checkpoint.seed, checkpoint.data["digest"]) != (recipes.load(name), SEED, dataset.digest):
-        say(f"!!! {name}: its checkpoint came from another recipe, seed or data set; --train trains it anew")
+        info(f"!!! {name}: its checkpoint came from another recipe, seed or data set; --train trains it anew")
 
 
 def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
@@ -99,9 +99,9 @@ def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[
     for result in results:
         if isinstance(result, Refused):
             result.path.unlink(missing_ok=True)  # an earlier version's
-            say(f"Refused: {result.reason}")
+            info(f"Refused: {result.reason}")
         else:
-            say(text(result))
+            info(text(result))
     contract = checkpoint.contract
     files.write_text(folder / tflite_metadata.LABELS_NAME, tflite_metadata.lines(contract.labels))
     if contract.coarse_labels:
@@ -155,4 +155,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

@@ -20,7 +20,7 @@ from benchmarks import seeds, ship_pretrained
 from harexport.evaluation.plots import readable
 from harexport.model.checkpoint import Checkpoint
 from harexport.utils import files, tables
-from harexport.utils.console import info
+from harexport.utils.console import info, print_messages
 
 CARD = "MODEL_CARD.md"
 _BENCHMARKS = ROOT / "benchmarks"
@@ -314,4 +314,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

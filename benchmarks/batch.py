@@ -32,7 +32,7 @@ from harexport.runtimes import Floats
 from harexport.runtimes.asking import Asked, File
 from harexport.runtimes.torch import TorchRunner
 from harexport.utils import files
-from harexport.utils.console import track
+from harexport.utils.console import print_messages, progress
 from harexport.utils.tables import markdown
 
 JSON = Path(__file__).with_suffix(".json")
@@ -44,7 +44,7 @@ _ROUNDS, _SECONDS = 9, 0.03  # of each model and batch, and how long a round tak
 def measure() -> dict[str, Any]:
     signals = np.ascontiguousarray(load().test.signals)
     rows = []
-    with pinned() as cores, track("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
+    with pinned() as cores, progress("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
         watch = Watch(cores)
         conditions = watch.judge([])
         models = {(recipe, key): model for recipe in RECIPES for key, model in _models(recipe).items()}
@@ -134,4 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

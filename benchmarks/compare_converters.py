@@ -27,7 +27,7 @@ from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
 from harexport.model import checkpoint as checkpoints
 from harexport.utils import files
-from harexport.utils.console import info, progress
+from harexport.utils.console import info, print_messages, progress
 
 JSON = ROOT / "benchmarks" / "compare_converters.json"
 MODELS = ("seed-lstm", "edge")
@@ -120,4 +120,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

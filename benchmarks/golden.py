@@ -23,6 +23,7 @@ from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, R
 from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
 from harexport.runtimes import model as models
 from harexport.utils import files
+from harexport.utils.console import print_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "tests" / "golden" / "stream.json"
@@ -175,4 +176,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

@@ -39,7 +39,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.runtimes.asking import RUNTIMES, Asked, File
 from harexport.utils import files
-from harexport.utils.console import info, progress
+from harexport.utils.console import info, print_messages, progress
 from harexport.utils.tables import markdown
 
 JSON = Path(__file__).with_suffix(".json")
@@ -181,4 +181,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

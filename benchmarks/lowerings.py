@@ -23,7 +23,7 @@ from harexport.exporters.options import MOST_UNROLLED_STEPS
 from harexport.model.contract import Contract
 from harexport.model.layers import Conv1d, Head, LstmLayer
 from harexport.model.network import Network
-from harexport.utils.console import info
+from harexport.utils.console import info, print_messages
 from harexport.utils.files import write_json
 
 STEPS = (128, 64, 32, 16, 8)
@@ -80,4 +80,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

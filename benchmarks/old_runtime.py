@@ -42,7 +42,7 @@ from harexport.formats.model_file import Contents
 from harexport.model.contract import Contract
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.utils import files
-from harexport.utils.console import say, track
+from harexport.utils.console import info, print_messages, progress
 
 JSON = Path(__file__).with_suffix(".json")
 COMMAND = "python benchmarks/old_runtime.py"
@@ -238,11 +238,11 @@ def check(paths: list[Path], every: bool) -> dict[str, Any]:
     dataset = load()
     subjects = list(shipped(paths or [ARTIFACTS]))
     if not paths:
-        say("writing the forms that are not shipped ...")
+        info("writing the forms that are not shipped ...")
         known = {subject.name for subject in subjects}
         subjects += [subject for subject in unshipped(dataset) if subject.name not in known]
     rows = []
-    with track("TensorFlow Lite 2.6.2", len(subjects), "files") as advance:
+    with progress("TensorFlow Lite 2.6.2", len(subjects), "files") as advance:
         for done, subject in enumerate(subjects, 1):
             rows.append(tried(old, subject, dataset, len(dataset.test) if every else WINDOWS))
             advance(done)
@@ -268,7 +268,7 @@ def main() -> int:
     try:
         measured = check(options.paths, options.all)
     except HarExportError as error:
-        say(str(error))
+        info(str(error))
         return error.exit_code
     if not options.paths:
         files.write_json(JSON, measured)
@@ -277,4 +277,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    print_messages()
     sys.exit(main())

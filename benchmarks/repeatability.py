@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harexport.utils import files
+from harexport.utils.console import print_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = Path(__file__).with_suffix(".json")
@@ -56,4 +57,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

@@ -24,6 +24,7 @@ from harexport.robustness import evaluate as robust
 from harexport.robustness import perturbations, plot
 from harexport.robustness.evaluate import Robustness
 from harexport.utils import files, tables
+from harexport.utils.console import print_messages
 
 JSON = ROOT / "benchmarks" / "robustness.json"
 PICTURE = ship_pretrained.ARTIFACTS / "robustness.png"
@@ -87,4 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

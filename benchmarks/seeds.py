@@ -33,7 +33,7 @@ from harexport.model.network import Network
 from harexport.training import coarse_labels
 from harexport.training.validation import as_seen
 from harexport.utils import files
-from harexport.utils.console import info
+from harexport.utils.console import info, print_messages
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -211,4 +211,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main(sys.argv[1:])

@@ -29,6 +29,7 @@ from harexport.preprocessing.resampler import SECOND, GridSample, Resampler, Val
 from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
 from harexport.runtimes import model as models
 from harexport.utils import files
+from harexport.utils.console import print_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "benchmarks" / "stream_fidelity.json"
@@ -312,4 +313,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_messages()
     main()

@@ -15,7 +15,7 @@ from harexport.model.recipe import Recipe
 from harexport.training.resume import ResumeError
 from harexport.training.train import checkpoint_path, resume_path, train
 from harexport.training.validation import as_seen
-from harexport.utils.console import say
+from harexport.utils.console import info
 from harexport.version import __version__
 
 
@@ -30,7 +30,7 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
     for result in results:
         if isinstance(result, Refused):
             raise CheckFailedError(result.reason)
-        say(text(result))
+        info(text(result))
     measured = bench([checkpoint_path(out, recipe), *(result.path for result in results)], dataset)
     return measured, save.save(measured, out, [out])
 
@@ -46,9 +46,9 @@ def trained(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Check
     try:
         result = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
     except ResumeError as error:
-        say(f"Training anew: {error}")
+        info(f"Training anew: {error}")
         result = train(dataset, recipe, out, seed=seed)
-    say(f"\n{result.report}\n")
+    info(f"\n{result.report}\n")
     return result.checkpoint
 
 
@@ -59,12 +59,12 @@ def _left_over(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Check
     try:
         found = checkpoints.load(path)
     except InputError as error:
-        say(f"Training anew: {error}")
+        info(f"Training anew: {error}")
         return None
     if (found.recipe, found.seed, found.data.get("digest"), found.tool_version) != (
         recipe, seed, dataset.digest, __version__,
     ):  # fmt: skip
-        say(f"Training anew: {path} came from another recipe, seed, data set or version")
+        info(f"Training anew: {path} came from another recipe, seed, data set or version")
         return None
-    say(f"Using {path} from an earlier run")
+    info(f"Using {path} from an earlier run")
     return found

@@ -9,6 +9,7 @@ import pytest
 
 from harexport.data import Dataset, load
 from harexport.data.uci_har.download import fetch
+from harexport.utils.console import print_messages
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -29,3 +30,9 @@ def official_path() -> Path:
 def dataset() -> Dataset:
     """The official windows (rebuilt from raw recordings where neither a path nor the UCI archive is at hand)."""
     return load(_given())
+
+
+@pytest.fixture(autouse=True)
+def messages_on_stderr() -> None:
+    """Print messages on standard error, as the command line does, so that tests can read them there."""
+    print_messages()

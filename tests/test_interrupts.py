@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end every command in one word, with exit code 130 and without half files."""
+"""Ctrl-C and SIGTERM end every command with exit code 130 and without partial files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
 from harexport.exporters import checks
-from harexport.utils.interrupts import interruptible
 
 ROOT = Path(__file__).resolve().parents[1]
 Patch = pytest.MonkeyPatch
@@ -21,7 +21,7 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def nothing_is_ignored() -> Iterator[None]:
-    """Whatever started the tests may ignore Ctrl-C, as a shell does for what it runs in the background."""
+    """Set Python's handler of SIGINT: a shell ignores Ctrl-C for what it runs in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -76,51 +76,34 @@ def test_other_errors_stay_what_they_are(official_path: Path, tmp_path: Path, mo
         CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
-def test_handlers_come_and_go() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    with interruptible() as outer:
-        held = [signal.getsignal(number) for number in numbers]
-        with interruptible() as inner, pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert [signal.getsignal(number) for number in numbers] == held
-        assert inner is outer
-        assert outer.asked
-    assert [signal.getsignal(number) for number in numbers] == before
-
-
-def test_what_a_library_left_is_replaced_and_comes_back() -> None:
-    """Ray leaves a handler of SIGTERM that ends the process."""
+def test_the_handler_of_sigterm_is_restored(monkeypatch: Patch) -> None:
     called: list[int] = []
 
-    def theirs(number: int, frame: object) -> None:
+    def own_handler(number: int, frame: object) -> None:
         called.append(number)
 
-    before = signal.signal(signal.SIGTERM, theirs)
+    handlers: list[object] = []
+    monkeypatch.setattr(click.Group, "invoke", lambda self, ctx: handlers.append(signal.getsignal(signal.SIGTERM)))
+    before = signal.signal(signal.SIGTERM, own_handler)
     try:
-        with pytest.raises(KeyboardInterrupt), interruptible():
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert signal.getsignal(signal.SIGTERM) is theirs
+        CliRunner().invoke(main, ["data"])
+        assert handlers == [signal.default_int_handler]
+        assert signal.getsignal(signal.SIGTERM) is own_handler
         assert called == []
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_ignored_signals_stay_ignored_and_threads_change_none() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_an_ignored_sigterm_stays_ignored_and_threads_set_no_handler(monkeypatch: Patch) -> None:
+    handlers: list[object] = []
+    monkeypatch.setattr(click.Group, "invoke", lambda self, ctx: handlers.append(signal.getsignal(signal.SIGTERM)))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with interruptible():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        CliRunner().invoke(main, ["data"])
+        assert handlers == [signal.SIG_IGN]
     finally:
-        signal.signal(signal.SIGINT, before)
-    seen: list[bool] = []
-    held = signal.getsignal(signal.SIGTERM)
-
-    def elsewhere() -> None:
-        with interruptible():
-            seen.append(signal.getsignal(signal.SIGTERM) is held)
-
-    thread = threading.Thread(target=elsewhere)
+        signal.signal(signal.SIGTERM, before)
+    thread = threading.Thread(target=CliRunner().invoke, args=(main, ["data"]))
     thread.start()
     thread.join()
-    assert seen == [True]
+    assert handlers == [signal.SIG_IGN, before]

@@ -9,7 +9,7 @@ from importlib import metadata as installed
 from pathlib import Path
 
 from harexport.errors import InputError
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 FOLDER = Path(__file__).parent
 COSTS = {"litert-torch": "6.6 GB", "onnx2tf": "2.6 GB", "quantizer": "0.3 GB"}
@@ -46,7 +46,7 @@ def python(name: str, folder: Path) -> Path:
         return interpreter
     if name in _refused:
         raise _refused[name]
-    say(f"Installing {name} for comparison, once, into the cache: {COSTS[name]} of disk, minutes ...")
+    info(f"Installing {name} for comparison, once, into the cache: {COSTS[name]} of disk, minutes ...")
     try:
         _run(name, [sys.executable, "-m", "venv", "--clear", str(place)])
         _run(name, [str(interpreter), "-m", "pip", "install", "-q", "-r", str(FOLDER / f"requirements-{name}.txt")])

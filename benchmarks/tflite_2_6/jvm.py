@@ -14,7 +14,7 @@ from pathlib import Path
 from harexport.data.uci_har.download import cache_folder, sha256_of
 from harexport.errors import InputError
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 SOURCE = Path(__file__).with_name("OldRuntime.java")
 _MAVEN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy"
@@ -132,7 +132,7 @@ def _fetched(folder: Path, maven: str, coordinates: str, name: str, digest: str,
     """The file `member` of an artifact, fetched by Maven and unpacked unless it is there."""
     archive, target = folder / name, folder / Path(member).name
     if not archive.exists() or sha256_of(archive) != digest:
-        say(f"fetching {coordinates}, once, into the cache ...")
+        info(f"fetching {coordinates}, once, into the cache ...")
         _done([maven, "-q", "-B", _MAVEN, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], "Maven")
         if sha256_of(archive) != digest:
             raise InputError(f"Maven brought another {name} than the one this was written for: delete it in ~/.m2")

@@ -16,8 +16,8 @@ from harexport.evaluation.comparison import Answers
 from harexport.evaluation.latency import Model
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import Contract
-from harexport.utils.console import say, track
-from harexport.utils.files import names
+from harexport.utils.console import info, progress
+from harexport.utils.files import unique_names
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Field:
 def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = None) -> Field:
     """Read, check and ask everything there is. Raises InputError where nothing is left to measure."""
     files, known = gather([*paths, *([against] if against else [])])
-    named = names(files)
+    named = unique_names(files)
     entrants, refused = _entered(files, named, known, dataset.contract, lone=against is not None)
     dataset, entrants, apart = _together(entrants, known, dataset)
     refused += apart
@@ -88,7 +88,7 @@ def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = Non
     expected: dict[str, Answers] = {}
     for digest in dict.fromkeys(used):
         recipe = known[digest].checkpoint.recipe.name
-        with track(f"float64 reference of {recipe}", len(dataset.test), "windows") as advance:
+        with progress(f"float64 reference of {recipe}", len(dataset.test), "windows") as advance:
             logits = known[digest].checkpoint.network.logits(dataset.test.signals, advance)
         expected[digest] = Answers(_recipe_name(known, digest, expected), "logits", logits)
     candidates, more = _asked(entrants, dataset)
@@ -155,7 +155,7 @@ def _entered(
     files: list[Path], named: list[str], known: dict[str, Known], data: Contract, lone: bool
 ) -> tuple[list[Entrant], list[Refused]]:
     entrants, refused = [], []
-    with track("looking into the files, each tried in a process of its own", len(files), "files") as advance:
+    with progress("looking into the files, each tried in a process of its own", len(files), "files") as advance:
         for done, (path, name) in enumerate(zip(files, named, strict=True), 1):
             try:
                 entrants.append(enter(path, name, known, data, lone))
@@ -167,7 +167,7 @@ def _entered(
 
 def _asked(entrants: list[Entrant], dataset: Dataset) -> tuple[list[Candidate], list[Refused]]:
     candidates, refused = [], []
-    with track("parity on all test windows", len(entrants), "models") as advance:
+    with progress("parity on all test windows", len(entrants), "models") as advance:
         for done, entrant in enumerate(entrants, 1):
             asked = entrant.load()
             try:
@@ -198,7 +198,7 @@ def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Can
     if not used:
         return []
     if importlib.util.find_spec("torch") is None:
-        say("torch is not installed: the trainer itself is not compared (pip install 'harexport[train]')")
+        info("torch is not installed: the trainer itself is not compared (pip install 'harexport[train]')")
         return []
     from harexport.runtimes.torch import TorchRunner
 

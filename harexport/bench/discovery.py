@@ -21,7 +21,7 @@ from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
 from harexport.runtimes import sandbox
 from harexport.runtimes.asking import Asked, File
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 _CHECKPOINT = ".safetensors"
 _READABLE = ("float32", "int8", "uint8", "int16")
@@ -63,7 +63,7 @@ class Entrant:
         return Asked(self.model, self.file, threads)
 
 
-def gather(paths: Sequence[Path], tell: Callable[[str], object] = say) -> tuple[list[Path], dict[str, Known]]:
+def gather(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple[list[Path], dict[str, Known]]:
     """The model files among `paths` (files or folders), and every checkpoint there or beside them, by digest.
 
     `tell` is told which of those beside cannot be read. Raises InputError for a path that is not there, and where

@@ -17,7 +17,7 @@ from harexport.bench.timing import Contestant, Timings
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation.environment import describe as machine
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 __all__ = ["BenchResult", "ModelResult", "Reference", "bench", "machine"]
 
@@ -48,7 +48,7 @@ def bench(
     timings = timing.race(contestants, field.baseline, signals, runs, threads)
     colds: dict[str, tuple[ColdStart, int | None]] = {}
     files = [candidate.entrant for candidate in field.candidates if candidate.entrant]
-    with track("cold start in fresh processes", len(files), "files") as advance:
+    with progress("cold start in fresh processes", len(files), "files") as advance:
         for done, entrant in enumerate(files, 1):
             colds[entrant.name] = _cold(entrant, (signals.shape[1], signals.shape[2]))
             advance(done)

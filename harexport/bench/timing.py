@@ -15,7 +15,7 @@ from harexport.evaluation.statistics import Interval
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME
 from harexport.runtimes import Floats
 from harexport.runtimes.asking import RUNTIMES, Asked, File
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 _SITTINGS = 8
 _BATCHES = (1, 32, 256)
@@ -101,7 +101,7 @@ def _timed(
         return models | {name: Asked(model, File(name, fmt, 0), threads).one for name, (model, fmt) in files.items()}
 
     where = f"on {threads} threads" if threads > 1 else "on one thread"
-    with track(f"latency {where}, {len(contestants)} models interleaved", runs, "runs each") as advance:
+    with progress(f"latency {where}, {len(contestants)} models interleaved", runs, "runs each") as advance:
         return measure(load, windows, runs, sittings=_SITTINGS, progress=advance)
 
 
@@ -121,7 +121,7 @@ def _throughput(contestants: Sequence[Contestant], windows: Floats, threads: int
     open_ones = [contestant for contestant in contestants if contestant.batch is None]
     found: dict[str, list[Throughput]] = {contestant.name: [] for contestant in open_ones}
     if open_ones:
-        with track("throughput in batches", len(_BATCHES), "batch sizes") as advance:
+        with progress("throughput in batches", len(_BATCHES), "batch sizes") as advance:
             for done, batch in enumerate(_BATCHES, 1):
                 enough = np.resize(windows, (max(batch, len(windows)), *windows.shape[1:]))
                 times = measure(lambda: {c.name: c.load(threads) for c in open_ones}, enough, _BATCH_RUNS, batch=batch)

@@ -1,7 +1,8 @@
-"""What several commands share: their options, the data they name, and how a result is printed."""
+"""Shared parts of the commands: options, help in sections, loading the data, printing a result."""
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harexport.utils.files import OUT
+from harexport.utils.files import DEFAULT_OUTPUT_DIR
 
 if TYPE_CHECKING:
     from harexport.data.dataset import Dataset
@@ -20,62 +21,98 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def data_option(command: _F) -> _F:
-    return click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        help="UCI HAR folder or zip, or a folder of your recordings with harexport.toml. Default: $HAREXPORT_DATA, "
-        "else the cache, else a download.",
-    )(command)
+class SectionedOption(click.Option):
+    """An option with the heading under which `SectionedCommand` lists it."""
+
+    def __init__(self, *names: Any, section: str = "Options", **attributes: Any) -> None:
+        super().__init__(*names, **attributes)
+        self.section = section
 
 
-def json_option(command: _F) -> _F:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(command)
+class SectionedCommand(click.Command):
+    """A command with many options: its help lists them section by section."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one block for each section, in the order in which the sections first occur."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.params:
+            if isinstance(parameter, SectionedOption) and (record := parameter.get_help_record(ctx)):
+                sections.setdefault(parameter.section, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
-def out_option(command: _F) -> _F:
-    return click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=OUT,
-        show_default=True,
-        help="Folder to write to.",
-    )(command)
+option = functools.partial(click.option, cls=SectionedOption)
+
+data_option = option(
+    "--data",
+    section="Input",
+    type=click.Path(path_type=Path),
+    help="UCI HAR as a folder or zip, or a folder of recordings with a harexport.toml. Default: $HAREXPORT_DATA, then "
+    "the cache, then a download.",
+)
+recipe_option = option(
+    "--recipe",
+    section="Input",
+    default="edge",
+    show_default=True,
+    help="Name of a recipe that comes with harexport, or a .toml file.",
+)
+out_option = option(
+    "--out",
+    section="Output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_OUTPUT_DIR,
+    show_default=True,
+    help="Output folder.",
+)
+json_option = option(
+    "--json", "as_json", section="Output", is_flag=True, help="Print one JSON document to standard output."
+)
+seed_option = option(
+    "--seed",
+    section="Training",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the random number generators.",
+)
 
 
 def search_options(command: _F) -> _F:
-    """Where many trainings are done."""
-    jobs = click.option(
+    """Add the options that say where many trainings run."""
+    jobs = option(
         "--jobs",
+        section="Execution",
         type=click.IntRange(1, 4096),
-        help="Trainings at once, a process and a thread each. Default: a core each.",
+        help="Number of parallel trainings, one process and one thread each. Default: the number of cores.",
     )
-    cluster = click.option("--cluster", metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.5:6379 or auto.")
+    cluster = option(
+        "--cluster",
+        section="Execution",
+        metavar="ADDRESS",
+        help="Address of a running Ray cluster, for example 10.0.0.5:6379, or auto.",
+    )
     return jobs(cluster(command))
 
 
-def seed_option(command: _F) -> _F:
-    return click.option(
-        "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random numbers."
-    )(command)
-
-
 def load_data(path: Path | None) -> Dataset:
-    """The data that `--data` names, or the default."""
+    """Load the dataset at `path`, or the default one."""
     from harexport.data import load
 
     return load(path)
 
 
 def load_data_for(path: Path | None, contract: Contract, model: str) -> Dataset:
-    """The data that `--data` names, or the default, for a model of this contract."""
+    """Load the dataset at `path`, or the default one if it fits a model with this contract."""
     from harexport.data import load_for
 
     return load_for(contract, model, path)
 
 
-def show(result: Any, as_json: bool, text: str) -> None:
-    """Print `result` as one JSON document, or `text` for people."""
+def print_result(result: Any, as_json: bool, text: str) -> None:
+    """Print `result` as one JSON document, or `text`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a console that cannot write "µ" still gets its table
+        sys.stdout.reconfigure(errors="replace")  # a console without "µ" in its encoding still prints the table
     click.echo(json.dumps(result, indent=2) if as_json else text)

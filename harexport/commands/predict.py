@@ -1,4 +1,4 @@
-"""`harexport predict`."""
+"""Command `harexport predict`."""
 
 from __future__ import annotations
 
@@ -9,39 +9,61 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harexport.commands.options import json_option, out_option
+from harexport.commands.options import SectionedCommand, json_option, option, out_option
 
 if TYPE_CHECKING:
     from harexport.data.recordings.sensors import Units
     from harexport.runtimes.model import Model
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("recording", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
-@click.option(
+@option(
     "--model",
+    section="Input",
     type=click.Path(path_type=Path),
-    help="A .tflite, .onnx or .safetensors of harexport. Default: the edge model that comes with it.",
+    help="A .tflite, .onnx or .safetensors file of harexport. Default: the edge model that comes with harexport.",
 )
-@click.option(
+@option(
     "--data",
+    section="Input",
     type=click.Path(path_type=Path),
-    help="A folder of your recordings: FILE is read as its harexport.toml says (columns and units).",
+    help="Folder of recordings with a harexport.toml, which states the columns and units of FILE.",
 )
-@click.option("--follow", is_flag=True, help="Read CSV lines from standard input; print one JSON line a window.")
-@click.option("--acc-unit", type=click.Choice(["g", "m/s2"]), help="Default: as the header says, else by gravity.")
-@click.option(
-    "--gyro-unit", type=click.Choice(["rad/s", "deg/s"]), help="Default: as the header says, else by magnitude."
+@option(
+    "--follow",
+    section="Input",
+    is_flag=True,
+    help="Read CSV lines from standard input and print one JSON line per window.",
 )
-@click.option(
+@option(
+    "--acc-unit",
+    section="Input",
+    type=click.Choice(["g", "m/s2"]),
+    help="Unit of acceleration. Default: from the header, else from the magnitude of gravity.",
+)
+@option(
+    "--gyro-unit",
+    section="Input",
+    type=click.Choice(["rad/s", "deg/s"]),
+    help="Unit of rotation. Default: from the header, else from the magnitude.",
+)
+@option(
     "--smoothing",
+    section="Prediction",
     type=click.Choice(["exponential", "none"]),
     default="exponential",
     show_default=True,
-    help="exponential: a lone contrary window is not shown, a change one hop (1.28 s) late.",
+    help="exponential: average probabilities over windows. A single deviating window is not shown, and a change is "
+    "shown one hop (1.28 s) late.",
 )
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Timeline as PNG. Default: in --out.")
-@click.option("--no-picture", is_flag=True, help="Draw none.")
+@option(
+    "--picture",
+    section="Output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file of the timeline. Default: <name>.activities.png in --out.",
+)
+@option("--no-picture", section="Output", is_flag=True, help="Do not draw the timeline.")
 @out_option
 @json_option
 def predict(
@@ -57,10 +79,11 @@ def predict(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Tell activities from FILE, a recording by Sensor Logger or phyphox or a plain CSV; also a folder or zip of them.
+    """Classify the activities in a phone recording.
 
-    Nothing has to be trained before: a model comes with harexport. The phone's samples are converted, resampled and
-    filtered as the model's training data was. Columns and units are recognised, or asked for where unsure.
+    FILE is a recording by Sensor Logger or phyphox, a plain CSV file, or a folder or zip of one of these. No training
+    is needed: a model comes with harexport. Samples are converted, resampled and filtered as the model's training data
+    was.
 
     \b
     Example:  harexport predict recording.zip
@@ -102,15 +125,15 @@ def _follow(model: Model, said: Units, smoothing: str) -> None:
     from harexport.errors import InputError
     from harexport.predict.session import Answer
     from harexport.predict.stream import follow
-    from harexport.utils.console import say
+    from harexport.utils.console import info
 
     if sys.stdin is None:
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
     if sys.stdin.isatty():
-        say("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
+        info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
     for event in follow(sys.stdin.buffer, model, said, smoothing):
         if isinstance(event, Answer):
             click.echo(json.dumps(event.to_dict(model.contract.labels)))
             sys.stdout.flush()
         else:
-            say(event)
+            info(event)

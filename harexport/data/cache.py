@@ -22,8 +22,8 @@ from harexport.data.uci_har.download import cache_folder
 from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.utils.console import say
-from harexport.utils.files import replacing, write_json, write_text
+from harexport.utils.console import info
+from harexport.utils.files import atomic_write, write_json, write_text
 
 _VERSION = 2  # raise it when parsing or rebuilding gives other arrays for the same files
 _SETTLED_SECONDS = 2.0  # the coarsest clock among file systems in use (FAT)
@@ -45,7 +45,7 @@ def cached(place: Path, files: list[Path], parse: Callable[[], Dataset]) -> Data
         if signs is not None and all(sign[2] < (now - _SETTLED_SECONDS) * 1e9 for sign in signs):
             write_json(seen, {"version": _VERSION, "files": signs, "digest": dataset.digest})
     except InputError as error:
-        say(f"The parsed data is not kept for the next time: {error.__cause__ or error}")
+        info(f"The parsed data is not kept for the next time: {error.__cause__ or error}")
     return dataset
 
 
@@ -84,7 +84,7 @@ def _recall(seen: Path, signs: list[list[Any]]) -> str | None:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"The cache file {seen} is damaged ({type(error).__name__}): reading the data again")
+        info(f"The cache file {seen} is damaged ({type(error).__name__}): reading the data again")
     return None
 
 
@@ -114,7 +114,7 @@ def _read(file: Path) -> Dataset | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # a damaged zip of arrays may raise nearly anything; the data itself is still there
-        say(f"The cache file {file} is damaged ({error}): reading the data again")
+        info(f"The cache file {file} is damaged ({error}): reading the data again")
         return None
     for part in (dataset.train, dataset.test):
         n = part.labels.size
@@ -122,7 +122,7 @@ def _read(file: Path) -> Dataset | None:
         for array, dtype in zip(_ARRAYS, (np.float32, np.int64, np.int64), strict=True):
             found = getattr(part, array)
             if found.shape != expected[array] or found.dtype != dtype:
-                say(f"The cache file {file} is damaged ({array}: {found.dtype} {found.shape}): reading the data again")
+                info(f"The cache file {file} is damaged ({array}: {found.dtype} {found.shape}): reading the data again")
                 return None
     return dataset
 
@@ -140,7 +140,7 @@ def _write(file: Path, dataset: Dataset) -> None:
         "notes": dataset.notes,
     }
     # Under its final name only when whole: two processes that write at once both write the same content.
-    with replacing(file) as temporary, temporary.open("wb") as stream:
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, about=np.array(json.dumps(about)), **arrays)
     if not (ignore := file.parent / ".gitignore").exists():
         write_text(ignore, "# parsed data of harexport: may be deleted at any time, never committed\n*\n")

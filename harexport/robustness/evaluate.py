@@ -24,8 +24,8 @@ from harexport.robustness.perturbations import Perturbation, Scene, perturbation
 from harexport.runtimes import model as models
 from harexport.runtimes.model import Model
 from harexport.utils import tables
-from harexport.utils.console import track
-from harexport.utils.files import names
+from harexport.utils.console import progress
+from harexport.utils.files import unique_names
 from harexport.utils.tables import Table
 
 _CHECKPOINT = ".safetensors"
@@ -124,7 +124,7 @@ def entered(paths: Sequence[Path]) -> dict[str, Model]:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no checkpoint in {where}; `harexport train` writes one, or name a model file")
     files = list({path.resolve(): path for path in found}.values())
-    return {name.removesuffix(_CHECKPOINT): models.load(path) for name, path in zip(names(files), files, strict=True)}
+    return {name.removesuffix(_CHECKPOINT): models.load(path) for name, path in zip(unique_names(files), files, strict=True)}
 
 
 def robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:
@@ -152,7 +152,7 @@ def _of_contract(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, 
     plain = {name: _answers(model, test.signals) for name, model in group}
     outcomes: dict[str, list[Outcome]] = {name: [] for name, _ in group}
     title = f"{', '.join(plain)}: conditions"
-    with track(title, len(conditions), "conditions") as advance:
+    with progress(title, len(conditions), "conditions") as advance:
         for done, condition in enumerate(conditions, 1):
             asked = _asked(group, condition)
             for name, (kept, answers) in asked.items():

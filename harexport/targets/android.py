@@ -31,7 +31,7 @@ from harexport.model.layers import Array
 from harexport.runtimes import Floats
 from harexport.targets.adb import Phone, PhoneGoneError
 from harexport.utils import files
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 PACKAGE, ACTIVITY = "org.harexport.demo", ".SelfTestActivity"
 FOLDER = f"/sdcard/Android/data/{PACKAGE}/files"
@@ -76,7 +76,7 @@ def bench(
     tests: dict[str, SelfTest] = {}
     refused = list(field.refused)
     entrants = [candidate.entrant for candidate in field.candidates if candidate.entrant]
-    with tempfile.TemporaryDirectory() as name, track("on the phone", len(entrants), "files") as advance:
+    with tempfile.TemporaryDirectory() as name, progress("on the phone", len(entrants), "files") as advance:
         folder = Path(name)
         (folder / _WINDOWS).write_bytes(packed(field.dataset.test.signals))
         phone.shell(f"mkdir -p {FOLDER}")

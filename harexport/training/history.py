@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harexport.errors import InputError, MissingExtraError
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 if TYPE_CHECKING:
     pass
@@ -90,7 +90,7 @@ class EventLog:
             self._records.write(self._event.Event(wall_time=time.time(), **content).SerializeToString())
             self._records.flush()
         except OSError as error:
-            say(f"could not write {self._file.name}: {error.strerror or error}. Training goes on without TensorBoard")
+            info(f"could not write {self._file.name}: {error.strerror or error}. Training goes on without TensorBoard")
             self.close()
 
     def close(self) -> None:
@@ -128,11 +128,11 @@ class Row:
 class State:
     """Where a run stands after `step` batches, all on the CPU; torch can save it and `fit` can go on from it.
 
-    `optimiser` and `average` hold what goes with each head's loss and with each trained array.
+    `optimizer` and `average` hold what goes with each head's loss and with each trained array.
     """
 
     step: int
     model: dict[str, Tensor]
-    optimiser: dict[str, Any]
+    optimizer: dict[str, Any]
     average: list[Tensor]
     history: list[Row] = field(default_factory=list)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harexport.errors import InputError
 from harexport.utils import files
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 if TYPE_CHECKING:
     from harexport.training.history import Row, State
@@ -68,7 +68,7 @@ class Progress:
             self.path.replace(self.aside)
         except OSError as error:
             raise InputError(f"cannot move {self.path} to {self.aside}: {error.strerror or error}") from error
-        say(
+        info(
             f"Starting anew. The interrupted run that stood in {self.path.name} is kept as {self.aside}{older}; "
             "to go on with it, move it back and use --resume"
         )
@@ -89,7 +89,7 @@ class Progress:
             passed = time.monotonic() - began
             self.seconds[phase] = before + passed
             self._current = (phase, copy.deepcopy(state))  # the loop goes on changing what it handed over
-            say(f"{_line(row)}  {passed / (state.step - start) * (steps - state.step):.0f} s left")
+            info(f"{_line(row)}  {passed / (state.step - start) * (steps - state.step):.0f} s left")
             # at once at the first row: a disk that has no room for the state is said before hours have gone by
             if self._saved is None or time.monotonic() - self._saved >= _SAVE_EVERY_SECONDS:
                 self._try_to_save()
@@ -103,7 +103,7 @@ class Progress:
         except InputError as error:
             self._saved = time.monotonic()
             if not self._failed:
-                say(f"{error}. Training goes on, and so do the attempts to save its state")
+                info(f"{error}. Training goes on, and so do the attempts to save its state")
             self._failed = True
 
     def save(self, path: Path | None = None) -> bool:

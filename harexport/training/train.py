@@ -25,8 +25,7 @@ from harexport.training.history import EventLog
 from harexport.training.report import Outcome, outcome
 from harexport.training.resume import Progress
 from harexport.utils import files
-from harexport.utils.console import say
-from harexport.utils.interrupts import interruptible
+from harexport.utils.console import info
 from harexport.version import __version__
 
 if TYPE_CHECKING:
@@ -120,29 +119,28 @@ def train(
     log = EventLog(out / f"{recipe.name}.tensorboard") if tensorboard else None
     run = _Run(dataset, recipe, seed, held_subjects, chosen, watch_test, temperature, progress, log)
     progress.begin()
-    with interruptible():
+    try:
+        judged = run.judge(run.passes())
         try:
-            judged = run.judge(run.passes())
-            try:
-                return run.write(path, judged)
-            except InputError as error:
-                raise InputError(f"{error}. {progress.kept(again)}") from error
-        except KeyboardInterrupt:
-            say(f"Interrupted. {progress.kept(again)}")
-            raise
-        finally:
-            if log is not None:
-                log.close()
+            return run.write(path, judged)
+        except InputError as error:
+            raise InputError(f"{error}. {progress.kept(again)}") from error
+    except KeyboardInterrupt:
+        info(f"Interrupted. {progress.kept(again)}")
+        raise
+    finally:
+        if log is not None:
+            log.close()
 
 
 def _say_test_set(test: Windows) -> None:
     if len(test):
-        say(
+        info(
             f"Test set: {tuple(test.signals.shape)}, mean {test.signals.mean():.7f}, "
             f"standard deviation {test.signals.std():.6f}"
         )
     else:
-        say("There are no test windows: the figures will be those of the held-out subjects")
+        info("There are no test windows: the figures will be those of the held-out subjects")
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ class _Run:
         phases.append((_FINAL, train, test if self.watch_test and len(test) else None))
         for name, windows, watched in phases:
             subjects = len(set(windows.subjects.tolist()))
-            say(
+            info(
                 f"{self.recipe.name}, {name}, on the {self.device}: {len(windows)} windows of {subjects} subjects"
                 + (f"; watching {len(watched)} windows" if watched is not None else "")
             )
@@ -280,9 +278,9 @@ def _temperature(logits: NDArray[np.float64], held: Windows, coarse: bool) -> Te
     """Fit the temperature, and say what it does."""
     found = temperatures.fitted(logits, held.labels)
     if found is None:
-        say("No temperature fits the held-out subjects (are all of them answered right?): nothing was calibrated")
+        info("No temperature fits the held-out subjects (are all of them answered right?): nothing was calibrated")
         return None
-    say(
+    info(
         f"Temperature {found.value:.3f}; on the held-out subjects cross-entropy {found.loss_before:.4f} -> "
         f"{found.loss_after:.4f}, ECE {found.ece_before:.4f} -> {found.ece_after:.4f}"
         + ("; the coarse head stays as it is" if coarse else "")

@@ -13,7 +13,7 @@ from harexport.errors import InputError
 from harexport.model.network import check_windows
 from harexport.model.recipe import Recipe
 from harexport.training import coarse_labels
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 
 def as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
@@ -49,7 +49,7 @@ def check(dataset: Dataset, recipe: Recipe) -> None:
             raise InputError(f"with the subjects {names} held out: {error}") from error
     seen = set(np.unique(train.labels).tolist())
     if missing := [label for k, label in enumerate(labels) if k not in seen]:
-        say(f"No training window is labelled {_listed(missing)}: the model will hardly ever answer that")
+        info(f"No training window is labelled {_listed(missing)}: the model will hardly ever answer that")
 
 
 def check_fit(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:

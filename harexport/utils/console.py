@@ -1,50 +1,80 @@
-"""What a person sees while a command works: progress bars on a terminal, plain lines in a log.
+"""Progress messages and progress bars.
 
-Everything here goes to standard error, so that standard output holds results only (with --json: one
-JSON document and nothing else).
+Messages go to the logger "harexport", which has no handler unless the application adds one: a library call prints
+nothing. The command line calls `print_messages` and gets them on standard error, with progress bars on a terminal;
+standard output holds results only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 
-_LOG_EVERY_SECONDS = 10.0  # in a log, a long step says how far it is this often
+_LOG_INTERVAL_S = 10.0  # between two lines about the same step, without a terminal
 
-Advance = Callable[[int], None]  # told how much is done in all, not how much was added
+Advance = Callable[[int], None]  # takes the total amount done so far, not the increment
+
+logger = logging.getLogger("harexport")
+logger.addHandler(logging.NullHandler())
 
 
-def say(text: str = "") -> None:
-    """Print one line for people."""
-    if sys.stderr is not None:  # None where it was closed; print would then write to standard output
-        print(text, file=sys.stderr, flush=True)
+class _StderrHandler(logging.Handler):
+    """Print each message as one line on the current sys.stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:  # None where it is closed; print() would then use standard output
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
+def print_messages() -> None:
+    """Print messages and progress of harexport on standard error, as the command line does."""
+    if not _prints_messages():
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)
+
+
+def info(text: str = "") -> None:
+    """Log one message at level INFO."""
+    logger.info("%s", text)
 
 
 @contextlib.contextmanager
-def track(description: str, total: int | None, unit: str = "", *, bytes_: bool = False) -> Iterator[Advance]:
-    """Show how far a step is: yields a function to be called with the amount done so far.
+def progress(description: str, total: int | None, unit: str = "", *, bytes_: bool = False) -> Iterator[Advance]:
+    """Show the progress of a long step: a bar on the command line's terminal, else a message now and then.
 
-    `total` None means that the end is not known; `bytes_` shows megabytes.
+    Args:
+        description: Name of the step.
+        total: Amount of work, None if unknown.
+        unit: Unit of the amount, such as "files".
+        bytes_: The amount is in bytes and is shown in megabytes.
+
+    Yields:
+        A function to be called with the total amount done so far.
     """
-    if sys.stderr is not None and sys.stderr.isatty():
+    if _prints_messages() and sys.stderr is not None and sys.stderr.isatty():
         with _bar(description, total, bytes_) as move:
             yield move
         return
     scale, unit = (1e6, "MB") if bytes_ else (1, unit)
-    began = said = time.monotonic()
+    start = last = time.monotonic()
 
     def advance(done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= _LOG_EVERY_SECONDS:
-            said = time.monotonic()
+        nonlocal last
+        if time.monotonic() - last >= _LOG_INTERVAL_S:
+            last = time.monotonic()
             of = f" of {total / scale:.0f}" if total else ""
-            left = f", {(said - began) / done * (total - done):.0f} s left" if total and 0 < done < total else ""
-            say(f"{description}: {done / scale:.0f}{of} {unit}, {said - began:.0f} s{left}".replace("  ", " "))
+            remaining = f", {(last - start) / done * (total - done):.0f} s left" if total and 0 < done < total else ""
+            info(f"{description}: {done / scale:.0f}{of} {unit}, {last - start:.0f} s{remaining}".replace("  ", " "))
 
-    say(f"{description} ...")
+    info(f"{description} ...")
     yield advance
+
+
+def _prints_messages() -> bool:
+    return any(isinstance(handler, _StderrHandler) for handler in logger.handlers)
 
 
 @contextlib.contextmanager
@@ -62,6 +92,6 @@ def _bar(description: str, total: int | None, bytes_: bool) -> Iterator[Advance]
 
     amount = DownloadColumn() if bytes_ else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda done: progress.update(task, completed=done)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)

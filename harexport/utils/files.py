@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic file writes, JSON files, and distinct names for files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from typing import Any
 
 from harexport.errors import InputError
 
-OUT = Path("harexport-out")  # where everything is written unless told otherwise
+DEFAULT_OUTPUT_DIR = Path("harexport-out")
 
 
 @contextlib.contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the name `path`, on any error it disappears.
+def atomic_write(path: Path | str) -> Iterator[Path]:
+    """Write a file under a temporary name and rename it to `path` on success.
 
-    What was at `path` before stays untouched until the new file is whole (the rename is atomic on
-    POSIX and Windows within one directory). Raises InputError where the folder cannot be written.
+    An existing file at `path` is unchanged until the new one is complete: the rename is atomic on POSIX and Windows
+    within one folder. On an error the temporary file is removed.
+
+    Yields:
+        The temporary path to write to, in the folder of `path`.
+
+    Raises:
+        InputError: The folder cannot be written to.
     """
     target = Path(path)
-    temporary = _beside(target)
+    temporary = _temp_sibling(target)
     try:
         yield temporary
-        # mkstemp makes private files; what we publish is as readable as any file the user makes.
+        # mkstemp creates files that only the owner can read; the result gets the usual permissions
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -38,7 +44,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _beside(target: Path) -> Path:
+def _temp_sibling(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
@@ -51,13 +57,13 @@ def _beside(target: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder` and raise InputError if nothing can be written there: to be asked before long work."""
-    _beside(folder / "probe").unlink()
+    """Create `folder` and raise InputError if no file can be created in it. Call this before long computations."""
+    _temp_sibling(folder / "probe").unlink()
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` to `path` atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -67,12 +73,20 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON to `path` atomically; keys keep their order, NaN is refused."""
+    """Write `value` as indented JSON to `path` atomically. Keys keep their order; NaN raises ValueError."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path | str, what: str) -> Any:
-    """Read a JSON file; `what` names its kind in the error. Raises InputError."""
+    """Read a JSON file.
+
+    Args:
+        path: File to read.
+        what: Kind of the file, for the error message.
+
+    Raises:
+        InputError: The file is missing, unreadable or not JSON.
+    """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -84,15 +98,15 @@ def read_json(path: Path | str, what: str) -> Any:
         raise InputError(f"{what} {path} is not JSON (line {error.lineno}: {error.msg})") from error
 
 
-def names(files: Sequence[Path]) -> list[str]:
-    """A name for each file: its own, with as many of its folders as tell it from others of that name."""
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """Return a distinct name for each file: its file name, preceded by as many parent folders as necessary."""
     resolved = [path.resolve() for path in files]
-    depth = [1] * len(files)
+    depths = [1] * len(files)
 
-    def named() -> list[str]:
-        return ["/".join(path.parts[-d:]) for path, d in zip(resolved, depth, strict=True)]
+    def current_names() -> list[str]:
+        return ["/".join(path.parts[-depth:]) for path, depth in zip(resolved, depths, strict=True)]
 
-    while twice := [name for name, count in Counter(named()).items() if count > 1]:
-        for k, name in enumerate(named()):
-            depth[k] += name in twice
-    return named()
+    while duplicates := [name for name, count in Counter(current_names()).items() if count > 1]:
+        for k, name in enumerate(current_names()):
+            depths[k] += name in duplicates
+    return current_names()

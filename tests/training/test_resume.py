@@ -168,7 +168,7 @@ def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path:
 def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     state = _interrupted(small, tmp_path, monkeypatch)
     saved = torch.load(state, weights_only=True)
-    for damage in ({"model": {}}, {"optimiser": {}}):
+    for damage in ({"model": {}}, {"optimizer": {}}):
         torch.save({**saved, "state": {**saved["state"], **damage}}, state)
         with pytest.raises(InputError, match="not one of this recipe"):
             train(small, small_recipe(), tmp_path, resume=True)
@@ -196,7 +196,7 @@ def test_starting_anew_moves_an_interrupted_run_aside(
 
 def _full(monkeypatch: Patch, *names: str) -> None:
     """A disk without room for files that end in one of `names`: half of them is written."""
-    original = files.replacing
+    original = files.atomic_write
 
     @contextlib.contextmanager
     def replacing(path: Path) -> Iterator[Path]:

@@ -23,7 +23,7 @@ def test_an_error_keeps_what_was_there(tmp_path: Path) -> None:
     files.write_text(target, "old")
 
     def break_off() -> None:
-        with files.replacing(target) as temporary:
+        with files.atomic_write(target) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 

@@ -21,7 +21,7 @@ from harexport.data.recordings.sensors import Units
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.stream import SETTLING_SECONDS
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 _SUFFIXES = (".csv", ".tsv")
 _MOST_NOTES = 20
@@ -68,7 +68,7 @@ def load(folder: Path) -> Dataset:
             f"{_some([file.name for file in recordings])}"
         )
     read = []
-    with track("Reading recordings", len(recordings), "files") as advance:
+    with progress("Reading recordings", len(recordings), "files") as advance:
         for done, file in enumerate(recordings, 1):
             recording = own_recording.read(file, settings)
             read.append((recording, own_recording.subject_of(recording, settings)))
@@ -76,7 +76,7 @@ def load(folder: Path) -> Dataset:
     digest = _digest(settings_file, recordings)
     _check_labels(settings, [recording for recording, _ in read])
     parts = []
-    with track("Filtering recordings", len(read), "files") as advance:
+    with progress("Filtering recordings", len(read), "files") as advance:
         for done, (recording, subject) in enumerate(read, 1):
             cut = own_recording.cut(recording, settings.contract, settings.units, settings.contract.labels)
             parts.append(_Part(recording, subject, cut))

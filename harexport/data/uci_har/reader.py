@@ -19,7 +19,7 @@ from harexport.data.dataset import Dataset, ExactDataset, ExactWindows
 from harexport.data.uci_har.manifest import FOLDER, NEEDED, labels_file, manifest, signal_file, subjects_file
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, LABELS, Contract
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 OFFICIAL = f"{FOLDER} (the official files, byte for byte)"
 _WINDOW = Contract().window
@@ -38,7 +38,7 @@ def read_exact(path: Path) -> ExactDataset:
     """
     place = locate(path)
     digests: dict[str, str] = {}
-    with opened(place) as reader, track(f"Reading {place.name}", len(NEEDED), "files") as advance:
+    with opened(place) as reader, progress(f"Reading {place.name}", len(NEEDED), "files") as advance:
 
         def content(name: str) -> bytes:
             data = _present(reader, name, place)

@@ -20,7 +20,7 @@ from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
 from harexport.evaluation.comparison import THRESHOLDS, Answers
 from harexport.targets.arm64 import emulator, instructions
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 SAMPLE = 64
 _COUNTED = 3  # windows whose instructions are counted: the median of a number that hardly varies
@@ -41,7 +41,7 @@ def bench(
     measured: dict[str, Measured] = {}
     refused = list(field.refused)
     entrants = [(candidate, candidate.entrant) for candidate in field.candidates if candidate.entrant]
-    with track("on emulated 64-bit Arm", len(entrants), "files") as advance:
+    with progress("on emulated 64-bit Arm", len(entrants), "files") as advance:
         for done, (candidate, entrant) in enumerate(entrants, 1):
             try:
                 answered.append(_answered(candidate, entrant, target, field.dataset))

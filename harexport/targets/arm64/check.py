@@ -18,7 +18,7 @@ from harexport.formats import structure
 from harexport.runtimes import model
 from harexport.targets.arm64 import emulator
 from harexport.targets.arm64.instructions import instructions as count
-from harexport.utils.console import track
+from harexport.utils.console import progress
 
 COUNTED = 3  # windows
 
@@ -53,7 +53,7 @@ def check_arm64(paths: Sequence[Path], test: Windows, sample: int | None = 64, c
     files = gather(paths)
     chosen = spread(len(test), sample)
     results = []
-    with track(f"on 64-bit Arm, {len(chosen)} windows each", len(files), "files") as advance:
+    with progress(f"on 64-bit Arm, {len(chosen)} windows each", len(files), "files") as advance:
         for done, path in enumerate(files, 1):
             try:
                 results.append(_checked(path, test.signals[chosen], test.labels[chosen], target, counted))

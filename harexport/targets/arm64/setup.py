@@ -24,7 +24,7 @@ from typing import Any
 from harexport.errors import InputError
 from harexport.targets.arm64 import apt
 from harexport.targets.arm64 import emulator as arm64
-from harexport.utils.console import say
+from harexport.utils.console import info
 
 SUITE = "trixie"  # Debian 13: the qemu-user of Debian 12 crashes (FACTS, trap 10)
 PACKAGES = ("python3", "libstdc++6", "libgomp1")
@@ -45,7 +45,7 @@ def setup_arm64(again: bool = False) -> dict[str, Any]:
     place = arm64.folder()
     facts = None if again else _ready(wanted)
     if facts:
-        say(f"The arm64 target is ready in {place}")
+        info(f"The arm64 target is ready in {place}")
         return facts
     apt.check_tools()
     source = apt.mirror()
@@ -56,7 +56,7 @@ def setup_arm64(again: bool = False) -> dict[str, Any]:
         facts["seconds"] = round(time.monotonic() - began)
         (building / arm64.FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
         _take_place(building, place)
-    say(
+    info(
         f"The arm64 target is ready in {place}: {facts['download_mb']} MB downloaded, {facts['disk_mb']} MB on disk, "
         f"{facts['seconds']} s. `harexport targets remove arm64` deletes it"
     )
@@ -99,13 +99,13 @@ def _build(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> dict[s
     root, site, work = building / "root", building / "site", building / "work"
     for folder in (root, site, work):
         folder.mkdir()
-    say(f"1/5 Debian's package lists ({SUITE}, about {_LISTS_MB} MB) ...")
+    info(f"1/5 Debian's package lists ({SUITE}, about {_LISTS_MB} MB) ...")
     private = apt.Apt(work, source, SUITE, ("arm64", "amd64"))
     private.update()
     names = (*PACKAGES, EMULATOR)
     needed = private.needed(names)
     megabytes = sum(package.size for package in needed) / 1e6
-    say(f"2/5 {len(needed)} Debian packages, {megabytes:.0f} MB ...")
+    info(f"2/5 {len(needed)} Debian packages, {megabytes:.0f} MB ...")
     megabytes += _LISTS_MB
     debs = private.download(names, needed)
     emulator = next(path for path in debs if path.name.startswith("qemu-user"))
@@ -113,7 +113,7 @@ def _build(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> dict[s
         "qemu": _deb_version(emulator),
         "libc": _deb_version(next(p for p in debs if p.name.startswith("libc6_"))),
     }
-    say("3/5 Unpacking them ...")
+    info("3/5 Unpacking them ...")
     apt.unpack_one(emulator, "./usr/bin/qemu-aarch64", building / arm64.EMULATOR)
     for deb in debs:
         if deb != emulator:
@@ -124,13 +124,13 @@ def _build(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> dict[s
     for share in ("doc", "man", "locale", "lintian"):
         shutil.rmtree(root / "usr/share" / share, ignore_errors=True)
     python = _python_of(root)
-    say(f"4/5 The runtimes' Arm builds: {', '.join(f'{name} {version}' for name, version in wanted.items())} ...")
+    info(f"4/5 The runtimes' Arm builds: {', '.join(f'{name} {version}' for name, version in wanted.items())} ...")
     wheels = _wheels(work / "wheels", wanted, python, versions["libc"])
     for wheel in wheels:
         _unzip(wheel, site)
     megabytes += sum(wheel.stat().st_size for wheel in wheels) / 1e6
     shutil.rmtree(work)
-    say("5/5 Trying it ...")
+    info("5/5 Trying it ...")
     answered = arm64.Target(building, python).guest({}, timeout_s=600)
     told = {"numpy": answered.get("numpy"), "onnxruntime": answered.get("onnxruntime")}
     if answered.get("machine") != "aarch64" or any(wanted[name] != version for name, version in told.items()):
