@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import seeds, ship_pretrained
-from harexport.evaluation.plots import readable
+from harexport.evaluation.plots import format_label
 from harexport.model.checkpoint import Checkpoint
 from harexport.utils import files, tables
 from harexport.utils.console import info, print_messages
@@ -84,7 +84,7 @@ def _what(checkpoint: Checkpoint) -> str:
         f"{len(network.recurrent_layers)} {kind} layer{'s' * (len(network.recurrent_layers) > 1)} of {units} units on {every}; "
         f"{network.parameters:,} parameters{heads}. It reads {contract.window} samples ({seconds:g} s at "
         f"{contract.rate_hz:g} Hz) of {len(contract.channels)} channels in physical units and answers logits and "
-        f"probabilities of {', '.join(readable(label).lower() for label in contract.labels)}; a new window every "
+        f"probabilities of {', '.join(format_label(label).lower() for label in contract.labels)}; a new window every "
         f"{contract.hop} samples ({hop:g} s). Normalisation is inside. `contract.json` says all of this to programs."
         "\n\n"
         f"Recipe `{checkpoint.recipe.name}`, seed {checkpoint.seed}, harexport {checkpoint.tool_version}, PyTorch "
@@ -162,7 +162,7 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
             "did not."
         )
     if coarse:
-        names = [readable(label).lower() for label in checkpoint.contract.coarse_labels if label]
+        names = [format_label(label).lower() for label in checkpoint.contract.coarse_labels if label]
         said.append(f"Coarse labels: {'; '.join(names)}. Their head is judged after both stages of the training.")
         if first := over and over.get("coarse_accuracy_after_stage_1"):
             said[-1] += (
@@ -191,7 +191,7 @@ def _by_class_and_subject(checkpoint: Checkpoint, seeded: dict[str, Any], robust
     classes = [("recall", "windows", *head)]
     for k, label in enumerate(checkpoint.contract.labels):
         mean = seeds.mean_std(over["label_recall"][label]) if over else ""
-        classes.append((readable(label), str(counts[k]), f"{test['label_recall'][k]:.2%}", mean))
+        classes.append((format_label(label), str(counts[k]), f"{test['label_recall'][k]:.2%}", mean))
     subjects = [("accuracy of subject", "windows", *head)]
     for subject, share in robust["subjects"].items():
         mean = seeds.mean_std(over["subjects"][subject]) if over else ""
@@ -238,7 +238,7 @@ def _files(name: str, exported: list[dict[str, Any]]) -> str:
 
 
 def _limits(checkpoint: Checkpoint, robust: dict[str, Any]) -> str:
-    labels = [readable(label).lower() for label in checkpoint.contract.labels]
+    labels = [format_label(label).lower() for label in checkpoint.contract.labels]
     shares = [share["accuracy"] for share in robust["subjects"].values()]
     error = 100 * statistics.stdev(shares) / math.sqrt(len(shares))
     turned = [one["mean"] for one in robust["outcomes"] if one["group"] == _TURN]

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import readme
 from harexport.data import load
-from harexport.evaluation.environment import Watch, describe, pinned
+from harexport.evaluation.environment import NoiseMonitor, describe, pin_to_idle_cores
 from harexport.evaluation.latency import Model
 from harexport.evaluation.statistics import median_interval
 from harexport.exporters import onnx, tflite
@@ -44,8 +44,8 @@ _ROUNDS, _SECONDS = 9, 0.03  # of each model and batch, and how long a round tak
 def measure() -> dict[str, Any]:
     signals = np.ascontiguousarray(load().test.signals)
     rows = []
-    with pinned() as cores, progress("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
-        watch = Watch(cores)
+    with pin_to_idle_cores() as cores, progress("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
+        watch = NoiseMonitor(cores)
         conditions = watch.judge([])
         models = {(recipe, key): model for recipe in RECIPES for key, model in _models(recipe).items()}
         for done, batch in enumerate(BATCHES, 1):

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import readme
 from benchmarks.c_kernel.c_kernel import Kernel
 from harexport.bench import timing
-from harexport.bench.timing import Contestant, Timings
+from harexport.bench.timing import TimedModel, Timings
 from harexport.data import Dataset, load
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.environment import describe
@@ -61,19 +61,19 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
     network = checkpoint.network
     emitted = _emitted(checkpoint, dataset)
     contestants = [
-        Contestant(key, RUNTIMES[form.format], 1, _loader(model, form.format)) for key, (form, model) in emitted.items()
+        TimedModel(key, RUNTIMES[form.format], 1, _loader(model, form.format)) for key, (form, model) in emitted.items()
     ]
     limit: str | None = None
     try:
         kernel = Kernel(network)
         difference = float(np.abs(kernel.logits(dataset.test.signals) - network.logits(dataset.test.signals)).max())
-        contestants.append(Contestant(LIMIT, "C", 1, lambda threads: kernel.one))
+        contestants.append(TimedModel(LIMIT, "C", 1, lambda threads: kernel.one))
     except InputError as error:
         limit = str(error)
         info(f"{name}: no limit to compare with: {limit}")
     baseline = contestants[-1].name if limit is None else contestants[0].name
     signals = np.ascontiguousarray(dataset.test.signals[:: len(dataset.test) // _WINDOWS][:_WINDOWS])
-    timings = timing.race(contestants, baseline, signals, runs, (1,))
+    timings = timing.time_models(contestants, baseline, signals, runs, (1,))
     return {
         "network": checkpoint.digest,
         "steps": network.num_steps,

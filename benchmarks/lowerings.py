@@ -17,7 +17,7 @@ import numpy as np
 
 from harexport import runtimes
 from harexport.bench.run import machine
-from harexport.evaluation.latency import interleaved
+from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, tflite
 from harexport.exporters.options import MOST_UNROLLED_STEPS
 from harexport.model.contract import Contract
@@ -54,7 +54,7 @@ def cell(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
         began = time.perf_counter()
         runners[name] = runtimes.load_bytes(file, ".tflite", name)
         loads[name] = round(1e3 * (time.perf_counter() - began), 2)
-    timed = interleaved({name: runner.one for name, runner in runners.items()}, checks.windows(Contract()), RUNS)
+    timed = time_interleaved({name: runner.one for name, runner in runners.items()}, checks.windows(Contract()), RUNS)
     return {
         "steps": steps,
         "hidden": hidden,

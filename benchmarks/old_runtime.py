@@ -52,7 +52,7 @@ KERNELS, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
 WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
 # Beyond a scheme's logits (MOST_DIFFERENT) the share of same answers counts. Large logits, as seed-gru's, have large
 # last digits: parity.py's share of the largest one is allowed too.
-SHARE = comparison.THRESHOLDS["float32"].share
+SHARE = comparison.TOLERANCES["float32"].share
 LEAST_SAME = 0.98
 
 

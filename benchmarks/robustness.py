@@ -38,8 +38,8 @@ def digests() -> dict[str, str]:
 def measure() -> dict[str, Any]:
     """Ask every checkpoint, write the json and the picture."""
     networks = digests()
-    asked = robust.entered([ship_pretrained.path(name) for name in networks])
-    result = robust.robustness(asked, load())
+    asked = robust.load_models([ship_pretrained.path(name) for name in networks])
+    result = robust.evaluate_robustness(asked, load())
     measured = {
         "command": "python benchmarks/robustness.py",
         "what": "the float64 reference of each checkpoint in artifacts/ on the official test windows, nothing chosen",
@@ -58,7 +58,7 @@ def up_to_date() -> bool:
 
 def picture(measured: dict[str, Any]) -> None:
     """Draw artifacts/robustness.png."""
-    plots.save(plot.draw(Robustness.from_dict(measured)), PICTURE)
+    plots.save_figure(plot.draw(Robustness.from_dict(measured)), PICTURE)
     ship_pretrained.seal()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harexport.bench.candidates import assemble
+from harexport.bench.candidates import prepare_benchmark
 from harexport.cli import main
 from harexport.data import Dataset, Windows, load
 from harexport.data.dataset import Dataset as Windowed
@@ -29,7 +29,7 @@ hidden = 16
 dropout = 0.0
 [augment]
 shift = 20
-[optimiser]
+[optimizer]
 learning_rate = 0.01
 [schedule]
 epochs = 2
@@ -166,7 +166,7 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     folder.mkdir()
     checkpoints.save(fewer, folder / "fewer.safetensors")
     export_checkpoint(fewer, folder, small, "onnx")
-    field = assemble([folder], small)
+    field = prepare_benchmark([folder], small)
     assert field.dataset.contract.channels == channels
     assert [candidate.name for candidate in field.candidates] == ["fewer-float32.onnx", "fewer in torch"]
     all_of_them = random_network(frame=32, hop=32, units=4, hidden=(4,))
@@ -175,12 +175,12 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     other.mkdir()
     checkpoints.save(whole, other / "all.safetensors")
     export_checkpoint(whole, other, small, "onnx")
-    together = assemble([other / "all-float32.onnx", folder / "fewer-float32.onnx"], small)
+    together = prepare_benchmark([other / "all-float32.onnx", folder / "fewer-float32.onnx"], small)
     assert [one.name for one in together.refused] == ["fewer-float32.onnx"]
     assert "reads other channels than all-float32.onnx: bench them apart" in together.refused[0].reason
     assert {candidate.name for candidate in together.candidates} == {"all-float32.onnx", "all in torch"}
     with pytest.raises(InputError, match="bench them apart"):
-        assemble([other / "all-float32.onnx", folder / "fewer.safetensors"], small)
+        prepare_benchmark([other / "all-float32.onnx", folder / "fewer.safetensors"], small)
     shutil.rmtree(folder)
 
 

@@ -274,7 +274,7 @@ def test_export_says_which_file_lost_too_much(
     folder: Path, official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
-        comparison.THRESHOLDS, "int8-weights", comparison.Threshold(drop=-90.0)
+        comparison.TOLERANCES, "int8-weights", comparison.Tolerance(drop=-90.0)
     )  # nothing can keep that
     out = tmp_path / "o"
     options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", official_path, "--out", out]

@@ -15,7 +15,7 @@ from benchmarks.c_kernel.c_kernel import Kernel
 from benchmarks.converters import runners
 from harexport.data.dataset import Windows
 from harexport.errors import InputError
-from harexport.evaluation.latency import Latency, interleaved
+from harexport.evaluation.latency import Latency, time_interleaved
 from harexport.model.network import Network
 from harexport.utils.console import info, progress
 
@@ -127,7 +127,7 @@ def race(
     windows = np.ascontiguousarray(test.signals[:: max(1, len(test.signals) // _TIMED_WINDOWS)], dtype=np.float32)
     info(f"Timing {len(models)} models on one thread, interleaved ...")
     with progress("timing", runs, "runs") as advance:
-        timed = interleaved(models, windows, runs, progress=advance)
+        timed = time_interleaved(models, windows, runs, progress=advance)
     limit: dict[str, dict[str, Any]] = {}
     for name, kernel in kernels.items():
         if isinstance(kernel, Kernel):

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from harexport.bench import divergence
-from harexport.bench.candidates import Candidate, Field
-from harexport.bench.divergence import Departure
+from harexport.bench.candidates import Candidate, Benchmark
+from harexport.bench.divergence import Divergence
 from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference, Throughput
 from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Answers, Comparison
+from harexport.evaluation.comparison import Predictions, Comparison
 from harexport.evaluation.environment import Conditions
 from harexport.evaluation.environment import describe as machine
 from harexport.evaluation.latency import Latency
@@ -26,7 +26,7 @@ from harexport.utils.console import info
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """What a target found out about a model, besides its answers; a target leaves out what it cannot tell."""
 
     latency: Latency | None = None
@@ -39,12 +39,12 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def judged(candidate: Candidate, field: Field, measured: Measured, look_inside: bool = False) -> ModelResult:
+def model_result(candidate: Candidate, field: Benchmark, measured: Measurements, look_inside: bool = False) -> ModelResult:
     """A candidate's answers compared, its promise judged. Where that is broken, or to `look_inside`, its states are
     compared with the reference's too."""
     entrant, truth = candidate.entrant, field.dataset.test.labels
     answers, reference, other = candidate.answers, field.reference(candidate), field.other
-    figures, calibration = comparison.figures(answers, truth)
+    figures, calibration = comparison.evaluate(answers, truth)
     failures: tuple[str, ...] = ()
     if candidate.digest is not None:
         expected = np.asarray(reference.values, np.float64)
@@ -78,14 +78,14 @@ def judged(candidate: Candidate, field: Field, measured: Measured, look_inside: 
     )
 
 
-def _against(answers: Answers, reference: Answers, other: Answers | None, field: Field) -> Comparison | None:
+def _against(answers: Predictions, reference: Predictions, other: Predictions | None, field: Benchmark) -> Comparison | None:
     """The comparison with --against, where that is another one than with the reference."""
     if other is None or other.name in (answers.name, reference.name):
         return None
     return comparison.compare(answers, other, field.dataset.test.labels)
 
 
-def _departure(candidate: Candidate, field: Field, reference: Answers) -> Departure | None:
+def _departure(candidate: Candidate, field: Benchmark, reference: Predictions) -> Divergence | None:
     """Where the file leaves its reference, on the window where it is furthest off; None where that cannot be seen."""
     entrant = candidate.entrant
     digest = next((digest for digest, answers in field.expected.items() if answers is reference), None)
@@ -95,14 +95,14 @@ def _departure(candidate: Candidate, field: Field, reference: Answers) -> Depart
     window: Floats = np.ascontiguousarray(field.dataset.test.signals[worst : worst + 1])
     network = field.known[digest].checkpoint.network
     try:
-        return divergence.find(entrant.model, entrant.file.format, candidate.scheme, network, window, worst)
+        return divergence.find_divergence(entrant.model, entrant.file.format, candidate.scheme, network, window, worst)
     except Exception as error:  # a runtime that does not want to be looked into
         info(f"{candidate.name} cannot be looked into: {error}")
         return None
 
 
-def result(
-    field: Field,
+def bench_result(
+    field: Benchmark,
     models: Sequence[ModelResult],
     *,
     baseline: str | None,
@@ -134,10 +134,10 @@ def result(
     )
 
 
-def _reference(field: Field, digest: str) -> Reference:
+def _reference(field: Benchmark, digest: str) -> Reference:
     path, checkpoint = field.known[digest].path, field.known[digest].checkpoint
     network = checkpoint.network
-    figures, calibration = comparison.figures(field.expected[digest], field.dataset.test.labels)
+    figures, calibration = comparison.evaluate(field.expected[digest], field.dataset.test.labels)
     validation: dict[str, Any] | None = checkpoint.figures.get("validation")
     return Reference(
         recipe=checkpoint.recipe.name,

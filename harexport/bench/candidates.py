@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harexport.bench.discovery import Entrant, Known, enter, gather
-from harexport.bench.result import Refused
+from harexport.bench.discovery import ModelUnderTest, ReferenceCheckpoint, load_model_under_test, find_models
+from harexport.bench.result import SkippedModel
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Answers
+from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.latency import Model
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import Contract
@@ -29,22 +29,22 @@ class Candidate:
     scheme: str
     digest: str | None
     batch: int | None
-    answers: Answers
+    answers: Predictions
     load: Callable[[int], Model]
-    entrant: Entrant | None
+    entrant: ModelUnderTest | None
 
 
 @dataclass(frozen=True)
-class Field:
+class Benchmark:
     """Everyone who takes part, with the answers of the references: of checkpoints (by digest), in float64.
 
     `dataset` has the channels that all of them read.
     """
 
     candidates: list[Candidate]
-    refused: list[Refused]
-    known: dict[str, Known]
-    expected: dict[str, Answers]
+    refused: list[SkippedModel]
+    known: dict[str, ReferenceCheckpoint]
+    expected: dict[str, Predictions]
     against: str | None  # what it is called
     dataset: Dataset
 
@@ -53,7 +53,7 @@ class Field:
         """What the labels are called."""
         return self.dataset.contract.labels
 
-    def reference(self, candidate: Candidate) -> Answers:
+    def reference(self, candidate: Candidate) -> Predictions:
         """What a candidate is compared with: its own checkpoint, else --against, else a given checkpoint, else the
         first file."""
         if candidate.digest is not None:
@@ -61,7 +61,7 @@ class Field:
         return self.other or next(iter(self.expected.values()), self.candidates[0].answers)
 
     @property
-    def other(self) -> Answers | None:
+    def other(self) -> Predictions | None:
         """The answers of --against."""
         everyone = [*self.expected.values(), *(candidate.answers for candidate in self.candidates)]
         return next((answers for answers in everyone if answers.name == self.against), None)
@@ -76,22 +76,22 @@ class Field:
         return (files or named)[0]
 
 
-def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = None) -> Field:
+def prepare_benchmark(paths: Sequence[Path], dataset: Dataset, against: Path | None = None) -> Benchmark:
     """Read, check and ask everything there is. Raises InputError where nothing is left to measure."""
-    files, known = gather([*paths, *([against] if against else [])])
+    files, known = find_models([*paths, *([against] if against else [])])
     named = unique_names(files)
-    entrants, refused = _entered(files, named, known, dataset.contract, lone=against is not None)
-    dataset, entrants, apart = _together(entrants, known, dataset)
+    entrants, refused = _load_all(files, named, known, dataset.contract, lone=against is not None)
+    dataset, entrants, apart = _select_common_channels(entrants, known, dataset)
     refused += apart
     used = [entrant.digest for entrant in entrants if entrant.digest]
     used += [digest for digest, one in known.items() if one.given]
-    expected: dict[str, Answers] = {}
+    expected: dict[str, Predictions] = {}
     for digest in dict.fromkeys(used):
         recipe = known[digest].checkpoint.recipe.name
         with progress(f"float64 reference of {recipe}", len(dataset.test), "windows") as advance:
             logits = known[digest].checkpoint.network.logits(dataset.test.signals, advance)
-        expected[digest] = Answers(_recipe_name(known, digest, expected), "logits", logits)
-    candidates, more = _asked(entrants, dataset)
+        expected[digest] = Predictions(_recipe_name(known, digest, expected), "logits", logits)
+    candidates, more = _run_test_set(entrants, dataset)
     refused += more
     named_against = _against(against, files, named, known, expected)
     for one in refused:
@@ -101,12 +101,12 @@ def assemble(paths: Sequence[Path], dataset: Dataset, against: Path | None = Non
     if not candidates:
         reasons = [one.reason for one in refused] or ["nothing to measure: torch, which runs checkpoints, is missing"]
         raise InputError("; ".join(reasons))
-    return Field(candidates, refused, known, expected, named_against, dataset)
+    return Benchmark(candidates, refused, known, expected, named_against, dataset)
 
 
-def _together(
-    entrants: list[Entrant], known: dict[str, Known], dataset: Dataset
-) -> tuple[Dataset, list[Entrant], list[Refused]]:
+def _select_common_channels(
+    entrants: list[ModelUnderTest], known: dict[str, ReferenceCheckpoint], dataset: Dataset
+) -> tuple[Dataset, list[ModelUnderTest], list[SkippedModel]]:
     """The data with the channels that the first model reads, and who reads the same ones.
 
     Raises InputError where a given checkpoint does not fit the data, or reads other channels than the first model.
@@ -125,10 +125,10 @@ def _together(
         if one.path.name in other:
             raise InputError(other[one.path.name])
     left = [entrant for entrant in entrants if entrant.name not in other]
-    return dataset.narrowed(channels), left, [Refused(name, reason) for name, reason in other.items()]
+    return dataset.narrowed(channels), left, [SkippedModel(name, reason) for name, reason in other.items()]
 
 
-def _recipe_name(known: dict[str, Known], digest: str, taken: dict[str, Answers]) -> str:
+def _recipe_name(known: dict[str, ReferenceCheckpoint], digest: str, taken: dict[str, Predictions]) -> str:
     """What a reference is called; two runs of one recipe are told apart by their network."""
     recipe = known[digest].checkpoint.recipe.name
     name = f"{recipe} in float64"
@@ -136,7 +136,7 @@ def _recipe_name(known: dict[str, Known], digest: str, taken: dict[str, Answers]
 
 
 def _against(
-    against: Path | None, files: list[Path], named: list[str], known: dict[str, Known], expected: dict[str, Answers]
+    against: Path | None, files: list[Path], named: list[str], known: dict[str, ReferenceCheckpoint], expected: dict[str, Predictions]
 ) -> str | None:
     """What --against is called."""
     if against is None:
@@ -151,36 +151,36 @@ def _against(
     raise InputError(f"--against {against}: give one .onnx, .tflite or .safetensors file")
 
 
-def _entered(
-    files: list[Path], named: list[str], known: dict[str, Known], data: Contract, lone: bool
-) -> tuple[list[Entrant], list[Refused]]:
+def _load_all(
+    files: list[Path], named: list[str], known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool
+) -> tuple[list[ModelUnderTest], list[SkippedModel]]:
     entrants, refused = [], []
     with progress("looking into the files, each tried in a process of its own", len(files), "files") as advance:
         for done, (path, name) in enumerate(zip(files, named, strict=True), 1):
             try:
-                entrants.append(enter(path, name, known, data, lone))
+                entrants.append(load_model_under_test(path, name, known, data, lone))
             except InputError as error:
-                refused.append(Refused(name, str(error)))
+                refused.append(SkippedModel(name, str(error)))
             advance(done)
     return entrants, refused
 
 
-def _asked(entrants: list[Entrant], dataset: Dataset) -> tuple[list[Candidate], list[Refused]]:
+def _run_test_set(entrants: list[ModelUnderTest], dataset: Dataset) -> tuple[list[Candidate], list[SkippedModel]]:
     candidates, refused = [], []
     with progress("parity on all test windows", len(entrants), "models") as advance:
         for done, entrant in enumerate(entrants, 1):
             asked = entrant.load()
             try:
-                if entrant.digest is not None and entrant.scheme not in comparison.THRESHOLDS:
-                    known = ", ".join(scheme for scheme in comparison.THRESHOLDS if scheme != "torch")
+                if entrant.digest is not None and entrant.scheme not in comparison.TOLERANCES:
+                    known = ", ".join(scheme for scheme in comparison.TOLERANCES if scheme != "torch")
                     raise InputError(f"{entrant.name} is {entrant.scheme}: promises are made for {known}")
                 values = asked.logits(dataset.test.signals, len(dataset.contract.labels))
             except InputError as error:
-                refused.append(Refused(entrant.name, str(error)))
+                refused.append(SkippedModel(entrant.name, str(error)))
                 continue
             finally:
                 advance(done)
-            answers = Answers(entrant.name, entrant.answers, values)
+            answers = Predictions(entrant.name, entrant.answers, values)
             candidates.append(
                 Candidate(
                     entrant.name, asked.runtime, entrant.scheme, entrant.digest, entrant.batch, answers,
@@ -190,7 +190,7 @@ def _asked(entrants: list[Entrant], dataset: Dataset) -> tuple[list[Candidate], 
     return candidates, refused
 
 
-def _loader(entrant: Entrant) -> Callable[[int], Model]:
+def _loader(entrant: ModelUnderTest) -> Callable[[int], Model]:
     return lambda threads: entrant.load(threads).one
 
 
@@ -209,7 +209,7 @@ def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Can
         recipe = checkpoint.recipe.name
         name = f"{recipe} in torch" if recipes.count(recipe) == 1 else f"{recipe} {digest[:8]} in torch"
         runner = TorchRunner(checkpoint.network)
-        answers = Answers(name, "logits", runner.logits(dataset.test.signals))
+        answers = Predictions(name, "logits", runner.logits(dataset.test.signals))
         found.append(Candidate(name, runner.runtime, "torch", digest, None, answers, _torch_loader(checkpoint), None))
     return found
 

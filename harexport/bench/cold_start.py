@@ -21,7 +21,7 @@ from harexport.runtimes.asking import Asked, File, arena_bytes
 _SECONDS = 120
 
 
-def start(path: Path, file: File, window: tuple[int, int], processes: int = 3) -> list[dict[str, float | None]]:
+def measure(path: Path, file: File, window: tuple[int, int], processes: int = 3) -> list[dict[str, float | None]]:
     """Load `path` and answer one window [samples, channels] of zeros, each time in a fresh process.
 
     Answers what each process told: load_ms, first_answer_ms, and base, peak and arena in bytes, None where the system

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from harexport import runtimes
-from harexport.data.dataset import differences
-from harexport.data.load import check_default
+from harexport.data.dataset import contract_mismatches
+from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.formats import macs, structure
 from harexport.formats.model_file import Contents, Size, Tensor
@@ -28,7 +28,7 @@ _READABLE = ("float32", "int8", "uint8", "int16")
 
 
 @dataclass(frozen=True)
-class Known:
+class ReferenceCheckpoint:
     """A checkpoint among the given paths or beside them; `given` says which."""
 
     path: Path
@@ -37,7 +37,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Entrant:
+class ModelUnderTest:
     """A file that loads, answers, and reads windows of the right shape.
 
     `digest`: the network it must answer like, of one of the known checkpoints; None for a file of which nothing is
@@ -63,7 +63,7 @@ class Entrant:
         return Asked(self.model, self.file, threads)
 
 
-def gather(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple[list[Path], dict[str, Known]]:
+def find_models(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple[list[Path], dict[str, ReferenceCheckpoint]]:
     """The model files among `paths` (files or folders), and every checkpoint there or beside them, by digest.
 
     `tell` is told which of those beside cannot be read. Raises InputError for a path that is not there, and where
@@ -89,7 +89,7 @@ def gather(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple
     if not files and not given:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no .onnx or .tflite file in {where}; `harexport export` writes them")
-    known: dict[str, Known] = {}
+    known: dict[str, ReferenceCheckpoint] = {}
     for path in given | {path.resolve(): None for path in beside}:
         try:
             checkpoint = checkpoints.load(path)
@@ -98,16 +98,16 @@ def gather(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple
                 raise
             tell(f"Leaving out {error}")  # it only happened to lie there
             continue
-        known.setdefault(checkpoint.digest, Known(path, checkpoint, path in given))
+        known.setdefault(checkpoint.digest, ReferenceCheckpoint(path, checkpoint, path in given))
     return files, known
 
 
 def check_default_data(paths: Sequence[Path]) -> None:
     """Raise InputError where no data were named and none of the checkpoints there or beside can be of UCI HAR."""
     of_others = []
-    for one in gather(paths, tell=lambda words: None)[1].values():
+    for one in find_models(paths, tell=lambda words: None)[1].values():
         try:
-            check_default(one.checkpoint.contract, one.path.name)
+            check_default_dataset(one.checkpoint.contract, one.path.name)
         except InputError as error:
             of_others.append(error)
         else:
@@ -116,7 +116,7 @@ def check_default_data(paths: Sequence[Path]) -> None:
         raise of_others[0]
 
 
-def enter(path: Path, name: str, known: dict[str, Known], data: Contract, lone: bool) -> Entrant:
+def load_model_under_test(path: Path, name: str, known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool) -> ModelUnderTest:
     """Read a file, look into it, run it in a child process; `lone`: it may do without its checkpoint.
 
     `data` is the contract of the windows that it will be asked: all their channels, or those of its own contract.
@@ -153,7 +153,7 @@ def enter(path: Path, name: str, known: dict[str, Known], data: Contract, lone: 
             "it remembers the window before: here its state is reset before each window; where an app does not, its "
             "answers are others than these (harexport inspect says more)"
         )
-    return Entrant(
+    return ModelUnderTest(
         name=name,
         path=path,
         model=model,
@@ -170,13 +170,13 @@ def enter(path: Path, name: str, known: dict[str, Known], data: Contract, lone: 
     )
 
 
-def _contract(held: Contents, known: dict[str, Known], data: Contract) -> Contract:
+def _contract(held: Contents, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
     """What the file reads: its checkpoint's contract, or for a stranger's file that of the data. Raises InputError."""
     one = known.get(held.metadata.get("network_sha256", ""))
     if one is None:
         return data
     contract = one.checkpoint.contract
-    if differing := differences(contract, data):
+    if differing := contract_mismatches(contract, data):
         raise InputError(
             f"{held.name} does not fit the data: {'; '.join(differing)}. With --data give the data that the model was "
             "trained on"
@@ -261,7 +261,7 @@ def _check_answer(asked: Asked, name: str, labels: int, window: tuple[int, int])
         raise InputError(f"{name} answers {list(answer.shape)} to {size} windows; the data have {labels} labels")
 
 
-def _reference(held: Contents, known: dict[str, Known], lone: bool) -> str | None:
+def _reference(held: Contents, known: dict[str, ReferenceCheckpoint], lone: bool) -> str | None:
     """The digest of the checkpoint it must answer like; None where nothing was promised."""
     digest = held.metadata.get("network_sha256")
     if digest is None:

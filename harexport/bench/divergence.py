@@ -24,7 +24,7 @@ _AT_ONCE = 1 << 22  # numbers of a temporary array
 
 
 @dataclass(frozen=True)
-class Departure:
+class Divergence:
     """One test window, looked at inside: `layers` holds for each layer of the stack, by step, the largest error of any
     unit's state. `says` is what that shows, in one sentence; layer and step of the first departure, None without one.
     """
@@ -37,7 +37,7 @@ class Departure:
     says: str
 
 
-def find(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, number: int) -> Departure:
+def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, number: int) -> Divergence:
     """Compare the states in a file of the format "tflite" or "onnx" for `window` [1, window, channels].
 
     `number` is what the window is called. Raises InputError for a scheme without float states, and for a model that
@@ -53,7 +53,7 @@ def find(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, 
     layers = tuple(_errors(states, values, offsets) for states in _states(network, window))
     threshold = _DEPARTED[scheme] * max(1.0, float(max(np.abs(s).max() for s in _states(network, window))))
     layer, step = _first(layers, threshold)
-    return Departure(number, layers, threshold, layer, step, _sentence(layers, threshold, layer, step))
+    return Divergence(number, layers, threshold, layer, step, _sentence(layers, threshold, layer, step))
 
 
 def _states(network: Network, window: Floats) -> list[Doubles]:

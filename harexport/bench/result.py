@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from harexport.bench.divergence import Departure
+from harexport.bench.divergence import Divergence
 from harexport.evaluation import metrics
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.environment import Conditions
@@ -64,7 +64,7 @@ class ModelResult:
     macs: int | None
     macs_complete: bool
     arena_bytes: int | None
-    figures: metrics.Figures | None
+    figures: metrics.ClassificationMetrics | None
     calibration_error: float | None
     comparison: Comparison | None
     against: Comparison | None
@@ -74,7 +74,7 @@ class ModelResult:
     throughput: tuple[Throughput, ...]
     cold_start: ColdStart | None
     instructions: int | None
-    departure: Departure | None
+    departure: Divergence | None
     notes: tuple[str, ...]
 
     @property
@@ -83,7 +83,7 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
-class Refused:
+class SkippedModel:
     """A file that could not be measured, and why in one sentence."""
 
     name: str
@@ -100,7 +100,7 @@ class Reference:
     steps: int
     hidden: int
     parameters: int
-    figures: metrics.Figures
+    figures: metrics.ClassificationMetrics
     calibration_error: float
     labels: tuple[str, ...]
     validation: dict[str, Any] | None
@@ -108,7 +108,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Broken:
+class Violation:
     """A rule of --fail-if that a model broke, in words."""
 
     model: str
@@ -117,12 +117,12 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Gate:
+class ThresholdReport:
     """What --fail-if asked, and what came of it. notes: what could not be judged, and what came near."""
 
     rules: tuple[str, ...]
     compared_with: str
-    broken: tuple[Broken, ...]
+    broken: tuple[Violation, ...]
     notes: tuple[str, ...]
 
 
@@ -136,7 +136,7 @@ class BenchResult:
     """
 
     models: tuple[ModelResult, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[SkippedModel, ...]
     references: tuple[Reference, ...]
     labels: tuple[str, ...]
     baseline: str | None
@@ -148,7 +148,7 @@ class BenchResult:
     data: dict[str, Any]
     machine: dict[str, Any]
     created: str
-    gate: Gate | None = None
+    gate: ThresholdReport | None = None
     tool_version: str = __version__
 
     @property

@@ -9,11 +9,11 @@ import numpy as np
 
 from harexport.bench import assemble as outcome
 from harexport.bench import cold_start, timing
-from harexport.bench.assemble import Measured
-from harexport.bench.candidates import Candidate, assemble
-from harexport.bench.discovery import Entrant
+from harexport.bench.assemble import Measurements
+from harexport.bench.candidates import Candidate, prepare_benchmark
+from harexport.bench.discovery import ModelUnderTest
 from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference
-from harexport.bench.timing import Contestant, Timings
+from harexport.bench.timing import TimedModel, Timings
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation.environment import describe as machine
@@ -42,10 +42,10 @@ def bench(
     Raises InputError when nothing can be measured; a file that cannot stands among `refused`, and broken promises in
     the result.
     """
-    field = assemble(paths, dataset, against)
-    contestants = [Contestant(c.name, c.runtime, c.batch, c.load) for c in field.candidates]
+    field = prepare_benchmark(paths, dataset, against)
+    contestants = [TimedModel(c.name, c.runtime, c.batch, c.load) for c in field.candidates]
     signals = np.ascontiguousarray(field.dataset.test.signals[:_LATENCY_WINDOWS])
-    timings = timing.race(contestants, field.baseline, signals, runs, threads)
+    timings = timing.time_models(contestants, field.baseline, signals, runs, threads)
     colds: dict[str, tuple[ColdStart, int | None]] = {}
     files = [candidate.entrant for candidate in field.candidates if candidate.entrant]
     with progress("cold start in fresh processes", len(files), "files") as advance:
@@ -55,13 +55,13 @@ def bench(
     models = []
     for candidate in field.candidates:
         measured = _measured(candidate, timings, *colds.get(candidate.name, (None, None)))
-        models.append(outcome.judged(candidate, field, measured, look_inside=_is(candidate, explain)))
+        models.append(outcome.model_result(candidate, field, measured, look_inside=_is(candidate, explain)))
     if explain is not None and not any(model.departure for model in models):
         raise InputError(
             f"--explain {explain.name}: it cannot be looked into; give a measured file in floats or with int8 weights, "
             "and its checkpoint, by --against if it does not name it"
         )
-    return outcome.result(
+    return outcome.bench_result(
         field,
         models,
         baseline=field.baseline,
@@ -77,8 +77,8 @@ def _is(candidate: Candidate, path: Path | None) -> bool:
     return path is not None and candidate.entrant is not None and candidate.entrant.path.resolve() == path.resolve()
 
 
-def _measured(candidate: Candidate, timings: Timings, start: ColdStart | None, arena: int | None) -> Measured:
-    return Measured(
+def _measured(candidate: Candidate, timings: Timings, start: ColdStart | None, arena: int | None) -> Measurements:
+    return Measurements(
         latency=timings.latency[candidate.name],
         ratio=timings.ratio[candidate.name],
         threads=timings.threads[candidate.name],
@@ -88,9 +88,9 @@ def _measured(candidate: Candidate, timings: Timings, start: ColdStart | None, a
     )
 
 
-def _cold(entrant: Entrant, window: tuple[int, int]) -> tuple[ColdStart, int | None]:
+def _cold(entrant: ModelUnderTest, window: tuple[int, int]) -> tuple[ColdStart, int | None]:
     """What the fresh processes told, by its medians; and the arena."""
-    told = cold_start.start(entrant.path, entrant.file, window)
+    told = cold_start.measure(entrant.path, entrant.file, window)
 
     def middle(key: str, less: str | None = None) -> int | None:
         values = [(one[key], one[less] if less else 0) for one in told]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harexport.bench.result import SCHEMA, BenchResult, Broken, Gate
+from harexport.bench.result import SCHEMA, BenchResult, Violation, ThresholdReport
 from harexport.errors import InputError
 from harexport.evaluation.statistics import Interval
 
@@ -151,7 +151,7 @@ def check_comparable(rules: Sequence[Rule], has_baseline: bool, has_against: boo
         )
 
 
-def judged(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> BenchResult:
+def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> BenchResult:
     """The result with its gate: its files held to `rules`; `baseline` is an earlier result as plain JSON values, `name`
     its file's.
 
@@ -160,7 +160,7 @@ def judged(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, An
     return dataclasses.replace(result, gate=_judge(result, rules, baseline, name))
 
 
-def _judge(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> Gate:
+def _judge(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> ThresholdReport:
     now = result.to_dict()
     relative = [rule for rule in rules if rule.how != "value"]
     others: dict[str, Mapping[str, Any]] = {}
@@ -186,11 +186,11 @@ def _judge(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, An
     for rule in rules:
         for model in judged:
             verdict = _verdict(rule, model, others.get(model["name"]), result.labels)
-            if isinstance(verdict, Broken):
+            if isinstance(verdict, Violation):
                 broken.append(verdict)
             elif verdict and model["name"] != result.against:
                 notes.append(verdict)
-    return Gate(tuple(rule.text for rule in rules), compared_with, tuple(broken), tuple(dict.fromkeys(notes)))
+    return ThresholdReport(tuple(rule.text for rule in rules), compared_with, tuple(broken), tuple(dict.fromkeys(notes)))
 
 
 def _differences(now: Mapping[str, Any], baseline: Mapping[str, Any], name: str) -> list[str]:
@@ -210,7 +210,7 @@ def _differences(now: Mapping[str, Any], baseline: Mapping[str, Any], name: str)
 
 def _verdict(
     rule: Rule, model: Mapping[str, Any], other: Mapping[str, Any] | None, labels: Sequence[str]
-) -> Broken | str:
+) -> Violation | str:
     """What a rule says of a model: broken, or a note, which is empty where all is well."""
     interval = _interval(rule, model, labels)
     if interval is None:
@@ -231,10 +231,10 @@ def _verdict(
     if not beyond(interval.value, rule.value):
         return ""
     surely = interval.low if rule.operator[0] == ">" else interval.high
-    shown = f"{model['name']}: {_called(rule)} is {_shown(rule, interval)}"
+    shown = f"{model['name']}: {_called(rule)} is {_format(rule, interval)}"
     if not beyond(surely, rule.value):
         return f"{shown}, beyond {rule.text} but within its noise"
-    return Broken(model["name"], rule.text, shown)
+    return Violation(model["name"], rule.text, shown)
 
 
 def _paired(rule: Rule, model: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -260,7 +260,7 @@ def _called(rule: Rule) -> str:
     return f"{rule.metric}:{rule.label}" if rule.label else rule.metric
 
 
-def _shown(rule: Rule, interval: Interval) -> str:
+def _format(rule: Rule, interval: Interval) -> str:
     scale, unit = {"share": (100, "%"), "time": (1, " us"), "bytes": (1e-3, " KB"), "number": (1, "")}[rule.kind]
     if rule.how == "ratio":
         scale, unit = 1, " times the baseline's"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.bench.result import Throughput
-from harexport.evaluation.environment import Conditions, Watch, pinned
+from harexport.evaluation.environment import Conditions, NoiseMonitor, pin_to_idle_cores
 from harexport.evaluation.latency import Latency, Model, Times, measure
 from harexport.evaluation.statistics import Interval
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME
@@ -24,7 +24,7 @@ _FORMATS = {runtime: fmt for fmt, runtime in RUNTIMES.items()}
 
 
 @dataclass(frozen=True)
-class Contestant:
+class TimedModel:
     """A model to be timed. `load` makes it ready on so many threads; `batch` as a runner's."""
 
     name: str
@@ -45,8 +45,8 @@ class Timings:
     conditions: Conditions
 
 
-def race(
-    contestants: Sequence[Contestant], baseline: str, windows: Floats, runs: int, threads: Sequence[int]
+def time_models(
+    contestants: Sequence[TimedModel], baseline: str, windows: Floats, runs: int, threads: Sequence[int]
 ) -> Timings:
     """Time all `contestants` on windows [n, window, channels]; the first of `threads` is what is compared.
 
@@ -54,8 +54,8 @@ def race(
     """
     sizes = {contestant.name: contestant.batch or 1 for contestant in contestants}
     floors = {_floor_name(runtime): runtime for runtime in FILES if _runs(contestants, runtime)}
-    with pinned(threads[0]) as cores:
-        watch = Watch(cores)
+    with pin_to_idle_cores(threads[0]) as cores:
+        watch = NoiseMonitor(cores)
         times = _timed(contestants, floors, windows, runs, threads[0])
         conditions = watch.judge([times.rounds(name) for name in times.taken])
         throughput = _throughput(contestants, windows, threads[0])
@@ -65,7 +65,7 @@ def race(
             throughput[name] = (Throughput(size, 1e6 / latency[name].p50),)
     further: dict[str, dict[str, Latency]] = {name: {} for name in sizes}
     for count in threads[1:]:
-        with pinned(count):
+        with pin_to_idle_cores(count):
             others = _timed(contestants, {}, windows, runs, count)
         for name, size in sizes.items():
             further[name][str(count)] = others.latency(name).shared(size)
@@ -83,7 +83,7 @@ def _floor_name(runtime: str) -> str:
     return f"floor of {runtime}"
 
 
-def _runs(contestants: Sequence[Contestant], runtime: str) -> bool:
+def _runs(contestants: Sequence[TimedModel], runtime: str) -> bool:
     return any(contestant.runtime == runtime for contestant in contestants)
 
 
@@ -92,7 +92,7 @@ def _per_window(ratio: Interval, factor: float) -> Interval:
 
 
 def _timed(
-    contestants: Sequence[Contestant], floors: Mapping[str, str], windows: Floats, runs: int, threads: int
+    contestants: Sequence[TimedModel], floors: Mapping[str, str], windows: Floats, runs: int, threads: int
 ) -> Times:
     files = {name: (FILES[runtime](*windows.shape[1:]), _FORMATS[runtime]) for name, runtime in floors.items()}
 
@@ -116,7 +116,7 @@ def _repeating(one: Model, size: int) -> Model:
     return asked
 
 
-def _throughput(contestants: Sequence[Contestant], windows: Floats, threads: int) -> dict[str, tuple[Throughput, ...]]:
+def _throughput(contestants: Sequence[TimedModel], windows: Floats, threads: int) -> dict[str, tuple[Throughput, ...]]:
     """Of the models that take any number of windows; those of the others follows from their latency."""
     open_ones = [contestant for contestant in contestants if contestant.batch is None]
     found: dict[str, list[Throughput]] = {contestant.name: [] for contestant in open_ones}

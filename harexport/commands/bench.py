@@ -1,4 +1,4 @@
-"""`harexport bench`."""
+"""Command `harexport bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, show
+from harexport.commands.options import (
+    SectionedCommand,
+    data_option,
+    json_option,
+    load_data,
+    option,
+    out_option,
+    print_result,
+)
 from harexport.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,30 +26,62 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
 @data_option
-@click.option("--against", type=_FILE, help="File or checkpoint to compare all others with, and to take ratios to.")
-@click.option("--runs", type=click.IntRange(1000), default=1000, show_default=True, help="Timed runs of each model.")
-@click.option("--threads", default="1", show_default=True, help="Numbers of threads, such as 1,2,4; the first counts.")
-@click.option(
+@option(
+    "--against",
+    section="Comparison",
+    type=_FILE,
+    help="File or checkpoint with which all others are compared; ratios are relative to it.",
+)
+@option("--baseline", section="Comparison", type=_FILE, help="bench.json of an earlier run, for --fail-if.")
+@option(
+    "--fail-if",
+    section="Comparison",
+    multiple=True,
+    metavar="RULE",
+    help='Failure condition, for example "p50>1.15x" or "accuracy<-0.2" (relative to --baseline or --against) or '
+    '"size>100KB". Repeatable.',
+)
+@option(
+    "--explain",
+    section="Comparison",
+    type=_FILE,
+    help="Report where this file's activations diverge from the reference.",
+)
+@option(
     "--target",
+    section="Measurement",
     default="host",
     show_default=True,
     metavar="host|arm64|adb[:SERIAL]",
-    help="host: this machine. arm64: emulated, instructions instead of time. adb: a connected phone with the demo app.",
+    help="host: this machine. arm64: emulated, counts instructions instead of time. adb: a connected phone with the "
+    "demo app.",
 )
-@click.option("--windows", metavar="N|all", help="arm64: how many test windows, evenly spread. Default: 64.")
-@click.option("--baseline", type=_FILE, help="bench.json of an earlier run, for --fail-if.")
-@click.option(
-    "--fail-if",
-    multiple=True,
-    metavar="RULE",
-    help='Such as "p50>1.15x" or "accuracy<-0.2" (against --baseline or --against), "size>100KB". May be repeated.',
+@option(
+    "--runs",
+    section="Measurement",
+    type=click.IntRange(1000),
+    default=1000,
+    show_default=True,
+    help="Timed runs per model.",
 )
-@click.option("--explain", type=_FILE, help="File to look inside of: where its states depart from the reference.")
-@click.option("--html", "page", type=_FILE, help="Where to write the page. Default: report.html in --out.")
-@click.option("--markdown", type=_FILE, help="Where to write a summary for a pull request.")
+@option(
+    "--threads",
+    section="Measurement",
+    default="1",
+    show_default=True,
+    help="Numbers of threads, for example 1,2,4. Results are reported for the first.",
+)
+@option(
+    "--windows",
+    section="Measurement",
+    metavar="N|all",
+    help="arm64 only: number of test windows, evenly spaced. Default: 64.",
+)
+@option("--html", "page", section="Output", type=_FILE, help="HTML report. Default: report.html in --out.")
+@option("--markdown", section="Output", type=_FILE, help="Markdown summary for a pull request.")
 @out_option
 @json_option
 def bench(
@@ -60,10 +100,11 @@ def bench(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Prove and time MODELS (.onnx, .tflite, checkpoints, or folders of them; default: --out) on the whole test set.
+    """Check and time model files on the test set.
 
-    Files of harexport are held to their promise against the checkpoint that they name. Files of others, with the
-    input that the data have ([n, 128, 9] for UCI HAR), are compared. Exit code 1: a promise or a rule was broken; 2: a
+    MODELS are .onnx and .tflite files, checkpoints, or folders of them (default: --out). Files exported by harexport
+    must stay within the tolerance of their scheme. Other files with the input shape of the dataset ([n, 128, 9] for
+    UCI HAR) are compared without a tolerance. Exit code 1: a tolerance was exceeded or a --fail-if rule was met; 2: a
     file could not be measured.
 
     \b
@@ -94,11 +135,11 @@ def bench(
         check_writable(out)
     result = _measured(paths, dataset, runs, target, windows, _threads(threads), against, explain)
     if asked:
-        result = thresholds.judged(result, asked, before, baseline.name if baseline else "")
+        result = thresholds.apply(result, asked, before, baseline.name if baseline else "")
     written = save.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)
     if markdown is not None:
         write_text(markdown, save.pull_request(result))
-    show(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {written}")
+    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {written}")
     for refused in result.refused:
         click.echo(f"Error: {refused.reason}", err=True)
     if result.exit_code:

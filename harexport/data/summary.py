@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.dataset import Dataset, Windows, stretches
+from harexport.data.dataset import Dataset, Windows, find_segments
 from harexport.data.uci_har.manifest import SPLITS
 from harexport.evaluation import plots
 from harexport.model.contract import Contract
@@ -18,7 +18,7 @@ _PANELS = (("total_acc", "Total acceleration"), ("body_acc", "Body acceleration"
 _AXES = (("x", "#0072b2"), ("y", "#d55e00"), ("z", "#009e73"))  # Okabe and Ito's colours, told apart by everyone
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def summarize(dataset: Dataset) -> dict[str, Any]:
     """The data set in figures, as plain JSON values; units as in the contract."""
     return {
         "source": dataset.source,
@@ -45,11 +45,11 @@ def _describe_split(windows: Windows, dataset: Dataset) -> dict[str, Any]:
             name: {"unit": unit, "mean": float(mean[k]), "std": float(std[k])}
             for k, (name, unit) in enumerate(zip(contract.channels, contract.units, strict=True))
         },
-        "stretches": len(stretches(windows).start),
+        "stretches": len(find_segments(windows).start),
     }
 
 
-def smoothed(signal: NDArray[np.floating], half_life: float = _HALF_LIFE) -> NDArray[np.float64]:
+def smooth(signal: NDArray[np.floating], half_life: float = _HALF_LIFE) -> NDArray[np.float64]:
     """Exponentially weighted mean of signal [n, ...] over the past, starting at its first value.
 
     A sample's weight halves every `half_life` samples.
@@ -66,7 +66,7 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
     contract, panels = dataset.contract, _panels(dataset.contract)
     seconds = np.arange(contract.window) / contract.rate_hz
     present = [k for k in range(len(contract.labels)) if (dataset.train.labels == k).any()]
-    figure = plots.figure(13.0, 1.0 + 1.75 * len(present))
+    figure = plots.new_figure(13.0, 1.0 + 1.75 * len(present))
     axes = figure.subplots(len(present), len(panels), sharex=True, sharey="col", squeeze=False)
     for row, k in zip(axes, present, strict=True):
         of_class = np.flatnonzero(dataset.train.labels == k)
@@ -75,7 +75,7 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
             for letter, colour in _AXES:
                 raw = signal[:, contract.channels.index(f"{group}_{letter}")]
                 axis.plot(seconds, raw, color=colour, alpha=0.5, linewidth=0.9)
-                axis.plot(seconds, smoothed(raw), color=colour, linewidth=1.8, label=letter)
+                axis.plot(seconds, smooth(raw), color=colour, linewidth=1.8, label=letter)
             axis.margins(x=0)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
@@ -95,7 +95,7 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
     figure.suptitle(
         f"One window ({contract.window / contract.rate_hz:g} s) of each activity", fontsize=14, fontweight="bold"
     )
-    plots.save(figure, path)
+    plots.save_figure(figure, path)
 
 
 def _panels(contract: Contract) -> list[tuple[str, str]]:
@@ -103,7 +103,7 @@ def _panels(contract: Contract) -> list[tuple[str, str]]:
     return [(group, title) for group, title in _PANELS if f"{group}_x" in contract.channels]
 
 
-def text(described: dict[str, Any]) -> str:
+def format_summary(described: dict[str, Any]) -> str:
     """`describe`'s figures as lines for people."""
     lines = [f"Source: {described['source']}"]
     for split in SPLITS:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harexport.errors import InputError
 from harexport.evaluation import metrics
-from harexport.evaluation.statistics import mcnemar
+from harexport.evaluation.statistics import mcnemar_p_value
 from harexport.model.network import softmax
 
 Kind = Literal["logits", "probabilities"]
@@ -21,7 +21,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)  # a probability of 0 still has a l
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a model answered to the test windows: values [n, labels], logits or probabilities."""
 
     name: str
@@ -49,14 +49,14 @@ class Answers:
         return shares
 
 
-def figures(answers: Answers, truth: NDArray[np.int64]) -> tuple[metrics.Figures, float | None]:
+def evaluate(answers: Predictions, truth: NDArray[np.int64]) -> tuple[metrics.ClassificationMetrics, float | None]:
     """Accuracy, F1, recalls, confusion; and the calibration error, None where answers are not all numbers."""
-    counted = metrics.classify(truth, answers.labels, answers.values.shape[1])
+    counted = metrics.classification_metrics(truth, answers.labels, answers.values.shape[1])
     finite = bool(np.isfinite(answers.values).all())
     return counted, metrics.calibration_error(answers.probabilities, truth) if finite else None
 
 
-def compare(answers: Answers, other: Answers, truth: NDArray[np.int64]) -> Comparison:
+def compare(answers: Predictions, other: Predictions, truth: NDArray[np.int64]) -> Comparison:
     """`answers` beside those of `other`, for windows with these labels. Raises InputError for another shape."""
     if answers.values.shape != other.values.shape:
         raise InputError(
@@ -86,7 +86,7 @@ def compare(answers: Answers, other: Answers, truth: NDArray[np.int64]) -> Compa
         drop=100 * float((expected == truth).mean() - (given == truth).mean()),
         lost=int(lost.sum()),
         won=int(won.sum()),
-        p_value=mcnemar(int(lost.sum()), int(won.sum())),
+        p_value=mcnemar_p_value(int(lost.sum()), int(won.sum())),
         disagreements=tuple(
             Disagreement(
                 window=int(k),
@@ -102,7 +102,7 @@ def compare(answers: Answers, other: Answers, truth: NDArray[np.int64]) -> Compa
     )
 
 
-def worst_window(answers: Answers, other: Answers) -> int:
+def worst_window(answers: Predictions, other: Predictions) -> int:
     """The window whose logits are furthest from the other's, or that is not answered with numbers."""
     ours, theirs = (side.values if answers.kind == other.kind else side.logarithms() for side in (answers, other))
     difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(axis=1)
@@ -110,7 +110,7 @@ def worst_window(answers: Answers, other: Answers) -> int:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Tolerance:
     """What a scheme promises. `logit`: largest difference on any window, or `share` of the reference's largest logit
     where that is more; `drop`: points of accuracy; `agreement`: share of windows with the same answer.
 
@@ -127,12 +127,12 @@ class Threshold:
 # The published promises. torch is the trainer itself and the reference's first check. What float32 can do depends on
 # the size of the logits: it has 24 bits, so up to 25 the promise of 1e-4 stands, and a GRU whose states reach 87 and
 # logits 847 (ReLU candidates, trained) is 3e-3 off in ONNX Runtime.
-THRESHOLDS = {
-    "torch": Threshold(drop=0.0, logit=1e-5, share=1e-5),
-    "float32": Threshold(drop=0.0, logit=1e-4, share=4e-6),
-    "float16": Threshold(drop=0.2, agreement=0.99),
-    "int8-weights": Threshold(drop=0.2, agreement=0.99),
-    "int8": Threshold(drop=0.5),
+TOLERANCES = {
+    "torch": Tolerance(drop=0.0, logit=1e-5, share=1e-5),
+    "float32": Tolerance(drop=0.0, logit=1e-4, share=4e-6),
+    "float16": Tolerance(drop=0.2, agreement=0.99),
+    "int8-weights": Tolerance(drop=0.2, agreement=0.99),
+    "int8": Tolerance(drop=0.5),
 }
 
 
@@ -173,17 +173,17 @@ def compare_logits(
     `max_drop`: points of accuracy to allow instead of what that promise says of accuracy and agreement. Raises
     InputError for an unknown scheme or for logits of another shape.
     """
-    if scheme not in THRESHOLDS:
-        raise InputError(f"no parity threshold for scheme {scheme!r}; there are {', '.join(THRESHOLDS)}")
+    if scheme not in TOLERANCES:
+        raise InputError(f"no parity threshold for scheme {scheme!r}; there are {', '.join(TOLERANCES)}")
     if answered.shape != reference.shape:
         raise InputError(f"the model answers logits of shape {answered.shape}, its reference {reference.shape}")
     difference = np.abs(answered.astype(np.float64) - reference)
     expected, given = reference.argmax(axis=1), answered.argmax(axis=1)
     labels = reference.shape[1]
-    figures = metrics.classify(truth, given, labels)
+    figures = metrics.classification_metrics(truth, given, labels)
     drop = 100 * (float((expected == truth).mean()) - figures.accuracy)
     agreement = float((expected == given).mean())
-    threshold = THRESHOLDS[scheme]
+    threshold = TOLERANCES[scheme]
     if max_drop is not None:
         threshold = replace(threshold, drop=max_drop, agreement=None)
     failures = []

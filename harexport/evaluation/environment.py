@@ -48,7 +48,7 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def pinned(threads: int = 1) -> Iterator[tuple[int, ...]]:
+def pin_to_idle_cores(threads: int = 1) -> Iterator[tuple[int, ...]]:
     """Keep this thread, and what it starts, on the `threads` cores that are idlest now; yields their numbers.
 
     Yields nothing, and pins nothing, where the system does not allow it (macOS, Windows, some containers).
@@ -107,7 +107,7 @@ class Conditions:
     noise: tuple[str, ...]
 
 
-class Watch:
+class NoiseMonitor:
     """Looks at the machine before a run, and judges it afterwards."""
 
     def __init__(self, cores: tuple[int, ...]) -> None:

@@ -65,7 +65,7 @@ class Times:
         return medians
 
 
-def interleaved(
+def time_interleaved(
     models: Mapping[str, Model],
     windows: NDArray[np.float32],
     runs: int = 1000,

@@ -13,7 +13,7 @@ BINS = 15  # of equal width, as Guo et al. 2017 have them
 
 
 @dataclass(frozen=True)
-class Figures:
+class ClassificationMetrics:
     """Shares from 0 to 1; precision, recall and f1 are weighted by the windows of each label.
 
     `confusion[t][a]` counts windows of label t answered as a; `label_recall` is per label, in order.
@@ -32,7 +32,7 @@ class Figures:
         return dataclasses.asdict(self)
 
 
-def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int) -> Figures:
+def classification_metrics(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int) -> ClassificationMetrics:
     """Figures of `answers` [n] against `truth` [n], both from 0; a share of nothing is 0.
 
     The macro F1 is the mean over the labels that occur in either.
@@ -43,7 +43,7 @@ def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
     recall, precision = _share(right, of_label), _share(right, answered)
     f1 = _share(2 * right, of_label + answered)
     weights = _share(of_label, np.full(labels, len(truth)))
-    return Figures(
+    return ClassificationMetrics(
         windows=len(truth),
         accuracy=float(right.sum() / len(truth)),
         precision=float(weights @ precision),
@@ -56,21 +56,21 @@ def classify(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
 
 
 @dataclass(frozen=True)
-class SubjectShare:
+class SubjectAccuracy:
     """How many windows a subject gave, and the share of them that was answered right, 0 to 1."""
 
     windows: int
     accuracy: float
 
 
-def by_subject(
+def accuracy_by_subject(
     truth: NDArray[np.int64], answers: NDArray[np.integer], subjects: NDArray[np.int64]
-) -> dict[int, SubjectShare]:
+) -> dict[int, SubjectAccuracy]:
     """Accuracy of the windows of each subject, by the subjects' numbers; all three [n]."""
     numbers, which, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     right = np.bincount(which, weights=truth == answers, minlength=len(numbers))
     return {
-        int(subject): SubjectShare(int(count), float(hits / count))
+        int(subject): SubjectAccuracy(int(count), float(hits / count))
         for subject, count, hits in zip(numbers, counts, right, strict=True)
     }
 
@@ -122,7 +122,7 @@ def _share(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.
     return shares
 
 
-def report(figures: Figures, labels: tuple[str, ...]) -> str:
+def format_report(figures: ClassificationMetrics, labels: tuple[str, ...]) -> str:
     """The final report of the published original: four figures, the matrix in counts and in % of the test data."""
     counts = np.array(figures.confusion)
     width = max(len(label) for label in labels)

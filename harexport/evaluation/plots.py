@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harexport.evaluation.metrics import BINS, Reliability, SubjectShare
+from harexport.evaluation.metrics import BINS, Reliability, SubjectAccuracy
 from harexport.utils import files
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 INK, GRID, BLUE, ORANGE, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#8a94a0"
 
 
-def figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure in inches that never opens a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
 
 
-def tidy(axes: Any) -> None:
+def style_axes(axes: Any) -> None:
     """The house style: a light grid behind the data, no box around it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
@@ -34,26 +34,26 @@ def tidy(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def save(drawn: Figure, path: Path | str) -> None:
+def save_figure(drawn: Figure, path: Path | str) -> None:
     """Write `drawn` as PNG. Raises InputError where it cannot be written."""
     with files.atomic_write(path) as temporary:
         drawn.savefig(temporary, format="png")
 
 
-def readable(label: str) -> str:
+def format_label(label: str) -> str:
     """WALKING_UPSTAIRS -> Walking upstairs."""
     return label.replace("_", " ").capitalize()
 
 
-def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, percent: bool = False) -> Figure:
+def plot_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, percent: bool = False) -> Figure:
     """Counts, and under each its share of its row; or, `percent`, each as % of all the data, as the original drew both.
 
     The shade is the share of the row, so that rare classes are seen too.
     """
     counts = np.asarray(matrix)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    names = [readable(label) for label in labels]
-    drawn = figure(6.9, 6.2)
+    names = [format_label(label) for label in labels]
+    drawn = new_figure(6.9, 6.2)
     axes = drawn.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for t, a in np.ndindex(counts.shape):
@@ -85,13 +85,13 @@ def _number(row: dict[str, Any], key: str, coarse: bool) -> float:
     return float("nan") if value is None or (row.get("stage") == 1 and not coarse) else float(value)
 
 
-def curves(phases: dict[str, list[dict[str, Any]]], title: str) -> Figure:
+def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) -> Figure:
     """Loss and accuracy over windows seen; solid: training batches, dashed: subjects held out.
 
     A second, coarse head has curves of its own, in a lighter shade; while only that head is trained (stage 1), those
     of the labels themselves would mean nothing and are left out.
     """
-    drawn = figure(9.5, 4.3)
+    drawn = new_figure(9.5, 4.3)
     left, right = drawn.subplots(1, 2)
     most = max(row["windows"] for rows in phases.values() for row in rows)
     unit, words_of_unit = (1e6, "million ") if most >= 1e6 else (1e3, "thousand ") if most >= 1e4 else (1.0, "")
@@ -107,7 +107,7 @@ def curves(phases: dict[str, list[dict[str, Any]]], title: str) -> Figure:
                         markersize=4, label=f"{name}: {words}{of_head}",
                     )  # fmt: skip
     for axes, what in ((left, "loss"), (right, "accuracy")):
-        tidy(axes)
+        style_axes(axes)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{words_of_unit}windows seen", color=INK)
         axes.set_title(what, color=INK, loc="left", fontsize=10)
@@ -119,13 +119,13 @@ def curves(phases: dict[str, list[dict[str, Any]]], title: str) -> Figure:
     return drawn
 
 
-def subjects(groups: Mapping[str, Mapping[str, SubjectShare]], title: str) -> Figure:
+def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: str) -> Figure:
     """A bar of accuracy for each subject, group after group ("held out", "test"), and each group's own accuracy.
 
     The axis does not begin at 0, and says so: between 97 and 99 % lies what matters.
     """
     bars = sum(len(group) for group in groups.values())
-    drawn = figure(max(5.0, 2.2 + 0.55 * (bars + len(groups))), 4.2)
+    drawn = new_figure(max(5.0, 2.2 + 0.55 * (bars + len(groups))), 4.2)
     axes = drawn.add_subplot()
     lowest = min(share.accuracy for group in groups.values() for share in group.values())
     floor = min(0.9, max(0.0, np.floor(10 * lowest - 0.2) / 10))
@@ -142,7 +142,7 @@ def subjects(groups: Mapping[str, Mapping[str, SubjectShare]], title: str) -> Fi
         percent = ["100" if height == 1 else f"{100 * height:.1f}" for height in heights]
         ticks.update(zip(at.tolist(), zip(group, percent, strict=True), strict=True))
         left = int(at[-1]) + 2
-    tidy(axes)
+    style_axes(axes)
     axes.grid(visible=False, axis="x")
     long = max(len(name) for name, _ in ticks.values()) > 6
     words = [f"{name}  {percent}" if long else f"{name}\n{percent}" for name, percent in ticks.values()]
@@ -157,14 +157,14 @@ def subjects(groups: Mapping[str, Mapping[str, SubjectShare]], title: str) -> Fi
     return drawn
 
 
-def reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], title: str) -> Figure:
+def plot_reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], title: str) -> Figure:
     """Reliability diagrams (Guo et al. 2017): share of right answers over confidence in 15 bins, a panel a data set.
 
     Each panel has one curve, or two (before and after calibration), each with its name and its expected calibration
     error; beneath it, how the last one's windows spread over the bins. On the diagonal, probabilities mean what they
     say. A point's area grows with its windows: bins that hold a few say little.
     """
-    drawn = figure(0.6 + 4.6 * len(panels), 5.6)
+    drawn = new_figure(0.6 + 4.6 * len(panels), 5.6)
     grid = drawn.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
     for (name, shown), (upper, lower) in zip(panels.items(), grid.T, strict=True):
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
@@ -178,7 +178,7 @@ def reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], title: 
         counts = shown[-1][1].windows
         lower.bar(edges, counts / counts.sum(), width=1 / BINS, align="edge", color=BLUE, alpha=0.8, edgecolor="white")
         for axes in (upper, lower):
-            tidy(axes)
+            style_axes(axes)
         upper.set_title(name, color=INK, loc="left", fontsize=10)
         upper.legend(frameon=False, fontsize=9, loc="upper left")
         upper.set_xlim(0, 1.02)

@@ -95,7 +95,7 @@ def resamples(sittings: int, rounds: int, seed: int) -> Iterator[tuple[NDArray[n
         yield np.repeat(chosen, rounds), within.ravel()
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """The exact two-sided p-value of "both are right equally often", from the windows that only one got right.
 
     McNemar 1947 in its exact form: under that hypothesis each such window is a fair coin, so

@@ -16,7 +16,7 @@ from harexport import runtimes
 from harexport.data import Dataset, differences, load
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
-from harexport.evaluation.latency import interleaved
+from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, options
 from harexport.exporters.checks import GateFigures, Proof
 from harexport.exporters.options import Form
@@ -129,7 +129,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     figures = {key: test[key] for key in ("accuracy", "macro_f1") if key in test}
     return {
         "recipe": checkpoint.recipe.name,
-        "recipe_keys": json.dumps(checkpoint.recipe.to_dict(), sort_keys=True, separators=(",", ":")),
+        "recipe_keys": json.dumps(checkpoint.recipe_metadata, sort_keys=True, separators=(",", ":")),
         "seed": str(checkpoint.seed),
         "network_sha256": checkpoint.digest,
         "data": checkpoint.data.get("source", ""),
@@ -319,7 +319,7 @@ def _time_ratio(model: bytes, float32: bytes, form: Form, contract: Contract) ->
     windows = checks.windows(contract)
     size = form.batch or 1
     windows = np.resize(windows, (len(windows) * size, *windows.shape[1:]))
-    timed = interleaved({name: runner.one for name, runner in runners.items()}, windows, _TIMED_RUNS, batch=size)
+    timed = time_interleaved({name: runner.one for name, runner in runners.items()}, windows, _TIMED_RUNS, batch=size)
     return timed["it"].p50 / timed["float32"].p50
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.evaluation.comparison import THRESHOLDS
+from harexport.evaluation.comparison import TOLERANCES
 from harexport.model.contract import Contract
-from harexport.preprocessing.resampler import SECOND, mean_length
-from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS, STANDARD_GRAVITY, Stream, Window, sensors_of
+from harexport.preprocessing.resampler import SECOND, averaging_length
+from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS, STANDARD_GRAVITY, Stream, Window, required_sensors
 from harexport.runtimes import Runner
 
 GOLDEN_VERSION = 1
@@ -73,7 +73,7 @@ def largest_difference(scheme: str, logits: NDArray[np.float32]) -> float:
     largest = float(np.abs(logits).max())
     if scheme.startswith("int8"):
         return INTEGER_SHARE * largest
-    promise = THRESHOLDS["float32"]  # float16 files are widened when loaded and compute in float32
+    promise = TOLERANCES["float32"]  # float16 files are widened when loaded and compute in float32
     return max(promise.logit or 0.0, promise.share * largest)
 
 
@@ -108,9 +108,9 @@ def recording(contract: Contract) -> tuple[list[list[Any]], dict[str, int]]:
         share = times / seconds
         values = _accelerometer(share, times) if sensor == ACC else _gyroscope(share, times, seconds)
         values += random.normal(0.0, 0.03 if sensor == ACC else 0.004, values.shape)
-        if sensor not in sensors_of(contract):
+        if sensor not in required_sensors(contract):
             continue
-        mean_of[sensor] = mean_length(rate, contract.rate_hz)
+        mean_of[sensor] = averaging_length(rate, contract.rate_hz)
         stamps = [_BOOT_NS + round(time * SECOND) for time in times.tolist()]
         delivery = max(1, round(rate * _DELIVERY_NS / SECOND))
         for k, (stamp, row) in enumerate(zip(stamps, values.tolist(), strict=True)):

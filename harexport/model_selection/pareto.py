@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harexport.evaluation.plots import BLUE, GREY, INK, ORANGE, figure, tidy
+from harexport.evaluation.plots import BLUE, GREY, INK, ORANGE, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def picture(panels: Sequence[tuple[str, Sequence[Mark]]], title: str, note: str, key: Sequence[str]) -> Figure:
     """A panel for each (name of the cost, marks); under them what the bars are and a line for each of `key`."""
-    drawn = figure(10.5, 4.5 + 0.17 * len(key))
+    drawn = new_figure(10.5, 4.5 + 0.17 * len(key))
     for axes, (name, marks) in zip(drawn.subplots(1, len(panels), sharey=True), panels, strict=True):
         _panel(axes, name, marks)
     drawn.axes[0].set_ylabel("accuracy on held-out subjects, %", color=INK)
@@ -59,7 +59,7 @@ def picture(panels: Sequence[tuple[str, Sequence[Mark]]], title: str, note: str,
 
 
 def _panel(axes: Any, name: str, marks: Sequence[Mark]) -> None:
-    tidy(axes)
+    style_axes(axes)
     best = set(front([(mark.cost, mark.accuracy) for mark in marks]))
     for index, mark in enumerate(marks):
         colour = BLUE if index in best else GREY

@@ -15,7 +15,7 @@ from harexport import runtimes
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation import plots
-from harexport.evaluation.environment import Watch, pinned
+from harexport.evaluation.environment import NoiseMonitor, pin_to_idle_cores
 from harexport.evaluation.latency import Latency, Model, measure
 from harexport.exporters import options
 from harexport.exporters.export import emitted
@@ -204,7 +204,7 @@ def _write(result: Sweep) -> None:
     tables.write_csv(result.table, head, rows)
     files.write_json(result.whole, result.to_dict())
     if result.picture:
-        plots.save(_picture(result), result.picture)
+        plots.save_figure(_picture(result), result.picture)
 
 
 def _picture(result: Sweep) -> Any:
@@ -328,8 +328,8 @@ def latencies(files: Sequence[File]) -> tuple[list[Latency], tuple[str, ...]]:
     def load() -> dict[str, Model]:
         return {names[id(file)]: _asking(file) for file in different}
 
-    with pinned() as cores, progress(f"latency, {len(different)} shapes interleaved", _RUNS, "runs each") as advance:
-        watch = Watch(cores)
+    with pin_to_idle_cores() as cores, progress(f"latency, {len(different)} shapes interleaved", _RUNS, "runs each") as advance:
+        watch = NoiseMonitor(cores)
         # Shapes may read different channels: each is asked its own window, whichever is offered.
         times = measure(load, np.zeros((1, 1, 1), np.float32), _RUNS, sittings=_SITTINGS, progress=advance)
         conditions = watch.judge([times.rounds(name) for name in times.taken])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError
-from harexport.evaluation.metrics import classify, cross_entropy
+from harexport.evaluation.metrics import classification_metrics, cross_entropy
 from harexport.model.recipe import Recipe
 from harexport.training.validation import as_seen
 from harexport.utils import files
@@ -135,7 +135,7 @@ def _first_line(error: Exception) -> str:
 def _scores(
     logits: NDArray[np.float64], truth: NDArray[np.int64], labels: int
 ) -> tuple[Scores, tuple[tuple[int, ...], ...]]:
-    figures = classify(truth, logits.argmax(axis=1), labels)
+    figures = classification_metrics(truth, logits.argmax(axis=1), labels)
     return Scores(len(truth), figures.accuracy, figures.macro_f1, cross_entropy(logits, truth)), figures.confusion
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harexport.predict.session import SETTLING, SPARSE, Answer
+from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,19 +22,19 @@ _NONE = "#d9dee4"
 _ROWS = 30  # of the table; more are in --json
 
 
-def colour(labels: Sequence[str], activity: str | None) -> str:
+def label_color(labels: Sequence[str], activity: str | None) -> str:
     """The colour of an activity; light grey for none."""
     return _NONE if activity is None else _COLOURS[labels.index(activity) % len(_COLOURS)]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """83.4 -> 1:23; 3723 -> 1:02:03."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def shares(prediction: Prediction) -> list[tuple[str, float]]:
+def time_per_activity(prediction: Prediction) -> list[tuple[str, float]]:
     """Activities by the time spent in them, in seconds, the longest first."""
     seconds = {
         name: sum(s.end_s - s.start_s for s in prediction.stretches if s.activity == name) for name in prediction.labels
@@ -42,7 +42,7 @@ def shares(prediction: Prediction) -> list[tuple[str, float]]:
     return sorted(((name, spent) for name, spent in seconds.items() if spent), key=lambda item: -item[1])
 
 
-def show(prediction: Prediction) -> None:
+def print_prediction(prediction: Prediction) -> None:
     """Print strip, legend, stretches and notes to standard output: coloured on a terminal, plain text elsewhere."""
     from rich.console import Console
 
@@ -60,7 +60,7 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
     labels = prediction.labels
     head = Text.assemble(
         (prediction.recording, "bold"),
-        f"  {duration(prediction.seconds)} of {prediction.family}, ",
+        f"  {format_duration(prediction.seconds)} of {prediction.family}, ",
         ", ".join(f"{sensor} {rate:.1f} Hz" for sensor, rate in prediction.source.rates.items()),
         f"; {prediction.model}",
     )
@@ -68,14 +68,14 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
     strip = Text()
     for activity in _columns(prediction, width):
         letter = "·" if activity is None else marks[activity]
-        strip.append(letter, style="" if activity is None else f"black on {colour(labels, activity)}")
-    scale = Text(f"0:00{duration(prediction.seconds):>{max(1, width - 4)}}", style="dim")
+        strip.append(letter, style="" if activity is None else f"black on {label_color(labels, activity)}")
+    scale = Text(f"0:00{format_duration(prediction.seconds):>{max(1, width - 4)}}", style="dim")
     legend = Columns(
         [
             Text.assemble(
-                (f" {marks[name]} ", f"black on {colour(labels, name)}"), f" {_readable(name)} {duration(seconds)}"
+                (f" {marks[name]} ", f"black on {label_color(labels, name)}"), f" {_readable(name)} {format_duration(seconds)}"
             )
-            for name, seconds in shares(prediction)
+            for name, seconds in time_per_activity(prediction)
         ],
         padding=(0, 3),
     )
@@ -85,17 +85,17 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
     table.add_column()
     table.add_column("activity")
     for stretch in prediction.stretches[:_ROWS]:
-        mark = Text(f" {marks[stretch.activity]} ", style=f"black on {colour(labels, stretch.activity)}")
+        mark = Text(f" {marks[stretch.activity]} ", style=f"black on {label_color(labels, stretch.activity)}")
         span = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
-        table.add_row(*(duration(seconds) for seconds in span), mark, _readable(stretch.activity))
+        table.add_row(*(format_duration(seconds) for seconds in span), mark, _readable(stretch.activity))
     parts: list[RenderableType] = [head, Text(), strip, scale, legend, Text(), table]
     if (more := len(prediction.stretches) - _ROWS) > 0:
         parts.append(Text(f"... and {more} more stretches: --json has all of them", style="dim"))
-    parts += [Text(line) for line in ["", *remarks(prediction)]]
+    parts += [Text(line) for line in ["", *format_notes(prediction)]]
     return parts
 
 
-def remarks(prediction: Prediction) -> list[str]:
+def format_notes(prediction: Prediction) -> list[str]:
     """The sentences under the table: speed, agreement with labels, doubtful windows, restarts, notes."""
     latency = float(np.median([answer.latency_ms for answer in prediction.answers]))
     out = [f"{len(prediction.answers)} windows; an answer took {latency:.2f} ms."]
@@ -109,13 +109,13 @@ def remarks(prediction: Prediction) -> list[str]:
         out.append(f"{settling} windows are left blank: the filters had just started, and answers mean little then.")
     if sparse := doubts.count(SPARSE):
         out.append(f"{sparse} windows are left blank: a sensor gave less than nine tenths of the samples there.")
-    out += [f"At {duration(at)} the chain started anew: {reason}." for at, reason in prediction.restarts[:10]]
+    out += [f"At {format_duration(at)} the chain started anew: {reason}." for at, reason in prediction.restarts[:10]]
     if (more := len(prediction.restarts) - 10) > 0:
         out.append(f"... and {more} times more.")
     return out + [note[0].upper() + note[1:] + "." for note in prediction.notes]
 
 
-def draw(prediction: Prediction, path: Path) -> None:
+def plot_timeline(prediction: Prediction, path: Path) -> None:
     """Write the timeline as PNG: activities as a strip (the labels' under it, if any), and the probabilities."""
     from matplotlib.patches import Patch
 
@@ -124,16 +124,16 @@ def draw(prediction: Prediction, path: Path) -> None:
     labels = prediction.labels
     labelled = any(answer.label is not None for answer in prediction.answers)
     unit, name = (60.0, "minutes") if prediction.seconds >= 180 else (1.0, "seconds")
-    drawn = plots.figure(11.0, 4.6 if labelled else 4.3)
+    drawn = plots.new_figure(11.0, 4.6 if labelled else 4.3)
     heights = [1.0, 0.5, 2.6] if labelled else [1.0, 2.6]
     rows = drawn.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     strip, chances = rows[0], rows[-1]
     for stretch in prediction.stretches:
         span = (stretch.start_s / unit, (stretch.end_s - stretch.start_s) / unit)
-        strip.broken_barh([span], (0, 1), facecolors=colour(labels, stretch.activity), linewidth=0)
+        strip.broken_barh([span], (0, 1), facecolors=label_color(labels, stretch.activity), linewidth=0)
     if labelled:
         for start, end, label in _label_spans(prediction.answers):
-            rows[1].broken_barh([(start / unit, (end - start) / unit)], (0, 1), facecolors=colour(labels, label))
+            rows[1].broken_barh([(start / unit, (end - start) / unit)], (0, 1), facecolors=label_color(labels, label))
     for axes, title in zip(rows[:-1], ("answered", "labelled"), strict=False):
         axes.set_ylim(0, 1)
         axes.set_yticks([0.5], [title])
@@ -148,7 +148,7 @@ def draw(prediction: Prediction, path: Path) -> None:
         for k, label in enumerate(labels):
             share = np.array([answer.probabilities[k] for answer in run])
             low, high = (np.resize(values, len(edges)) for values in (below, below + share))
-            chances.fill_between(edges, low, high, color=colour(labels, label), linewidth=0)
+            chances.fill_between(edges, low, high, color=label_color(labels, label), linewidth=0)
             below = below + share
     for at, _ in prediction.restarts:
         chances.axvline(at / unit, color=plots.INK, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -157,20 +157,20 @@ def draw(prediction: Prediction, path: Path) -> None:
             middle = (answer.start_s + answer.end_s) / 2
             half = (answer.end_s - answer.start_s) / 4
             chances.axvspan((middle - half) / unit, (middle + half) / unit, color="white", alpha=0.7, linewidth=0)
-    plots.tidy(chances)
+    plots.style_axes(chances)
     chances.grid(visible=False)
     chances.set_ylim(0, 1)
     chances.set_xlim(0, max(prediction.seconds, 1e-3) / unit)
     chances.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
     chances.set_xlabel(name, color=plots.INK)
     chances.set_ylabel("probability", color=plots.INK, fontsize=9)
-    handles = [Patch(color=colour(labels, label), label=plots.readable(label)) for label in labels]
+    handles = [Patch(color=label_color(labels, label), label=plots.format_label(label)) for label in labels]
     drawn.legend(handles=handles, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     title = f"{prediction.recording}: " + ", ".join(
-        f"{plots.readable(label)} {duration(seconds)}" for label, seconds in shares(prediction)[:3]
+        f"{plots.format_label(label)} {format_duration(seconds)}" for label, seconds in time_per_activity(prediction)[:3]
     )
     drawn.suptitle(title, color=plots.INK, x=0.01, ha="left", fontsize=12)
-    plots.save(drawn, path)
+    plots.save_figure(drawn, path)
 
 
 def _columns(prediction: Prediction, width: int) -> list[str | None]:
@@ -186,10 +186,10 @@ def _columns(prediction: Prediction, width: int) -> list[str | None]:
     return out
 
 
-def _runs(prediction: Prediction) -> list[list[Answer]]:
+def _runs(prediction: Prediction) -> list[list[WindowPrediction]]:
     """The answers between restarts."""
     breaks = [at for at, _ in prediction.restarts]
-    runs: list[list[Answer]] = [[]]
+    runs: list[list[WindowPrediction]] = [[]]
     for answer in prediction.answers:
         while breaks and answer.start_s >= breaks[0]:
             breaks.pop(0)
@@ -198,7 +198,7 @@ def _runs(prediction: Prediction) -> list[list[Answer]]:
     return [run for run in runs if run]
 
 
-def _label_spans(answers: Sequence[Answer]) -> list[tuple[float, float, str]]:
+def _label_spans(answers: Sequence[WindowPrediction]) -> list[tuple[float, float, str]]:
     spans: list[tuple[float, float, str]] = []
     for answer in answers:
         if answer.label is None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation import metrics
-from harexport.evaluation.metrics import Figures, SubjectShare
-from harexport.evaluation.plots import readable
-from harexport.robustness.perturbations import Perturbation, Scene, perturbations
+from harexport.evaluation.metrics import ClassificationMetrics, SubjectAccuracy
+from harexport.evaluation.plots import format_label
+from harexport.robustness.perturbations import Perturbation, PerturbationInput, perturbations
 from harexport.runtimes import model as models
 from harexport.runtimes.model import Model
 from harexport.utils import tables
@@ -33,7 +33,7 @@ _NONE = "-"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConditionResult:
     """How a model answers under one condition; shares from 0 to 1.
 
     `draws` times perturbed: the mean and the worst accuracy of them, and the mean recall of each label (None where no
@@ -59,11 +59,11 @@ class ModelRobustness:
 
     name: str
     runtime: str
-    figures: Figures
-    subjects: dict[str, SubjectShare]
-    outcomes: tuple[Outcome, ...]
+    figures: ClassificationMetrics
+    subjects: dict[str, SubjectAccuracy]
+    outcomes: tuple[ConditionResult, ...]
 
-    def outcome(self, name: str) -> Outcome | None:
+    def outcome(self, name: str) -> ConditionResult | None:
         """What came of one condition; None where the model's channels do not allow it."""
         return next((one for one in self.outcomes if one.name == name), None)
 
@@ -93,9 +93,9 @@ class Robustness:
                 ModelRobustness(
                     one["name"],
                     one["runtime"],
-                    Figures(**{**figures, "confusion": rows, "label_recall": recall}),
-                    {subject: SubjectShare(**share) for subject, share in one["subjects"].items()},
-                    tuple(Outcome(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes),
+                    ClassificationMetrics(**{**figures, "confusion": rows, "label_recall": recall}),
+                    {subject: SubjectAccuracy(**share) for subject, share in one["subjects"].items()},
+                    tuple(ConditionResult(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes),
                 )
             )
         return Robustness(value["source"], value["data_sha256"], tuple(value["labels"]), tuple(found))
@@ -107,7 +107,7 @@ class Robustness:
         return list(dict.fromkeys(one.name for model in widest for one in model.outcomes))
 
 
-def entered(paths: Sequence[Path]) -> dict[str, Model]:
+def load_models(paths: Sequence[Path]) -> dict[str, Model]:
     """The models in `paths`, ready to answer, by name: files, and of folders the checkpoints, one level down too.
 
     Raises InputError for what cannot be run, and where there is nothing.
@@ -127,7 +127,7 @@ def entered(paths: Sequence[Path]) -> dict[str, Model]:
     return {name.removesuffix(_CHECKPOINT): models.load(path) for name, path in zip(unique_names(files), files, strict=True)}
 
 
-def robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:
+def evaluate_robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:
     """Ask models, by their names, the test windows of `dataset`, as they are and perturbed.
 
     Raises InputError where one does not fit the data.
@@ -147,10 +147,10 @@ def robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:
 def _of_contract(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, ModelRobustness]:
     """Models that read the same channels: what is perturbed is perturbed once."""
     test = dataset.test
-    scene = Scene.of(test, dataset.contract)
+    scene = PerturbationInput.of(test, dataset.contract)
     conditions = perturbations(scene)
     plain = {name: _answers(model, test.signals) for name, model in group}
-    outcomes: dict[str, list[Outcome]] = {name: [] for name, _ in group}
+    outcomes: dict[str, list[ConditionResult]] = {name: [] for name, _ in group}
     title = f"{', '.join(plain)}: conditions"
     with progress(title, len(conditions), "conditions") as advance:
         for done, condition in enumerate(conditions, 1):
@@ -165,7 +165,7 @@ def _of_contract(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, 
         name: ModelRobustness(
             name,
             model.runner.runtime,
-            metrics.classify(test.labels, plain[name], len(dataset.contract.labels)),
+            metrics.classification_metrics(test.labels, plain[name], len(dataset.contract.labels)),
             _subjects(dataset, plain[name]),
             tuple(outcomes[name]),
         )
@@ -200,11 +200,11 @@ def _outcome(
     before: NDArray[np.bool_],
     answers: list[NDArray[np.intp]],
     count: int,
-) -> Outcome:
+) -> ConditionResult:
     truth = labels[kept]
     right = np.array([drawn == truth for drawn in answers])
     recall = [float(right[:, truth == k].mean()) if (truth == k).any() else None for k in range(count)]
-    return Outcome(
+    return ConditionResult(
         condition.group,
         condition.name,
         condition.level,
@@ -218,8 +218,8 @@ def _outcome(
     )
 
 
-def _subjects(dataset: Dataset, answers: NDArray[np.intp]) -> dict[str, SubjectShare]:
-    shares = metrics.by_subject(dataset.test.labels, answers, dataset.test.subjects)
+def _subjects(dataset: Dataset, answers: NDArray[np.intp]) -> dict[str, SubjectAccuracy]:
+    shares = metrics.accuracy_by_subject(dataset.test.labels, answers, dataset.test.subjects)
     return {dataset.subject_name(subject): share for subject, share in shares.items()}
 
 
@@ -236,7 +236,7 @@ def label_rows(result: Robustness) -> Table:
     """Recall of each label on the windows as they are."""
     rows: Table = [("recall", *(model.name for model in result.models))]
     for k, label in enumerate(result.labels):
-        rows.append((readable(label), *(f"{model.figures.label_recall[k]:.1%}" for model in result.models)))
+        rows.append((format_label(label), *(f"{model.figures.label_recall[k]:.1%}" for model in result.models)))
     return rows
 
 
@@ -270,7 +270,7 @@ def markdown(result: Robustness) -> str:
     return "\n\n".join([*parts, *left_out(result)]) + "\n"
 
 
-def _cell(outcome: Outcome | None) -> str:
+def _cell(outcome: ConditionResult | None) -> str:
     if outcome is None or not outcome.windows:
         return _NONE
     worst = f" ({outcome.worst:.1%})" if outcome.draws > 1 else ""

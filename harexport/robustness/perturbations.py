@@ -17,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.dataset import Stretches, Windows, stretches
+from harexport.data.dataset import Segments, Windows, find_segments
 from harexport.model.contract import Contract, Lowpass
-from harexport.preprocessing.filters import sections
+from harexport.preprocessing.filters import design_sos
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
@@ -66,7 +66,7 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Scene:
+class PerturbationInput:
     """Windows [n, window, channels] with what is needed to perturb them.
 
     `up`: unit vectors [n, 3], against gravity, of each window; None where no channel holds gravity.
@@ -76,12 +76,12 @@ class Scene:
     contract: Contract
     vectors: tuple[Vector, ...]
     up: Wide | None
-    chain: Stretches
+    chain: Segments
 
     @staticmethod
-    def of(windows: Windows, contract: Contract) -> Scene:
-        found = vectors(contract)
-        return Scene(windows, contract, found, _up(windows, found), stretches(windows))
+    def of(windows: Windows, contract: Contract) -> PerturbationInput:
+        found = find_vectors(contract)
+        return PerturbationInput(windows, contract, found, _up(windows, found), find_segments(windows))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Perturbation:
     make: Callable[[int], tuple[Floats, NDArray[np.intp]]]
 
 
-def vectors(contract: Contract) -> tuple[Vector, ...]:
+def find_vectors(contract: Contract) -> tuple[Vector, ...]:
     """The vectors among the channels: names that end in _x, _y and _z, of one unit."""
     place = {name: k for k, name in enumerate(contract.channels)}
     found = []
@@ -112,7 +112,7 @@ def vectors(contract: Contract) -> tuple[Vector, ...]:
     return tuple(found)
 
 
-def perturbations(scene: Scene) -> list[Perturbation]:
+def perturbations(scene: PerturbationInput) -> list[Perturbation]:
     """All conditions that the scene's channels allow, in the order of reports."""
     found: list[Perturbation] = []
 
@@ -122,20 +122,20 @@ def perturbations(scene: Scene) -> list[Perturbation]:
 
     if scene.vectors and scene.up is not None:
         for degrees in TILTS_DEG:
-            add("tilt", f"tilted by {degrees}°", degrees, DRAWS, partial(tilted, scene, degrees))
+            add("tilt", f"tilted by {degrees}°", degrees, DRAWS, partial(tilt, scene, degrees))
     if scene.vectors:
-        for name, turn in turns(scene):
-            add("turn", name, None, 1, _once(partial(turned, scene.windows.signals, scene.vectors, turn)))
+        for name, turn in side_rotations(scene):
+            add("turn", name, None, 1, _once(partial(rotate, scene.windows.signals, scene.vectors, turn)))
     if any(vector.scale for vector in scene.vectors):
         for mg in NOISES_MG:
-            add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(noisy, scene, mg))
+            add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(add_noise, scene, mg))
     for share in LOSSES:
-        add("lost", f"{share * 100:g} % of the samples lost", share * 100, NOISE_DRAWS, partial(lossy, scene, share))
+        add("lost", f"{share * 100:g} % of the samples lost", share * 100, NOISE_DRAWS, partial(drop_samples, scene, share))
     for share in DRIFTS:
         name = f"clock {abs(share) * 100:g} % too {'fast' if share > 0 else 'slow'}"
-        found.append(Perturbation("clock", name, share * 100, 1, _once(partial(drifted, scene, share))))
+        found.append(Perturbation("clock", name, share * 100, 1, _once(partial(clock_drift, scene, share))))
     if scene.vectors:
-        add("gain", f"gain off by {GAIN * 100:g} %", GAIN * 100, DRAWS, partial(gained, scene, GAIN))
+        add("gain", f"gain off by {GAIN * 100:g} %", GAIN * 100, DRAWS, partial(scale_gain, scene, GAIN))
     return found
 
 
@@ -144,7 +144,7 @@ def _once(made: Callable[[], _Made]) -> Callable[[int], _Made]:
     return lambda _: made()
 
 
-def tilted(scene: Scene, degrees: float, draw: int) -> Floats:
+def tilt(scene: PerturbationInput, degrees: float, draw: int) -> Floats:
     """All vectors of a window turned together by `degrees` about a horizontal axis, so that gravity leans by as much.
 
     The axis is the same for all windows as far as they have the same side up: at an angle drawn uniformly from the
@@ -158,20 +158,20 @@ def tilted(scene: Scene, degrees: float, draw: int) -> Floats:
     first = start - (start * up).sum(axis=1, keepdims=True) * up
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     axis = math.cos(angle) * first + math.sin(angle) * np.cross(up, first)
-    return turned(scene.windows.signals, scene.vectors, rotation(axis, degrees))
+    return rotate(scene.windows.signals, scene.vectors, rotation_matrix(axis, degrees))
 
 
-def turns(scene: Scene) -> Iterator[tuple[str, Wide]]:
+def side_rotations(scene: PerturbationInput) -> Iterator[tuple[str, Wide]]:
     """The phone put on otherwise: 90, 180 and 270 degrees about each axis, with the side that is up then."""
     mean = None if scene.up is None else scene.up.mean(axis=0)
     for k, letter in enumerate("xyz"):
         for degrees in (90, 180, 270):
-            turn = np.rint(rotation(np.eye(3)[k], degrees))
+            turn = np.rint(rotation_matrix(np.eye(3)[k], degrees))
             side = f" ({_side(turn @ mean)} up)" if mean is not None else ""
             yield f"turned {degrees}° about {letter}{side}", turn
 
 
-def rotation(axis: Wide, degrees: float) -> Wide:
+def rotation_matrix(axis: Wide, degrees: float) -> Wide:
     """Rodrigues' formula: matrices [..., 3, 3] that turn column vectors about unit axes [..., 3], right-handed."""
     angle = math.radians(degrees)
     x, y, z = np.moveaxis(axis, -1, 0)
@@ -181,7 +181,7 @@ def rotation(axis: Wide, degrees: float) -> Wide:
     return matrix
 
 
-def turned(signals: Floats, found: tuple[Vector, ...], turn: Wide) -> Floats:
+def rotate(signals: Floats, found: tuple[Vector, ...], turn: Wide) -> Floats:
     """signals [n, window, channels] with every vector turned by matrices [3, 3] or [n, 3, 3]."""
     result = np.array(signals)
     for vector in found:
@@ -189,7 +189,7 @@ def turned(signals: Floats, found: tuple[Vector, ...], turn: Wide) -> Floats:
     return result
 
 
-def noisy(scene: Scene, mg: float, draw: int) -> Floats:
+def add_noise(scene: PerturbationInput, mg: float, draw: int) -> Floats:
     """White noise of `mg` rms on each axis of the accelerometer, in proportion of the gyroscope.
 
     It is what the sensor adds at every sample, and passes the linear filters with a window's length of lead; channels
@@ -213,7 +213,7 @@ def noisy(scene: Scene, mg: float, draw: int) -> Floats:
     return result.astype(np.float32)
 
 
-def lossy(scene: Scene, share: float, draw: int) -> Floats:
+def drop_samples(scene: PerturbationInput, share: float, draw: int) -> Floats:
     """Each sample but a window's first and last is lost with this probability, of each sensor by itself, and replaced
     by the straight line between its neighbours."""
     signals = scene.windows.signals
@@ -234,7 +234,7 @@ def lossy(scene: Scene, share: float, draw: int) -> Floats:
     return result
 
 
-def drifted(scene: Scene, share: float) -> tuple[Floats, NDArray[np.intp]]:
+def clock_drift(scene: PerturbationInput, share: float) -> tuple[Floats, NDArray[np.intp]]:
     """Windows of a phone that samples this share too fast (+0.02: 51 samples in the time of 50), and which they are.
 
     Cut by a cubic spline from the stretch that the window lies in, about the window's middle, moved where the stretch
@@ -257,7 +257,7 @@ def drifted(scene: Scene, share: float) -> tuple[Floats, NDArray[np.intp]]:
     return result, kept
 
 
-def gained(scene: Scene, share: float, draw: int) -> Floats:
+def scale_gain(scene: PerturbationInput, share: float, draw: int) -> Floats:
     """Each axis of each sensor, in all its channels, is by this share too large or too small, as signs are drawn."""
     factor = np.ones(len(scene.contract.channels))
     for vector in scene.vectors:
@@ -294,5 +294,5 @@ def _lowpassed(x: Wide, lowpass: Lowpass, rate_hz: float) -> Wide:
 
     if lowpass.cutoff_hz >= rate_hz / 2:
         return x
-    result: Wide = sosfilt(sections(lowpass, rate_hz), x, axis=1)
+    result: Wide = sosfilt(design_sos(lowpass, rate_hz), x, axis=1)
     return result

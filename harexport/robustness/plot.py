@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harexport.evaluation.plots import GREY, INK, figure, tidy
+from harexport.evaluation.plots import GREY, INK, new_figure, style_axes
 from harexport.robustness.evaluate import ModelRobustness, Robustness
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw(result: Robustness) -> Figure:
     turns = list(dict.fromkeys(one.name for model in result.models for one in model.outcomes if one.group == "turn"))
     leaning = _TILT in present
     heights = [3.0, *([0.8 + 0.28 * len(turns)] if turns else [])]
-    drawn = figure(12.0, 0.9 + sum(heights))
+    drawn = new_figure(12.0, 0.9 + sum(heights))
     rows = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
     upper = rows[0].subgridspec(1, len(small) + leaning, width_ratios=[1.6] * leaning + [1.0] * len(small))
     if leaning:
@@ -64,7 +64,7 @@ def _lines(
         axes.plot(at, means, color=colour, marker=mark, markersize=5, linewidth=1.8, label=model.name)
         if worst != means:
             axes.plot(at, worst, color=colour, linewidth=1.1, linestyle=(0, (1, 1.5)))
-    tidy(axes)
+    style_axes(axes)
     if change:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     axes.set_title(title, color=INK, loc="left", fontsize=10)
@@ -97,7 +97,7 @@ def _dots(axes: Any, result: Robustness, turns: list[str]) -> None:
             accuracies, rows, color=_COLOURS[k % len(_COLOURS)], marker=_MARKS[k % len(_MARKS)], markersize=6,
             linestyle="none", label=model.name,
         )  # fmt: skip
-    tidy(axes)
+    style_axes(axes)
     axes.set_yticks(range(len(turns) + 1), ["as it was worn", *turns])
     axes.invert_yaxis()
     axes.set_xlim(0, 101)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.bench import assemble as outcome
-from harexport.bench.assemble import Measured
-from harexport.bench.candidates import Candidate, Field, assemble
-from harexport.bench.discovery import Entrant
-from harexport.bench.result import BenchResult, ColdStart, Refused, Throughput
+from harexport.bench.assemble import Measurements
+from harexport.bench.candidates import Candidate, Benchmark, prepare_benchmark
+from harexport.bench.discovery import ModelUnderTest
+from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
-from harexport.evaluation.comparison import Answers
+from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.latency import Latency, Times
 from harexport.evaluation.statistics import Interval
 from harexport.model.layers import Array
@@ -72,7 +72,7 @@ def bench(
         raise InputError(
             f"the demo app {PACKAGE} is not on the phone {phone.serial}: build and install it (android_demo/README.md)"
         )
-    field = assemble(paths, dataset, against)
+    field = prepare_benchmark(paths, dataset, against)
     tests: dict[str, SelfTest] = {}
     refused = list(field.refused)
     entrants = [candidate.entrant for candidate in field.candidates if candidate.entrant]
@@ -88,7 +88,7 @@ def bench(
                 tests[entrant.name] = _test(phone, entrant, folder, field.dataset)
             except InputError as error:
                 gone = error if isinstance(error, PhoneGoneError) else gone
-                refused.append(Refused(entrant.name, str(error)))
+                refused.append(SkippedModel(entrant.name, str(error)))
             advance(done)
     if not tests:
         raise InputError("; ".join(one.reason for one in refused) or "the demo app runs .tflite files: give one")
@@ -101,7 +101,7 @@ def packed(windows: Array) -> bytes:
     return header.tobytes() + np.ascontiguousarray(windows, "<f4").tobytes()
 
 
-def _check(entrant: Entrant, gone: InputError | None) -> None:
+def _check(entrant: ModelUnderTest, gone: InputError | None) -> None:
     """Raise InputError for a file that need not be tried."""
     if entrant.file.format != "tflite":
         raise InputError(f"{entrant.name} is no .tflite file: the demo app runs no other")
@@ -111,7 +111,7 @@ def _check(entrant: Entrant, gone: InputError | None) -> None:
         raise InputError(f"{entrant.name} was not measured: {gone}")
 
 
-def _test(phone: Phone, entrant: Entrant, folder: Path, dataset: Dataset) -> SelfTest:
+def _test(phone: Phone, entrant: ModelUnderTest, folder: Path, dataset: Dataset) -> SelfTest:
     """Run one file on the phone, where the windows are already. Raises InputError."""
     model, told = folder / _EXTRAS["model"], folder / _EXTRAS["result"]
     model.write_bytes(entrant.model)
@@ -137,7 +137,7 @@ def _test(phone: Phone, entrant: Entrant, folder: Path, dataset: Dataset) -> Sel
     return read(files.read_json(told, "the phone's result"), entrant, shape)
 
 
-def read(told: Any, entrant: Entrant, shape: tuple[int, int]) -> SelfTest:
+def read(told: Any, entrant: ModelUnderTest, shape: tuple[int, int]) -> SelfTest:
     """The app's json as a SelfTest; `shape` of the logits. Raises InputError where it is another one's, or of another
     model."""
     schema = told.get("schema") if isinstance(told, dict) else None
@@ -173,16 +173,16 @@ def read(told: Any, entrant: Entrant, shape: tuple[int, int]) -> SelfTest:
     return test
 
 
-def _result(field: Field, tests: dict[str, SelfTest], refused: list[Refused]) -> BenchResult:
+def _result(field: Benchmark, tests: dict[str, SelfTest], refused: list[SkippedModel]) -> BenchResult:
     candidates = [_answered(one, tests[one.name]) for one in field.candidates if one.name in tests]
     field = dataclasses.replace(field, candidates=candidates, refused=refused)
     latency = {name: Times({name: test.times[None]}).latency(name) for name, test in tests.items()}
     base = latency[field.baseline]
     models = [
-        outcome.judged(candidate, field, _measured(tests[candidate.name], latency[candidate.name], base))
+        outcome.model_result(candidate, field, _measured(tests[candidate.name], latency[candidate.name], base))
         for candidate in candidates
     ]
-    return outcome.result(
+    return outcome.bench_result(
         field,
         models,
         baseline=field.baseline,
@@ -193,14 +193,14 @@ def _result(field: Field, tests: dict[str, SelfTest], refused: list[Refused]) ->
 
 def _answered(candidate: Candidate, test: SelfTest) -> Candidate:
     """The candidate with the phone's answers in the place of this machine's."""
-    answers = Answers(candidate.name, candidate.answers.kind, test.logits)
+    answers = Predictions(candidate.name, candidate.answers.kind, test.logits)
     return dataclasses.replace(candidate, answers=answers, runtime=test.runtime)
 
 
-def _measured(test: SelfTest, latency: Latency, base: Latency) -> Measured:
+def _measured(test: SelfTest, latency: Latency, base: Latency) -> Measurements:
     # models run one after the other there, so nothing cancels out: the widest that both intervals allow
     ratio = Interval(latency.p50 / base.p50, latency.low / base.high, latency.high / base.low)
-    return Measured(
+    return Measurements(
         latency=latency,
         ratio=Interval(1.0, 1.0, 1.0) if latency is base else ratio,
         throughput=(Throughput(1, 1e6 / latency.p50),),

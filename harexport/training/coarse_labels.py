@@ -61,7 +61,7 @@ def figures(network: Network, coarse: tuple[int, ...], test: Windows, held_out_p
     watched = [row for row in held_out_pass if row.held_out_coarse_accuracy is not None]
     first = [row for row in watched if row.stage == 1]
     return {
-        "test": metrics.classify(truth(coarse, test.labels), answers, outputs(coarse)).to_dict(),
+        "test": metrics.classification_metrics(truth(coarse, test.labels), answers, outputs(coarse)).to_dict(),
         "held_out": watched[-1].held_out_coarse_accuracy if watched else None,
         "held_out_after_stage_1": first[-1].held_out_coarse_accuracy if first else None,
     }

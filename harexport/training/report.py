@@ -46,27 +46,27 @@ def draw(
     Answers the paths. Raises InputError where one cannot be written.
     """
     name = stem.name
-    drawn = {"curves": plots.curves(history.plain(phases), f"{name}: training")}
+    drawn = {"curves": plots.plot_training_curves(history.plain(phases), f"{name}: training")}
     if outcomes:
         what, last = list(outcomes.items())[-1]
         figures = last.figures
         title = f"{name}: {figures.accuracy:.2%} of {figures.windows} {what} windows right"
-        drawn["confusion"] = plots.confusion(figures.confusion, contract.labels, title)
-        drawn["confusion-percent"] = plots.confusion(figures.confusion, contract.labels, title, percent=True)
+        drawn["confusion"] = plots.plot_confusion(figures.confusion, contract.labels, title)
+        drawn["confusion-percent"] = plots.plot_confusion(figures.confusion, contract.labels, title, percent=True)
         by_subject = {what: one.by_subject for what, one in outcomes.items()}
-        drawn["subjects"] = plots.subjects(by_subject, f"{name}: accuracy by subject")
+        drawn["subjects"] = plots.plot_subjects(by_subject, f"{name}: accuracy by subject")
         panels = {
             what: [("before", uncalibrated[what]), ("calibrated", one.reliability)]
             if what in uncalibrated
             else [("", one.reliability)]
             for what, one in outcomes.items()
         }
-        drawn["reliability"] = plots.reliability(
+        drawn["reliability"] = plots.plot_reliability(
             panels, f"{name}: reliability, 15 bins of equal width (Guo et al. 2017)"
         )
     paths = {key: stem.with_name(f"{name}.{key}.png") for key in drawn}
     for key, picture in drawn.items():
-        plots.save(picture, paths[key])
+        plots.save_figure(picture, paths[key])
     return tuple(paths.values())
 
 
@@ -78,7 +78,7 @@ def report(contract: Contract, outcomes: Mapping[str, Outcome], coarse: dict[str
     if not outcomes:
         return "Nothing was held out and there is no test set: nobody knows how good this model is."
     what, last = list(outcomes.items())[-1]
-    lines = [f"On the {what} windows:", metrics.report(last.figures, contract.labels), ""]
+    lines = [f"On the {what} windows:", metrics.format_report(last.figures, contract.labels), ""]
     width = max(len(label) for label in contract.labels)
     lines.append(f"{'Recall by class':<{width + 2}}" + "".join(f"{name:>10}" for name in outcomes))
     for k, label in enumerate(contract.labels):
@@ -119,9 +119,9 @@ class Outcome:
     loss and reliability are of.
     """
 
-    figures: metrics.Figures
+    figures: metrics.ClassificationMetrics
     loss: float
-    by_subject: dict[str, metrics.SubjectShare]
+    by_subject: dict[str, metrics.SubjectAccuracy]
     reliability: metrics.Reliability
     calibrated: bool
 
@@ -137,9 +137,9 @@ def outcome(
 ) -> Outcome:
     """The figures of `logits` [n, labels], which were answered to `windows` [n]; `name` is what a subject is called."""
     truth, answers = windows.labels, logits.argmax(axis=1)
-    shares = metrics.by_subject(truth, answers, windows.subjects)
+    shares = metrics.accuracy_by_subject(truth, answers, windows.subjects)
     return Outcome(
-        metrics.classify(truth, answers, logits.shape[1]),
+        metrics.classification_metrics(truth, answers, logits.shape[1]),
         metrics.cross_entropy(logits, truth),
         {name(subject): share for subject, share in shares.items()},
         metrics.reliability(softmax(logits), truth),

@@ -133,7 +133,7 @@ def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_p
 def _entered(path: Path) -> str:
     """Let a file in, or the sentence that turns it away."""
     try:
-        discovery.enter(path, path.name, {}, Contract(), lone=True)
+        discovery.load_model_under_test(path, path.name, {}, Contract(), lone=True)
     except InputError as refusal:
         return str(refusal)
     return ""

@@ -22,7 +22,7 @@ _NETWORK = random_network(frame=16, hop=16, units=8, hidden=(8, 8), relu=True)
 @pytest.fixture(autouse=True)
 def one_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process a file instead of three: they take most of a test's time."""
-    monkeypatch.setattr(cold_start, "start", functools.partial(cold_start.start, processes=1))
+    monkeypatch.setattr(cold_start, "start", functools.partial(cold_start.measure, processes=1))
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from harexport.bench.divergence import Departure
-from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference, Refused, Throughput
+from harexport.bench.divergence import Divergence
+from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference, SkippedModel, Throughput
 from harexport.evaluation import comparison, metrics
-from harexport.evaluation.comparison import Answers
+from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.environment import Conditions, describe
 from harexport.evaluation.latency import Latency
 from harexport.evaluation.statistics import Interval
@@ -18,11 +18,11 @@ TRUTH = LOGITS.argmax(axis=1)
 
 
 def model(name: str, error: float, p50: float, failures: tuple[str, ...] = (), *, promised: bool = True) -> ModelResult:
-    truth = Answers("edge in float64", "logits", LOGITS)
-    answers = Answers(name, "logits", LOGITS + error * np.random.default_rng(1).normal(size=LOGITS.shape))
-    figures, calibration = comparison.figures(answers, TRUTH)
+    truth = Predictions("edge in float64", "logits", LOGITS)
+    answers = Predictions(name, "logits", LOGITS + error * np.random.default_rng(1).normal(size=LOGITS.shape))
+    figures, calibration = comparison.evaluate(answers, TRUTH)
     steps = tuple(1e-7 if step < 9 else 0.3 for step in range(16))
-    found = Departure(12, (steps, steps), 1e-3, 0, 9, "Layer 0 departs at step 9") if failures else None
+    found = Divergence(12, (steps, steps), 1e-3, 0, 9, "Layer 0 departs at step 9") if failures else None
     return ModelResult(
         name=name, file=name.rsplit("/", 1)[-1], recipe="edge" if promised else None, runtime="LiteRT",
         scheme="float32", lowering="unrolled", promised=promised, failures=failures, size_bytes=10_000,
@@ -35,8 +35,8 @@ def model(name: str, error: float, p50: float, failures: tuple[str, ...] = (), *
     )  # fmt: skip
 
 
-def result(*models: ModelResult, refused: tuple[Refused, ...] = (), noise: tuple[str, ...] = ()) -> BenchResult:
-    figures = metrics.classify(TRUTH, TRUTH, 6)
+def result(*models: ModelResult, refused: tuple[SkippedModel, ...] = (), noise: tuple[str, ...] = ()) -> BenchResult:
+    figures = metrics.classification_metrics(TRUTH, TRUTH, 6)
     reference = Reference("edge", "edge.safetensors", "ab" * 32, 7, 48, 12345, figures, 0.08, LABELS, None, False)
     wrong = ("logits differ by up to 0.5",)
     return BenchResult(

@@ -41,7 +41,7 @@ _FORMS = (
 @pytest.mark.parametrize("form", _FORMS)
 def test_every_lowering_holds_every_state(form: str) -> None:
     scheme = form.split("/")[-1].replace("onnx", "float32")
-    found = divergence.find(*_emitted(_NETWORK, form), scheme, _NETWORK, _WINDOW, 0)
+    found = divergence.find_divergence(*_emitted(_NETWORK, form), scheme, _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (None, None), found.says
     assert [len(errors) for errors in found.layers] == [15, 15]
     if scheme == "float32":
@@ -56,7 +56,7 @@ def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: 
     stack = list(_NETWORK.lstm)
     stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
     wrong = replace(_NETWORK, recurrent_layers=tuple(stack))
-    found = divergence.find(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
+    found = divergence.find_divergence(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
     assert (found.layer, found.step) == (layer, 1), found.says
     assert f"Layer {layer} departs at step 1" in found.says
     assert found.window == 4
@@ -64,14 +64,14 @@ def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: 
 
 def test_a_wrong_input_layer_departs_at_once() -> None:
     wrong = replace(_NETWORK, mean=_NETWORK.mean + np.float32(0.5))
-    found = divergence.find(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
+    found = divergence.find_divergence(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (0, 0)
     assert "normalisation" in found.says
 
 
 def test_a_wrong_head_is_behind_the_stack() -> None:
     wrong = replace(_NETWORK, head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
-    found = divergence.find(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
+    found = divergence.find_divergence(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
     assert found.layer is None
     assert "look behind the stack, at the head" in found.says
 
@@ -87,12 +87,12 @@ def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() ->
             operator.builtinOptions.cellClip = 4.0
     builder = flatbuffers.Builder(1024)
     builder.Finish(file.Pack(builder), b"TFL3")
-    found = divergence.find(bytes(builder.Output()), "tflite", "float32", network, window, 0)
+    found = divergence.find_divergence(bytes(builder.Output()), "tflite", "float32", network, window, 0)
     assert found.layer == 0
     assert found.step is not None
     assert found.step > 2
     assert "its error jumps from" in found.says
-    whole = divergence.find(tflite.emit(network, contract, {}, "fused"), "tflite", "float32", network, window, 0)
+    whole = divergence.find_divergence(tflite.emit(network, contract, {}, "fused"), "tflite", "float32", network, window, 0)
     assert whole.step is None
 
 
@@ -104,17 +104,17 @@ def test_grus_too() -> None:
         (onnx.emit(network, contract, {}), "onnx"),
         (tflite.emit(network, contract, {}, "unrolled"), "tflite"),
     ):
-        found = divergence.find(model, fmt, "float32", network, window, 0)
+        found = divergence.find_divergence(model, fmt, "float32", network, window, 0)
         assert found.layer is None, found.says
 
 
 def test_integers_have_no_float_states() -> None:
     with pytest.raises(InputError, match="this file is int8"):
-        divergence.find(b"", "tflite", "int8", _NETWORK, _WINDOW, 0)
+        divergence.find_divergence(b"", "tflite", "int8", _NETWORK, _WINDOW, 0)
 
 
 def test_the_onnx_file_itself_is_left_as_it_is() -> None:
     model, _ = _emitted(_NETWORK, "onnx")
     before = onnx_package.load_from_string(model)
-    divergence.find(model, "onnx", "float32", _NETWORK, _WINDOW, 0)
+    divergence.find_divergence(model, "onnx", "float32", _NETWORK, _WINDOW, 0)
     assert onnx_package.load_from_string(model) == before

@@ -18,9 +18,9 @@ import pytest
 
 from harexport.bench import thresholds
 from harexport.bench.report import save
-from harexport.bench.result import BenchResult, Refused
+from harexport.bench.result import BenchResult, SkippedModel
 from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Answers
+from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
 from tests.bench.results import LOGITS, TRUTH, model, result
 
@@ -38,11 +38,11 @@ def _full() -> BenchResult:
         model("edge-0.tflite", 0.0, 9.0),
         model("edge-1.tflite", 0.5, 709.0, ("logits differ by up to 0.5",)),
         model("theirs.tflite", 0.2, 21.0, promised=False),
-        refused=(Refused("cut.tflite", "cut.tflite is damaged: get it again"),),
+        refused=(SkippedModel("cut.tflite", "cut.tflite is damaged: get it again"),),
         noise=("the core's frequency governor is powersave: its clock follows the load",),
     )
     full = replace(full, against="edge-0.tflite")
-    return thresholds.judged(
+    return thresholds.apply(
         full, [thresholds.parse("p50>1.15x", LABELS), thresholds.parse("size>5MB", LABELS)], None, ""
     )
 
@@ -111,8 +111,8 @@ def test_the_json_is_as_its_schema_says(kind: str, measured: BenchResult) -> Non
 
 
 def test_answers_that_are_not_numbers_are_reported_too(measured: BenchResult, tmp_path: Path) -> None:
-    broken = Answers("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
-    compared = comparison.compare(broken, Answers("edge in float64", "logits", LOGITS), TRUTH)
+    broken = Predictions("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
+    compared = comparison.compare(broken, Predictions("edge in float64", "logits", LOGITS), TRUTH)
     one = replace(measured.models[0], comparison=compared, failures=("600 windows answered with NaN or infinity",))
     page = save.save(replace(measured, models=(one,)), tmp_path)
     assert "600 windows answered with NaN or infinity" in page.read_text("utf-8")

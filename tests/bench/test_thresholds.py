@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.result import BenchResult, Gate
+from harexport.bench.result import BenchResult, ThresholdReport
 from harexport.errors import InputError
 from harexport.evaluation.latency import Latency
 from harexport.model.contract import LABELS
@@ -18,9 +18,9 @@ from tests.bench.results import model, result
 _RESULT = result()
 
 
-def _judged(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> Gate:
+def _judged(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> ThresholdReport:
     baseline: Any = json.loads(json.dumps(before.to_dict())) if before else None
-    gate = thresholds.judged(now, [thresholds.parse(text, LABELS)], baseline, "old.json").gate
+    gate = thresholds.apply(now, [thresholds.parse(text, LABELS)], baseline, "old.json").gate
     assert gate
     return gate
 
@@ -103,7 +103,7 @@ def test_a_time_is_too_long_only_beyond_its_noise() -> None:
     noisy = _judged("p50>1.15x", before, perhaps)
     assert not noisy.broken
     assert "beyond p50>1.15x but within its noise" in noisy.notes[0]
-    assert _judged("p50>1.15x", before, fine) == Gate(("p50>1.15x",), "old.json", (), ())
+    assert _judged("p50>1.15x", before, fine) == ThresholdReport(("p50>1.15x",), "old.json", (), ())
 
 
 def test_changes_are_in_points() -> None:
@@ -168,5 +168,5 @@ def test_a_baseline_is_an_earlier_output(content: Any, words: str) -> None:
 def test_a_broken_rule_decides_the_exit_code() -> None:
     fine = result(model("edge-0.tflite", 0.0, 9.0))
     assert fine.exit_code == 0
-    assert thresholds.judged(fine, [thresholds.parse("size>1KB", LABELS)], None, "").exit_code == 1
-    assert thresholds.judged(fine, [thresholds.parse("size>1MB", LABELS)], None, "").exit_code == 0
+    assert thresholds.apply(fine, [thresholds.parse("size>1KB", LABELS)], None, "").exit_code == 1
+    assert thresholds.apply(fine, [thresholds.parse("size>1MB", LABELS)], None, "").exit_code == 0

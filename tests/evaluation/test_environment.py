@@ -20,25 +20,25 @@ _QUIET = np.full(40, 10.0) + np.linspace(0, 0.1, 40) % 0.03
 
 def test_a_pinned_thread_is_on_one_core_and_free_afterwards() -> None:
     before = os.sched_getaffinity(0)
-    with environment.pinned() as cores:
+    with environment.pin_to_idle_cores() as cores:
         assert len(cores) == 1
         assert os.sched_getaffinity(0) == set(cores) <= before
     assert os.sched_getaffinity(0) == before
-    with environment.pinned(64) as cores:
+    with environment.pin_to_idle_cores(64) as cores:
         assert set(cores) == before
 
 
 def test_a_system_without_affinity_measures_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
-    with environment.pinned() as cores:
+    with environment.pin_to_idle_cores() as cores:
         assert cores == ()
-    assert "could not be kept on one core" in " ".join(environment.Watch(()).judge([_QUIET]).noise)
+    assert "could not be kept on one core" in " ".join(environment.NoiseMonitor(()).judge([_QUIET]).noise)
 
 
 def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_load", lambda: 0.1)
     monkeypatch.setattr(environment, "_governor", lambda core: None)
-    seen = environment.Watch((0,)).judge([_QUIET, 3 * _QUIET])
+    seen = environment.NoiseMonitor((0,)).judge([_QUIET, 3 * _QUIET])
     assert seen.noise == ()
     assert seen.spread is not None
     assert seen.spread < 0.01
@@ -59,7 +59,7 @@ def test_noise_is_said(
 ) -> None:
     monkeypatch.setattr(environment, "_load", lambda: load)
     monkeypatch.setattr(environment, "_governor", lambda core: governor)
-    assert words in " | ".join(environment.Watch((0,)).judge([rounds]).noise)
+    assert words in " | ".join(environment.NoiseMonitor((0,)).judge([rounds]).noise)
 
 
 def test_it_names_no_machine_and_no_path() -> None:

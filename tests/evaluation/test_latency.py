@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harexport.errors import InputError
-from harexport.evaluation.latency import interleaved, measure
+from harexport.evaluation.latency import time_interleaved, measure
 
 _WINDOWS = np.zeros((8, 128, 9), np.float32)
 
@@ -25,7 +25,7 @@ def _busy(microseconds: float):  # type: ignore[no-untyped-def]
 
 
 def test_known_durations_are_found() -> None:
-    timed = interleaved({"slow": _busy(200), "fast": _busy(50)}, _WINDOWS, runs=200)
+    timed = time_interleaved({"slow": _busy(200), "fast": _busy(50)}, _WINDOWS, runs=200)
     for name, expected in (("slow", 200), ("fast", 50)):
         latency = timed[name]
         assert latency.runs == 200
@@ -56,7 +56,7 @@ def test_models_alternate_and_see_the_same_single_windows() -> None:
 
     windows = np.arange(8, dtype=np.float32)[:, None, None] * np.ones((1, 128, 9), np.float32)
     told: list[int] = []
-    interleaved({"a": spy("a"), "b": spy("b")}, windows, runs=1000, progress=told.append)
+    time_interleaved({"a": spy("a"), "b": spy("b")}, windows, runs=1000, progress=told.append)
     measured = calls[-40 * 60 :]  # what comes before is the warm-up
     switches = sum(x[0] != y[0] for x, y in itertools.pairwise(measured))
     assert switches >= 40, "each of the 40 rounds holds both models"
@@ -68,7 +68,7 @@ def test_models_alternate_and_see_the_same_single_windows() -> None:
 
 def test_the_warm_up_is_not_counted_and_ends() -> None:
     calls = []
-    timed = interleaved({"a": lambda window: calls.append(1)}, _WINDOWS, runs=100)
+    timed = time_interleaved({"a": lambda window: calls.append(1)}, _WINDOWS, runs=100)
     assert timed["a"].runs == 100
     warm_up = len(calls) - 120
     assert 60 <= warm_up <= 600
@@ -82,7 +82,7 @@ def test_a_model_is_warmed_up_until_it_is_stable() -> None:
     def model(window: np.ndarray) -> None:
         _busy(max(20.0, 400 - 2 * next(calls)))(window)
 
-    assert interleaved({"a": model}, _WINDOWS, runs=100)["a"].p90 < 60
+    assert time_interleaved({"a": model}, _WINDOWS, runs=100)["a"].p90 < 60
 
 
 def test_every_sitting_loads_the_models_anew() -> None:
@@ -101,12 +101,12 @@ def test_garbage_is_collected_again_afterwards() -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        interleaved({"a": broken}, _WINDOWS, runs=25)
+        time_interleaved({"a": broken}, _WINDOWS, runs=25)
     assert gc.isenabled()
 
 
 def test_nothing_to_measure_is_refused() -> None:
     with pytest.raises(InputError, match="at least one run"):
-        interleaved({"a": lambda window: None}, _WINDOWS, runs=0)
+        time_interleaved({"a": lambda window: None}, _WINDOWS, runs=0)
     with pytest.raises(InputError, match="at least one run and 1 windows"):
-        interleaved({"a": lambda window: None}, _WINDOWS[:0])
+        time_interleaved({"a": lambda window: None}, _WINDOWS[:0])

@@ -21,9 +21,9 @@ _PUBLISHED = np.array(
 )  # SEEDS: the run that was published with 88.56 %
 
 
-def _published() -> metrics.Figures:
+def _published() -> metrics.ClassificationMetrics:
     truth, answers = (np.repeat(axis.ravel(), _PUBLISHED.ravel()) for axis in np.indices((6, 6)))
-    return metrics.classify(truth, answers, 6)
+    return metrics.classification_metrics(truth, answers, 6)
 
 
 def test_the_published_matrix_gives_the_published_figures() -> None:
@@ -38,14 +38,14 @@ def test_the_published_matrix_gives_the_published_figures() -> None:
 
 
 def test_the_report_holds_counts_and_percent_of_the_test_data() -> None:
-    text = metrics.report(_published(), LABELS)
+    text = metrics.format_report(_published(), LABELS)
     assert "Accuracy:  88.56%" in text or "Accuracy:  88.57%" in text
     assert "  WALKING              430    24    42     0     0     0" in text
     assert "  WALKING            14.59  0.81  1.43  0.00  0.00  0.00" in text
 
 
 def test_a_label_that_never_occurs_counts_nothing() -> None:
-    figures = metrics.classify(np.array([0, 1, 1]), np.array([0, 1, 0]), 3)
+    figures = metrics.classification_metrics(np.array([0, 1, 1]), np.array([0, 1, 0]), 3)
     assert figures.label_recall == (1.0, 0.5, 0.0)
     assert np.isfinite([figures.precision, figures.f1]).all()
     assert figures.macro_f1 == pytest.approx(f1_score([0, 1, 1], [0, 1, 0], average="macro"))  # of 0 and 1
@@ -57,7 +57,7 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     truth = random.integers(0, 5, 200)
     answers = np.where(random.random(200) < 0.7, truth, random.integers(0, 6, 200))
     every = list(range(6))  # label 5 never occurs, and is sometimes answered
-    figures = metrics.classify(truth, answers, 6)
+    figures = metrics.classification_metrics(truth, answers, 6)
     precision, recall, f1, _ = precision_recall_fscore_support(
         truth, answers, labels=every, average="weighted", zero_division=0
     )
@@ -97,6 +97,6 @@ def test_the_bins_of_a_reliability_curve_hold_every_window_once() -> None:
 
 def test_every_subject_has_its_own_accuracy() -> None:
     truth, answers = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 0, 0, 0])
-    found = metrics.by_subject(truth, answers, np.array([9, 9, 2, 9, 2]))
-    assert found == {2: metrics.SubjectShare(2, 0.0), 9: metrics.SubjectShare(3, 1.0)}
+    found = metrics.accuracy_by_subject(truth, answers, np.array([9, 9, 2, 9, 2]))
+    assert found == {2: metrics.SubjectAccuracy(2, 0.0), 9: metrics.SubjectAccuracy(3, 1.0)}
     assert list(found) == [2, 9]

@@ -10,7 +10,7 @@ import pytest
 
 from harexport.errors import InputError
 from harexport.evaluation import plots
-from harexport.evaluation.metrics import Reliability, SubjectShare, reliability
+from harexport.evaluation.metrics import Reliability, SubjectAccuracy, reliability
 
 _LABELS = ("WALKING", "SITTING", "LAYING")
 _MATRIX = ((8, 2, 0), (1, 9, 0), (0, 0, 20))
@@ -21,9 +21,9 @@ def _texts(axes: Any) -> list[str]:
 
 
 def test_confusion_in_counts_and_in_percent_of_everything() -> None:
-    (counts,) = plots.confusion(_MATRIX, _LABELS, "title").axes
+    (counts,) = plots.plot_confusion(_MATRIX, _LABELS, "title").axes
     assert _texts(counts) == ["8", "80.0%", "2", "20.0%", "1", "10.0%", "9", "90.0%", "20", "100.0%"]
-    (percent,) = plots.confusion(_MATRIX, _LABELS, "title", percent=True).axes
+    (percent,) = plots.plot_confusion(_MATRIX, _LABELS, "title", percent=True).axes
     assert _texts(percent) == ["20.00%", "5.00%", "2.50%", "22.50%", "50.00%"]
     for axes in (counts, percent):
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["Walking", "Sitting", "Laying"]
@@ -41,7 +41,7 @@ def _curves(axes: Any) -> dict[str, list[float]]:
 
 def test_curves_of_both_passes_over_windows_seen() -> None:
     watched = [_row(k * 10**6, held_out_loss=2.0 * k, held_out_accuracy=0.1 * k) for k in (1, 2)]
-    drawn = plots.curves({"held-out pass": watched, "all subjects": [_row(3 * 10**6)]}, "title")
+    drawn = plots.plot_training_curves({"held-out pass": watched, "all subjects": [_row(3 * 10**6)]}, "title")
     loss, accuracy = drawn.axes
     assert _curves(loss) == {
         "held-out pass: batches": [1.0, 1.0], "held-out pass: held out": [2.0, 4.0], "all subjects: batches": [1.0],
@@ -54,7 +54,7 @@ def test_curves_of_both_passes_over_windows_seen() -> None:
 
 def test_curves_of_a_coarse_head_and_none_of_a_head_that_is_not_trained() -> None:
     rows = [_row(k, stage=k, coarse_loss=0.1 * k, coarse_accuracy=0.9) for k in (1, 2)]
-    loss, _ = plots.curves({"all subjects": rows}, "title").axes
+    loss, _ = plots.plot_training_curves({"all subjects": rows}, "title").axes
     shown = _curves(loss)
     assert shown["all subjects: batches, coarse labels"] == [0.1, 0.2]
     assert np.isnan(shown["all subjects: batches"][0])
@@ -63,10 +63,10 @@ def test_curves_of_a_coarse_head_and_none_of_a_head_that_is_not_trained() -> Non
 
 def test_bars_by_subject_stand_beside_their_group() -> None:
     groups = {
-        "held out": {"5": SubjectShare(100, 0.9), "14": SubjectShare(300, 1.0)},
-        "test": {"2": SubjectShare(50, 0.97)},
+        "held out": {"5": SubjectAccuracy(100, 0.9), "14": SubjectAccuracy(300, 1.0)},
+        "test": {"2": SubjectAccuracy(50, 0.97)},
     }
-    drawn = plots.subjects(groups, "title")
+    drawn = plots.plot_subjects(groups, "title")
     (axes,) = drawn.axes
     tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
     assert tops == pytest.approx([0.9, 1.0, 0.97])
@@ -80,7 +80,7 @@ def test_bars_by_subject_stand_beside_their_group() -> None:
 
 
 def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
-    (axes,) = plots.subjects({"test": {"a-long-name": SubjectShare(3, 0.0), "b": SubjectShare(3, 1.0)}}, "").axes
+    (axes,) = plots.plot_subjects({"test": {"a-long-name": SubjectAccuracy(3, 0.0), "b": SubjectAccuracy(3, 1.0)}}, "").axes
     assert axes.get_ylim()[0] == 0
     assert "begins" not in axes.get_ylabel()
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a-long-name  0.0", "b  100"]
@@ -95,7 +95,7 @@ def _reliability() -> Reliability:
 
 def test_reliability_shows_the_bins_and_the_error() -> None:
     one = _reliability()
-    drawn = plots.reliability({"held out": [("before", one), ("calibrated", one)], "test": [("", one)]}, "title")
+    drawn = plots.plot_reliability({"held out": [("before", one), ("calibrated", one)], "test": [("", one)]}, "title")
     before, test, _, spread = drawn.axes
     assert [line.get_label() for line in before.lines][1:] == [
         f"before: ECE {one.error:.4f}", f"calibrated: ECE {one.error:.4f}",
@@ -109,9 +109,9 @@ def test_reliability_shows_the_bins_and_the_error() -> None:
 
 
 def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
-    drawn = plots.confusion(_MATRIX, _LABELS, "title")
-    plots.save(drawn, tmp_path / "a.png")
+    drawn = plots.plot_confusion(_MATRIX, _LABELS, "title")
+    plots.save_figure(drawn, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        plots.save(drawn, tmp_path / "file" / "a.png")
+        plots.save_figure(drawn, tmp_path / "file" / "a.png")

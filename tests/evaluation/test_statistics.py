@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from harexport.evaluation.statistics import Interval, _student, mcnemar, median_interval, ratio_interval
+from harexport.evaluation.statistics import Interval, _student, mcnemar_p_value, median_interval, ratio_interval
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 4), (4, 0), (1, 1), (5, 12), (150, 17), (300, 310)])
 def test_mcnemar_is_the_exact_binomial_test(lost: int, won: int) -> None:
     expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
-    assert mcnemar(lost, won) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_p_value(lost, won) == pytest.approx(expected, rel=1e-9)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:

@@ -23,16 +23,16 @@ from harexport.preprocessing.filters import preprocess
 from harexport.robustness import evaluate as robust
 from harexport.robustness import perturbations as perturb
 from harexport.robustness.evaluate import Robustness
-from harexport.robustness.perturbations import GROUPS, Scene
+from harexport.robustness.perturbations import GROUPS, PerturbationInput
 from tests.helpers.networks import random_network
 
 _EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safetensors"
 
 
 @pytest.fixture(scope="module")
-def scene(dataset: Dataset) -> Scene:
+def scene(dataset: Dataset) -> PerturbationInput:
     """Test windows of every label, in runs long enough to be chained."""
-    return Scene.of(_part(dataset.test, slice(0, 400)), dataset.contract)
+    return PerturbationInput.of(_part(dataset.test, slice(0, 400)), dataset.contract)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def few(dataset: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def of_edge(few: Dataset) -> Robustness:
-    return robust.robustness(robust.entered([_EDGE]), few)
+    return robust.evaluate_robustness(robust.load_models([_EDGE]), few)
 
 
 def _part(windows: Windows, of: slice) -> Windows:
@@ -51,11 +51,11 @@ def _part(windows: Windows, of: slice) -> Windows:
     return dataclasses.replace(windows, **parts)
 
 
-def _zeros(count: int, contract: Contract | None = None) -> Scene:
+def _zeros(count: int, contract: Contract | None = None) -> PerturbationInput:
     contract = contract or Contract()
     signals = np.zeros((count, contract.window, len(contract.channels)), np.float32)
     windows = Windows(signals, np.zeros(count, np.int64), np.ones(count, np.int64))
-    return Scene.of(windows, contract)
+    return PerturbationInput.of(windows, contract)
 
 
 def _recording(turn: np.ndarray | None = None, gain: np.ndarray | None = None, median: int = 3) -> np.ndarray:
@@ -70,44 +70,44 @@ def _recording(turn: np.ndarray | None = None, gain: np.ndarray | None = None, m
     return preprocess(raw[:, :3], raw[:, 3:], FilterChain(median=median), 50.0)
 
 
-def test_rotations_keep_lengths_and_lean_by_what_they_say(scene: Scene) -> None:
+def test_rotations_keep_lengths_and_lean_by_what_they_say(scene: PerturbationInput) -> None:
     signals = scene.windows.signals
     for degrees in perturb.TILTS_DEG:
-        tilted = perturb.tilted(scene, degrees, draw=3)
+        tilted = perturb.tilt(scene, degrees, draw=3)
         for vector in scene.vectors:
             before, after = (np.linalg.norm(x[:, :, vector.index], axis=2) for x in (signals, tilted))
             np.testing.assert_allclose(before, after, atol=1e-5)
         assert scene.up is not None
-        leaning = Scene.of(dataclasses.replace(scene.windows, signals=tilted), scene.contract).up
+        leaning = PerturbationInput.of(dataclasses.replace(scene.windows, signals=tilted), scene.contract).up
         assert leaning is not None
         np.testing.assert_allclose(np.degrees(np.arccos((scene.up * leaning).sum(axis=1))), degrees, atol=0.01)
-    assert np.abs(perturb.tilted(scene, 0, draw=3) - signals).max() < 1e-6
-    assert np.abs(perturb.tilted(scene, 20, draw=0) - perturb.tilted(scene, 20, draw=1)).max() > 0.1
-    np.testing.assert_array_equal(perturb.tilted(scene, 20, draw=0), perturb.tilted(scene, 20, draw=0))
+    assert np.abs(perturb.tilt(scene, 0, draw=3) - signals).max() < 1e-6
+    assert np.abs(perturb.tilt(scene, 20, draw=0) - perturb.tilt(scene, 20, draw=1)).max() > 0.1
+    np.testing.assert_array_equal(perturb.tilt(scene, 20, draw=0), perturb.tilt(scene, 20, draw=0))
 
 
-def test_turns_bring_all_six_sides_up_and_nothing_but_signs_and_axes_change(scene: Scene) -> None:
-    turns = dict(perturb.turns(scene))
+def test_turns_bring_all_six_sides_up_and_nothing_but_signs_and_axes_change(scene: PerturbationInput) -> None:
+    turns = dict(perturb.side_rotations(scene))
     assert len(turns) == 9
     assert {name.split("(")[1] for name in turns} == {f"{side} up)" for side in ("x", "-x", "y", "-y", "z", "-z")}
     signals = scene.windows.signals
     for turn in turns.values():
-        turned = perturb.turned(signals, scene.vectors, turn)
+        turned = perturb.rotate(signals, scene.vectors, turn)
         assert np.linalg.det(turn) == pytest.approx(1)
         np.testing.assert_array_equal(np.sort(np.abs(turned[:, :, :3]), axis=2), np.sort(np.abs(signals[:, :, :3]), 2))
-    about_z = perturb.turned(signals, scene.vectors, turns["turned 90° about z (y up)"])
+    about_z = perturb.rotate(signals, scene.vectors, turns["turned 90° about z (y up)"])
     np.testing.assert_array_equal(about_z[:, :, 7], signals[:, :, 6])  # what was along x is along y
     np.testing.assert_array_equal(about_z[:, :, 3], -signals[:, :, 4])
 
 
 def test_turned_after_the_filters_is_turned_before_them() -> None:
     """What perturbations.py says of the chain: exact for turns and gains, for tilts but for the median."""
-    found, as_it_was = perturb.vectors(Contract()), _recording()[None].astype(np.float32)
-    quarter = np.rint(perturb.rotation(np.array([0.0, 1.0, 0.0]), 90))
-    np.testing.assert_allclose(perturb.turned(as_it_was, found, quarter)[0], _recording(quarter), atol=1e-6)
-    lean = perturb.rotation(np.array([0.0, 0.6, 0.8]), 20)
+    found, as_it_was = perturb.find_vectors(Contract()), _recording()[None].astype(np.float32)
+    quarter = np.rint(perturb.rotation_matrix(np.array([0.0, 1.0, 0.0]), 90))
+    np.testing.assert_allclose(perturb.rotate(as_it_was, found, quarter)[0], _recording(quarter), atol=1e-6)
+    lean = perturb.rotation_matrix(np.array([0.0, 0.6, 0.8]), 20)
     unsorted = _recording(median=1)[None].astype(np.float32)
-    np.testing.assert_allclose(perturb.turned(unsorted, found, lean)[0], _recording(lean, median=1), atol=1e-6)
+    np.testing.assert_allclose(perturb.rotate(unsorted, found, lean)[0], _recording(lean, median=1), atol=1e-6)
     gain = np.array([1.03, 0.97, 1.03, 0.97, 0.97, 1.03])
     expected = as_it_was[0] * np.concatenate([gain, gain[:3]])
     np.testing.assert_allclose(expected, _recording(gain=gain), atol=1e-6)
@@ -115,7 +115,7 @@ def test_turned_after_the_filters_is_turned_before_them() -> None:
 
 def test_noise_is_what_the_sensor_added_and_the_filters_left() -> None:
     still = _zeros(200)
-    added = perturb.noisy(still, 10, draw=2)
+    added = perturb.add_noise(still, 10, draw=2)
     seeds = [[2, *b"acceleration"], [2, *b"rotation"]]
     raw = [np.random.default_rng(seed).normal(size=(200, 256, 3)) for seed in seeds]
     acc, gyro = raw[0] * 10e-3, raw[1] * 10 * perturb.DPS_PER_MG * np.pi / 180
@@ -124,43 +124,43 @@ def test_noise_is_what_the_sensor_added_and_the_filters_left() -> None:
         np.testing.assert_allclose(added[k], passed[128:], atol=1e-6)
     rms = added.std(axis=(0, 1))
     assert rms[6:] == pytest.approx(10e-3 * np.sqrt(20 / 25), rel=0.03)  # 20 of the 25 Hz pass
-    np.testing.assert_allclose(perturb.noisy(still, 20, draw=2), 2 * added, atol=1e-7)
+    np.testing.assert_allclose(perturb.add_noise(still, 20, draw=2), 2 * added, atol=1e-7)
     metres = dataclasses.replace(Contract(), units=("m/s2",) * 3 + ("deg/s",) * 3 + ("m/s2",) * 3)
     factor = np.array([9.80665] * 3 + [180 / np.pi] * 3 + [9.80665] * 3)
-    np.testing.assert_allclose(perturb.noisy(_zeros(200, metres), 10, draw=2), added * factor, atol=1e-5)
+    np.testing.assert_allclose(perturb.add_noise(_zeros(200, metres), 10, draw=2), added * factor, atol=1e-5)
 
 
-def test_lost_samples_are_bridged_by_a_line(scene: Scene) -> None:
+def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     signals = scene.windows.signals
     gyro = dataclasses.replace(Contract(), channels=CHANNELS[3:6], units=("rad/s",) * 3)
-    bridged = perturb.lossy(scene, 0.05, draw=1)
-    np.testing.assert_array_equal(perturb.lossy(scene, 0.0, draw=1), signals)
+    bridged = perturb.drop_samples(scene, 0.05, draw=1)
+    np.testing.assert_array_equal(perturb.drop_samples(scene, 0.0, draw=1), signals)
     touched = bridged != signals
     assert touched[:, :, 0].mean() == pytest.approx(0.05 * 126 / 128, rel=0.1)
     assert not touched[:, [0, -1]].any()
     np.testing.assert_array_equal(touched[:, :, 0].any(axis=1), touched[:, :, 6].any(axis=1))  # one sensor
     assert (touched[:, :, 0] & touched[:, :, 3]).mean() < 0.01  # two sensors
-    alone = Scene.of(scene.windows.of_channels([3, 4, 5]), gyro)
-    np.testing.assert_array_equal(perturb.lossy(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
+    alone = PerturbationInput.of(scene.windows.of_channels([3, 4, 5]), gyro)
+    np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
     single = touched[:, 1:-1, 0] & ~touched[:, :-2, 0] & ~touched[:, 2:, 0]
     middle = (signals[:, :-2, 0] + signals[:, 2:, 0]) / 2
     np.testing.assert_allclose(bridged[:, 1:-1, 0][single], middle[single], atol=1e-6)
     ramp = np.broadcast_to(np.arange(128, dtype=np.float32)[None, :, None], signals.shape)
     straight = dataclasses.replace(scene, windows=dataclasses.replace(scene.windows, signals=ramp))
-    np.testing.assert_allclose(perturb.lossy(straight, 0.3, draw=1), ramp, atol=1e-5)
+    np.testing.assert_allclose(perturb.drop_samples(straight, 0.3, draw=1), ramp, atol=1e-5)
 
 
-def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: Scene) -> None:
-    same, kept = perturb.drifted(scene, 0.0)
+def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: PerturbationInput) -> None:
+    same, kept = perturb.clock_drift(scene, 0.0)
     np.testing.assert_array_equal(kept, np.arange(400))
     np.testing.assert_allclose(same, scene.windows.signals, atol=1e-6)
     lone = dataclasses.replace(scene.windows, signals=scene.windows.signals[::2], labels=np.zeros(200, np.int64))
-    lone = Scene.of(dataclasses.replace(lone, subjects=np.ones(200, np.int64)), scene.contract)
+    lone = PerturbationInput.of(dataclasses.replace(lone, subjects=np.ones(200, np.int64)), scene.contract)
     assert (lone.chain.length == 128).all()
-    assert len(perturb.drifted(lone, -0.02)[1]) == 0  # 129.6 samples are not there
-    assert len(perturb.drifted(lone, 0.02)[1]) == 200
+    assert len(perturb.clock_drift(lone, -0.02)[1]) == 0  # 129.6 samples are not there
+    assert len(perturb.clock_drift(lone, 0.02)[1]) == 200
     low, high = scene.windows.signals.min(), scene.windows.signals.max()
-    slow, _ = perturb.drifted(scene, -0.02)
+    slow, _ = perturb.clock_drift(scene, -0.02)
     assert slow.min() > low - 0.5
     assert slow.max() < high + 0.5
 
@@ -168,20 +168,20 @@ def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: Sc
 def test_a_fast_clock_sees_slower_waves() -> None:
     at = np.arange(3)[:, None] * 64 + np.arange(128)
     wave = np.sin(2 * np.pi * 2.0 * at / 50)[:, :, None].repeat(9, axis=2).astype(np.float32)
-    scene = Scene.of(Windows(wave, np.zeros(3, np.int64), np.ones(3, np.int64)), Contract())
+    scene = PerturbationInput.of(Windows(wave, np.zeros(3, np.int64), np.ones(3, np.int64)), Contract())
     for share in (-0.02, 0.02):
-        made, kept = perturb.drifted(scene, share)
+        made, kept = perturb.clock_drift(scene, share)
         begin = np.clip(kept * 64 + 63.5 - 63.5 / (1 + share), 0, 255 - 127 / (1 + share))
         expected = np.sin(2 * np.pi * 2.0 * (begin[:, None] + np.arange(128) / (1 + share)) / 50)
         np.testing.assert_allclose(made[:, :, 4], expected, atol=1e-3)
 
 
-def test_gains_are_off_by_as_much_on_every_axis_of_a_sensor(scene: Scene) -> None:
+def test_gains_are_off_by_as_much_on_every_axis_of_a_sensor(scene: PerturbationInput) -> None:
     signals = np.ones_like(scene.windows.signals)
     ones = dataclasses.replace(scene, windows=dataclasses.replace(scene.windows, signals=signals))
     seen = set()
     for draw in range(perturb.DRAWS):
-        factors = perturb.gained(ones, 0.03, draw)[0, 0]
+        factors = perturb.scale_gain(ones, 0.03, draw)[0, 0]
         np.testing.assert_allclose(np.abs(factors - 1), 0.03, atol=1e-6)
         np.testing.assert_array_equal(factors[:3], factors[6:])  # body and total are of one sensor
         seen.add(tuple(factors))
@@ -205,7 +205,7 @@ def test_only_what_the_channels_allow(
     signals = np.random.default_rng(0).normal(0, 0.05, (20, 60, len(channels))).astype(np.float32)
     signals[:, :, 0] += 9.81 if units[0] == "m/s2" else 0.98 if units[-1] == "g" else 0.0
     windows = Windows(signals, np.zeros(20, np.int64), np.ones(20, np.int64), hop=30)
-    conditions = perturb.perturbations(Scene.of(windows, contract))
+    conditions = perturb.perturbations(PerturbationInput.of(windows, contract))
     assert tuple(dict.fromkeys(one.group for one in conditions)) == groups
     for one in conditions:
         made, kept = one.make(0)
@@ -266,7 +266,7 @@ def test_models_of_other_channels_stand_beside_and_files_answer_as_their_checkpo
         contract = few.narrowed(channels).contract
         checkpoints.save(Checkpoint(network, contract, recipe, seed=0), tmp_path / f"{name}.safetensors")
         (tmp_path / f"{name}.onnx").write_bytes(onnx.emit(network, contract, {"scheme": "float32"}))
-    result = robust.robustness(robust.entered([tmp_path, tmp_path / "gyro.onnx", tmp_path / "all.onnx"]), few)
+    result = robust.evaluate_robustness(robust.load_models([tmp_path, tmp_path / "gyro.onnx", tmp_path / "all.onnx"]), few)
     by_name = {model.name: model for model in result.models}
     assert list(by_name) == ["all", "gyro", "gyro.onnx", "all.onnx"]
     assert by_name["all"].outcomes == by_name["all.onnx"].outcomes
@@ -300,10 +300,10 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path, few: Dataset) -> None:
     assert "no checkpoint in" in empty.stderr
     (tmp_path / "edge.safetensors").write_bytes(_EDGE.read_bytes()[:999])
     assert "not a whole safetensors file" in _harexport(tmp_path).stderr
-    edge = robust.entered([_EDGE])
+    edge = robust.load_models([_EDGE])
     words = dataclasses.replace(few.contract, labels=("A", "B", "C", "D", "E", "F"))
     with pytest.raises(InputError, match="does not fit the data"):
-        robust.robustness(edge, dataclasses.replace(few, contract=words))
+        robust.evaluate_robustness(edge, dataclasses.replace(few, contract=words))
     none = dataclasses.replace(few, test=_part(few.test, slice(0, 0)))
     with pytest.raises(InputError, match="no test windows"):
-        robust.robustness(edge, none)
+        robust.evaluate_robustness(edge, none)

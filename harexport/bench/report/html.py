@@ -12,7 +12,7 @@ from string import Template
 from harexport.bench.report import svg, text
 from harexport.bench.result import BenchResult, ModelResult, Reference
 from harexport.evaluation.comparison import Comparison
-from harexport.evaluation.plots import readable
+from harexport.evaluation.plots import format_label
 from harexport.utils.tables import Table
 
 _LISTED = 12  # disagreements of a model
@@ -166,7 +166,7 @@ def _disagreement(model: ModelResult, compared: Comparison, labels: Sequence[str
     count = round((1 - compared.agreement) * windows)
     near = sum(one.margin <= compared.margins[2] for one in compared.disagreements)
     listed = compared.disagreements[:_LISTED]
-    names = [readable(label) for label in labels]
+    names = [format_label(label) for label in labels]
     head = ("window", "truth", compared.to, model.name, "margin", "logits off")
     rows = "".join(
         "<tr>"
@@ -208,7 +208,7 @@ def _departures(result: BenchResult) -> str:
 
 
 def _confusion(reference: Reference) -> str:
-    names = [readable(label) for label in reference.labels]
+    names = [format_label(label) for label in reference.labels]
     lines = ["<tr><th></th>", *(f"<th>{escape(name)}</th>" for name in names), "<th>recall</th></tr>"]
     for name, counts, recall in zip(names, reference.figures.confusion, reference.figures.label_recall, strict=True):
         total = max(1, sum(counts))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from harexport.bench.divergence import Departure
+from harexport.bench.divergence import Divergence
 from harexport.bench.result import ModelResult
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.latency import Latency
@@ -109,7 +109,7 @@ def disagreements(compared: Comparison) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def departure(found: Departure) -> str:
+def departure(found: Divergence) -> str:
     """The error of each layer's state by step, on a logarithmic axis, with what is allowed."""
     least = 1e-9
     highest = max(10 * found.threshold, *(max(errors) for errors in found.layers)) * 2

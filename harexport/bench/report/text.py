@@ -153,9 +153,9 @@ def threads(result: BenchResult) -> Table:
 
 def recalls(result: BenchResult) -> Table:
     """Recall by label."""
-    from harexport.evaluation.plots import readable
+    from harexport.evaluation.plots import format_label
 
-    head = ("model", *(readable(label) for label in result.labels))
+    head = ("model", *(format_label(label) for label in result.labels))
     shown = [(model.name, model.figures) for model in result.models if model.figures]
     return [head, *((name, *(f"{share:.1%}" for share in figures.label_recall)) for name, figures in shown)]
 

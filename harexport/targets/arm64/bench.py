@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from harexport.bench import assemble as outcome
-from harexport.bench.assemble import Measured
-from harexport.bench.candidates import Candidate, assemble
-from harexport.bench.discovery import Entrant
-from harexport.bench.result import BenchResult, ModelResult, Refused
+from harexport.bench.assemble import Measurements
+from harexport.bench.candidates import Candidate, prepare_benchmark
+from harexport.bench.discovery import ModelUnderTest
+from harexport.bench.result import BenchResult, ModelResult, SkippedModel
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
-from harexport.evaluation.comparison import THRESHOLDS, Answers
+from harexport.evaluation.comparison import TOLERANCES, Predictions
 from harexport.targets.arm64 import emulator, instructions
 from harexport.utils.console import progress
 
@@ -36,9 +36,9 @@ def bench(
     """
     target = emulator.load()  # before a minute of work
     sample = dataset if windows is None else _sampled(dataset, windows)
-    field = assemble(paths, sample, against)
+    field = prepare_benchmark(paths, sample, against)
     answered: list[Candidate] = []
-    measured: dict[str, Measured] = {}
+    measured: dict[str, Measurements] = {}
     refused = list(field.refused)
     entrants = [(candidate, candidate.entrant) for candidate in field.candidates if candidate.entrant]
     with progress("on emulated 64-bit Arm", len(entrants), "files") as advance:
@@ -46,7 +46,7 @@ def bench(
             try:
                 answered.append(_answered(candidate, entrant, target, field.dataset))
             except InputError as error:
-                refused.append(Refused(entrant.name, str(error)))
+                refused.append(SkippedModel(entrant.name, str(error)))
             else:
                 measured[entrant.name] = _counted(entrant, target, field.dataset)
             advance(done)
@@ -54,9 +54,9 @@ def bench(
         raise InputError("; ".join(one.reason for one in refused) or "give .onnx or .tflite files: torch is not there")
     field = dataclasses.replace(field, candidates=answered, refused=refused)
     whole = len(sample.test) == len(dataset.test)
-    models = [_judged(outcome.judged(one, field, measured[one.name]), whole) for one in answered]
+    models = [_judged(outcome.model_result(one, field, measured[one.name]), whole) for one in answered]
     versions = ", ".join(f"{name} {version}" for name, version in emulator.facts()["versions"].items())
-    return outcome.result(
+    return outcome.bench_result(
         field,
         models,
         baseline=None,
@@ -74,28 +74,28 @@ def _sampled(dataset: Dataset, count: int) -> Dataset:
     return dataclasses.replace(dataset, test=part)
 
 
-def _answered(candidate: Candidate, entrant: Entrant, target: emulator.Target, dataset: Dataset) -> Candidate:
+def _answered(candidate: Candidate, entrant: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Candidate:
     """The candidate with the emulated machine's answers. Raises InputError."""
     values = target.answer(entrant.path, dataset.test.signals)
     if values.shape != candidate.answers.values.shape:
         raise InputError(
             f"{entrant.name} answers {list(values.shape)} on 64-bit Arm, here {list(candidate.answers.values.shape)}"
         )
-    return dataclasses.replace(candidate, answers=Answers(candidate.name, candidate.answers.kind, values))
+    return dataclasses.replace(candidate, answers=Predictions(candidate.name, candidate.answers.kind, values))
 
 
-def _counted(entrant: Entrant, target: emulator.Target, dataset: Dataset) -> Measured:
+def _counted(entrant: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Measurements:
     """Its executed instructions a window; where they cannot be counted, a note that says why."""
     windows = np.ascontiguousarray(dataset.test.signals[:_COUNTED])
     try:
-        return Measured(instructions=instructions.instructions(entrant.path, windows, target).median)
+        return Measurements(instructions=instructions.instructions(entrant.path, windows, target).median)
     except HarExportError as error:
-        return Measured(notes=(f"its instructions could not be counted: {error}",))
+        return Measurements(notes=(f"its instructions could not be counted: {error}",))
 
 
 def _judged(model: ModelResult, whole: bool) -> ModelResult:
     """On a sample, without the promises that are about shares of all windows."""
-    if whole or not model.promised or THRESHOLDS[model.scheme].logit is not None:
+    if whole or not model.promised or TOLERANCES[model.scheme].logit is not None:
         return model
     note = "its promise is a share of all test windows: --windows all judges it"
     return dataclasses.replace(model, promised=False, failures=(), departure=None, notes=(*model.notes, note))
