@@ -1,16 +1,16 @@
-"""The few kinds of error a user can meet. Each knows the exit code the command line ends with."""
+"""Errors that the command line reports to the user, with their exit codes."""
 
 from __future__ import annotations
 
 
 class HarExportError(Exception):
-    """Something the user can act on. The message says what was wrong, where, and what to do."""
+    """Base class. The message states what is wrong, where, and what to do."""
 
     exit_code = 2
 
 
 class InputError(HarExportError):
-    """A file, folder, option or recipe that cannot be used (exit code 2)."""
+    """A file, folder, option or recipe cannot be used (exit code 2)."""
 
 
 class MissingExtraError(HarExportError):
@@ -24,6 +24,6 @@ class MissingExtraError(HarExportError):
 
 
 class CheckFailedError(HarExportError):
-    """The input was fine, but a proof did not hold: parity, accuracy or structure (exit code 1)."""
+    """A check of parity, accuracy or structure failed (exit code 1)."""
 
     exit_code = 1

@@ -1,1 +1,1 @@
-"""The commands, one module each: parse, call one function, print. Everything heavy is imported inside its command."""
+"""The commands, one module each: parse options, call one function, print. Heavy imports are inside the functions."""

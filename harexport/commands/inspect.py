@@ -1,4 +1,4 @@
-"""`harexport inspect`."""
+"""Command `harexport inspect`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import json_option, show
+from harexport.commands.options import json_option, print_result
 
 
 @click.command()
 @click.argument("model", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--run/--no-run", default=True, show_default=True, help="Try the file too, in a process of its own.")
-@click.option("--tensors", is_flag=True, help="List every tensor, not the weights alone.")
-@click.option("--strict", is_flag=True, help="End with 1 where there is a danger or a warning.")
+@click.option("--run/--no-run", default=True, show_default=True, help="Also run the file, in a subprocess.")
+@click.option("--tensors", is_flag=True, help="List every tensor instead of the weights only.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there is a finding above the level of a note.")
 @json_option
 def inspect(model: Path, run: bool, tensors: bool, strict: bool, as_json: bool) -> None:
-    """What FILE, a .onnx or .tflite from anywhere, holds, and which traps are in it.
+    """Report the contents and problems of any .tflite or .onnx file.
 
-    Operators, multiply-accumulates, bytes by part, weights and their types, metadata. Unless --no-run, the file is
-    loaded and run in a process of its own, to see whether its answers depend on what came before.
+    Reports operators, multiply-accumulates, size by part, weights and their types, metadata and findings. Unless
+    --no-run is given, the file is also run in a subprocess, to detect crashes and state kept between calls.
 
     \b
     Example:  harexport inspect model.tflite
@@ -31,6 +31,6 @@ def inspect(model: Path, run: bool, tensors: bool, strict: bool, as_json: bool) 
 
     anatomy = inspection.inspect(model, run=run)
     words = "" if as_json else render(anatomy, colour=sys.stdout.isatty(), all_tensors=tensors)
-    show(anatomy.to_dict(), as_json, words)
+    print_result(anatomy.to_dict(), as_json, words)
     if strict and anatomy.alarming:
         sys.exit(1)

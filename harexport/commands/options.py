@@ -106,9 +106,9 @@ def load_data(path: Path | None) -> Dataset:
 
 def load_data_for(path: Path | None, contract: Contract, model: str) -> Dataset:
     """Load the dataset at `path`, or the default one if it fits a model with this contract."""
-    from harexport.data import load_for
+    from harexport.data import load_dataset_for
 
-    return load_for(contract, model, path)
+    return load_dataset_for(contract, model, path)
 
 
 def print_result(result: Any, as_json: bool, text: str) -> None:

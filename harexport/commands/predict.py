@@ -112,27 +112,27 @@ def predict(
     result = run(recording, models.load(model), said, smoothing, data)
     target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
     if target is not None:
-        report.draw(result, target)
+        report.plot_timeline(result, target)
     if as_json:
         click.echo(json.dumps({**result.to_dict(), "picture": target and str(target)}, indent=2))
         return
-    report.show(result)
+    report.print_prediction(result)
     if target is not None:
         click.echo(f"Picture: {target}")
 
 
 def _follow(model: Model, said: Units, smoothing: str) -> None:
     from harexport.errors import InputError
-    from harexport.predict.session import Answer
-    from harexport.predict.stream import follow
+    from harexport.predict.session import WindowPrediction
+    from harexport.predict.stream import predict_stream
     from harexport.utils.console import info
 
     if sys.stdin is None:
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
     if sys.stdin.isatty():
         info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
-    for event in follow(sys.stdin.buffer, model, said, smoothing):
-        if isinstance(event, Answer):
+    for event in predict_stream(sys.stdin.buffer, model, said, smoothing):
+        if isinstance(event, WindowPrediction):
             click.echo(json.dumps(event.to_dict(model.contract.labels)))
             sys.stdout.flush()
         else:

@@ -1,4 +1,4 @@
-"""`harexport sweep`."""
+"""Command `harexport sweep`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,58 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, search_options, show
-
-
-@click.command()
-@click.option(
-    "--recipe", default="edge", show_default=True, help="What to begin with: a shipped name, or a .toml file."
+from harexport.commands.options import (
+    SectionedCommand,
+    data_option,
+    json_option,
+    load_data,
+    option,
+    out_option,
+    print_result,
+    recipe_option,
+    search_options,
 )
-@click.option(
+
+
+@click.command(cls=SectionedCommand)
+@recipe_option
+@data_option
+@option(
     "--grid",
+    section="Search",
     multiple=True,
     required=True,
     metavar="KEY=VALUES",
-    help="A recipe key and its values, such as model.hidden=32,48 or, with --random, 0.001..0.01:log. May be repeated.",
+    help="A recipe key and its values, for example model.hidden=32,48 or, with --random, "
+    "optimizer.learning_rate=0.001..0.01:log. Repeatable.",
 )
-@click.option("--random", "draws", type=int, metavar="N", help="Draw N recipes from --grid instead of taking them all.")
-@click.option("--folds", default="3", show_default=True, metavar="K|loso", help="K folds, or leave one subject out.")
-@click.option("--seeds", default="0,1", show_default=True, help="With commas; each fold is trained with each of them.")
-@click.option(
+@option(
+    "--random", "draws", section="Search", type=int, metavar="N", help="Draw N variants from --grid instead of all."
+)
+@option(
+    "--folds",
+    section="Search",
+    default="3",
+    show_default=True,
+    metavar="K|loso",
+    help="K folds, or leave one subject out.",
+)
+@option(
+    "--seeds",
+    section="Search",
+    default="0,1",
+    show_default=True,
+    help="Comma-separated seeds; every fold is trained with each.",
+)
+@option(
     "--scheme",
+    section="Search",
     type=click.Choice(["float32", "float16", "int8-weights"]),
     default="float32",
     show_default=True,
-    help="Of the .tflite files whose time and size are compared.",
+    help="Quantization scheme of the .tflite files whose latency and size are compared.",
 )
 @search_options
-@data_option
 @out_option
 @json_option
 def sweep(
@@ -48,14 +74,15 @@ def sweep(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Cross-validate variants of a recipe; a table and a picture of accuracy against time and size.
+    """Compare variants of a recipe by accuracy, latency and size.
 
-    The test set stays closed. Finished runs are kept: the same command, or one with more values, goes on from there.
-    Exit code 1: a run failed; the others stand in the table.
+    Cross-validates every variant, as crossval does, and times an untrained .tflite file of its shape. The test set is
+    not used. Finished trials are cached: the same command continues after an interrupt, and a command with more values
+    adds to the results. Exit code 1: a trial failed; the table contains the others.
 
     \b
-    Example:  harexport sweep --grid model.hidden=32,48,64 --grid optimiser.learning_rate=0.003,0.005
-              harexport sweep --random 20 --grid model.hidden=16..64 --grid optimiser.learning_rate=0.001..0.01:log
+    Example:  harexport sweep --grid model.hidden=32,48,64 --grid optimizer.learning_rate=0.003,0.005
+              harexport sweep --random 20 --grid model.hidden=16..64 --grid optimizer.learning_rate=0.001..0.01:log
     """
     from harexport.model import recipe as recipes
     from harexport.model_selection import sweep as search
@@ -66,7 +93,7 @@ def sweep(
     where, base, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
     found = variants(base, grid, draws)
     result = search.sweep(load_data(data), base, found, out, folds, numbers, scheme, where)
-    show(result.to_dict(), as_json, f"\n{search.text(result)}")
+    print_result(result.to_dict(), as_json, f"\n{search.text(result)}")
     for failure in result.failures:
         click.echo(f"Error: {failure}", err=True)
     if result.failures:

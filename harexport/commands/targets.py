@@ -1,4 +1,4 @@
-"""`harexport targets`: other machines to try files on."""
+"""Commands `harexport targets`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, show
+from harexport.commands.options import data_option, json_option, load_data, print_result
 
 _TARGET = click.argument("target", type=click.Choice(["arm64"]))
 
 
 @click.group()
 def targets() -> None:
-    """Other machines to try files on: arm64, 64-bit Arm under emulation, without a phone."""
+    """Set up other machines to test on (emulated arm64)."""
 
 
 @targets.command()
 @_TARGET
-@click.option("--again", is_flag=True, help="Prepare it anew, though it is ready.")
+@click.option("--again", is_flag=True, help="Repeat a complete setup.")
 @json_option
 def setup(target: str, again: bool, as_json: bool) -> None:
-    """Prepare arm64 once: an emulator, a small Debian root and Arm builds of the runtimes, from public packages.
+    """Install the emulator, a small Debian root and the arm64 builds of the runtimes.
 
-    Linux on x86-64 only. Needs Debian's apt and dpkg, and no root rights. Everything lies in the cache folder.
+    Linux on x86-64 only. Needs Debian's apt and dpkg, and no root rights. Everything is stored in the cache folder.
+    Then run: harexport bench --target arm64
 
     \b
     Example:  harexport targets setup arm64
@@ -33,14 +34,14 @@ def setup(target: str, again: bool, as_json: bool) -> None:
     from harexport.targets.arm64.setup import setup_arm64
 
     facts = setup_arm64(again)
-    show(facts, as_json, _text(facts))
+    print_result(facts, as_json, _text(facts))
 
 
 @targets.command()
 @_TARGET
 @json_option
 def remove(target: str, as_json: bool) -> None:
-    """Delete what `setup` prepared.
+    """Delete what setup installed.
 
     \b
     Example:  harexport targets remove arm64
@@ -48,13 +49,13 @@ def remove(target: str, as_json: bool) -> None:
     from harexport.targets.arm64.setup import remove_arm64
 
     removed = remove_arm64()
-    show({"removed": removed}, as_json, f"{target} is removed" if removed else f"{target} was not set up")
+    print_result({"removed": removed}, as_json, f"{target} is removed" if removed else f"{target} was not set up")
 
 
 @targets.command()
 @json_option
 def info(as_json: bool) -> None:
-    """Say which targets are ready, with what versions, and what they take.
+    """List the targets that are ready, their versions and their size.
 
     \b
     Example:  harexport targets info
@@ -65,9 +66,11 @@ def info(as_json: bool) -> None:
     try:
         facts = emulator.facts()
     except InputError as error:
-        show({"arm64": None, "reason": str(error)}, as_json, f"arm64: {error}")
+        print_result({"arm64": None, "reason": str(error)}, as_json, f"arm64: {error}")
         return
-    show({"arm64": {**facts, "folder": str(emulator.folder())}}, as_json, f"{_text(facts)}\nin {emulator.folder()}")
+    print_result(
+        {"arm64": {**facts, "folder": str(emulator.folder())}}, as_json, f"{_text(facts)}\nin {emulator.folder()}"
+    )
 
 
 @targets.command()
@@ -100,7 +103,7 @@ def check(
     results = check_arm64(models, load_data(data).test, None if whole else windows, instructions)
     rows = [result.to_dict() for result in results]
     passed = all(result.passed for result in results)
-    show({"passed": passed, "files": rows}, as_json, text(results))
+    print_result({"passed": passed, "files": rows}, as_json, text(results))
     if not passed:
         sys.exit(2 if any(result.error for result in results) else 1)
 

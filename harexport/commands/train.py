@@ -1,4 +1,4 @@
-"""`harexport train`."""
+"""Command `harexport train`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,41 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, seed_option, show
+from harexport.commands.options import (
+    SectionedCommand,
+    data_option,
+    json_option,
+    load_data,
+    option,
+    out_option,
+    print_result,
+    recipe_option,
+    seed_option,
+)
 
 
-@click.command()
-@click.option("--recipe", default="edge", show_default=True, help="A shipped recipe's name, or a .toml file.")
+@click.command(cls=SectionedCommand)
+@recipe_option
 @data_option
-@out_option
 @seed_option
-@click.option(
+@option(
     "--device",
+    section="Training",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
-    help="auto: a GPU where there is one. Only on the CPU is a run repeatable to the byte.",
+    help="auto: a GPU if there is one. Only training on the CPU is reproducible byte for byte.",
 )
-@click.option("--temperature", is_flag=True, help="Calibrate the probabilities on the held-out subjects.")
-@click.option("--tensorboard", is_flag=True, help="Log to <recipe>.tensorboard/ in --out too.")
-@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
-@click.option(
-    "--watch-test", is_flag=True, help="Log the test set on the way, as the published originals did; marks the run."
+@option("--temperature", section="Training", is_flag=True, help="Calibrate the probabilities on the held-out subjects.")
+@option("--resume", section="Training", is_flag=True, help="Continue the interrupted run in --out.")
+@option(
+    "--watch-test",
+    section="Training",
+    is_flag=True,
+    help="Log test accuracy during training, as the published baselines did. The checkpoint is marked.",
 )
+@option("--tensorboard", section="Output", is_flag=True, help="Write TensorBoard logs to <recipe>.tensorboard/.")
+@out_option
 @json_option
 def train(
     recipe: str,
@@ -42,10 +56,13 @@ def train(
     watch_test: bool,
     as_json: bool,
 ) -> None:
-    """Train a recipe: once with subjects held out, once on all; then open the test set, once.
+    """Train a recipe and save a checkpoint.
 
-    Ctrl-C and SIGTERM save the run and say how to go on. Starting anew keeps an interrupted run aside, as
-    <recipe>.resume.old.pt.
+    Trains twice: once without the recipe's held-out subjects, for validation, and once on all training subjects. The
+    second model is saved and evaluated on the test set once.
+
+    Ctrl-C and SIGTERM save the run and print the command that continues it. A new run renames the file of an
+    interrupted one to <recipe>.resume.old.pt.
 
     \b
     Example:  harexport train
@@ -81,7 +98,7 @@ def train(
     }
     spent = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in trained.phase_seconds.items())
     pictures = "\n".join(f"Picture:    {path}" for path in trained.pictures)
-    show(result, as_json, f"\n{trained.report}\n\nTime:       {spent}\nCheckpoint: {trained.path}\n{pictures}")
+    print_result(result, as_json, f"\n{trained.report}\n\nTime:       {spent}\nCheckpoint: {trained.path}\n{pictures}")
 
 
 def _again() -> str:
