@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harexport import runtimes
-from harexport.data import Dataset, differences, load
+from harexport.data import Dataset, contract_mismatches, load
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.latency import time_interleaved
@@ -62,7 +62,7 @@ def export(
     suffix, and that to tflite; scheme, lowering, batch (None: any number of windows) and io are as exporting/forms.py
     lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file. `dataset`: its test windows are what
     the file is judged by, its training windows what full integer is calibrated on and int8 weights are rounded by;
-    default: UCI HAR (`harexport.data.load`) where the contract is of its windows and labels, else the file is judged
+    default: UCI HAR (`harexport.data.load_dataset`) where the contract is of its windows and labels, else the file is judged
     by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows instead
     of the scheme's own promise.
 
@@ -77,9 +77,9 @@ def export(
     if path.suffix.lower() != f".{form.format}":
         raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)
-    if dataset is None and not differences(contract, Contract()):
+    if dataset is None and not contract_mismatches(contract, Contract()):
         dataset = load()
-    dataset = None if dataset is None else dataset.fitting(contract)
+    dataset = None if dataset is None else dataset.matching(contract)
     proof = None if dataset is None else proof_of(network, dataset)
     train = None if dataset is None else dataset.train
     return write(network, contract, metadata or {}, path, form, proof, train, max_drop)
@@ -107,7 +107,7 @@ def export_checkpoint(
     _check_drop(max_drop)
     files = options.all_of(network, fmt, schemes, lowering, batch, io)
     check_folder(folder, checkpoint.contract)
-    dataset = dataset.fitting(checkpoint.contract, checkpoint.recipe.name)
+    dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
     proof, train = proof_of(network, dataset), dataset.train
     metadata = metadata_of(checkpoint)
     results: list[ExportResult | Refused] = []

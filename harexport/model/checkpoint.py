@@ -17,12 +17,13 @@ import numpy as np
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.model.network import Network
-from harexport.model.recipe import Recipe, parse
+from harexport.model.recipe import Recipe, from_legacy, parse, to_legacy
 from harexport.utils import files
 from harexport.version import __version__
 
 KIND = "harexport-checkpoint"
-VERSION = 1
+VERSION = 2
+LEGACY_VERSION = 1  # British spelling of recipe keys
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Checkpoint:
     data: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     tool_version: str = __version__
+    version: int = VERSION  # of the file it was read from
+
+    @property
+    def recipe_metadata(self) -> dict[str, Any]:
+        """The recipe as exported files carry it: with the keys of the version that the checkpoint was written in."""
+        return to_legacy(self.recipe) if self.version == LEGACY_VERSION else self.recipe.to_dict()
 
     @property
     def digest(self) -> str:
@@ -87,18 +94,21 @@ def load(path: Path | str) -> Checkpoint:
         raise InputError(f"{path} is not a whole safetensors file ({error}); {remedy}") from None
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise InputError(f"{path} is a safetensors file, but not a harexport checkpoint; {remedy}")
-    if header.get("version") != VERSION:
+    version = header.get("version")
+    if version not in (LEGACY_VERSION, VERSION):
         raise InputError(
-            f"{path} is a checkpoint of version {header.get('version')}; this harexport reads {VERSION}, update it"
+            f"{path} is a checkpoint of version {version}; this harexport reads versions up to {VERSION}, update it"
         )
     try:
+        recipe = from_legacy(header["recipe"]) if version == LEGACY_VERSION else header["recipe"]
         return Checkpoint(
             contract=Contract.from_dict(header["contract"], str(path)),
-            recipe=parse(header["recipe"], str(path)),
+            recipe=parse(recipe, str(path)),
             seed=int(header["seed"]),
             data=dict(header["data"]),
             figures=dict(header["figures"]),
             tool_version=str(header["tool_version"]),
+            version=version,
             network=Network.from_arrays(arrays, header["network"], str(path)),
         )
     except InputError as error:

@@ -1,183 +1,213 @@
-"""Recipes: everything that decides how a network is trained, in one TOML file.
+"""Training recipes: all hyperparameters of a network in one TOML file.
 
-The shipped recipes stand in `recipes/`. Every key has a default; an unknown key, a wrong type or a value
-out of range is an InputError that lists what is valid.
+The shipped recipes are in `recipes/`. Every key has a default.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import typing
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 
 from harexport.errors import InputError
-from harexport.model.contract import CHANNELS
+
+Channel = Literal[
+    "body_acc_x", "body_acc_y", "body_acc_z",
+    "body_gyro_x", "body_gyro_y", "body_gyro_z",
+    "total_acc_x", "total_acc_y", "total_acc_z",
+]  # fmt: skip
+Name = Annotated[str, Meta(pattern="^[a-z0-9_-]{1,60}$")]
 
 
-def _key(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
-) -> Any:
-    meta = {"doc": doc, "low": low, "high": high, "choices": choices}
-    return field(default=default, metadata=meta)
+class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[data]: the input of the network."""
+
+    channels: Annotated[
+        tuple[Channel, ...], Meta(description="input channels in this order; empty: all channels of the data set")
+    ] = ()
 
 
-@dataclass(frozen=True)
-class DataKeys:
-    """[data]: what the network gets to see."""
+class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[model]: the architecture of the network."""
 
-    channels: tuple[str, ...] = _key(
-        (), "the channels the network reads, in this order; empty is all of the data", choices=CHANNELS
+    frame: Annotated[int, Meta(ge=1, description="samples per step: kernel size of the input convolution")] = 32
+    hop: Annotated[int, Meta(ge=1, description="samples from one step to the next: stride of the convolution")] = 16
+    input_units: Annotated[int, Meta(ge=1, le=4096, description="output channels of the input convolution")] = 48
+    relu: Annotated[bool, Meta(description="apply ReLU after the input convolution")] = True
+    cell: Annotated[
+        Literal["lstm", "gru"],
+        Meta(description="recurrent cell; gru: TensorFlow 1's GRUCell, reset gate before the matrix product"),
+    ] = "lstm"
+    candidate: Annotated[Literal["tanh", "relu"], Meta(description="activation of the candidate state (gru only)")] = (
+        "tanh"
     )
+    hidden: Annotated[int, Meta(ge=1, le=4096, description="hidden units per recurrent layer")] = 48
+    layers: Annotated[int, Meta(ge=1, le=8, description="number of recurrent layers")] = 2
+    head_units: Annotated[
+        int,
+        Meta(ge=0, le=4096, description="units of an additional linear layer before the output layer; 0: none"),
+    ] = 0
+    coarse: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=255)], ...],
+        Meta(description="coarse label of each label, predicted by a second head; empty: no second head"),
+    ] = ()
+    dropout: Annotated[
+        float,
+        Meta(ge=0, le=0.95, description="dropout after the input layer, between recurrent layers, before the head"),
+    ] = 0.4
+    init: Annotated[
+        Literal["torch", "tf1"],
+        Meta(description="initial values; tf1: N(0, 1) for linear layers, uniform unit scaling for recurrent layers"),
+    ] = "torch"
+    forget_bias: Annotated[float, Meta(description="constant added to the forget gate (lstm only); not trained")] = 1.0
+    normalize: Annotated[
+        bool, Meta(description="standardize inputs with mean and standard deviation of the training windows")
+    ] = True
 
 
-@dataclass(frozen=True)
-class ModelKeys:
-    """[model]: the network's shape."""
+class AugmentConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[augment]: random changes of training windows. All zero: no augmentation."""
 
-    frame: int = _key(32, "samples that one step sees", low=1)
-    hop: int = _key(16, "samples between the starts of two steps; less than frame makes steps overlap", low=1)
-    input_units: int = _key(48, "width of the input layer", low=1, high=4096)
-    relu: bool = _key(True, "a ReLU after the input layer")
-    cell: str = _key(
-        "lstm",
-        "what the recurrent layers are made of; the GRU is TensorFlow 1's, its reset gate before the product",
-        choices=("lstm", "gru"),
-    )
-    candidate: str = _key("tanh", "the GRU's activation of the candidate", choices=("tanh", "relu"))
-    hidden: int = _key(48, "hidden units of each recurrent layer", low=1, high=4096)
-    layers: int = _key(2, "recurrent layers", low=1, high=8)
-    head_units: int = _key(
-        0, "units of a linear layer between the last state and the labels, no activation after it; 0 is none",
-        low=0, high=4096,
-    )  # fmt: skip
-    coarse: tuple[int, ...] = _key(
-        (),
-        "a coarse label for each label, from 0, which a second head answers; empty is no second head",
-        low=0,
-        high=255,
-    )
-    dropout: float = _key(
-        0.4, "share dropped after the input layer, between recurrent layers and before the head", low=0, high=0.95
-    )
-    init: str = _key(
-        "torch",
-        "initial values: torch's own, or seed (SEEDS: N(0,1) linear, uniform unit scaling)",
-        choices=("torch", "seed"),
-    )
-    forget_bias: float = _key(1.0, "constant added to the LSTM's forget gates, outside the trained arrays")
-    normalise: bool = _key(True, "divide by the training windows' standard deviation after taking off their mean")
+    shift: Annotated[int, Meta(ge=0, description="maximum random shift within the segment, in samples")] = 0
+    speed: Annotated[float, Meta(ge=0, le=0.5, description="maximum relative change of playback speed")] = 0.0
+    rotation_deg: Annotated[
+        float, Meta(ge=0, description="standard deviation of the angle of a rotation about a random axis, in degrees")
+    ] = 0.0
+    gravity_swap: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of windows rotated to the gravity of another window of the same label"),
+    ] = 0.0
+    noise: Annotated[
+        float, Meta(ge=0, description="white noise, relative to the standard deviation of each channel")
+    ] = 0.0
+    gain: Annotated[float, Meta(ge=0, description="standard deviation of a random gain per axis")] = 0.0
 
 
-@dataclass(frozen=True)
-class AugmentKeys:
-    """[augment]: what a training window may become; all zero means the windows as they are."""
+class OptimizerConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[optimizer]: loss and update rule."""
 
-    shift: int = _key(0, "samples: cut the window at a random offset of up to this, inside its own stretch", low=0)
-    speed: float = _key(0.0, "play the window up to this share faster or slower", low=0, high=0.5)
-    rotation_deg: float = _key(0.0, "degrees: rotate all three vectors together, axis uniform, angle N(0, this)", low=0)
-    gravity_swap: float = _key(
-        0.0, "share of windows turned so that gravity lies where another window of the same label has it", low=0, high=1
-    )
-    noise: float = _key(0.0, "white noise on every sample, as a share of the channel's standard deviation", low=0)
-    gain: float = _key(0.0, "scale each sensor axis by 1 + N(0, this)", low=0)
-
-
-@dataclass(frozen=True)
-class OptimiserKeys:
-    """[optimiser]: loss and update rule."""
-
-    name: str = _key(
-        "adamw",
-        "update rule; rmsprop is TensorFlow 1's, decay 0.9, epsilon 1e-10 inside the root",
-        choices=("adam", "adamw", "rmsprop"),
-    )
-    learning_rate: float = _key(0.005, "peak learning rate", low=1e-9, high=1000)
-    weight_decay: float = _key(0.01, "AdamW's decoupled weight decay", low=0)
-    l2: float = _key(0.0, "times half the sum of squares of all trainable arrays, added to the loss", low=0)
-    label_smoothing: float = _key(0.0, "share of the target spread over all labels", low=0, high=0.9)
-    clip_norm: float = _key(0.0, "largest gradient norm; 0 is no limit", low=0)
-    average: float = _key(
-        0.0, "decay per update of the running weight average that becomes the model; 0 is none", low=0, high=0.99999
-    )
+    name: Annotated[
+        Literal["adam", "adamw", "rmsprop"],
+        Meta(description="update rule; rmsprop: TensorFlow 1's, decay 0.9, epsilon 1e-10 inside the square root"),
+    ] = "adamw"
+    learning_rate: Annotated[float, Meta(ge=1e-9, le=1000, description="peak learning rate")] = 0.005
+    weight_decay: Annotated[float, Meta(ge=0, description="decoupled weight decay (adamw only)")] = 0.01
+    l2: Annotated[
+        float, Meta(ge=0, description="factor of half the sum of squares of all parameters, added to the loss")
+    ] = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, le=0.9, description="label smoothing of the cross-entropy")] = 0.0
+    clip_norm: Annotated[float, Meta(ge=0, description="maximum gradient norm; 0: no limit")] = 0.0
+    average: Annotated[
+        float,
+        Meta(ge=0, le=0.99999, description="decay of the exponential moving average of the weights; 0: no average"),
+    ] = 0.0
 
 
-@dataclass(frozen=True)
-class ScheduleKeys:
-    """[schedule]: how long, in what order."""
+class ScheduleConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[schedule]: number and order of the training steps."""
 
-    coarse_epochs: int = _key(0, "passes before these that train the coarse head only", low=0, high=10**6)
-    epochs: int = _key(
-        300, "passes: epochs x training windows are seen; with a coarse head, each batch trains that, then the other",
-        low=1, high=10**6,
-    )  # fmt: skip
-    batch: int = _key(128, "windows a step", low=1, high=10**5)
-    order: str = _key(
-        "shuffled", "shuffled each epoch, or file (in file order, wrapping round)", choices=("shuffled", "file")
-    )
-    rate: str = _key("one-cycle", "learning rate over time", choices=("one-cycle", "constant"))
-    report_windows: int = _key(0, "windows between two lines of the log; 0 is one epoch", low=0)
-
-
-@dataclass(frozen=True)
-class ValidationKeys:
-    """[validation]: training subjects held out in a first pass; the model that ships is then trained on all."""
-
-    subjects: tuple[int, ...] = _key((), "held-out training subjects; empty skips the first pass")
+    coarse_epochs: Annotated[
+        int, Meta(ge=0, le=10**6, description="epochs of stage 1, which trains the coarse head only")
+    ] = 0
+    epochs: Annotated[
+        int,
+        Meta(ge=1, le=10**6, description="epochs; with a coarse head, a step on its loss, then one on the main loss"),
+    ] = 300
+    batch: Annotated[int, Meta(ge=1, le=10**5, description="batch size in windows")] = 128
+    order: Annotated[
+        Literal["shuffled", "file"], Meta(description="shuffled every epoch, or in file order, wrapping around")
+    ] = "shuffled"
+    rate: Annotated[Literal["one-cycle", "constant"], Meta(description="learning rate schedule")] = "one-cycle"
+    report_windows: Annotated[int, Meta(ge=0, description="windows between two log lines; 0: one epoch")] = 0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A whole recipe; `name` is also the stem of every file made from it."""
+class ValidationConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[validation]: training subjects held out in the first of two passes. The second pass trains on all."""
 
-    name: str
+    subjects: Annotated[tuple[int, ...], Meta(description="held-out training subjects; empty: no first pass")] = ()
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """A complete recipe. `name` is the stem of the names of all files written for it."""
+
+    name: Name
     description: str = ""
-    data: DataKeys = DataKeys()
-    model: ModelKeys = ModelKeys()
-    augment: AugmentKeys = AugmentKeys()
-    optimiser: OptimiserKeys = OptimiserKeys()
-    schedule: ScheduleKeys = ScheduleKeys()
-    validation: ValidationKeys = ValidationKeys()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    validation: ValidationConfig = ValidationConfig()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, as `parse` reads them."""
-        plain = dataclasses.asdict(self)
+        """Return plain JSON values that `parse` reads."""
+        plain: dict[str, Any] = to_builtins(self)
         plain["data"]["channels"] = list(self.data.channels)
         plain["model"]["coarse"] = list(self.model.coarse)
         plain["validation"]["subjects"] = list(self.validation.subjects)
         return plain
 
 
-_SECTIONS: dict[str, type] = {
-    "data": DataKeys,
-    "model": ModelKeys,
-    "augment": AugmentKeys,
-    "optimiser": OptimiserKeys,
-    "schedule": ScheduleKeys,
-    "validation": ValidationKeys,
-}
+# keys of recipes before version 0.2 -> keys of today
+_RENAMED = {"optimiser": "optimizer", "model.normalise": "model.normalize"}
+# keys that version 0.2 added; files of older checkpoints do not have them
+_ADDED: tuple[str, ...] = ()
+
+
+def from_legacy(table: dict[str, Any]) -> dict[str, Any]:
+    """Rename the keys of a recipe in a checkpoint of version 0.1."""
+    new = {_RENAMED.get(key, key): value for key, value in table.items()}
+    if isinstance(new.get("model"), dict):
+        model = {_RENAMED.get(f"model.{key}", f"model.{key}")[6:]: value for key, value in new["model"].items()}
+        new["model"] = model | ({"init": "tf1"} if model.get("init") == "seed" else {})
+    return new
+
+
+def to_legacy(recipe: Recipe) -> dict[str, Any]:
+    """Return the plain values that version 0.1 wrote, the inverse of `from_legacy`.
+
+    Files exported from a checkpoint of version 0.1 carry these, so exporting them again gives the same bytes.
+    """
+    old_names = {new: old for old, new in _RENAMED.items()}
+    legacy: dict[str, Any] = {}
+    for section, keys in recipe.to_dict().items():
+        name = old_names.get(section, section)
+        if isinstance(keys, dict):
+            kept = {key: value for key, value in keys.items() if f"{section}.{key}" not in _ADDED}
+            keys = {old_names.get(f"{section}.{key}", key).removeprefix(f"{section}."): kept[key] for key in kept}
+        if section not in _ADDED:
+            legacy[name] = keys
+    if legacy["model"]["init"] == "tf1":
+        legacy["model"]["init"] = "seed"
+    return legacy
 
 
 def shipped() -> list[str]:
-    """The names of the recipes that travel with the package."""
-    return sorted(p.name[: -len(".toml")] for p in _folder().iterdir() if p.name.endswith(".toml"))
+    """Return the names of the recipes that are part of the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
 
 
 def load(name_or_path: str) -> Recipe:
-    """A shipped recipe by name, or any recipe by its path (it ends in .toml). Raises InputError."""
+    """Load a shipped recipe by name or any recipe by the path of its .toml file.
+
+    Raises:
+        InputError: There is no such recipe, or it is not valid.
+    """
     if name_or_path in shipped():
         return parse(tomllib.loads((_folder() / f"{name_or_path}.toml").read_text("utf-8")), name_or_path)
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        close = difflib.get_close_matches(name_or_path, shipped(), n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
         raise InputError(
-            f"no recipe named {name_or_path!r}; there are {', '.join(shipped())}, or give a .toml file.{hint}"
+            f"no recipe named {name_or_path!r}; valid: {', '.join(shipped())}, or the path of a .toml file."
+            + _suggestion(name_or_path, shipped())
         )
     try:
         return parse(tomllib.loads(path.read_text("utf-8-sig")), str(path))
@@ -189,118 +219,110 @@ def load(name_or_path: str) -> Recipe:
         raise InputError(f"recipe {path} is not TOML: {error}") from error
 
 
-def parse(table: Any, where: str) -> Recipe:
-    """A recipe from its TOML table (or `to_dict`); `where` names the source in errors. Raises InputError."""
-    if not isinstance(table, dict):
-        raise InputError(f"recipe {where}: expected a table of sections {', '.join(_SECTIONS)}")
-    _refuse_unknown(table, ("name", "description", *_SECTIONS), where, "")
-    name = table.get("name", Path(where).stem)
-    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_")
-    if not isinstance(name, str) or not 1 <= len(name) <= 60 or set(name) - allowed:
-        raise InputError(
-            f"recipe {where}: name {name!r} must be 1 to 60 lower-case letters, digits, - and _; it names files"
-        )
-    description = table.get("description", "")
-    if not isinstance(description, str):
-        raise InputError(f"recipe {where}: description must be text")
-    sections = {key: _section(kind, table.get(key, {}), f"{where}", key) for key, kind in _SECTIONS.items()}
-    recipe = Recipe(name, description, **sections)
-    if recipe.model.hop > recipe.model.frame:
-        raise InputError(
-            f"recipe {where}: model.hop {recipe.model.hop} is larger than model.frame {recipe.model.frame}: "
-            "samples in between would never be seen"
-        )
-    _check_cell(recipe, where)
-    if len(set(recipe.data.channels)) < len(recipe.data.channels):
-        raise InputError(f"recipe {where}: data.channels names a channel twice: {', '.join(recipe.data.channels)}")
-    turning = [key for key in ("rotation_deg", "gravity_swap") if getattr(recipe.augment, key)]
-    if turning and not _vectors(recipe.data.channels):
-        raise InputError(
-            f"recipe {where}: augment.{turning[0]} turns whole vectors; data.channels must list x, y, z of each, "
-            f"got {', '.join(recipe.data.channels)}"
-        )
+def parse(table: Any, source: str) -> Recipe:
+    """Validate a recipe.
+
+    Args:
+        table: Its TOML table, or what `Recipe.to_dict` returned.
+        source: Name of the file, for error messages and as default of `name`.
+
+    Raises:
+        InputError: A key is unknown, or a value has the wrong type or is out of range.
+    """
+    if isinstance(table, dict):
+        table = {"name": Path(source).stem, **table}
+    try:
+        recipe = convert(table, Recipe)
+    except ValidationError as error:
+        raise InputError(f"recipe {source}: {_explain(str(error), table)}") from None
+    for path, value in _floats(recipe):
+        if not math.isfinite(value):
+            raise InputError(f"recipe {source}: {path} must be a finite number, got {value!r}")
+    _check_consistency(recipe, source)
     return recipe
 
 
-def _check_cell(recipe: Recipe, where: str) -> None:
-    """Keys of the other cell, and of a second head that is not there, would do nothing: said, not ignored."""
-    keys = recipe.model
-    if keys.cell == "lstm" and keys.candidate != "tanh":
-        raise InputError(f"recipe {where}: model.candidate {keys.candidate} is the GRU's; set model.cell to gru")
-    if keys.cell == "gru" and keys.forget_bias != 1.0:
-        raise InputError(
-            f"recipe {where}: model.forget_bias {keys.forget_bias:g} is the LSTM's, a GRU has no forget gate; "
-            "leave it out, or set model.cell to lstm"
-        )
-    if len(set(keys.coarse)) == 1:
-        raise InputError(
-            f"recipe {where}: model.coarse gives every label the coarse label {keys.coarse[0]}; "
-            "there is nothing to tell apart"
-        )
-    if recipe.schedule.coarse_epochs and not keys.coarse:
-        raise InputError(
-            f"recipe {where}: schedule.coarse_epochs {recipe.schedule.coarse_epochs} trains a coarse head, and there "
-            "is none; list a coarse label for each label in model.coarse"
-        )
+def _explain(message: str, table: Any) -> str:
+    """Turn msgspec's message into one that names key, value and valid options."""
+    text, _, path = message.partition(" - at `$")
+    key = path.removeprefix(".").removesuffix("`")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
+        full = f"{key}.{unknown[1]}" if key else unknown[1]
+        if full in _RENAMED:
+            return f"unknown key {full}; it is now called {_RENAMED[full]}"
+        struct = typing.get_type_hints(Recipe)[key] if key else Recipe
+        valid = struct.__struct_fields__
+        prefix = f"{key}." if key else ""
+        return f"unknown key {full}; valid: {', '.join(valid)}." + _suggestion(unknown[1], valid, prefix)
+    value = table
+    for part in re.findall(r"[^.\[\]]+", key):
+        value = value[int(part)] if isinstance(value, list | tuple) else value[part]
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
+    if key == "name":
+        return f"name {shown} must be 1 to 60 lower-case letters, digits, - and _, because it is part of file names"
+    if key == "model.init" and value == "seed":
+        return "model.init 'seed' is now called 'tf1'"
+    if text.startswith("Invalid enum value"):
+        section, _, leaf = key.partition(".")
+        leaf, is_item, _ = leaf.partition("[")
+        hint = typing.get_type_hints(typing.get_type_hints(Recipe)[section])[leaf]
+        choices = typing.get_args(typing.get_args(hint)[0] if is_item else hint)
+        return f"{key} must be one of {', '.join(choices)}, got {shown}"
+    expected = text.partition(",")[0].replace("`", "").removeprefix("Expected ")
+    names = {
+        "array": "a list", "bool": "true or false", "float": "a number", "int": "a whole number",
+        "object": "a table", "str": "text", "Number out of range": "a number within the range of float64",
+    }  # fmt: skip
+    kind, limit, bound = expected.partition(" >= ") if ">=" in expected else expected.partition(" <= ")
+    words = {"": "", " >= ": " of at least ", " <= ": " of at most "}[limit]
+    what = f"{names.get(kind, kind)}{words}{f'{float(bound):g}' if bound else ''}"
+    return f"{key or 'the recipe'} must be {what}, got {shown}"
 
 
-def _vectors(channels: tuple[str, ...]) -> bool:
-    """Whether the channels come as x, y, z of one sensor after the other."""
+def _suggestion(name: str, valid: typing.Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, valid, n=1)
+    return f" Did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _floats(recipe: Recipe) -> Iterator[tuple[str, float]]:
+    for section, keys in recipe.to_dict().items():
+        if isinstance(keys, dict):
+            yield from ((f"{section}.{key}", value) for key, value in keys.items() if isinstance(value, float))
+
+
+def _check_consistency(recipe: Recipe, source: str) -> None:
+    """Raise InputError for keys that contradict each other or have no effect."""
+    model, channels = recipe.model, recipe.data.channels
+    problem = ""
+    rotated = [key for key in ("rotation_deg", "gravity_swap") if getattr(recipe.augment, key)]
+    if model.hop > model.frame:
+        problem = f"model.hop {model.hop} is larger than model.frame {model.frame}; samples in between would be skipped"
+    elif model.cell == "lstm" and model.candidate != "tanh":
+        problem = f"model.candidate {model.candidate} applies to the GRU only; set model.cell to gru"
+    elif model.cell == "gru" and model.forget_bias != 1.0:
+        problem = f"model.forget_bias {model.forget_bias:g} applies to the LSTM only; remove it, or set cell to lstm"
+    elif len(set(model.coarse)) == 1:
+        problem = f"model.coarse assigns the coarse label {model.coarse[0]} to every label; it needs at least two"
+    elif recipe.schedule.coarse_epochs and not model.coarse:
+        problem = (
+            f"schedule.coarse_epochs {recipe.schedule.coarse_epochs} trains a coarse head, but there is none; "
+            "list a coarse label for each label in model.coarse"
+        )
+    elif len(set(channels)) < len(channels):
+        problem = f"data.channels contains a channel twice: {', '.join(channels)}"
+    elif rotated and not _are_vectors(channels):
+        problem = (
+            f"augment.{rotated[0]} rotates whole vectors; list x, y, z of each sensor in data.channels, "
+            f"got {', '.join(channels)}"
+        )
+    if problem:
+        raise InputError(f"recipe {source}: {problem}")
+
+
+def _are_vectors(channels: tuple[str, ...]) -> bool:
+    """Return whether the channels are x, y, z of one sensor after another."""
     sensors = [channel.removesuffix("_x") for channel in channels[::3]]
     return channels == tuple(f"{sensor}_{axis}" for sensor in sensors for axis in "xyz")
-
-
-def _section(kind: type, table: Any, where: str, section: str) -> Any:
-    if not isinstance(table, dict):
-        raise InputError(f"recipe {where}: [{section}] must be a table of keys")
-    known = {f.name: f for f in fields(kind)}
-    _refuse_unknown(table, tuple(known), where, section + ".")
-    values = {key: _value(value, known[key], f"recipe {where}: {section}.{key}") for key, value in table.items()}
-    return kind(**values)
-
-
-def _value(value: Any, key: dataclasses.Field[Any], where: str) -> Any:
-    meta = key.metadata
-    if key.type == "tuple[int, ...]":
-        if not isinstance(value, list | tuple) or any(type(v) is not int for v in value):
-            raise InputError(f"{where} must be a list of whole numbers ({meta['doc']}), got {value!r}")
-        if any(not _within(v, meta) for v in value):
-            raise InputError(f"{where} must be whole numbers, each {_limits(meta)} ({meta['doc']}), got {value!r}")
-        return tuple(value)
-    if key.type == "tuple[str, ...]":
-        if not isinstance(value, list | tuple) or any(v not in meta["choices"] for v in value):
-            raise InputError(f"{where} must be a list of some of {', '.join(meta['choices'])}, got {value!r}")
-        return tuple(value)
-    if key.type == "float" and type(value) is int:
-        value = float(value)
-    if type(value).__name__ != key.type:
-        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-        raise InputError(f"{where} must be {kinds[str(key.type)]} ({meta['doc']}), got {value!r}")
-    if meta["choices"] and value not in meta["choices"]:
-        raise InputError(f"{where} must be one of {', '.join(meta['choices'])}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{where} must be a finite number ({meta['doc']}), got {value!r}")
-    if not _within(value, meta):
-        raise InputError(f"{where} must be {_limits(meta)} ({meta['doc']}), got {value!r}")
-    return value
-
-
-def _within(value: Any, meta: Mapping[str, Any]) -> bool:
-    low, high = meta["low"], meta["high"]
-    return not ((low is not None and not value >= low) or (high is not None and not value <= high))
-
-
-def _limits(meta: Mapping[str, Any]) -> str:
-    named = (("at least", meta["low"]), ("at most", meta["high"]))
-    return " and ".join(f"{words} {limit:g}" for words, limit in named if limit is not None)
-
-
-def _refuse_unknown(table: dict[str, Any], known: tuple[str, ...], where: str, prefix: str) -> None:
-    for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
-            raise InputError(f"recipe {where}: unknown key {prefix}{key}; valid: {', '.join(known)}.{hint}")
 
 
 def _folder() -> Any:

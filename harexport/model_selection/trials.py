@@ -106,8 +106,8 @@ def work(dataset: Dataset, run: Run) -> Outcome:
     began = time.monotonic()
     try:
         dataset = as_seen(dataset, run.recipe)
-        train = dataset.train.of_subjects(run.held_out, without=True)
-        held_out = dataset.train.of_subjects(run.held_out)
+        train = dataset.train.select_subjects(run.held_out, exclude=True)
+        held_out = dataset.train.select_subjects(run.held_out)
         labels = len(dataset.contract.labels)
         network, _ = fit(train, None, run.recipe, labels, run.seed)
         logits = network.logits(held_out.signals)

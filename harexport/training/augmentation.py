@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harexport.data.dataset import Windows, stretches
+from harexport.data.dataset import Windows, find_segments
 from harexport.errors import InputError
-from harexport.model.recipe import AugmentKeys
+from harexport.model.recipe import AugmentConfig
 
 _CPU = torch.device("cpu")
 _UPSIDE_DOWN = -0.9  # cosine
@@ -23,14 +23,14 @@ class Augmenter:
     Channels come in triplets x, y, z of one vector each (UCI HAR: body_acc, body_gyro, total_acc).
     """
 
-    def __init__(self, windows: Windows, keys: AugmentKeys, std: Tensor, device: torch.device = _CPU) -> None:
-        chain = stretches(windows)
+    def __init__(self, windows: Windows, keys: AugmentConfig, std: Tensor, device: torch.device = _CPU) -> None:
+        chain = find_segments(windows)
         self.keys, self.device, self.std = keys, device, std.to(device)
         self.window = windows.signals.shape[1]
         self.signal = torch.from_numpy(chain.signal).to(device)
-        self.start = torch.from_numpy(chain.start[chain.of_window]).to(device)
+        self.start = torch.from_numpy(chain.start[chain.segment_index]).to(device)
         # index of a stretch's last sample
-        self.last = torch.from_numpy(chain.length[chain.of_window] - 1).to(device)
+        self.last = torch.from_numpy(chain.length[chain.segment_index] - 1).to(device)
         self.offset = torch.from_numpy(chain.offset).to(device)
         self.windows = torch.from_numpy(windows.signals.copy()).to(device)
         if keys.gravity_swap:

@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 
 from harexport.model.layers import Conv1d, Head, Layer, LstmLayer
 from harexport.model.network import Network
-from harexport.model.recipe import ModelKeys, Recipe
+from harexport.model.recipe import ModelConfig, Recipe
 from harexport.training import coarse_labels
 from harexport.training.tf1 import Gru
 
@@ -47,7 +47,7 @@ class HarNet(nn.Module):
         for layer in self.stack:
             if isinstance(layer, nn.LSTM):
                 _initialise(layer, keys)
-        if keys.init == "seed":
+        if keys.init == "tf1":
             for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
                 nn.init.normal_(linear.weight)
                 nn.init.normal_(linear.bias)
@@ -115,13 +115,13 @@ class HarNet(nn.Module):
         )
 
 
-def _layer(keys: ModelKeys, inputs: int) -> nn.Module:
+def _layer(keys: ModelConfig, inputs: int) -> nn.Module:
     if keys.cell == "gru":
         return Gru(inputs, keys.hidden, keys.candidate == "relu", keys.init)
     return nn.LSTM(inputs, keys.hidden)
 
 
-def _initialise(lstm: nn.LSTM, keys: ModelKeys) -> None:
+def _initialise(lstm: nn.LSTM, keys: ModelConfig) -> None:
     for name, parameter in lstm.named_parameters():
         if name.startswith("bias_hh"):
             # One bias is enough; the second carries the constant of the forget gate (gates: i, f, g, o)
@@ -129,9 +129,9 @@ def _initialise(lstm: nn.LSTM, keys: ModelKeys) -> None:
             parameter.requires_grad_(False)
             parameter.data.zero_()
             parameter.data[keys.hidden : 2 * keys.hidden] = keys.forget_bias
-        elif keys.init == "seed" and name.startswith("bias_ih"):
+        elif keys.init == "tf1" and name.startswith("bias_ih"):
             parameter.data.zero_()
-        elif keys.init == "seed":
+        elif keys.init == "tf1":
             # TensorFlow's default of 2016, uniform unit scaling over the joint kernel [x, h]: fan_in counts both.
             reach = math.sqrt(3.0 / (lstm.input_size + keys.hidden))
             nn.init.uniform_(parameter, -reach, reach)

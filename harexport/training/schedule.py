@@ -67,7 +67,7 @@ class Plan:
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Constant, or one cycle (Smith & Topin 2018): 30 % of the steps up from 1/25, then a cosine down to 0."""
-    peak = recipe.optimiser.learning_rate
+    peak = recipe.optimizer.learning_rate
     if recipe.schedule.rate == "constant":
         return peak
     up = 0.3 * steps

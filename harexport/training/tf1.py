@@ -37,7 +37,7 @@ class Gru(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.recurrent_weight = nn.Parameter(torch.empty(3 * hidden, hidden))
         self.bias = nn.Parameter(torch.cat([torch.ones(2 * hidden), torch.zeros(hidden)]))
-        reach = math.sqrt(3.0 / (inputs + hidden)) if init == "seed" else 1 / math.sqrt(hidden)
+        reach = math.sqrt(3.0 / (inputs + hidden)) if init == "tf1" else 1 / math.sqrt(hidden)
         for kernel in (self.input_weight, self.recurrent_weight):
             nn.init.uniform_(kernel, -reach, reach)
 

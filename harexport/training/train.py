@@ -168,7 +168,7 @@ class _Run:
 
     @property
     def held(self) -> Windows | None:
-        return self.dataset.train.of_subjects(self.held_subjects) if self.held_subjects else None
+        return self.dataset.train.select_subjects(self.held_subjects) if self.held_subjects else None
 
     def passes(self) -> Network:
         """Both passes, or what an interrupted run has left of them; the network of the second, which is kept."""
@@ -177,7 +177,7 @@ class _Run:
         train, test, held = self.dataset.train, self.dataset.test, self.held
         phases: list[tuple[str, Windows, Windows | None]] = []
         if held is not None and _VALIDATION not in self.progress.finished:
-            phases.append((_VALIDATION, train.of_subjects(self.held_subjects, without=True), held))
+            phases.append((_VALIDATION, train.select_subjects(self.held_subjects, exclude=True), held))
         phases.append((_FINAL, train, test if self.watch_test and len(test) else None))
         for name, windows, watched in phases:
             subjects = len(set(windows.subjects.tolist()))

@@ -77,8 +77,8 @@ def fit(
         seen = run.plan.windows_seen(run.step)
         if not all(math.isfinite(loss) for loss, _ in batches.values()):
             raise CheckFailedError(
-                f"the loss is not a number after {seen} windows; lower optimiser.learning_rate "
-                f"(now {recipe.optimiser.learning_rate:g}) or set optimiser.clip_norm"
+                f"the loss is not a number after {seen} windows; lower optimizer.learning_rate "
+                f"(now {recipe.optimizer.learning_rate:g}) or set optimizer.clip_norm"
             )
         held: dict[str, tuple[float, float]] = {}
         if held_out is not None:
@@ -125,7 +125,7 @@ def _row(
 
 
 class _Run:
-    """What changes while training: weights, their running average, the optimisers' moments, the step."""
+    """What changes while training: weights, their running average, the optimizers' moments, the step."""
 
     def __init__(self, train: Windows, recipe: Recipe, labels: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
@@ -135,8 +135,8 @@ class _Run:
             self.model = HarNet(recipe, train.signals.shape[1], mean, std, labels)
         self.model.to(self.device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        # moments of its own for each loss: the publication does not say, TensorFlow 1 keeps them with the optimiser
-        self.optimisers = {name: _optimiser(self.trained, recipe) for name in self.model.heads()}
+        # moments of its own for each loss: the publication does not say, TensorFlow 1 keeps them with the optimizer
+        self.optimizers = {name: _optimizer(self.trained, recipe) for name in self.model.heads()}
         self.average = [p.detach().clone() for p in self.trained]
         spread = torch.from_numpy(train.signals.std(axis=(0, 1)))
         self.augment = Augmenter(train, recipe.augment, spread, self.device)
@@ -174,10 +174,10 @@ class _Run:
         self, windows: Tensor, truth: dict[str, Tensor], trained: str, rate: float
     ) -> dict[str, tuple[float, int]]:
         """One update on the loss of the head `trained`; returns every head's loss, and how many it got right."""
-        keys, optimiser = self.recipe.optimiser, self.optimisers[trained]
-        for group in optimiser.param_groups:
+        keys, optimizer = self.recipe.optimizer, self.optimizers[trained]
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = {name: torch.zeros((), device=self.device) for name in truth}
         hits = dict.fromkeys(truth, 0)
         size = micro_batch_size(self.model, self.device)
@@ -198,7 +198,7 @@ class _Run:
             total = {name: loss + penalty.detach() for name, loss in total.items()}
         if keys.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.trained, keys.clip_norm)
-        optimiser.step()
+        optimizer.step()
         with torch.no_grad():
             # a young average forgets faster, or it would remember the initial weights
             decay = min(keys.average, (1 + self.step) / (10 + self.step))
@@ -220,16 +220,16 @@ class _Run:
                 parameter.copy_(value)
 
     def state(self, history: list[Row]) -> State:
-        moments = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
-        values = _on_cpu({"model": dict(self.model.state_dict()), "optimiser": moments, "average": self.average})
+        moments = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        values = _on_cpu({"model": dict(self.model.state_dict()), "optimizer": moments, "average": self.average})
         return State(self.step, history=history, **values)
 
     def restore(self, state: State) -> list[Row]:
         state = copy.deepcopy(state)  # torch keeps tensors that are where it wants them, and would change the caller's
         try:
             self.model.load_state_dict(state.model)
-            for name, optimiser in self.optimisers.items():
-                optimiser.load_state_dict(state.optimiser[name])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state.optimizer[name])
         except Exception as error:  # shapes, names, kinds: torch has an error for each
             raise InputError(
                 f"the saved state is not one of this recipe ({type(error).__name__}); start without --resume"
@@ -249,7 +249,7 @@ def _on_cpu(value: Any) -> Any:
 
 def _normalisation(train: Windows, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     channels = train.signals.shape[2]
-    if not recipe.model.normalise:
+    if not recipe.model.normalize:
         return np.zeros(channels), np.ones(channels)
     flat = train.signals.reshape(-1, channels).astype(np.float64)
     std = flat.std(axis=0)
@@ -260,8 +260,8 @@ def _normalisation(train: Windows, recipe: Recipe) -> tuple[np.ndarray, np.ndarr
     return flat.mean(axis=0), std
 
 
-def _optimiser(trained: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    keys = recipe.optimiser
+def _optimizer(trained: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    keys = recipe.optimizer
     if keys.name == "adam":
         return torch.optim.Adam(trained, lr=keys.learning_rate)
     if keys.name == "rmsprop":

@@ -21,7 +21,7 @@ def as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
 
     Raises InputError for channels that are not there and for coarse labels of another number of labels.
     """
-    seen = dataset.narrowed(recipe.data.channels or dataset.contract.channels)
+    seen = dataset.select_channels(recipe.data.channels or dataset.contract.channels)
     lumps = coarse_labels.names(recipe.model.coarse, seen.contract.labels)
     return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
 

@@ -110,9 +110,9 @@ def test_a_setting_that_leads_nowhere_names_itself(tmp_path: Path, monkeypatch: 
 
 def test_a_recipe_with_an_unknown_key_is_refused(official_path: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "mine.toml", tmp_path / "out"
-    recipe.write_text("[optimiser]\nlearningrate = 0.1\n")
+    recipe.write_text("[optimizer]\nlearningrate = 0.1\n")
     result = harexport("train", "--recipe", recipe, "--data", official_path, "--out", out)
-    _assert_refused(result, out, "mine.toml", "optimiser.learningrate", "Did you mean optimiser.learning_rate")
+    _assert_refused(result, out, "mine.toml", "optimizer.learningrate", "Did you mean optimizer.learning_rate")
 
 
 @pytest.mark.parametrize(

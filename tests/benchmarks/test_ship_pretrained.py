@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from artifacts import build, model_cards
@@ -90,7 +91,9 @@ def test_the_seeds_of_an_earlier_recipe_are_not_told() -> None:
     edge = _STANDING["edge"]
     mine = {"recipe": edge.recipe.to_dict(), "runs": {"0": _run(0.98)}}
     assert model_cards._seeded(edge, {"recipes": {"edge": mine}}) == mine
-    longer = dataclasses.replace(edge.recipe, schedule=dataclasses.replace(edge.recipe.schedule, epochs=7))
+    longer = msgspec.structs.replace(
+        edge.recipe, schedule=msgspec.structs.replace(edge.recipe.schedule, epochs=7)
+    )
     earlier = {"recipe": longer.to_dict(), "runs": {"0": _run(0.5)}}
     assert model_cards._seeded(edge, {"recipes": {"edge": earlier}}) == {}
     assert "held_out" not in seeds.summarised({"edge": earlier})["recipes"]["edge"]
@@ -192,7 +195,7 @@ def test_a_run_is_one_answer_to_the_test_set(dataset: Dataset, monkeypatch: pyte
     monkeypatch.setattr(seeds, "load", lambda: few)
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, on_report: (network, []))
     found = seeds.run("seed-lstm-acc", 3)
-    own = few.narrowed(recipes.load("seed-lstm-acc").data.channels).test
+    own = few.select_channels(recipes.load("seed-lstm-acc").data.channels).test
     assert found["accuracy"] == (network.logits(own.signals).argmax(axis=1) == own.labels).mean()
     assert set(found["subjects"]) == {"2", "4", "9", "10", "12", "13", "18", "20", "24"}
     assert 0 < found["ece"] < 1

@@ -59,7 +59,7 @@ def test_same_content_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None
 def test_reading_needs_no_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
     checkpoints.save(checkpoint, tmp_path / "x.safetensors")
     code = (
-        "import sys; from harexport.training import checkpoint; checkpoint.load(sys.argv[1]); "
+        "import sys; from harexport.model import checkpoint; checkpoint.load(sys.argv[1]); "
         "print([m for m in ('torch', 'tensorflow', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     child = subprocess.run(

@@ -20,7 +20,7 @@ def quick(**sections: dict[str, object]) -> Recipe:
         "name": "quick",
         "model": {"hidden": 8, "input_units": 8, "dropout": 0.2},
         "augment": {"shift": 32, "speed": 0.1, "rotation_deg": 10.0},
-        "optimiser": {"average": 0.9, "learning_rate": 0.02},
+        "optimizer": {"average": 0.9, "learning_rate": 0.02},
         "schedule": {"epochs": 1, "batch": 32},
         "validation": {"subjects": [3]},
     }
@@ -32,7 +32,7 @@ def quick(**sections: dict[str, object]) -> Recipe:
 @pytest.fixture(scope="session")
 def people(dataset: Dataset) -> Dataset:
     """Every third window of the subjects 1, 3, 5 and 6."""
-    train = dataset.train.of_subjects([1, 3, 5, 6])
+    train = dataset.train.select_subjects([1, 3, 5, 6])
     return dataclasses.replace(dataset, train=some(train, np.arange(0, len(train), 3)))
 
 

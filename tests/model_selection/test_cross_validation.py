@@ -82,7 +82,7 @@ def test_whole_resumed_and_whatever_the_number_of_processes(
 
 def test_a_failing_run_is_a_row_and_the_exit_code(official_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
-    recipe.write_text(_TOML.format(epochs=1) + "[optimiser]\nl2 = 1e300\n")
+    recipe.write_text(_TOML.format(epochs=1) + "[optimizer]\nl2 = 1e300\n")
     arguments = [
         "crossval",
         "--recipe",
@@ -166,7 +166,7 @@ def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_p
 def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="longer than a window of 128"):
         crossval(people, quick(model={"frame": 200}), tmp_path)
-    one = dataclasses.replace(people, train=people.train.of_subjects([3]))
+    one = dataclasses.replace(people, train=people.train.select_subjects([3]))
     with pytest.raises(InputError, match="of 1 subject"):
         crossval(one, quick(), tmp_path)
     broken = people.train.signals.copy()

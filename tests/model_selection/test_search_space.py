@@ -16,12 +16,12 @@ EDGE = recipes.load("edge")
 
 def test_a_grid_is_all_combinations() -> None:
     found = variants(
-        EDGE, ["model.hidden=32,48,64", "optimiser.learning_rate=0.003,0.005", "optimiser.name=adam,adamw"]
+        EDGE, ["model.hidden=32,48,64", "optimizer.learning_rate=0.003,0.005", "optimizer.name=adam,adamw"]
     )
     assert len(found) == 12
-    assert found[0].changes == {"model.hidden": 32, "optimiser.learning_rate": 0.003, "optimiser.name": "adam"}
+    assert found[0].changes == {"model.hidden": 32, "optimizer.learning_rate": 0.003, "optimizer.name": "adam"}
     assert found[0].recipe.model.hidden == 32
-    assert found[-1].recipe.optimiser.learning_rate == 0.005
+    assert found[-1].recipe.optimizer.learning_rate == 0.005
     untouched = {variant.recipe.schedule for variant in found} | {variant.recipe.augment for variant in found}
     assert untouched == {EDGE.schedule, EDGE.augment}
 
@@ -31,10 +31,10 @@ def test_a_grid_is_all_combinations() -> None:
     [
         ("model.relu=true,false", [True, False]),
         ("model.hidden=32,32,0x20", [32]),
-        ("optimiser.l2=0,0.0,1", [0.0, 1.0]),
-        ("optimiser.name='adam', \"adamw\"", ["adam", "adamw"]),
+        ("optimizer.l2=0,0.0,1", [0.0, 1.0]),
+        ("optimizer.name='adam', \"adamw\"", ["adam", "adamw"]),
         (" model.hidden = 8 , 16 ", [8, 16]),
-        ("optimiser.learning_rate=1e-3,0.01", [0.001, 0.01]),
+        ("optimizer.learning_rate=1e-3,0.01", [0.001, 0.01]),
         ("data.channels=[],['total_acc_x','total_acc_y','total_acc_z']",
          [[], ["total_acc_x", "total_acc_y", "total_acc_z"]]),
     ],
@@ -45,13 +45,13 @@ def test_values(spec: str, values: list[object]) -> None:
 
 
 def test_draws_lie_in_their_ranges_and_can_be_extended() -> None:
-    grid = ["model.hidden=16..64", "optimiser.learning_rate=0.001..0.01:log", "augment.noise=0.0..0.1",
+    grid = ["model.hidden=16..64", "optimizer.learning_rate=0.001..0.01:log", "augment.noise=0.0..0.1",
             "schedule.batch=64,128"]  # fmt: skip
     found = variants(EDGE, grid, 200)
     assert len({variant.recipe for variant in found}) == 200
     assert found[:20] == variants(EDGE, grid, 20)
     hidden = [variant.recipe.model.hidden for variant in found]
-    rates = [variant.recipe.optimiser.learning_rate for variant in found]
+    rates = [variant.recipe.optimizer.learning_rate for variant in found]
     assert (min(hidden), max(hidden)) == (16, 64)
     assert 0.001 <= min(rates) < 0.0012 < 0.008 < max(rates) <= 0.01
     # evenly on a logarithmic scale: half of them below the geometric mean, which is 0.0032
@@ -90,8 +90,8 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
         (["model.hidden=3]\nother=[4"], None, "model.hidden must be a whole number"),
         (["model.hidden=" + "9" * 5000], None, "model.hidden must be"),
         (["model.hidden=" + "[" * 5000], None, "model.hidden must be"),
-        (["optimiser.learning_rate=nan"], None, "finite number"),
-        (["optimiser.name=sgd"], None, "must be one of adam"),
+        (["optimizer.learning_rate=nan"], None, "finite number"),
+        (["optimizer.name=sgd"], None, "must be one of adam"),
         (["model.hop=16,64"], None, "model.hop 64 is larger than model.frame 32"),
         (["model.hidden=3", "model.hidden=4"], None, "names model.hidden twice"),
         (["validation.subjects=[1],[3]"], None, "has no part in a search"),
@@ -101,7 +101,7 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
         (["model.hidden=64..16"], 3, "from a smaller number to a larger one"),
         (["model.hidden=a..b"], 3, "from one number to another"),
         (["model.hidden=1..inf"], 3, "from a smaller number"),
-        (["optimiser.learning_rate=0..1:log"], 3, "logarithmic range begins above zero"),
+        (["optimizer.learning_rate=0..1:log"], 3, "logarithmic range begins above zero"),
         (["model.hidden=1.5..3.5"], 3, "model.hidden must be a whole number"),
         (["model.hidden=-9..-1"], 3, "model.hidden must be at least 1"),
         (["model.hidden=16..18"], 4, "only 3 different recipes"),

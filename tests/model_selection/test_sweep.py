@@ -25,7 +25,7 @@ from tests.test_cli import harexport
 def done(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two shapes, of each one that learns and one that diverges."""
     out = tmp_path_factory.mktemp("sweep")
-    found = variants(quick(), ["model.hidden=8,40", "optimiser.l2=0.0,1e300"])
+    found = variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e300"])
     return sweep(people, quick(), found, out, "2", (0, 1), "float32", Where(jobs=2))
 
 
@@ -34,7 +34,7 @@ def test_the_table(done: Sweep, people: Dataset) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["failed"] for row in rows] == ["0", "0", "4", "4"]
-    assert [row["optimiser.l2"] for row in rows] == ["0.0", "0.0", "1e+300", "1e+300"]
+    assert [row["optimizer.l2"] for row in rows] == ["0.0", "0.0", "1e+300", "1e+300"]
     assert float(rows[0]["accuracy"]) >= float(rows[1]["accuracy"]) > 0
     assert all(float(rows[0][f"{score}_std"]) > 0 for score in ("accuracy", "macro_f1", "cross_entropy"))
     assert rows[2]["accuracy"] == ""
@@ -83,7 +83,7 @@ def test_a_shape_costs_what_the_exported_recipe_costs(name: str, people: Dataset
 
 
 def test_shapes_are_told_apart_by_what_changes_them(people: Dataset) -> None:
-    found = variants(quick(), ["model.hidden=8,9", "optimiser.learning_rate=0.01,0.02", "augment.noise=0.0,0.1"])
+    found = variants(quick(), ["model.hidden=8,9", "optimizer.learning_rate=0.01,0.02", "augment.noise=0.0,0.1"])
     files = shapes.files_of(people, [variant.recipe for variant in found], "float32")
     assert len(files) == 8
     assert len({id(file) for file in files}) == 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from harexport.data import Dataset
 from harexport.model.network import Network
+from harexport.model.recipe import ValidationConfig
 from harexport.model_selection.trials import Kept, Run, lost, without_test, work
 from harexport.training.trainer import fit
 from tests.model_selection.conftest import quick
@@ -27,8 +29,8 @@ def test_scores_are_those_of_the_held_out(people: Dataset) -> None:
     outcome = work(people, run)
     scores = outcome.scores
     assert scores
-    network, _ = fit(people.train.of_subjects([1, 5]), None, run.recipe, 6, 5)
-    held_out = people.train.of_subjects([3, 6])
+    network, _ = fit(people.train.select_subjects([1, 5]), None, run.recipe, 6, 5)
+    held_out = people.train.select_subjects([3, 6])
     answers = network.logits(held_out.signals)
     assert scores.windows == len(held_out)
     assert scores.accuracy == np.mean(answers.argmax(axis=1) == held_out.labels)
@@ -62,7 +64,7 @@ def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> No
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"optimiser": {"l2": 1e300}}, "the loss is not a number"),
+        ({"optimizer": {"l2": 1e300}}, "the loss is not a number"),
         ({"model": {"frame": 200, "hop": 16}}, "longer than a window of 128"),
         ({"data": {"channels": ["body_acc_x", "total_acc_y"]}, "augment": {"rotation_deg": 0.0}}, None),
     ],
@@ -94,7 +96,7 @@ def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
     kept.add(run, outcome)
     assert kept.find(run) == outcome
     # what has no part in a run makes no difference; everything else does
-    renamed = dataclasses.replace(run.recipe, name="other", validation=dataclasses.replace(run.recipe.validation))
+    renamed = msgspec.structs.replace(run.recipe, name="other", validation=ValidationConfig((1,)))
     assert kept.find(dataclasses.replace(run, recipe=renamed)) == outcome
     others = [
         dataclasses.replace(run, seed=1),

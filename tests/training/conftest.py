@@ -15,7 +15,7 @@ def small_recipe(**sections: dict[str, object]) -> Recipe:
         "name": "small",
         "model": {"hidden": 16, "input_units": 16, "dropout": 0.2},
         "augment": {"shift": 32, "speed": 0.1, "rotation_deg": 10.0, "noise": 0.05, "gain": 0.02},
-        "optimiser": {"average": 0.9, "label_smoothing": 0.1, "clip_norm": 1.0},
+        "optimizer": {"average": 0.9, "label_smoothing": 0.1, "clip_norm": 1.0},
         "schedule": {"epochs": 3, "batch": 64},
         "validation": {"subjects": [3]},
     }
@@ -27,4 +27,4 @@ def small_recipe(**sections: dict[str, object]) -> Recipe:
 @pytest.fixture(scope="session")
 def small(dataset: Dataset) -> Dataset:
     """Two training subjects and one test subject."""
-    return Dataset(dataset.train.of_subjects([1, 3]), dataset.test.of_subjects([2]), dataset.source, dataset.digest)
+    return Dataset(dataset.train.select_subjects([1, 3]), dataset.test.select_subjects([2]), dataset.source, dataset.digest)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harexport.data.dataset import Windows, stretches
+from harexport.data.dataset import Windows, find_segments
 from harexport.errors import InputError
-from harexport.model.recipe import AugmentKeys
+from harexport.model.recipe import AugmentConfig
 from harexport.training.augmentation import Augmenter
 
 
@@ -25,7 +25,7 @@ def some_windows(pieces: tuple[int, ...] = (5, 1, 3)) -> Windows:
 
 def _augmenter(**keys: float) -> tuple[Windows, Augmenter]:
     windows = some_windows()
-    return windows, Augmenter(windows, AugmentKeys(**keys), torch.ones(9))  # type: ignore[arg-type]
+    return windows, Augmenter(windows, AugmentConfig(**keys), torch.ones(9))  # type: ignore[arg-type]
 
 
 def _generator() -> torch.Generator:
@@ -40,7 +40,7 @@ def test_without_keys_windows_pass_unchanged() -> None:
 
 def test_a_shift_of_whole_samples_is_the_stretch_itself() -> None:
     windows, augment = _augmenter(shift=32)
-    chain = stretches(windows)
+    chain = find_segments(windows)
     for seed in range(20):
         batch = augment.batch(torch.tensor([2]), torch.Generator().manual_seed(seed))[0].numpy()
         piece = chain.signal[: chain.length[0]]
@@ -60,14 +60,14 @@ def test_a_shift_of_whole_samples_is_the_stretch_itself() -> None:
 def test_windows_never_leave_their_stretch() -> None:
     windows, augment = _augmenter(shift=500, speed=0.5)
     # make every stretch a constant of its own: a sample from a neighbour would show
-    chain = stretches(windows)
+    chain = find_segments(windows)
     flat = torch.empty_like(augment.signal)
     for k, (start, length) in enumerate(zip(chain.start, chain.length, strict=True)):
         flat[start : start + length] = float(k)
     augment.signal = flat
     index = torch.arange(len(windows)).repeat(200)
     batch = augment.batch(index, _generator())
-    expected = torch.from_numpy(chain.of_window)[index].float()[:, None, None].expand_as(batch)
+    expected = torch.from_numpy(chain.segment_index)[index].float()[:, None, None].expand_as(batch)
     torch.testing.assert_close(batch, expected)
 
 
@@ -86,7 +86,7 @@ def test_rotation_angles_spread_as_asked() -> None:
     rng = np.random.default_rng(0)
     vectors = np.tile(rng.normal(size=(4000, 1, 9)), (1, 128, 1)).astype(np.float32)
     windows = Windows(vectors, np.arange(4000) % 2, np.ones(4000, np.int64))
-    augment = Augmenter(windows, AugmentKeys(rotation_deg=20.0), torch.ones(9))
+    augment = Augmenter(windows, AugmentConfig(rotation_deg=20.0), torch.ones(9))
     turned = augment.batch(torch.arange(4000), _generator()).numpy()[:, 0].reshape(-1, 3, 3)
     turn = np.linalg.solve(vectors[:, 0].reshape(-1, 3, 3).astype(float), turned.astype(float))
     angles = np.degrees(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))
@@ -96,9 +96,9 @@ def test_rotation_angles_spread_as_asked() -> None:
 
 def test_noise_and_gain_have_the_size_asked_for() -> None:
     windows = Windows(np.ones((3000, 128, 9), np.float32), np.arange(3000) % 2, np.arange(3000))
-    noise = Augmenter(windows, AugmentKeys(noise=0.1), 2 * torch.ones(9)).batch(torch.arange(3000), _generator()) - 1
+    noise = Augmenter(windows, AugmentConfig(noise=0.1), 2 * torch.ones(9)).batch(torch.arange(3000), _generator()) - 1
     assert abs(float(noise.std()) - 0.2) < 0.01
-    gain = Augmenter(windows, AugmentKeys(gain=0.03), torch.ones(9)).batch(torch.arange(3000), _generator())
+    gain = Augmenter(windows, AugmentConfig(gain=0.03), torch.ones(9)).batch(torch.arange(3000), _generator())
     assert torch.equal(gain, gain[:, :1].expand_as(gain))
     assert abs(float(gain[:, 0].std()) - 0.03) < 0.002
 
@@ -125,7 +125,7 @@ def _worn(tilts_deg: list[float], labels: list[int]) -> Windows:
 def test_swapped_gravity_is_one_of_the_label_and_movements_stay() -> None:
     tilts, labels = [0.0, 20.0, 40.0, 70.0, 90.0], [0, 0, 0, 1, 1]
     windows = _worn(tilts, labels)
-    augment = Augmenter(windows, AugmentKeys(gravity_swap=1.0), torch.ones(9))
+    augment = Augmenter(windows, AugmentConfig(gravity_swap=1.0), torch.ones(9))
     seen: set[tuple[int, int]] = set()
     for seed in range(60):
         batch = augment.batch(torch.arange(5), torch.Generator().manual_seed(seed)).numpy()
@@ -141,11 +141,11 @@ def test_swapped_gravity_is_one_of_the_label_and_movements_stay() -> None:
 
 def test_gravity_that_lies_opposite_stays_and_a_share_is_a_share() -> None:
     opposite = _worn([0.0, 180.0], [0, 0])
-    turned = Augmenter(opposite, AugmentKeys(gravity_swap=1.0), torch.ones(9)).batch(torch.arange(2), _generator())
+    turned = Augmenter(opposite, AugmentConfig(gravity_swap=1.0), torch.ones(9)).batch(torch.arange(2), _generator())
     np.testing.assert_allclose(turned.numpy(), opposite.signals, atol=1e-6)
     half = _worn([0.0, 60.0], [0, 0])
     index = torch.zeros(4000, dtype=torch.long)
-    some = Augmenter(half, AugmentKeys(gravity_swap=0.5), torch.ones(9)).batch(index, _generator())
+    some = Augmenter(half, AugmentConfig(gravity_swap=0.5), torch.ones(9)).batch(index, _generator())
     changed = float((some[:, 0, 8] > 0.1).float().mean())
     assert abs(changed - 0.25) < 0.03  # half of them are turned, half of those to the window itself
 
@@ -154,6 +154,6 @@ def test_a_swap_needs_gravity() -> None:
     with pytest.raises(InputError, match="add total_acc"):
         Augmenter(
             Windows(np.zeros((2, 128, 3), np.float32), np.array([0, 1]), np.ones(2, np.int64)),
-            AugmentKeys(gravity_swap=0.5),
+            AugmentConfig(gravity_swap=0.5),
             torch.ones(3),
         )

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harexport.model import recipe as recipes
-from harexport.model.recipe import AugmentKeys, Recipe
+from harexport.model.recipe import AugmentConfig, Recipe
 from harexport.training.augmentation import Augmenter
 from harexport.training.modules import HarNet
 from harexport.training.tf1 import Gru, RmsProp
@@ -23,7 +23,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "edge": {"frame": 32, "hop": 16},
     "seed-gru": {
         "cell": "gru", "candidate": "relu", "frame": 1, "hop": 1, "layers": 1, "head_units": 12,
-        "coarse": [0, 1, 1, 3, 3, 5], "init": "seed",
+        "coarse": [0, 1, 1, 3, 3, 5], "init": "tf1",
     },
     "two layers of GRU, strides": {"cell": "gru", "frame": 16, "hop": 8, "relu": False, "dropout": 0.3},
     "LSTM with two heads": {"frame": 8, "hop": 8, "head_units": 5, "coarse": [0, 0, 0, 1, 1, 2]},
@@ -100,7 +100,7 @@ def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, to
     recipe: Recipe = recipes.parse({"name": "x", "model": recipe_keys}, "x")
     torch.manual_seed(0)
     model = HarNet(recipe, 128, np.zeros(9), np.ones(9), 6).to(device).train()
-    keys = AugmentKeys(shift=32, speed=0.1, rotation_deg=10.0, noise=0.05, gain=0.02)
+    keys = AugmentConfig(shift=32, speed=0.1, rotation_deg=10.0, noise=0.05, gain=0.02)
     augment = Augmenter(some_windows(), keys, torch.ones(9), torch.device(device))
     generator = torch.Generator().manual_seed(3)
     x = augment.batch(torch.arange(6), generator)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -152,7 +153,7 @@ def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path:
         train(replace(small, digest="f" * 64), small_recipe(), tmp_path, resume=True)
     with pytest.raises(InputError, match="started otherwise: watch_test False, not True"):
         train(small, small_recipe(), tmp_path, watch_test=True, resume=True)
-    other = replace(small_recipe(), name="other")
+    other = msgspec.structs.replace(small_recipe(), name="other")
     with pytest.raises(
         InputError, match=r"other\.resume\.pt does not exist.*Interrupted runs in .*: small\.resume\.pt"
     ):

@@ -26,36 +26,36 @@ def _by_formula(start: np.ndarray, gradients: np.ndarray, rate: float) -> np.nda
 def test_updates_are_the_formulas(count: int) -> None:
     start = np.array([1.0, -2.0, 0.5])
     parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    optimiser = RmsProp([parameter], 0.01)
+    optimizer = RmsProp([parameter], 0.01)
     for g in GRADIENTS[:count]:
         parameter.grad = torch.from_numpy(g.copy())
-        optimiser.step()
+        optimizer.step()
     np.testing.assert_allclose(parameter.detach().numpy(), _by_formula(start, GRADIENTS[:count], 0.01), rtol=1e-12)
 
 
 def test_it_is_not_torchs() -> None:
     """The first step from a mean square of one is the rate times about the gradient, torch's over three rates."""
     ours, theirs = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-    for parameter, optimiser in (
+    for parameter, optimizer in (
         (ours, RmsProp([ours], 0.01)),
         (theirs, torch.optim.RMSprop([theirs], lr=0.01, alpha=0.9, eps=1e-10)),
     ):
         parameter.grad = torch.full((1,), 0.1)
-        optimiser.step()
+        optimizer.step()
     assert abs(ours.item()) == pytest.approx(0.01 * 0.1 / np.sqrt(0.9 + 0.1 * 0.01), rel=1e-5)
     assert abs(theirs.item()) == pytest.approx(0.01 / np.sqrt(0.1), rel=1e-5)
 
 
 def test_arrays_without_a_gradient_stay_and_a_copy_goes_on_alike() -> None:
     trained, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    optimiser = RmsProp([trained, idle], 0.1)
+    optimizer = RmsProp([trained, idle], 0.1)
     trained.grad = torch.tensor([1.0, -1.0])
-    optimiser.step()
+    optimizer.step()
     assert idle.tolist() == [1.0, 1.0]
     other = torch.nn.Parameter(trained.detach().clone()), torch.nn.Parameter(torch.ones(2))
     resumed = RmsProp(other, 0.1)
-    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     other[0].grad = trained.grad.clone()
-    optimiser.step()
+    optimizer.step()
     resumed.step()
     assert torch.equal(other[0], trained)

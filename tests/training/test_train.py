@@ -86,7 +86,7 @@ def test_the_test_set_is_answered_once_and_decides_nothing(
         Network, "logits", lambda self, windows, *rest: asked.append(len(windows)) or answer(self, windows)
     )
     trained = train(small, small_recipe(), tmp_path / "a")
-    assert asked == [len(small.train.of_subjects([3])), len(small.test)]
+    assert asked == [len(small.train.select_subjects([3])), len(small.test)]
     wrong = replace(small.test, labels=(small.test.labels + 1) % 6, signals=small.test.signals[::-1].copy())
     blind = train(replace(small, test=wrong), small_recipe(), tmp_path / "b")
     assert blind.checkpoint.digest == trained.checkpoint.digest

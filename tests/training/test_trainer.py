@@ -150,7 +150,7 @@ def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
 
 
 def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
-    """With a batch of all windows and an epoch a stage, done again by hand: two optimisers, two losses."""
+    """With a batch of all windows and an epoch a stage, done again by hand: two optimizers, two losses."""
     n = len(small.train)
     recipe = two_heads(schedule={"epochs": 1, "coarse_epochs": 1, "batch": n, "order": "file"})
     network, rows = fit(small.train, None, recipe, 6, seed=7)
@@ -159,15 +159,15 @@ def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> 
     assert model.coarse is not None
     fine, rough = RmsProp(model.parameters(), 0.0025), RmsProp(model.parameters(), 0.0025)
     signals, labels = torch.from_numpy(small.train.signals), torch.from_numpy(small.train.labels)
-    for head, optimiser, truth in (
+    for head, optimizer, truth in (
         (model.coarse, rough, torch.tensor([0, 1, 1, 3, 3, 5])[labels]),
         (model.coarse, rough, torch.tensor([0, 1, 1, 3, 3, 5])[labels]),
         (model.head, fine, labels),
     ):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = cross_entropy(head(model.last_state(signals)), truth)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     for name, array in model.to_network().arrays().items():
         np.testing.assert_allclose(network.arrays()[name], array, atol=2e-5, err_msg=name)
     assert rows[-1].loss == pytest.approx(loss.item(), rel=1e-4)
@@ -196,7 +196,7 @@ def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = small_recipe(model={"dropout": 0.0}, optimiser={"l2": 0.01}, schedule={"epochs": 1})
+    recipe = small_recipe(model={"dropout": 0.0}, optimizer={"l2": 0.01}, schedule={"epochs": 1})
     whole, history = fit(small.train, None, recipe, 6)
     monkeypatch.setitem(trainer._PIECE_STEPS, "lstm", 7 * 10)  # ten windows a piece
     pieces, rows = fit(small.train, None, recipe, 6)
@@ -240,14 +240,14 @@ def test_seed_initial_values() -> None:
 
 def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
     states: list[State] = []
-    recipe = small_recipe(optimiser={"learning_rate": 0.05})
+    recipe = small_recipe(optimizer={"learning_rate": 0.05})
     fit(small.train, None, recipe, 6, on_report=lambda row, state, steps: states.append(state))
     for k in range(2):
         np.testing.assert_array_equal(states[-1].model[f"stack.{k}.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16))
 
 
 def test_one_cycle_rises_then_falls_to_nothing() -> None:
-    recipe = small_recipe(optimiser={"learning_rate": 0.01})
+    recipe = small_recipe(optimizer={"learning_rate": 0.01})
     rates = [schedule.learning_rate(recipe, step, 1000) for step in range(1000)]
     assert math.isclose(rates[0], 0.01 / 25)
     assert math.isclose(max(rates), 0.01)
@@ -262,7 +262,7 @@ def test_normalisation_is_of_the_training_windows(small: Dataset) -> None:
 
 
 def test_training_that_diverges_says_what_to_lower(small: Dataset) -> None:
-    recipe = small_recipe(optimiser={"l2": 1e38, "clip_norm": 0})
+    recipe = small_recipe(optimizer={"l2": 1e38, "clip_norm": 0})
     with pytest.raises(CheckFailedError, match=r"not a number.*learning_rate"):
         fit(small.train, None, recipe, 6)
 
@@ -289,7 +289,7 @@ def test_windows_that_make_no_sense_are_named(small: Dataset, what: str, change:
         labels[5] = change["label"]
     odd = replace(small.train, signals=signals, labels=labels)
     if "none" in change:
-        odd = odd.of_subjects([])
+        odd = odd.select_subjects([])
     train, held_out = (odd, small.test) if what == "training" else (small.train, odd)
     with pytest.raises(InputError, match=words.format(what=what)):
         fit(train, held_out, small_recipe(), 6)
