@@ -1,50 +1,58 @@
-# make demo: the whole chain on this machine. make test: everything that is checked. Both set up .venv by themselves.
-# make android: the Android demo, as far as it can be checked without Android; part of make test where its tools are.
-# make bench: every figure of the README that a quiet machine of this kind gives in ten minutes.
-PYTHON ?= python3
+# `make help` lists the targets. Each one sets up .venv if needed.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e
+INSTALL = $(BIN)/python tools/install.py -c constraints.txt -e
 
-.PHONY: demo test lint android artifacts bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint android docs artifacts bench clean
 
-demo: $(VENV)/.train
+help: ## List the targets
+	@echo "make TARGET, with one of"
+	@while IFS= read -r line; do case "$$line" in \
+	  [a-z]*:*"## "*) printf '  %-10s %s\n' "$${line%%:*}" "$${line##*## }";; esac; done < Makefile
+
+demo: $(VENV)/.train ## Train, export and check a model in one run
 	$(BIN)/harexport demo
 
-test: lint
+test: lint ## Lint, check the types, run all tests and the checks of the Android demo
 	$(BIN)/python -m pytest
 	@$(BIN)/python android_demo/checks/run.py $(if $(CI),,--where-possible)
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test ## Check style, types and the layers of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-android: $(VENV)/.test
+android: $(VENV)/.test ## Compile, test and package the Android demo without Android
 	@$(BIN)/python android_demo/checks/run.py
 
-artifacts: $(VENV)/.test
+docs: $(VENV)/.test ## Generate docs/cli.md from the help texts
+	$(BIN)/python tools/cli_reference.py
+
+artifacts: $(VENV)/.test ## Build every file in artifacts/ from its checkpoint
 	$(BIN)/python artifacts/build.py
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (10 minutes on an idle machine)
 	$(BIN)/python benchmarks/summary.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/batch.py
 
-clean:
-	rm -rf $(VENV) harexport-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Delete the environment, outputs and caches
+	rm -rf $(VENV) harexport-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "harexport needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "harexport needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV) (PyTorch and the runtimes; a few minutes the first time) ..."
-	$(INSTALL) '.[train]'
+	@echo "Setting up $(VENV) with PyTorch and the runtimes (some minutes, once)"
+	@$(INSTALL) '.[train]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV) with what the tests need ..."
-	$(INSTALL) '.[train,peers,test]'
+	@echo "Setting up $(VENV) with what the tests need (some minutes, once)"
+	@$(INSTALL) '.[train,peers,test]'
 	@touch $@ $(VENV)/.train

@@ -1,35 +1,37 @@
-"""The data set for every test: from HAREXPORT_DATA, from shared/data beside the repository, or fetched."""
+"""Fixtures for all tests, and the marker `requires` with its summary (see `tests/helpers/requirements.py`)."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from harexport.data import Dataset, load
-from harexport.data.uci_har.download import fetch
+from harexport.data import Dataset, load_dataset
 from harexport.utils.console import print_messages
+from tests.helpers.requirements import (  # pytest calls the hooks by name
+    official_files,
+    pytest_configure,
+    pytest_runtest_setup,
+    pytest_terminal_summary,
+    require,
+)
 
-_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def _given() -> Path | None:
-    if setting := os.environ.get("HAREXPORT_DATA"):
-        return Path(setting)
-    return _BESIDE if _BESIDE.is_dir() else None
+__all__ = ["pytest_configure", "pytest_runtest_setup", "pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")
 def official_path() -> Path:
-    """The official folder or zip, or the folder it lies in."""
-    return _given() or fetch("uci")
+    """The official UCI HAR files: their folder or zip, or the folder that contains it."""
+    require("official-files")
+    path = official_files()
+    assert path is not None
+    return path
 
 
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
-    """The official windows (rebuilt from raw recordings where neither a path nor the UCI archive is at hand)."""
-    return load(_given())
+    """The UCI HAR windows: the official ones, else those rebuilt from the raw recordings."""
+    return load_dataset(official_files())
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,9 @@ def fetch(source: str, as_json: bool) -> None:
 @out_option
 @json_option
 def info(data: Path | None, out: Path, as_json: bool) -> None:
-    """Describe a dataset: shapes, counts and statistics, with a plot of one window per class.
+    """Describe a dataset and plot one window per class.
+
+    Prints shapes, the number of windows per class, means and standard deviations.
 
     \b
     Example:  harexport data info

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from importlib import resources
@@ -23,6 +21,7 @@ from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
 from tests.bench.results import LOGITS, TRUTH, model, result
+from tests.helpers.requirements import find_browser, requires
 
 _SCHEMA = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
 
@@ -147,22 +146,12 @@ def test_the_page_needs_nothing_else() -> None:
 # ---- in a browser -------------------------------------------------------------------------------------------------
 
 
-def _browser() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.fail(
-        "no browser to look at the page with: install Chromium (Debian: apt install chromium), or say that there is "
-        "none by HAREXPORT_NO_BROWSER=1"
-    )
-
-
 def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
     from matplotlib.image import imread
 
     picture = folder / f"{width}-{dark}.png"
     command = [
-        _browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},1600",
+        find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},1600",
         f"--user-data-dir={folder / 'profile'}", f"--screenshot={picture}", *(["--force-dark-mode"] if dark else []),
         *(["--blink-settings=preferredColorScheme=0"] if dark else []), page.as_uri(),
     ]  # fmt: skip
@@ -170,7 +159,7 @@ def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
     return imread(picture)[:, :, :3]
 
 
-@pytest.mark.skipif(os.environ.get("HAREXPORT_NO_BROWSER") == "1", reason="HAREXPORT_NO_BROWSER=1: nobody looked")
+@requires("chromium")
 def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> None:
     page = save.save(_full(), tmp_path)
     # left aligned text of the body must stay inside of a phone's screen: what is wide scrolls in its own box
@@ -185,7 +174,7 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> No
         assert shot.std() > 0.05, "there is something on it"
         hues = shot.max(axis=2) - shot.min(axis=2)
         assert (hues > 0.3).mean() > 0.001, "pictures and verdicts have colours"
-    dump = [_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,1600",
+    dump = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,1600",
             f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]  # fmt: skip
     dom = subprocess.run(dump, check=True, capture_output=True, text=True, timeout=60).stdout
     (wider,) = re.findall(r"<title>(-?\d+)</title>", dom)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,48 +14,44 @@ from harexport.exporters import checks
 from harexport.model import checkpoint as checkpoints
 from harexport.model.network import Network, softmax
 from tests.helpers.networks import SHAPES, contract_of, random_gru, random_network
+from tests.helpers.requirements import requires
 
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the limit is a C kernel: install gcc")
 
 
 def _difference(kernel: Kernel, network: Network) -> float:
-    windows = checks.windows(contract_of(network))
+    windows = checks.synthetic_windows(contract_of(network))
     return float(np.abs(kernel.logits(windows) - network.logits(windows)).max())
 
 
-@needs_gcc
+@requires("gcc")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_has_the_references_logits(shape: str) -> None:
     assert _difference(Kernel(SHAPES[shape]), SHAPES[shape]) < 5e-5
 
 
-@needs_gcc
+@requires("gcc")
 @pytest.mark.parametrize("march", ["x86-64", "haswell", "native"])
 def test_vectors_of_any_length(march: str) -> None:
     """More units than one group of a step holds; labels that fill more than one short vector."""
     network = random_network(frame=8, hop=8, units=70, hidden=(67, 21), labels=9, relu=True)
-    try:
-        kernel = Kernel(network, flags=(f"-march={march}",))
-    except InputError:
-        pytest.skip("this gcc is not for x86-64")
-    assert _difference(kernel, network) < 5e-5
+    assert _difference(Kernel(network, flags=(f"-march={march}",)), network) < 5e-5
 
 
-@needs_gcc
+@requires("gcc")
 def test_it_remembers_nothing_and_overflows_nowhere() -> None:
     network = random_network(hidden=(40, 33), forget_bias=6.0)
-    windows = checks.windows(contract_of(network))
+    windows = checks.synthetic_windows(contract_of(network))
     kernel = Kernel(network)
-    first = kernel.one(windows[:1]).copy()
-    kernel.one(windows[1:2])
-    np.testing.assert_array_equal(kernel.one(windows[:1]), first)
-    kernel.one(np.full_like(windows[:1], np.nan))
-    np.testing.assert_array_equal(kernel.one(windows[:1]), first)
+    first = kernel.run_batch(windows[:1]).copy()
+    kernel.run_batch(windows[1:2])
+    np.testing.assert_array_equal(kernel.run_batch(windows[:1]), first)
+    kernel.run_batch(np.full_like(windows[:1], np.nan))
+    np.testing.assert_array_equal(kernel.run_batch(windows[:1]), first)
     np.testing.assert_allclose(kernel.logits(windows * 1e4), network.logits(windows * 1e4), atol=1e-4)
 
 
-@needs_gcc
+@requires("gcc")
 @pytest.mark.parametrize("name", ["edge", "seed-lstm"])
 def test_all_test_windows(name: str, dataset: Dataset) -> None:
     network = checkpoints.load(_ARTIFACTS / name / f"{name}.safetensors").network
@@ -75,7 +70,7 @@ def test_what_it_cannot_do_is_said() -> None:
         Kernel(random_gru())
 
 
-@needs_gcc
+@requires("gcc")
 def test_a_compiler_that_fails_is_quoted() -> None:
     with pytest.raises(InputError, match=r"gcc cannot compile kernel\.c: .*-fno-such-option"):
         Kernel(SHAPES["one-step"], flags=("-fno-such-option",))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,15 @@ import pytest
 from benchmarks import old_runtime
 from benchmarks.tflite_2_6 import feed as feeding
 from benchmarks.tflite_2_6 import jvm, subjects
-from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
 from harexport.exporters import checks, tflite
 from harexport.formats import tflite_reader as reading
 from tests.helpers.networks import contract_of, random_network
+from tests.helpers.requirements import requires
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RERUN = f"run: {old_runtime.COMMAND}"
 _PROMISED = ("float32", "float16", "int8-weights")
-needs_old_runtime = pytest.mark.skipif(
-    not (shutil.which("java") and shutil.which("javac") and shutil.which("mvn"))
-    or not (cache_folder() / "old-runtime" / "classes.jar").exists(),
-    reason=f"needs a JDK, Maven and the old runtime in the cache ({_RERUN})",
-)
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +115,8 @@ def test_what_is_a_failure(changes: dict[str, Any], words: str) -> None:
 def test_what_a_file_is_fed(tmp_path: Path) -> None:
     network = random_network(frame=32, hop=16, hidden=(8,), units=8)
     contract = contract_of(network)
-    held = reading.read(tflite.emit(network, contract, {}, "unrolled", "float32", 4), "it")
-    windows = checks.windows(contract, 6)
+    held = reading.read(tflite.build(network, contract, {}, "unrolled", "float32", 4), "it")
+    windows = checks.synthetic_windows(contract, 6)
     feed = feeding.Feed(windows, held, 4)
     given = np.frombuffer(feed.bytes, np.float32).reshape(-1, *windows.shape[1:])
     assert len(given) == 8 + 3 * 8
@@ -167,14 +161,14 @@ def test_no_files(tmp_path: Path) -> None:
         list(subjects.shipped([tmp_path]))
 
 
-@needs_old_runtime
+@requires("java")
 def test_a_file_in_the_old_runtime(tmp_path: Path) -> None:
     network = random_network(frame=32, hop=16, hidden=(8,), units=8, forget_bias=6)
     contract = contract_of(network)
-    windows = checks.windows(contract, 12)
+    windows = checks.synthetic_windows(contract, 12)
     old = jvm.OldRuntime()
     for batch in (1, 4, None):
-        model = tflite.emit(network, contract, {}, "unrolled", "float32", batch)
+        model = tflite.build(network, contract, {}, "unrolled", "float32", batch)
         feed = feeding.Feed(windows, reading.read(model, "it"), batch)
         events, _ = old.run(model, feed.bytes, feed.sizes, tmp_path)
         assert events[-1] == "end signature same"

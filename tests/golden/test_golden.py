@@ -19,6 +19,7 @@ from harexport.preprocessing.filters import preprocess
 from harexport.preprocessing.resampler import Restart
 from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes import model
+from tests.helpers.requirements import requires
 
 _HERE = Path(__file__).resolve().parent
 _GOLDEN = _HERE / "stream.json"
@@ -56,6 +57,7 @@ def _assert_same(found: Any, expected: Any, atol: float, where: str = "") -> Non
         assert found == expected, f"{where}: {_COMMAND}"
 
 
+@requires("raw-recordings")
 def test_one_command_writes_them_from_the_recordings(made: ModuleType, golden: dict[str, Any]) -> None:
     again = json.loads(made.text(made.make(read_recordings(fetch("pypi")))))
     _assert_same(again, golden, 1e-12)

@@ -9,6 +9,7 @@ import pytest
 
 from harexport.errors import InputError
 from harexport.targets.arm64 import apt
+from tests.helpers.requirements import requires
 
 _DEB822 = """
 Types: deb
@@ -122,6 +123,7 @@ def test_apts_first_error_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
         private.update()
 
 
+@requires("apt")
 def test_a_package_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"dpkg-deb|holds no|cannot be unpacked"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from pathlib import Path
 
 import pytest
 
 from harexport.errors import InputError
 from harexport.utils import files
+from tests.helpers.requirements import requires
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_an_error_keeps_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+@requires("posix")
 def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
     files.write_text(tmp_path / "x", "")
     umask = os.umask(0)
