@@ -27,10 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from artifacts import model_cards
 from benchmarks import readme, robustness, ship_pretrained
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
 from harexport.exporters import android
-from harexport.exporters.export import ExportResult, Refused, export_checkpoint, text
+from harexport.exporters.export import ExportResult, ExportFailure, export_checkpoint, format_result
 from harexport.exporters.options import SCHEMES
 from harexport.formats import tflite_metadata
 from harexport.model import recipe as recipes
@@ -63,7 +63,7 @@ def ways(network: Network) -> list[tuple[str, str, tuple[str, ...]]]:
 def rebuild(names: list[str], train: bool) -> dict[str, Any]:
     """Everything of the models that stand in artifacts/, after training what is missing if `train`; answers
     exports.json."""
-    dataset = load()
+    dataset = load_dataset()
     if train:
         for name in names:
             trained(recipes.load(name), dataset, ship_pretrained.ARTIFACTS / name, SEED)
@@ -76,7 +76,7 @@ def rebuild(names: list[str], train: bool) -> dict[str, Any]:
     files.write_json(JSON, said)
     if "edge" in standing:
         ship(EDGE / "edge-unrolled-int8-weights.tflite")
-        android.place(DEMO_MODEL, ROOT / "android_demo")
+        android.write_assets(DEMO_MODEL, ROOT / "android_demo")
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())
     model_cards.write()
@@ -93,28 +93,28 @@ def _check(name: str, checkpoint: Checkpoint, dataset: Dataset) -> None:
 def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
     """Write every file of one model; what each export said."""
     folder = ship_pretrained.ARTIFACTS / name
-    results: list[ExportResult | Refused] = []
+    results: list[ExportResult | ExportFailure] = []
     for fmt, lowering, schemes in ways(checkpoint.network):
         results += export_checkpoint(checkpoint, folder, dataset, fmt, schemes, lowering)
     for result in results:
-        if isinstance(result, Refused):
+        if isinstance(result, ExportFailure):
             result.path.unlink(missing_ok=True)  # an earlier version's
             info(f"Refused: {result.reason}")
         else:
-            info(text(result))
+            info(format_result(result))
     contract = checkpoint.contract
-    files.write_text(folder / tflite_metadata.LABELS_NAME, tflite_metadata.lines(contract.labels))
+    files.write_text(folder / tflite_metadata.LABELS_NAME, tflite_metadata.labels_text(contract.labels))
     if contract.coarse_labels:
         files.write_text(
-            folder / f"coarse_{tflite_metadata.LABELS_NAME}", tflite_metadata.lines(contract.coarse_labels)
+            folder / f"coarse_{tflite_metadata.LABELS_NAME}", tflite_metadata.labels_text(contract.coarse_labels)
         )
     return [{**result.to_dict(), "path": result.path.name} for result in results]
 
 
 def render(said: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `exports`, Markdown."""
     lines = [
-        "| file | KB | size | time | accuracy | drop | agree | from | |",
+        "| file | KB | size | time | accuracy | drop | agreement | minimum runtime | |",
         "|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for results in said.values():

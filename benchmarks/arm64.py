@@ -6,7 +6,7 @@
 Measures the artifacts, and the forms that are not shipped (made in memory from the same checkpoints), under qemu-user,
 on three cores: a small one of many cheap phones, a large one of Armv8.2 (the default of `harexport bench`), and one of
 Armv9. Writes arm.json after each file, so that an interrupted run goes on; a file whose bytes, versions and windows
-are already there is not measured again. From it the README's block between the `arm` markers.
+are already there is not measured again. Renders the block `arm64` of benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np
 
 from benchmarks import readme
 from harexport import runtimes
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
-from harexport.evaluation.comparison import compare_logits
+from harexport.evaluation.comparison import Predictions, check_tolerance, compare
 from harexport.exporters import options
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.targets.arm64 import emulator
-from harexport.targets.arm64.check import spread
+from harexport.targets.arm64.bench import spread_indices
 from harexport.targets.arm64.instructions import instructions
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
@@ -52,7 +51,7 @@ class Subject:
     """A file to be measured."""
 
     recipe: str
-    form: options.Form
+    form: options.ExportOptions
     content: bytes
     shipped: bool
 
@@ -72,7 +71,7 @@ def subjects(dataset: Dataset) -> Iterator[Subject]:
         for fmt, schemes in options.SCHEMES.items():
             for lowering in ("auto",) if fmt == "onnx" else ("unrolled", "fused"):
                 for scheme in schemes:
-                    form = options.choose(trained.network, fmt, scheme, lowering)
+                    form = options.resolve(trained.network, fmt, scheme, lowering)
                     shipped = ARTIFACTS / recipe / form.file_name(recipe)
                     if shipped.exists():
                         yield Subject(recipe, form, shipped.read_bytes(), True)
@@ -83,9 +82,9 @@ def subjects(dataset: Dataset) -> Iterator[Subject]:
 def measure(count: int | None) -> dict[str, Any]:
     """Everything that arm.json does not hold yet. Raises InputError where the target is not set up."""
     target, versions = emulator.load(), emulator.facts()["versions"]
-    dataset = load()
+    dataset = load_dataset()
     test = dataset.test
-    chosen = spread(len(test), count)
+    chosen = spread_indices(len(test), count)
     held = {"schema": SCHEMA, "command": COMMAND, "versions": versions, "processors": list(PROCESSORS)}
     known = {row["sha256"]: row for row in _read().get("rows", []) if row.get("versions") == versions}
     asked = list(subjects(dataset))
@@ -107,7 +106,7 @@ def measure(count: int | None) -> dict[str, Any]:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The table of README and terminal, the fewest instructions first."""
+    """Render the block `arm64`, Markdown: the fewest instructions first."""
     head = ["file", "KB", *(f"{name}, instructions" for name in PROCESSORS), "logit diff. to x86"]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for recipe in RECIPES:
@@ -145,9 +144,9 @@ def _row(subject: Subject, windows: Any, labels: Any, target: emulator.Target) -
         try:
             here = runtimes.load(path).logits(windows)
             there = target.answer(path, windows)
-            parity = compare_logits(here.astype(np.float64), there, labels, subject.form.scheme)
-            row |= {"largest": parity.max_logit_difference, "agreement": parity.agreement}
-            row["failures"] = list(parity.failures)
+            compared = compare(Predictions("arm64", "logits", there), Predictions("x86-64", "logits", here), labels)
+            row |= {"largest": compared.max_logit_difference, "agreement": compared.agreement}
+            row["failures"] = list(check_tolerance(compared, subject.form.scheme))
             for processor in PROCESSORS:
                 row["instructions"][processor] = instructions(path, windows[:COUNTED], target, processor).to_dict()
         except HarExportError as error:
@@ -155,18 +154,18 @@ def _row(subject: Subject, windows: Any, labels: Any, target: emulator.Target) -
     return row
 
 
-def _made(trained: Checkpoint, form: options.Form, dataset: Dataset) -> bytes:
+def _made(trained: Checkpoint, form: options.ExportOptions, dataset: Dataset) -> bytes:
     from harexport.exporters import calibration, onnx, tflite, tflite_int8
 
     network, contract, metadata = trained.network, trained.contract, {"scheme": form.scheme}
     if form.format == "onnx":
-        return onnx.emit(network, contract, metadata, form.scheme)
+        return onnx.build(network, contract, metadata, form.scheme)
     assert form.lowering is not None
     if form.scheme == "int8":
-        return tflite_int8.emit(
+        return tflite_int8.build(
             network, contract, metadata, form.lowering, calibration.calibrate(network, dataset.train)
         )
-    return tflite.emit(network, contract, metadata, form.lowering, form.scheme)
+    return tflite.build(network, contract, metadata, form.lowering, form.scheme)
 
 
 def _read() -> dict[str, Any]:
@@ -186,7 +185,7 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     if not measured:
         sys.exit(f"{JSON.name} is not there: {COMMAND}")
-    readme.refresh("arm", render(measured))
+    readme.refresh("arm64", render(measured))
     print(render(measured))
 
 

@@ -22,14 +22,14 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks import readme
-from harexport.data import load
+from harexport import runtimes
+from harexport.data import load_dataset
 from harexport.evaluation.environment import NoiseMonitor, describe, pin_to_idle_cores
 from harexport.evaluation.latency import Model
 from harexport.evaluation.statistics import median_interval
 from harexport.exporters import onnx, tflite
 from harexport.model import checkpoint as checkpoints
 from harexport.runtimes import Floats
-from harexport.runtimes.asking import Asked, File
 from harexport.runtimes.torch import TorchRunner
 from harexport.utils import files
 from harexport.utils.console import print_messages, progress
@@ -42,7 +42,7 @@ _ROUNDS, _SECONDS = 9, 0.03  # of each model and batch, and how long a round tak
 
 
 def measure() -> dict[str, Any]:
-    signals = np.ascontiguousarray(load().test.signals)
+    signals = np.ascontiguousarray(load_dataset().test.signals)
     rows = []
     with pin_to_idle_cores() as cores, progress("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
         watch = NoiseMonitor(cores)
@@ -71,16 +71,18 @@ def _models(recipe: str) -> dict[str, Model]:
     checkpoint = checkpoints.load(ROOT / "artifacts" / recipe / f"{recipe}.safetensors")
     network, contract = checkpoint.network, checkpoint.contract
     emitted = {
-        "ONNX Runtime, float32": ("onnx", onnx.emit(network, contract, {}, "float32", None)),
-        "ONNX Runtime, int8 weights": ("onnx", onnx.emit(network, contract, {}, "int8-weights", None)),
-        "LiteRT unrolled, float32": ("tflite", tflite.emit(network, contract, {}, "unrolled", "float32", None)),
+        "ONNX Runtime, float32": ("onnx", onnx.build(network, contract, {}, "float32", None)),
+        "ONNX Runtime, int8 weights": ("onnx", onnx.build(network, contract, {}, "int8-weights", None)),
+        "LiteRT unrolled, float32": ("tflite", tflite.build(network, contract, {}, "unrolled", "float32", None)),
         "LiteRT unrolled, int8 weights": (
             "tflite",
-            tflite.emit(network, contract, {}, "unrolled", "int8-weights", None),
+            tflite.build(network, contract, {}, "unrolled", "int8-weights", None),
         ),
     }
-    models: dict[str, Model] = {key: Asked(model, File(key, fmt, 0)).one for key, (fmt, model) in emitted.items()}
-    return {**models, "PyTorch": TorchRunner(network).one}
+    models: dict[str, Model] = {
+        key: runtimes.load_bytes(model, f".{fmt}", key, output=0).run_batch for key, (fmt, model) in emitted.items()
+    }
+    return {**models, "PyTorch": TorchRunner(network).run_batch}
 
 
 def _race(models: dict[tuple[str, str], Model], windows: Floats, batch: int) -> dict[tuple[str, str], Any]:
@@ -109,7 +111,7 @@ def _timed(model: Model, windows: Floats, calls: int) -> float:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown: a row a model, a column a batch."""
+    """Render the block `batch`, Markdown: one row per model, one column per batch size."""
     speeds: dict[tuple[str, str], dict[int, float]] = {}
     for row in measured["rows"]:
         speeds.setdefault((row["recipe"], row["model"]), {})[row["batch"]] = row["windows_per_second"]["value"]
@@ -117,8 +119,8 @@ def render(measured: dict[str, Any]) -> str:
     rows = [(*key, *(f"{of[batch]:,.0f}" for batch in BATCHES)) for key, of in speeds.items()]
     machine = measured["machine"]
     origin = (
-        f"Windows a second on one core of {machine['processor']}, by windows at once; medians of {_ROUNDS} interleaved "
-        "rounds. A person makes 0.8 a second. From [benchmarks/batch.json](benchmarks/batch.json)."
+        f"Windows per second on one core of {machine['processor']}, by batch size; medians of {_ROUNDS} interleaved "
+        "rounds. A phone produces 0.8 windows per second. From [batch.json](batch.json)."
     )
     return f"{markdown([head, *rows])}\n\n{origin}"
 

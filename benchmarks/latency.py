@@ -24,20 +24,18 @@ import numpy as np
 
 from benchmarks import readme
 from benchmarks.c_kernel.c_kernel import Kernel
+from harexport import runtimes
 from harexport.bench import timing
 from harexport.bench.timing import TimedModel, Timings
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.environment import describe
 from harexport.exporters import options as forms
-from harexport.exporters.export import (
-    metadata_of,
-    write,
-)
-from harexport.exporters.options import SCHEMES, Form
+from harexport.exporters.export import checkpoint_metadata, export_file
+from harexport.exporters.options import SCHEMES, ExportOptions
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
-from harexport.runtimes.asking import RUNTIMES, Asked, File
+from harexport.runtimes import RUNTIMES
 from harexport.utils import files
 from harexport.utils.console import info, print_messages, progress
 from harexport.utils.tables import markdown
@@ -50,7 +48,7 @@ _WINDOWS = 256
 
 
 def measure(runs: int) -> dict[str, Any]:
-    dataset = load()
+    dataset = load_dataset()
     recipes = {name: _recipe(name, dataset, runs) for name in RECIPES}
     return {"command": "python benchmarks/latency.py", "machine": describe(), "runs": runs, "recipes": recipes}
 
@@ -67,7 +65,7 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
     try:
         kernel = Kernel(network)
         difference = float(np.abs(kernel.logits(dataset.test.signals) - network.logits(dataset.test.signals)).max())
-        contestants.append(TimedModel(LIMIT, "C", 1, lambda threads: kernel.one))
+        contestants.append(TimedModel(LIMIT, "C", 1, lambda threads: kernel.run_batch))
     except InputError as error:
         limit = str(error)
         info(f"{name}: no limit to compare with: {limit}")
@@ -95,23 +93,25 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
     }
 
 
-def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, bytes]]:
+def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[ExportOptions, bytes]]:
     """Every form that the network comes in, by its name; one that fails its gate is said and left out."""
     network = checkpoint.network
     wanted = [
-        forms.choose(network, fmt, scheme, lowering)
+        forms.resolve(network, fmt, scheme, lowering)
         for fmt, schemes in SCHEMES.items()
         for lowering in (("auto",) if fmt == "onnx" else ("fused", "unrolled"))
         for scheme in schemes
     ]
-    train = dataset.fitting(checkpoint.contract).train
+    train = dataset.matching(checkpoint.contract).train
     found = {}
     recipe = checkpoint.recipe.name
     with tempfile.TemporaryDirectory() as folder, progress(f"exporting {recipe}", len(wanted), "files") as advance:
         for done, form in enumerate(wanted, 1):
             path = Path(folder) / form.file_name(recipe)
             try:
-                write(network, checkpoint.contract, metadata_of(checkpoint), path, form, None, train, None)
+                export_file(
+                    network, checkpoint.contract, checkpoint_metadata(checkpoint), path, form, None, train, None
+                )
                 found[form.name] = form, path.read_bytes()
             except CheckFailedError as error:
                 info(f"Left out: {error}")
@@ -120,7 +120,7 @@ def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Form, 
 
 
 def _loader(model: bytes, fmt: str) -> Any:
-    return lambda threads: Asked(model, File("it", fmt, 0), threads).one
+    return lambda threads: runtimes.load_bytes(model, f".{fmt}", "the model", threads=threads, output=0).run_batch
 
 
 def _figures(timings: Timings, key: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def table(measured: dict[str, Any]) -> list[tuple[str, ...]]:
     recipes = measured["recipes"]
     head = ["format", "lowering", "scheme"]
     for name in recipes:
-        head += [f"{name} µs", "times the limit", "95 %", "KB"]
+        head += [f"{name} µs", "/ C kernel", "95 %", "KB"]
     rows: dict[tuple[str, ...], list[str]] = {}
     for k, recipe in enumerate(recipes.values()):
         limit = recipe["limit"]
@@ -154,16 +154,16 @@ def table(measured: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `latency`, Markdown."""
     runs = list(measured["recipes"].values())
     noise = max((run["conditions"]["noise"] for run in runs), key=len)
-    quiet = f"The machine was not quiet: {'; '.join(noise)}." if noise else "The machine was quiet."
+    quiet = f"Noise on the machine: {'; '.join(noise)}." if noise else "The machine was quiet."
     floors = ", ".join(f"{runtime} {floor['p50']:.1f} µs" for runtime, floor in runs[0]["floors"].items())
     machine = measured["machine"]
     origin = (
-        f"p50 of {measured['runs']} runs and more, each model loaded eight times, one interleaved run a recipe, on "
-        f"{machine['processor']}; calling a runtime at all costs {floors}. {quiet} From "
-        "[benchmarks/latency.json](benchmarks/latency.json)."
+        f"p50 of at least {measured['runs']} runs, each model loaded eight times, one interleaved run per recipe, on "
+        f"{machine['processor']}. Runtime overhead (an empty model): {floors}. {quiet} From "
+        "[latency.json](latency.json)."
     )
     return f"{markdown(table(measured))}\n\n{origin}"
 

@@ -19,7 +19,7 @@ from harexport import runtimes
 from harexport.bench.run import machine
 from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, tflite
-from harexport.exporters.options import MOST_UNROLLED_STEPS
+from harexport.exporters.options import MAX_UNROLLED_STEPS
 from harexport.model.contract import Contract
 from harexport.model.layers import Conv1d, Head, LstmLayer
 from harexport.model.network import Network
@@ -48,13 +48,15 @@ def network(steps: int, hidden: int) -> Network:
 
 def cell(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
     """Both lowerings of one network, timed and measured."""
-    files = {low: tflite.emit(network(steps, hidden), Contract(), {}, low, scheme) for low in ("fused", "unrolled")}
+    files = {low: tflite.build(network(steps, hidden), Contract(), {}, low, scheme) for low in ("fused", "unrolled")}
     runners, loads = {}, {}
     for name, file in files.items():
         began = time.perf_counter()
         runners[name] = runtimes.load_bytes(file, ".tflite", name)
         loads[name] = round(1e3 * (time.perf_counter() - began), 2)
-    timed = time_interleaved({name: runner.one for name, runner in runners.items()}, checks.windows(Contract()), RUNS)
+    timed = time_interleaved(
+        {name: runner.run_batch for name, runner in runners.items()}, checks.synthetic_windows(Contract()), RUNS
+    )
     return {
         "steps": steps,
         "hidden": hidden,
@@ -76,7 +78,7 @@ def main() -> None:
                     f"{steps:4} steps, hidden {hidden}, {scheme:12}: unrolled takes "
                     f"{cells[-1]['unrolled_to_fused']:.2f} of fused's time"
                 )
-    write_json(_OUT, {"machine": machine(), "unrolled_up_to_steps": MOST_UNROLLED_STEPS, "cells": cells})
+    write_json(_OUT, {"machine": machine(), "unrolled_up_to_steps": MAX_UNROLLED_STEPS, "cells": cells})
 
 
 if __name__ == "__main__":

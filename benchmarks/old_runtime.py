@@ -33,12 +33,12 @@ from benchmarks.tflite_2_6.feed import MOST_DIFFERENT, STATELESS, Feed, asked
 from benchmarks.tflite_2_6.jvm import OldRuntime
 from benchmarks.tflite_2_6.subjects import Subject, shipped, unshipped
 from harexport.bench.run import machine
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
 from harexport.evaluation import comparison
 from harexport.formats import op_versions
 from harexport.formats import tflite_reader as reading
-from harexport.formats.model_file import Contents
+from harexport.formats.model_file import ModelFile
 from harexport.model.contract import Contract
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.utils import files
@@ -51,8 +51,8 @@ WINDOWS = 200
 KERNELS, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
 WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
 # Beyond a scheme's logits (MOST_DIFFERENT) the share of same answers counts. Large logits, as seed-gru's, have large
-# last digits: parity.py's share of the largest one is allowed too.
-SHARE = comparison.TOLERANCES["float32"].share
+# rounding errors, so the relative tolerance applies too.
+RTOL = comparison.TOLERANCES["float32"].rtol
 LEAST_SAME = 0.98
 
 
@@ -72,7 +72,8 @@ def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> di
         "scheme": runner.metadata.get("scheme", ""),
         "min_runtime_version": claimed,
         "operators_need": held.needs[1],
-        "promised": max(op_versions.order(claimed)[:2], op_versions.order(held.needs[1])) <= op_versions.order(OLDEST),
+        "promised": max(op_versions.version_key(claimed)[:2], op_versions.version_key(held.needs[1]))
+        <= op_versions.version_key(OLDEST),
         "operators": _operators(held),
         "windows": len(what.signals),
         "made_up_windows": what.labels is None,
@@ -156,7 +157,7 @@ def _signature(events: list[str]) -> str:
     return "not reached"
 
 
-def _operators(held: Contents) -> str:
+def _operators(held: ModelFile) -> str:
     """The kinds of operator with their versions: "CONV_2D 1, SLICE 1"."""
     return ", ".join(f"{kind} {version}" for kind, version in sorted({(op.kind, op.version) for op in held.main.ops}))
 
@@ -181,7 +182,7 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
     if difference is None:
         yield "logits that are no numbers"
         return
-    if difference > max(MOST_DIFFERENT.get(row["scheme"], np.inf), SHARE * figures["largest_logit"]):
+    if difference > max(MOST_DIFFERENT.get(row["scheme"], np.inf), RTOL * figures["largest_logit"]):
         yield f"logits differ by {difference:.2g} from LiteRT's"
     if figures["same_answers"] < LEAST_SAME:
         yield f"only {figures['same_answers']:.1%} have LiteRT's answer"
@@ -235,7 +236,7 @@ def _microseconds(figures: dict[str, Any]) -> str:
 def check(paths: list[Path], every: bool) -> dict[str, Any]:
     """Try everything; answers what the json holds. Raises InputError."""
     old = OldRuntime()
-    dataset = load()
+    dataset = load_dataset()
     subjects = list(shipped(paths or [ARTIFACTS]))
     if not paths:
         info("writing the forms that are not shipped ...")

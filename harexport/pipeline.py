@@ -8,7 +8,7 @@ from harexport.bench.report import save
 from harexport.bench.run import BenchResult, bench
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
-from harexport.exporters.export import Refused, check_folder, export_checkpoint, text
+from harexport.exporters.export import ExportFailure, check_output_folder, export_checkpoint, format_result
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.recipe import Recipe
@@ -24,13 +24,13 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
-    check_folder(out, as_seen(dataset, recipe).contract)  # before minutes of training
+    check_output_folder(out, as_seen(dataset, recipe).contract)  # before minutes of training
     checkpoint = trained(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:
-        if isinstance(result, Refused):
+        if isinstance(result, ExportFailure):
             raise CheckFailedError(result.reason)
-        info(text(result))
+        info(format_result(result))
     measured = bench([checkpoint_path(out, recipe), *(result.path for result in results)], dataset)
     return measured, save.save(measured, out, [out])
 

@@ -12,7 +12,7 @@ from artifacts import build
 from benchmarks import ship_pretrained
 from harexport import runtimes
 from harexport.data import Dataset
-from harexport.evaluation.comparison import compare_logits
+from harexport.evaluation.comparison import Predictions, check_tolerance, compare
 from harexport.exporters import options
 from harexport.exporters.export import ExportResult, export_checkpoint
 from harexport.formats import structure
@@ -32,7 +32,7 @@ def _files(name: str, *, refused: bool = False) -> set[str]:
     found = {
         form.file_name(name)
         for fmt, lowering, schemes in build.ways(network)
-        for form in options.all_of(network, fmt, schemes, lowering, 1, "float32")
+        for form in options.resolve_all(network, fmt, schemes, lowering, 1, "float32")
     }
     return found if refused else found - {one["path"] for one in _SAID[name] if "refused" in one}
 
@@ -51,10 +51,9 @@ def test_shipped_models_keep_their_promise_on_all_test_windows(name: str, datase
     for file in _files(name):
         runner = runtimes.load(folder / file)
         assert runner.metadata["network_sha256"] == checkpoint.digest
-        parity = compare_logits(
-            expected, runner.logits(dataset.test.signals), dataset.test.labels, runner.metadata["scheme"]
-        )
-        assert not parity.failures, file
+        predictions = Predictions(file, "logits", runner.logits(dataset.test.signals))
+        compared = compare(predictions, Predictions("reference", "logits", expected), dataset.test.labels)
+        assert not check_tolerance(compared, runner.metadata["scheme"]), file
 
 
 def test_figures_are_those_of_the_shipped_files() -> None:
@@ -111,6 +110,6 @@ def test_what_is_shipped_is_what_this_code_writes(tmp_path: Path, dataset: Datas
         for result in export_checkpoint(checkpoint, tmp_path, dataset, fmt, ["float32"], lowering):
             assert isinstance(result, ExportResult)
             shipped = folder / result.path.name
-            assert structure.of(shipped.read_bytes(), fmt, shipped.name).ops == result.ops, "make artifacts"
+            assert structure.read_structure(shipped.read_bytes(), fmt, shipped.name).ops == result.ops, "make artifacts"
             answers = [runtimes.load(path).logits(dataset.test.signals[:200]) for path in (shipped, result.path)]
             assert np.abs(answers[0] - answers[1]).max() < 1e-5

@@ -128,7 +128,7 @@ def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path
     """A float32 file that calls itself int8-weights would be held to the looser promise."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest, "scheme": "int8-weights"}
-    (folder / "tiny-float32.onnx").write_bytes(onnx.emit(checkpoint.network, checkpoint.contract, metadata))
+    (folder / "tiny-float32.onnx").write_bytes(onnx.build(checkpoint.network, checkpoint.contract, metadata))
     result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
@@ -274,7 +274,7 @@ def test_export_says_which_file_lost_too_much(
     folder: Path, official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
-        comparison.TOLERANCES, "int8-weights", comparison.Tolerance(drop=-90.0)
+        comparison.TOLERANCES, "int8-weights", comparison.Tolerance(max_accuracy_drop=-90.0)
     )  # nothing can keep that
     out = tmp_path / "o"
     options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", official_path, "--out", out]

@@ -16,11 +16,11 @@ def main(path: str, fmt: str, lowering: str, scheme: str) -> None:
     if fmt == "onnx":
         from harexport.exporters import onnx
 
-        model = onnx.emit(checkpoint.network, checkpoint.contract, {}, scheme)
+        model = onnx.build(checkpoint.network, checkpoint.contract, {}, scheme)
     else:
         from harexport.exporters import tflite
 
-        model = tflite.emit(checkpoint.network, checkpoint.contract, {}, lowering, scheme)  # type: ignore[arg-type]
+        model = tflite.build(checkpoint.network, checkpoint.contract, {}, lowering, scheme)  # type: ignore[arg-type]
     with tempfile.TemporaryFile() as out:
         out.write(model)
 

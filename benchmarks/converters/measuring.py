@@ -119,7 +119,7 @@ def race(
     inside: dict[str, list[int]] = {}
     for name, kernel in kernels.items():
         if isinstance(kernel, Kernel):
-            models[f"limit {name}"] = kernel.one
+            models[f"limit {name}"] = kernel.run_batch
             models[f"limit in C {name}"] = _clocked(_in_c(kernel), inside.setdefault(name, []))
     for key, file in files.items():
         if file.invoke is not None:

@@ -63,10 +63,10 @@ def _oriented(shape: list[int], window: tuple[int, int]) -> tuple[tuple[int, ...
 def _tflite(model: bytes, window: tuple[int, int]) -> tuple[Callable[[Floats], Floats], Any, Any, str]:
     from ai_edge_litert.interpreter import Interpreter
 
-    from harexport.formats.tflite_builder import keeps_state
-    from harexport.runtimes.litert import _without_info_lines
+    from harexport.formats.tflite_reader import has_variables
+    from harexport.runtimes.litert import filter_info_lines
 
-    with _without_info_lines():
+    with filter_info_lines():
         interpreter = Interpreter(model_content=model, num_threads=1)
         reads = interpreter.get_input_details()
         if len(reads) != 1:
@@ -93,7 +93,7 @@ def _tflite(model: bytes, window: tuple[int, int]) -> tuple[Callable[[Floats], F
         interpreter.invoke()
         return time.perf_counter_ns() - began
 
-    reset = interpreter.reset_all_variables if keeps_state(model) else None
+    reset = interpreter.reset_all_variables if has_variables(model) else None
     return ask, reset, invoke, f"{list(shape)} {np.dtype(reads[0]['dtype']).name}"
 
 
@@ -138,16 +138,16 @@ def holds(model: bytes, suffix: str) -> dict[str, Any]:
 def _holds_tflite(model: bytes) -> dict[str, Any]:
     from ai_edge_litert import schema_py_generated as schema
 
-    from harexport.formats import tflite_builder
+    from harexport.formats import tflite_reader
 
-    file = tflite_builder.read(model, "it")
+    file = tflite_reader.unpack(model, "it")
     types = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
-    names = [(code.customCode or b"").decode() or tflite_builder.operator_name(code) for code in file.operatorCodes]
+    names = [(code.customCode or b"").decode() or tflite_reader.operator_name(code) for code in file.operatorCodes]
     operators = [operator for graph in file.subgraphs for operator in graph.operators]
     tensors = [tensor for graph in file.subgraphs for tensor in graph.tensors]
     weights: dict[int, tuple[str, int]] = {}
     for tensor in tensors:
-        size = len(tflite_builder.payload(file, tensor.buffer))
+        size = len(tflite_reader.buffer_data(file, tensor.buffer))
         if size and sum(int(n) > 1 for n in ([] if tensor.shape is None else tensor.shape)) > 1:
             weights[tensor.buffer] = types[tensor.type], size
     return {

@@ -1,18 +1,18 @@
-"""The comparison for people, drawn from its json: the table, the targets, what failed."""
+"""Renders the comparison of converters from its JSON: table, targets and failures."""
 
 from __future__ import annotations
 
 from typing import Any
 
-HEAD = ("made by", "scheme", "as", "KB", "ops", "convert s", "MB", "remembers", "after NaN", "clip",
+HEAD = ("converter", "scheme", "graph", "KB", "ops", "convert s", "MB", "keeps state", "after NaN", "cell clip",
         "logit diff.", "drop", "min µs", "p50 µs")  # fmt: skip
 
 EXPLAINED = (
-    "*convert*: one process from the trained arrays to the file (ours in brackets: the whole command with its proof on "
-    "all test windows); *MB*: its peak memory; *remembers*: how far logits are off on the test windows in their order "
-    "for who does not reset the file's variables (times and the other columns: with reset); *after NaN*: the answers "
-    "to the windows after one of NaN, without reset; *clip*: the cell clip nobody asked for; *drop*: points of "
-    "accuracy."
+    "*convert*: one process from the trained arrays to the file (in brackets: `harexport export` with its checks on all "
+    "test windows). *MB*: its peak memory. *keeps state*: the largest logit error on the test windows in order without a "
+    "reset of the file's variables; latency and the other columns are with a reset. *after NaN*: the logits of the "
+    "windows after one of NaN, without a reset. *cell clip*: the limit that the converter adds to the cell state. *drop*: "
+    "percentage points of accuracy."
 )
 
 
@@ -34,8 +34,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(sum(row["ops"].values())),
         f"{row['seconds']:.2f}" + (f" ({row['with_proof']['seconds']:.1f})" if "with_proof" in row else ""),
         f"{row['megabytes']:.0f}",
-        f"off by {worst:.1f}" if state["remembers"] else "no",
-        "stuck" if nan["stuck"] else "off" if nan["off"] else "well",
+        f"error {worst:.1f}" if state["remembers"] else "no",
+        "NaN" if nan["stuck"] else "wrong" if nan["off"] else "correct",
         f"{max(clips):g}" if clips else "no",
         "NaN" if parity["max_logit_difference"] is None else f"{parity['max_logit_difference']:.1e}",
         f"{parity['drop']:+.2f}" if abs(parity["drop"]) > 1e-9 else "0",
@@ -55,16 +55,16 @@ def lowering(row: dict[str, Any]) -> str:
 
 
 def _weights(row: dict[str, Any]) -> str:
-    """What the weights really are, where it is not what the scheme says (FACTS, trap 5)."""
+    """What the weights really are, if the scheme claims another type: converters may leave LSTM weights in float32."""
     kept = {dtype: size for dtype, size in row["weight_bytes"].items() if dtype in ("float32", "int8", "uint8")}
     plain = kept.get("float32", 0) / max(1, sum(kept.values()))
     return f"{plain:.0%} float32" if row["scheme"] != "float32" and plain > 0.05 else ""
 
 
 def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """The ratios that were aimed at: what, the aim, what was found by p50 and by the fastest runs, whether it was met.
+    """Compute the ratios that were aimed at: name, aim, ratio by p50 and by the minimum, and whether the aim was met.
 
-    `met` None: no aim, told for the sake of what stands beside it. The deployed file is the fastest of ours for edge.
+    `met` is None where there is no aim. The deployed file is the fastest one of harexport for edge.
     """
     made = {(row["model"], row["key"]): row for row in measured["rows"] if not row["failure"]}
     ours = [row for row in made.values() if row["ours"] and row["format"] == "tflite"]
@@ -79,40 +79,40 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
     latency = deployed["latency"]
     if keras := made.get(("seed-lstm", "keras-loop-float32")):
-        ratio("faster than Keras 3's own conversion of the seed model", 70, True, keras["latency"], latency)
+        ratio("faster than the baseline LSTM converted by Keras 3 and TFLiteConverter", 70, True, keras["latency"], latency)
     fused = [row for (model, _), row in made.items() if model == "seed-lstm" and lowering(row) == "fused"]
     if best := min(fused, key=lambda row: row["latency"]["p50"], default=None):
-        what = f"faster than the best fused file of the seed model ({best['who']}, {best['scheme']})"
+        what = f"faster than the best fused file of the baseline LSTM ({best['who']}, {best['scheme']})"
         ratio(what, 25, True, best["latency"], latency)
     if "in_c" in (limit := measured["limits"]["edge"]):
-        shape = "as long as the C kernel of its own shape"
+        shape = "the latency of a C kernel of the same shape"
         ratio(f"{shape}, both called from Python", 2, False, latency, limit["through_python"])
-        ratio(f"{shape}, LiteRT's invoke against the kernel alone", 2, False, latency["invoke"], limit["in_c"])
-        ratio(f"{shape}, LiteRT called from Python, the kernel alone", 2, False, latency, limit["in_c"])
+        ratio(f"{shape}, LiteRT's invoke alone and the kernel alone", 2, False, latency["invoke"], limit["in_c"])
+        ratio(f"{shape}, LiteRT called from Python and the kernel alone", 2, False, latency, limit["in_c"])
     for model in measured["networks"]:
         theirs = [row["seconds"] for (name, _), row in made.items() if name == model and row["by_tensorflow"]]
         mine = [row for row in ours if row["model"] == model and row.get("alone")]
         if theirs and mine:
             bare = min(theirs) / max(row["seconds"] for row in mine)
             proven = min(theirs) / max(row["with_proof"]["seconds"] for row in mine)
-            what = f"converted faster than by TensorFlow's fastest way ({model}), our slowest taken"
+            what = f"faster conversion than the fastest through TensorFlow ({model}), for the slowest of harexport"
             found.append({"file": file, "what": what, "aim": 20, "p50": bare, "min": None, "met": bare >= 20})
-            what += ", with the proof on all test windows"
+            what += ", including the checks on all test windows"
             found.append({"file": file, "what": what, "aim": None, "p50": proven, "min": None, "met": None})
     return found
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block."""
+    """Render the block `converters`, Markdown."""
     lines = [f"The deployed file ({measured['targets'][0]['file']}):", ""]
-    for one in measured["targets"]:
-        by_min = f"{one['min']:.1f} by the fastest runs" if one["min"] else ""
-        aim = f"aim: {one['aim']}, {_met(one)}" if one["aim"] else ""
+    for one in targets(measured):
+        by_min = f"{one['min']:.1f} by the minimum" if one["min"] else ""
+        aim = f"target: {one['aim']}, {_met(one)}" if one["aim"] else ""
         lines.append(f"- **{one['p50']:.1f} times** {one['what']} ({'; '.join(filter(None, (by_min, aim)))})."
                      .replace(" ()", ""))  # fmt: skip
     for model in measured["networks"]:
         table = rows(measured, model)
-        lines += ["", f"<details><summary>{model}: {len(table)} files, the fastest first</summary>", ""]
+        lines += ["", f"<details><summary>{model}: {len(table)} files, fastest first</summary>", ""]
         lines += ["| " + " | ".join(HEAD) + " |", "|---|---|---|" + "---:|" * (len(HEAD) - 3)]
         for row in table:
             shown = (f"**{row[0]}**", *row[1:]) if row[0] == "harexport" else row
@@ -126,7 +126,7 @@ def _limit(limit: dict[str, Any]) -> str:
     if "failure" in limit:
         return f"No C kernel: {limit['failure']}."
     alone, called = (f"{limit[key]['p50']:.1f} µs (min {limit[key]['min']:.1f})" for key in ("in_c", "through_python"))
-    return f"The C kernel of this shape ([benchmarks/limit](benchmarks/limit)): {alone}; called from Python {called}."
+    return f"The [C kernel](c_kernel) of this shape: {alone}; called from Python {called}."
 
 
 def _met(one: dict[str, Any]) -> str:
@@ -136,7 +136,7 @@ def _met(one: dict[str, Any]) -> str:
 def failures(measured: dict[str, Any], model: str) -> list[str]:
     """One sentence for each way that gave no file that runs."""
     return [
-        f"{row['who']}, {row['scheme']}: no file that runs. {row['failure']}"
+        f"{row['who']}, {row['scheme']}: no working file. {row['failure']}"
         for row in measured["rows"]
         if row["model"] == model and row["failure"]
     ]
@@ -151,9 +151,9 @@ def origin(measured: dict[str, Any]) -> str:
         versions |= {"ai-edge-quantizer": packages["ai-edge-quantizer"]} if name == "quantizer" else {}
     return (
         f"One run of `{measured['command']}` on {machine['processor']} ({machine['cores']} cores, "
-        f"{machine['system']}), one thread, {measured['runs']} runs a model, interleaved; "
+        f"{machine['system']}), one thread, {measured['runs']} runs per model, interleaved; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ". From [benchmarks/compare_converters.json](benchmarks/compare_converters.json)."
+        + ". From [compare_converters.json](compare_converters.json)."
     )
 
 

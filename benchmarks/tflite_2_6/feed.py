@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.exporters import checks
-from harexport.formats.model_file import Contents, Tensor
+from harexport.formats.model_file import ModelFile, Tensor
 from harexport.model.contract import CHANNELS, LOGITS_NAME, Contract
 from harexport.runtimes.litert import LiteRtRunner
 
@@ -40,7 +40,7 @@ def asked(runner: LiteRtRunner, dataset: Dataset, contract: Contract | None, cou
         return Asked(np.ascontiguousarray(test.signals[chosen], np.float32), test.labels[chosen])
     if contract is None:
         raise InputError(f"{runner.name} reads {runner.window_shape} and has no contract: no windows for it")
-    return Asked(checks.windows(contract, MADE_UP), None)
+    return Asked(checks.synthetic_windows(contract, MADE_UP), None)
 
 
 class Feed:
@@ -50,7 +50,7 @@ class Feed:
     NaN, of infinity and of huge numbers, each followed by the first windows once more.
     """
 
-    def __init__(self, windows: NDArray[np.float32], held: Contents, batch: int | None) -> None:
+    def __init__(self, windows: NDArray[np.float32], held: ModelFile, batch: int | None) -> None:
         self.sizes = _CYCLE if batch is None else (batch,)
         self._count, size = len(windows), batch or 1
         # sums are added in another order when more windows come at once

@@ -11,7 +11,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from harexport.data.uci_har.download import cache_folder, sha256_of
+from harexport.data.uci_har.download import cache_folder, file_sha256
 from harexport.errors import InputError
 from harexport.utils import files
 from harexport.utils.console import info
@@ -131,10 +131,10 @@ def _done(command: list[str], what: str, seconds: int = _FETCH_SECONDS) -> str:
 def _fetched(folder: Path, maven: str, coordinates: str, name: str, digest: str, member: str) -> Path:
     """The file `member` of an artifact, fetched by Maven and unpacked unless it is there."""
     archive, target = folder / name, folder / Path(member).name
-    if not archive.exists() or sha256_of(archive) != digest:
+    if not archive.exists() or file_sha256(archive) != digest:
         info(f"fetching {coordinates}, once, into the cache ...")
         _done([maven, "-q", "-B", _MAVEN, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], "Maven")
-        if sha256_of(archive) != digest:
+        if file_sha256(archive) != digest:
             raise InputError(f"Maven brought another {name} than the one this was written for: delete it in ~/.m2")
         target.unlink(missing_ok=True)
     if not target.exists():

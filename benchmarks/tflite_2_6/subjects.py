@@ -10,7 +10,7 @@ from benchmarks.ship_pretrained import ARTIFACTS
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.exporters import options
-from harexport.exporters.export import emitted
+from harexport.exporters.export import build_model
 from harexport.model import checkpoint as checkpoints
 from harexport.model.contract import Contract
 from harexport.model.network import Network
@@ -50,15 +50,15 @@ def unshipped(dataset: Dataset) -> Iterator[Subject]:
 
 
 def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
-    train = dataset.fitting(contract).train if dataset else None
+    train = dataset.matching(contract).train if dataset else None
     for lowering in ("unrolled",) if network.gru else ("fused", "unrolled"):
         for scheme in ("float32", "float16", "int8-weights"):
             for batch in (1, 4, None) if lowering == "unrolled" else (1, 4):
-                form = options.choose(network, "tflite", scheme, lowering, batch)
-                model = emitted(network, contract, {"scheme": scheme}, form, train)
+                form = options.resolve(network, "tflite", scheme, lowering, batch)
+                model = build_model(network, contract, {"scheme": scheme}, form, train)
                 yield Subject(form.file_name(recipe), model, False)
         if train is not None and not network.gru:
-            for io in options.IO:
-                form = options.choose(network, "tflite", "int8", lowering, 1, io)
-                model = emitted(network, contract, {"scheme": "int8"}, form, train)
+            for io in options.IO_TYPES:
+                form = options.resolve(network, "tflite", "int8", lowering, 1, io)
+                model = build_model(network, contract, {"scheme": "int8"}, form, train)
                 yield Subject(form.file_name(recipe), model, False)

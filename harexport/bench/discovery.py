@@ -14,13 +14,13 @@ from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.formats import macs, structure
-from harexport.formats.model_file import Contents, Size, Tensor
+from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.inspection import inspector
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
-from harexport.runtimes import sandbox
-from harexport.runtimes.asking import Asked, File
+from harexport.runtimes import Runner
+from harexport.runtimes.sandbox import run_sandboxed
 from harexport.utils.console import info
 
 _CHECKPOINT = ".safetensors"
@@ -48,7 +48,9 @@ class ModelUnderTest:
     name: str
     path: Path
     model: bytes
-    file: File
+    format: Format
+    output: int
+    has_external_weights: bool
     scheme: str
     lowering: str | None
     digest: str | None
@@ -59,11 +61,15 @@ class ModelUnderTest:
     macs: macs.Macs
     notes: tuple[str, ...]
 
-    def load(self, threads: int = 1) -> Asked:
-        return Asked(self.model, self.file, threads)
+    def load(self, threads: int = 1) -> Runner:
+        """Build the runner of this file. Raises InputError."""
+        model = self.path if self.has_external_weights else self.model
+        return runtimes.load_bytes(model, f".{self.format}", self.name, threads=threads, output=self.output)
 
 
-def find_models(paths: Sequence[Path], tell: Callable[[str], object] = info) -> tuple[list[Path], dict[str, ReferenceCheckpoint]]:
+def find_models(
+    paths: Sequence[Path], tell: Callable[[str], object] = info
+) -> tuple[list[Path], dict[str, ReferenceCheckpoint]]:
     """The model files among `paths` (files or folders), and every checkpoint there or beside them, by digest.
 
     `tell` is told which of those beside cannot be read. Raises InputError for a path that is not there, and where
@@ -116,7 +122,9 @@ def check_default_data(paths: Sequence[Path]) -> None:
         raise of_others[0]
 
 
-def load_model_under_test(path: Path, name: str, known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool) -> ModelUnderTest:
+def load_model_under_test(
+    path: Path, name: str, known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool
+) -> ModelUnderTest:
     """Read a file, look into it, run it in a child process; `lone`: it may do without its checkpoint.
 
     `data` is the contract of the windows that it will be asked: all their channels, or those of its own contract.
@@ -134,21 +142,20 @@ def load_model_under_test(path: Path, name: str, known: dict[str, ReferenceCheck
     _check_numbers(held)
     digest = _reference(held, known, lone)
     given = path if held.external else model  # ONNX Runtime finds weights beside a file by the file's path only
-    verdict = sandbox.survives(given, f".{held.format}")
+    verdict = run_sandboxed(given, f".{held.format}")
     if verdict.error:
         raise InputError(f"{name}: {verdict.error.rstrip('.')}; export it again")
     output = _output(held, labels, verdict.probabilities)
     answers: Literal["logits", "probabilities"] = "logits"
     if held.outputs[output].name in verdict.probabilities:
         answers = "probabilities"
-    file = File(name, held.format, output, path if held.external else None)
-    asked = Asked(model, file)
-    _check_answer(asked, name, labels, window)
+    runner = runtimes.load_bytes(given, f".{held.format}", name, output=output)
+    _check_answer(runner, name, labels, window)
     scheme = _scheme(held, digest)
     notes = [f"ONNX's checker: {held.problem}"] if held.problem else []
     if answers == "probabilities":
         notes.append("it answers probabilities only: its logits are taken as their logarithms")
-    if verdict.remembers:
+    if verdict.is_stateful:
         notes.append(
             "it remembers the window before: here its state is reset before each window; where an app does not, its "
             "answers are others than these (harexport inspect says more)"
@@ -157,20 +164,22 @@ def load_model_under_test(path: Path, name: str, known: dict[str, ReferenceCheck
         name=name,
         path=path,
         model=model,
-        file=file,
+        format=held.format,
+        output=output,
+        has_external_weights=bool(held.external),
         scheme=scheme,
         lowering=held.metadata.get("lowering"),
         digest=digest,
         answers=answers,
         channels=reads.channels,
-        batch=asked.batch,
+        batch=runner.batch,
         size_bytes=len(model) + sum(size or 0 for size in held.external.values()),
-        macs=macs.count(held),
+        macs=macs.count_macs(held),
         notes=tuple(notes),
     )
 
 
-def _contract(held: Contents, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
+def _contract(held: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
     """What the file reads: its checkpoint's contract, or for a stranger's file that of the data. Raises InputError."""
     one = known.get(held.metadata.get("network_sha256", ""))
     if one is None:
@@ -184,7 +193,7 @@ def _contract(held: Contents, known: dict[str, ReferenceCheckpoint], data: Contr
     return contract
 
 
-def _check_operators(held: Contents) -> None:
+def _check_operators(held: ModelFile) -> None:
     custom = {op.kind for graph in held.graphs for op in graph.ops if op.custom}
     strange = sorted(kind for kind in custom if not kind.startswith("com.microsoft."))
     if not strange:
@@ -199,7 +208,7 @@ def _check_operators(held: Contents) -> None:
     )
 
 
-def _check_input(held: Contents, window: tuple[int, int]) -> None:
+def _check_input(held: ModelFile, window: tuple[int, int]) -> None:
     wanted = f"the data are float32 windows [n, {window[0]}, {window[1]}]"
     if len(held.inputs) != 1:
         listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in held.inputs)
@@ -224,7 +233,7 @@ def _shown(shape: tuple[Size, ...]) -> str:
     return f"[{', '.join(str(size) for size in shape)}]"
 
 
-def _check_numbers(held: Contents) -> None:
+def _check_numbers(held: ModelFile) -> None:
     for tensor in held.constants:
         values = tensor.values
         if values is not None and values.dtype.kind == "f" and np.isnan(values).any():
@@ -233,7 +242,7 @@ def _check_numbers(held: Contents) -> None:
             )
 
 
-def _output(held: Contents, labels: int, probabilities: Sequence[str]) -> int:
+def _output(held: ModelFile, labels: int, probabilities: Sequence[str]) -> int:
     """Which output holds the answer: ours by its name, else logits before probabilities, else the first that fits."""
     named = [tensor.name for tensor in held.outputs]
     fitting = [k for k, tensor in enumerate(held.outputs) if _ends_in(tensor, labels)]
@@ -249,11 +258,11 @@ def _ends_in(tensor: Tensor, labels: int) -> bool:
     return bool(tensor.shape) and _fits(tensor.shape[-1], labels)
 
 
-def _check_answer(asked: Asked, name: str, labels: int, window: tuple[int, int]) -> None:
+def _check_answer(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:
     """What the file says of its shapes may leave lengths open: ask it one window."""
-    size = asked.batch or 1
+    size = runner.batch or 1
     try:
-        answer = asked.one(np.zeros((size, *window), np.float32))
+        answer = runner.run_batch(np.zeros((size, *window), np.float32))
     except Exception as error:  # the runtimes' kinds of error share no base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error
@@ -261,7 +270,7 @@ def _check_answer(asked: Asked, name: str, labels: int, window: tuple[int, int])
         raise InputError(f"{name} answers {list(answer.shape)} to {size} windows; the data have {labels} labels")
 
 
-def _reference(held: Contents, known: dict[str, ReferenceCheckpoint], lone: bool) -> str | None:
+def _reference(held: ModelFile, known: dict[str, ReferenceCheckpoint], lone: bool) -> str | None:
     """The digest of the checkpoint it must answer like; None where nothing was promised."""
     digest = held.metadata.get("network_sha256")
     if digest is None:
@@ -280,9 +289,9 @@ def _reference(held: Contents, known: dict[str, ReferenceCheckpoint], lone: bool
     return digest
 
 
-def _scheme(held: Contents, digest: str | None) -> str:
+def _scheme(held: ModelFile, digest: str | None) -> str:
     """What its weights show. What is promised depends on it, so what a file of ours says of itself must be the same."""
-    found = structure.of_contents(held)
+    found = structure.to_structure(held)
     claimed = held.metadata.get("scheme")
     if digest is not None and found.weights and found.scheme != claimed:
         raise InputError(

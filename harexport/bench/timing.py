@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harexport import runtimes
 from harexport.bench.result import Throughput
 from harexport.evaluation.environment import Conditions, NoiseMonitor, pin_to_idle_cores
 from harexport.evaluation.latency import Latency, Model, Times, measure
 from harexport.evaluation.statistics import Interval
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME
-from harexport.runtimes import Floats
-from harexport.runtimes.asking import RUNTIMES, Asked, File
+from harexport.runtimes import RUNTIMES, Floats
 from harexport.utils.console import progress
 
 _SITTINGS = 8
@@ -98,7 +98,10 @@ def _timed(
 
     def load() -> dict[str, Model]:
         models = {c.name: _repeating(c.load(threads), c.batch or 1) for c in contestants}
-        return models | {name: Asked(model, File(name, fmt, 0), threads).one for name, (model, fmt) in files.items()}
+        return models | {
+            name: runtimes.load_bytes(model, f".{fmt}", name, threads=threads, output=0).run_batch
+            for name, (model, fmt) in files.items()
+        }
 
     where = f"on {threads} threads" if threads > 1 else "on one thread"
     with progress(f"latency {where}, {len(contestants)} models interleaved", runs, "runs each") as advance:
@@ -136,9 +139,9 @@ _HANDED_BACK = 6  # numbers of the first sample: as many as there are activities
 
 def tflite(window: int, channels: int) -> bytes:
     """A .tflite of one SLICE: window [1, window, channels] -> logits [1, 1, 6]."""
-    from harexport.formats.tflite_builder import Graph
+    from harexport.formats.tflite_builder import TfliteBuilder
 
-    graph, sliced = Graph(), (1, 1, min(_HANDED_BACK, channels))
+    graph, sliced = TfliteBuilder(), (1, 1, min(_HANDED_BACK, channels))
     given = graph.tensor((1, window, channels))
     begin, size = (graph.constant(np.array(values, np.int32)) for values in ((0, 0, 0), sliced))
     answer = graph.op("SLICE", [given, begin, size], sliced)

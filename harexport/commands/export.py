@@ -98,23 +98,23 @@ def export(
     """
     from harexport.exporters import android as demo_app
     from harexport.exporters import options
-    from harexport.exporters.export import Refused, export_checkpoint, only_checkpoint, text
+    from harexport.exporters.export import ExportFailure, export_checkpoint, find_checkpoint, format_result
     from harexport.model.checkpoint import load
 
-    trained = load(checkpoint or only_checkpoint(out))
-    schemes, windows = options.schemes(fmt, quantize), options.windows(batch)
+    trained = load(checkpoint or find_checkpoint(out))
+    schemes, windows = options.parse_schemes(fmt, quantize), options.parse_batch(batch)
     if android:
         fmt = "tflite" if fmt == "all" else fmt
-        schemes = options.schemes(fmt, quantize)
-        demo_app.check(trained.contract, options.all_of(trained.network, fmt, schemes, lowering, windows, io), android)
+        schemes = options.parse_schemes(fmt, quantize)
+        demo_app.check_project(trained.contract, options.resolve_all(trained.network, fmt, schemes, lowering, windows, io), android)
     dataset = load_data_for(data, trained.contract, trained.recipe.name)
     results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, windows, io, max_drop)
     placed: list[Path] = []
-    if android and not isinstance(results[0], Refused):
-        placed = demo_app.place(results[0].path, android)
-    lines = [f"Refused: {result.reason}" if isinstance(result, Refused) else text(result) for result in results]
+    if android and not isinstance(results[0], ExportFailure):
+        placed = demo_app.write_assets(results[0].path, android)
+    lines = [f"Refused: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results]
     lines += [f"Android: {path}" for path in placed]
     files = [result.to_dict() for result in results]
     print_result({"files": files, "android": [str(path) for path in placed]}, as_json, "\n".join(lines))
-    if any(isinstance(result, Refused) for result in results):
+    if any(isinstance(result, ExportFailure) for result in results):
         sys.exit(1)

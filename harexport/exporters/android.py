@@ -9,11 +9,11 @@ from pathlib import Path
 
 from harexport.errors import InputError
 from harexport.exporters import golden as android_golden
-from harexport.exporters.options import Form
+from harexport.exporters.options import ExportOptions
 from harexport.formats import tflite_metadata
 from harexport.model.contract import CHANNELS, Contract
 from harexport.runtimes import model as models
-from harexport.utils.files import check_writable, atomic_write
+from harexport.utils.files import atomic_write, check_writable
 
 ASSETS = Path("app/src/main/assets")
 MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
@@ -24,7 +24,7 @@ _LARGEST_WINDOW, _HIGHEST_ORDER, _LONGEST_MEDIAN = 1_000_000, 100, 9999
 _UNITS = {"acc": "g", "gyro": "rad/s"}
 
 
-def check(contract: Contract, forms: Sequence[Form], project: Path) -> None:
+def check_project(contract: Contract, forms: Sequence[ExportOptions], project: Path) -> None:
     """Raise InputError where the app in `project` cannot serve what is to be exported, before any work."""
     if not (project / "app").is_dir():
         raise InputError(f"{project} is no folder that holds app/: name the Android project")
@@ -60,7 +60,7 @@ def check(contract: Contract, forms: Sequence[Form], project: Path) -> None:
         raise InputError(f"the Android demo cannot serve this model: {'; '.join(reasons)}")
 
 
-def place(model: Path, project: Path) -> list[Path]:
+def write_assets(model: Path, project: Path) -> list[Path]:
     """Put a .tflite of `harexport export` into the Android project `project`: the file, its labels, its contract, and
     the golden windows that prove it on the phone.
 
@@ -70,12 +70,14 @@ def place(model: Path, project: Path) -> list[Path]:
     loaded, content = models.load(model), model.read_bytes()
     contract = loaded.contract
     contract_json = (json.dumps(contract.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
-    golden = android_golden.make(loaded.runner, loaded.runner.metadata["scheme"], contract, content, contract_json)
+    golden = android_golden.make_test_vectors(
+        loaded.runner, loaded.runner.metadata["scheme"], contract, content, contract_json
+    )
     contents = {
         MODEL_NAME: content,
-        tflite_metadata.LABELS_NAME: tflite_metadata.lines(contract.labels).encode(),
+        tflite_metadata.LABELS_NAME: tflite_metadata.labels_text(contract.labels).encode(),
         CONTRACT_NAME: contract_json,
-        GOLDEN_NAME: android_golden.text(golden).encode(),
+        GOLDEN_NAME: android_golden.to_json(golden).encode(),
     }
     paths = [project / ASSETS / name for name in contents]
     for path in paths:

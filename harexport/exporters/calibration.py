@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from harexport.data.dataset import Windows
 from harexport.errors import InputError
-from harexport.formats.tflite_builder import Quant
-from harexport.model.layers import Doubles, LstmLayer, sigmoid
+from harexport.formats.tflite_builder import QuantParams
+from harexport.model.layers import Doubles, LayerActivations, LstmLayer, sigmoid
 from harexport.model.network import Network, check_windows
 
 Range = tuple[float, float]
@@ -25,7 +26,7 @@ Range = tuple[float, float]
 # The share of values that a range may hold; what lies outside is clipped. Which one is best depends on the network:
 # on held-out training subjects edge has half the error with 0.98 of the window's values that it has with 0.999
 # (its static activities are told apart by small differences), the seed model half with 0.999.
-SHARES = (0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+PERCENTILES = (0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 # tanh is flat where a cell is large, so its range may end early: at one of these, or at the largest value.
 _CELL_LIMITS = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 _NEARLY = 1.25  # by how much an error may be above the least one, for a wider range
@@ -72,7 +73,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Sample:
+class CalibrationSample:
     """Training windows that a quantisation learns from: [n, window, channels] float32, their positions in the training
     set, and the SHA-256 of their values."""
 
@@ -81,11 +82,13 @@ class Sample:
     sha256: str
 
 
-def sample(train: Windows, count: int = 256, seed: int = 0) -> Sample:
+def sample_windows(train: Windows, count: int = 256, seed: int = 0) -> CalibrationSample:
     """`count` windows of training subjects (all, where there are fewer), chosen by `choose_windows`."""
     indices = choose_windows(train, count, seed)
     signals = np.ascontiguousarray(train.signals[indices], np.float32)
-    return Sample(signals, tuple(int(k) for k in indices), hashlib.sha256(signals.astype("<f4").tobytes()).hexdigest())
+    return CalibrationSample(
+        signals, tuple(int(k) for k in indices), hashlib.sha256(signals.astype("<f4").tobytes()).hexdigest()
+    )
 
 
 def choose_windows(train: Windows, count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -110,14 +113,14 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
     """
     if network.kind != "lstm" or not len(train) or count < 1:
         raise InputError("full integer is for LSTM networks and is calibrated on at least one window")
-    chosen = sample(train, count, seed)
+    chosen = sample_windows(train, count, seed)
     windows = chosen.signals
     check_windows(windows, network.window, network.num_channels)
     ranges, shares = _clipped_ranges(network, windows.astype(np.float64))
-    sequence = network.input.forward(_normalised(network, windows.astype(np.float64)))
+    sequence = network.input.forward(network.normalize(windows))
     passes = []
     for k, layer in enumerate(network.lstm):
-        passes.append(run(layer, sequence))
+        passes.append(layer.forward(sequence, return_intermediates=True))
         sequence = passes[-1].states
         ranges[f"lstm.{k}.cell"] = _range(passes[-1].cells)
         ranges[f"lstm.{k}.state"] = _range(sequence)
@@ -136,34 +139,6 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
     )
 
 
-@dataclass(frozen=True)
-class Passed:
-    """What a layer computes: W x + b and R h [n, steps, 4 * hidden], c and h [n, steps, hidden]."""
-
-    projected: Doubles
-    recurrent: Doubles
-    cells: Doubles
-    states: Doubles
-
-
-def run(layer: LstmLayer, sequence: Doubles, cell_limit: float | None = None) -> Passed:
-    """`LstmLayer.forward` on [n, steps, inputs] with its intermediates; `cell_limit`: cells in int8 between +- this."""
-    weight = layer.recurrent_weight.T.astype(np.float64)
-    projected = sequence @ layer.input_weight.T.astype(np.float64) + layer.bias
-    h = c = np.zeros((len(sequence), layer.hidden))
-    recurrent = np.zeros_like(projected)
-    cells, states = (np.empty((*projected.shape[:2], layer.hidden)) for _ in range(2))
-    for t in range(sequence.shape[1]):
-        recurrent[:, t] = h @ weight
-        i, f, g, o = np.split(projected[:, t] + recurrent[:, t], 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        if cell_limit is not None:
-            c = _rounded(c, (-cell_limit, cell_limit))
-        h = sigmoid(o) * np.tanh(c)
-        cells[:, t], states[:, t] = c, h
-    return Passed(projected, recurrent, cells, states)
-
-
 def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range], dict[str, float]]:
     """Where window, channels and rows are clipped, each by the share that moves the logits least."""
     searched = _searched(network, windows)
@@ -172,7 +147,7 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
     def best(
         ranges_of: Callable[[float], list[Range]], error_of: Callable[[list[Range]], float]
     ) -> tuple[float, list[Range]]:
-        share = _widest({share: error_of(ranges_of(share)) for share in SHARES})
+        share = _widest({share: error_of(ranges_of(share)) for share in PERCENTILES})
         return share, ranges_of(share)
 
     def window_error(ranges: list[Range]) -> float:
@@ -186,7 +161,7 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
     def rows_error(ranges: list[Range]) -> float:
         return _rms(_answers(network, searched, ranges[0]) - exact)
 
-    rows = network.input.forward(_normalised(network, windows))
+    rows = network.input.forward(network.normalize(windows))
     window = best(lambda share: [_range(windows, share)], window_error)
     each = best(lambda share: [_range(windows[..., k], share) for k in range(network.num_channels)], channels_error)
     row = best(lambda share: [_range(rows, share)], rows_error)
@@ -197,7 +172,7 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
     )
 
 
-def _cell_limit(network: Network, windows: Doubles, passes: list[Passed]) -> tuple[float, float]:
+def _cell_limit(network: Network, windows: Doubles, passes: list[LayerActivations]) -> tuple[float, float]:
     """Where int8 cells are best clipped, and how far the logits then move: RMS as a share of theirs."""
     exact = _answers(network, windows)
     largest = max(float(np.abs(passed.cells).max()) for passed in passes) or 1.0
@@ -214,15 +189,16 @@ def _widest(errors: dict[float, float]) -> float:
 
 def _answers(network: Network, windows: Doubles, rows: Range | None = None, cell_limit: float | None = None) -> Doubles:
     """The reference's logits with rows or cells rounded to int8."""
-    sequence = network.input.forward(_normalised(network, windows))
+    sequence = network.input.forward(network.normalize(windows))
     if rows is not None:
         sequence = _rounded(sequence, rows)
+    quantize_cell = None if cell_limit is None else partial(_rounded, within=(-cell_limit, cell_limit))
     for layer in network.lstm:
-        sequence = run(layer, sequence, cell_limit).states
+        sequence = layer.forward(sequence, return_intermediates=True, quantize_cell=quantize_cell).states
     return network.head.forward(sequence[:, -1])
 
 
-def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[Passed]) -> dict[str, Range]:
+def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[LayerActivations]) -> dict[str, Range]:
     """Where the unrolled graph clips the gates' two parts and their sum: with the least error after the sigmoid.
 
     All layers share these limits (see integer_unrolled.py): layer 0 brings W x + b in the first part, the layers
@@ -248,21 +224,16 @@ def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[Passed]) -> dict[st
     return {name: (-value, value) for name, value in zip(("projected", "recurrent", "gates"), best[1:], strict=True)}
 
 
-def asymmetric(values: Range) -> Quant:
+def asymmetric(values: Range) -> QuantParams:
     """int8 over a range that is widened to hold 0, with 0 exactly representable."""
     low, high = min(values[0], 0.0), max(values[1], 0.0)
     scale = float(np.float32((high - low) / 255)) or 1.0
-    return Quant(np.int8, scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
+    return QuantParams(np.int8, scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 
-def symmetric(limit: float) -> Quant:
+def symmetric(limit: float) -> QuantParams:
     """int8 between +- `limit`, 0 at 0."""
-    return Quant(np.int8, float(np.float32(limit / 127)))
-
-
-def _normalised(network: Network, windows: Doubles) -> Doubles:
-    normalised: Doubles = (windows - network.mean.astype(np.float64)) / network.std.astype(np.float64)
-    return normalised
+    return QuantParams(np.int8, float(np.float32(limit / 127)))
 
 
 def _rounded(values: Doubles, within: Range) -> Doubles:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from harexport import runtimes
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
-from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Parity
-from harexport.exporters.options import Form
+from harexport.evaluation.comparison import Predictions, check_tolerance, compare
+from harexport.evaluation.metrics import classification_metrics
+from harexport.exporters.options import ExportOptions
 from harexport.formats import structure
 from harexport.formats.structure import Structure
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
 from harexport.model.network import Network, softmax
 from harexport.runtimes import Floats, Runner
-from harexport.runtimes.sandbox import survives
+from harexport.runtimes.sandbox import run_sandboxed
 
 # Largest logit difference of float32, per unit of the reference's largest logit (at least 1): synthetic windows may
 # drive the logits further than real ones do. What is promised on the official windows is not relative.
@@ -37,7 +37,7 @@ _TOO_SMALL = 4000
 
 
 @dataclass(frozen=True)
-class Proof:
+class ReferenceOutputs:
     """Labelled windows that no weight and no threshold was chosen on, and the float64 reference's logits for them."""
 
     windows: Windows
@@ -45,7 +45,36 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class GateFigures:
+class Parity:
+    """Comparison of an exported model with the float64 reference on the labelled test windows.
+
+    Attributes:
+        scheme: Quantization scheme.
+        windows: Number of windows.
+        max_logit_difference: Largest absolute logit difference; None if some are not finite.
+        p999_logit_difference: Their 99.9 % quantile; None if some are not finite.
+        agreement: Share of windows with the same predicted label.
+        accuracy: Accuracy of the exported model.
+        macro_f1: Macro F1 of the exported model.
+        drop: Accuracy of the reference minus that of the model, in percentage points.
+        confusion: Confusion matrix of the exported model.
+        failures: Violated limits of the scheme's tolerance; empty if the model passed.
+    """
+
+    scheme: str
+    windows: int
+    max_logit_difference: float | None
+    p999_logit_difference: float | None
+    agreement: float
+    accuracy: float
+    macro_f1: float
+    drop: float
+    confusion: tuple[tuple[int, ...], ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckResult:
     """What the gate measured in the real runtime, on `windows` synthetic windows; `parity` on those of a Proof."""
 
     windows: int
@@ -55,15 +84,15 @@ class GateFigures:
     parity: Parity | None
 
 
-def check(
+def check_exported_model(
     model: bytes,
     network: Network,
     contract: Contract,
-    form: Form,
+    form: ExportOptions,
     float32_size: int,
-    proof: Proof | None,
+    proof: ReferenceOutputs | None,
     max_drop: float | None = None,
-) -> tuple[Structure, GateFigures]:
+) -> tuple[Structure, CheckResult]:
     """Look into the file, load it from bytes, compare its answers. Raises CheckFailedError.
 
     `float32_size`: bytes of the same export in float32, which the others must undercut. `max_drop`: points of
@@ -71,8 +100,8 @@ def check(
     """
     name = f"the {form.name} export"
     try:
-        held = structure.of(model, form.format, name)
-        if form.scheme == "int8" and (death := survives(model, f".{form.format}").error):
+        held = structure.read_structure(model, form.format, name)
+        if form.scheme == "int8" and (death := run_sandboxed(model, f".{form.format}").error):
             raise InputError(death)  # integers that overflow end LiteRT, and this process with it
         runner = runtimes.load_bytes(model, f".{form.format}", name)
     except InputError as error:
@@ -88,7 +117,7 @@ def check(
     return held, figures
 
 
-def _structure_failures(held: Structure, network: Network, contract: Contract, form: Form) -> list[str]:
+def _structure_failures(held: Structure, network: Network, contract: Contract, form: ExportOptions) -> list[str]:
     failures = []
     windows = -1 if form.batch is None else form.batch
     reads = {INPUT_NAME: (windows, network.window, network.num_channels)}
@@ -111,7 +140,7 @@ def _structure_failures(held: Structure, network: Network, contract: Contract, f
     return failures
 
 
-def _recurrent_operators(network: Network, form: Form) -> dict[str, int]:
+def _recurrent_operators(network: Network, form: ExportOptions) -> dict[str, int]:
     """How many of each runtime's recurrent operators the file must hold: one a layer, or none."""
     layers = len(network.recurrent_layers)
     if form.format == "tflite":
@@ -121,11 +150,11 @@ def _recurrent_operators(network: Network, form: Form) -> dict[str, int]:
     return {"LSTM": 0, "GRU": 0, "DynamicQuantizeLSTM": 0} | {own: layers}
 
 
-def _size_failures(network: Network, form: Form, size: int, float32_size: int) -> list[str]:
+def _size_failures(network: Network, form: ExportOptions, size: int, float32_size: int) -> list[str]:
     scheme = form.scheme
     if (scheme, form.lowering) == ("int8", "unrolled"):  # each step has more operators: a note says what that costs
         return []
-    matrices = sum(array.size for array in network.folded().arrays().values() if array.ndim > 1)
+    matrices = sum(array.size for array in network.fold_input().arrays().values() if array.ndim > 1)
     expected = _SAVED * _SAVES.get(scheme, 0) * matrices
     if float32_size - size >= expected or expected < _TOO_SMALL:
         return []
@@ -133,9 +162,14 @@ def _size_failures(network: Network, form: Form, size: int, float32_size: int) -
 
 
 def _answers(
-    runner: Runner, network: Network, contract: Contract, scheme: str, proof: Proof | None, max_drop: float | None
-) -> tuple[GateFigures, list[str]]:
-    probes = windows(contract)
+    runner: Runner,
+    network: Network,
+    contract: Contract,
+    scheme: str,
+    proof: ReferenceOutputs | None,
+    max_drop: float | None,
+) -> tuple[CheckResult, list[str]]:
+    probes = synthetic_windows(contract)
     expected = network.logits(probes)
     answered = runner.logits(probes).astype(np.float64)
     difference = np.abs(answered - expected)
@@ -151,12 +185,29 @@ def _answers(
     proven = None
     if proof is not None and not failures:
         labels = proof.windows.labels
-        proven = comparison.compare_logits(
-            proof.expected, runner.logits(proof.windows.signals), labels, scheme, max_drop
-        )
+        proven = _check_on_test_windows(proof, runner.logits(proof.windows.signals), scheme, max_drop)
         failures += [f"on {len(labels)} test windows, {failure}" for failure in proven.failures]
     agreement = float(np.mean(answered.argmax(axis=1) == expected.argmax(axis=1)))
-    return GateFigures(len(probes), float(difference.max()), rms, agreement, proven), failures
+    return CheckResult(len(probes), float(difference.max()), rms, agreement, proven), failures
+
+
+def _check_on_test_windows(proof: ReferenceOutputs, logits: Floats, scheme: str, max_drop: float | None) -> Parity:
+    labels = proof.windows.labels
+    reference = Predictions("the float64 reference", "logits", proof.expected)
+    comparison = compare(Predictions("the exported model", "logits", logits), reference, labels)
+    metrics = classification_metrics(labels, logits.argmax(axis=1), logits.shape[1])
+    return Parity(
+        scheme=scheme,
+        windows=comparison.num_windows,
+        max_logit_difference=comparison.max_logit_difference,
+        p999_logit_difference=comparison.p999_logit_difference,
+        agreement=comparison.agreement,
+        accuracy=metrics.accuracy,
+        macro_f1=metrics.macro_f1,
+        drop=comparison.accuracy_drop,
+        confusion=metrics.confusion,
+        failures=check_tolerance(comparison, scheme, max_drop),
+    )
 
 
 def _other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
@@ -194,12 +245,12 @@ def _memory(runner: Runner, windows: Floats) -> list[str]:
     """
     from harexport.runtimes.litert import LiteRtRunner
 
-    ask = runner.without_reset if isinstance(runner, LiteRtRunner) else runner.one
+    ask = runner.run_batch_keep_state if isinstance(runner, LiteRtRunner) else runner.run_batch
     size = runner.batch or 1
     a, b = (np.repeat(windows[k : k + 1], size, axis=0) for k in (0, 1))
     first = ask(a)
     ask(b)
-    left = runner.left() if isinstance(runner, LiteRtRunner) else 0.0
+    left = runner.state_residual() if isinstance(runner, LiteRtRunner) else 0.0
     again = ask(a)
     ask(np.full_like(a, np.nan))
     recovered = ask(a)
@@ -211,7 +262,7 @@ def _memory(runner: Runner, windows: Floats) -> list[str]:
     return failures
 
 
-def windows(contract: Contract, count: int = 16, seed: int = 0) -> NDArray[np.float32]:
+def synthetic_windows(contract: Contract, count: int = 16, seed: int = 0) -> NDArray[np.float32]:
     """Smooth random motion in physical units: [count, window, channels] float32.
 
     Every channel is a sum of four sines between 0.3 and 8 Hz (walking is about 2). Even windows move like

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harexport import runtimes
-from harexport.data import Dataset, contract_mismatches, load
+from harexport.data import Dataset, contract_mismatches, load_dataset
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, options
-from harexport.exporters.checks import GateFigures, Proof
-from harexport.exporters.options import Form
+from harexport.exporters.checks import CheckResult, ReferenceOutputs
+from harexport.exporters.options import ExportOptions
 from harexport.formats import structure
 from harexport.model.contract import Contract
-from harexport.model.network import Network, one_thread
+from harexport.model.network import Network, single_threaded_blas
 from harexport.utils.console import progress
-from harexport.utils.files import DEFAULT_OUTPUT_DIR, read_json, atomic_write, write_json
+from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
 if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
     from harexport.model.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
-class Refused:
+class ExportFailure:
     """A file that did not pass its gate and was not written: the name it would have had, and why."""
 
     path: Path
@@ -72,17 +72,17 @@ def export(
     contract = contract or Contract()
     _check_drop(max_drop)
     asked = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
-    form = options.choose(network, asked, scheme, lowering, batch, io)
+    form = options.resolve(network, asked, scheme, lowering, batch, io)
     path = Path(path) if path else DEFAULT_OUTPUT_DIR / form.file_name("model")
     if path.suffix.lower() != f".{form.format}":
         raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
     _check_fit(network, contract)
     if dataset is None and not contract_mismatches(contract, Contract()):
-        dataset = load()
+        dataset = load_dataset()
     dataset = None if dataset is None else dataset.matching(contract)
-    proof = None if dataset is None else proof_of(network, dataset)
+    proof = None if dataset is None else compute_reference(network, dataset)
     train = None if dataset is None else dataset.train
-    return write(network, contract, metadata or {}, path, form, proof, train, max_drop)
+    return export_file(network, contract, metadata or {}, path, form, proof, train, max_drop)
 
 
 def export_checkpoint(
@@ -95,7 +95,7 @@ def export_checkpoint(
     batch: int | None = 1,
     io: str = "float32",
     max_drop: float | None = None,
-) -> list[ExportResult | Refused]:
+) -> list[ExportResult | ExportFailure]:
     """Export a checkpoint into `folder`, under the names of `Form.file_name`, proven on the test windows of `dataset`.
 
     fmt "onnx", "tflite" or "all": with "all", the schemes that only one format has are made in that one. The
@@ -105,25 +105,25 @@ def export_checkpoint(
     """
     folder, network = Path(folder), checkpoint.network
     _check_drop(max_drop)
-    files = options.all_of(network, fmt, schemes, lowering, batch, io)
-    check_folder(folder, checkpoint.contract)
+    files = options.resolve_all(network, fmt, schemes, lowering, batch, io)
+    check_output_folder(folder, checkpoint.contract)
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
-    proof, train = proof_of(network, dataset), dataset.train
-    metadata = metadata_of(checkpoint)
-    results: list[ExportResult | Refused] = []
+    proof, train = compute_reference(network, dataset), dataset.train
+    metadata = checkpoint_metadata(checkpoint)
+    results: list[ExportResult | ExportFailure] = []
     with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
         for done, form in enumerate(files, 1):
             path = folder / form.file_name(checkpoint.recipe.name)
             try:
-                results.append(write(network, checkpoint.contract, metadata, path, form, proof, train, max_drop))
+                results.append(export_file(network, checkpoint.contract, metadata, path, form, proof, train, max_drop))
                 write_json(folder / "contract.json", checkpoint.contract.to_dict())
             except CheckFailedError as error:
-                results.append(Refused(path, str(error)))
+                results.append(ExportFailure(path, str(error)))
             advance(done)
     return results
 
 
-def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
+def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """What a checkpoint's files say of where they come from: strings, some of them JSON."""
     test = checkpoint.figures.get("test") or {}
     figures = {key: test[key] for key in ("accuracy", "macro_f1") if key in test}
@@ -139,10 +139,10 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def proof_of(network: Network, dataset: Dataset) -> Proof:
+def compute_reference(network: Network, dataset: Dataset) -> ReferenceOutputs:
     """The test windows of `dataset`, which fit, and what `network` answers to them in float64."""
     with progress("float64 reference", len(dataset.test), "windows") as advance:
-        return Proof(dataset.test, network.logits(dataset.test.signals, advance))
+        return ReferenceOutputs(dataset.test, network.logits(dataset.test.signals, advance))
 
 
 def _check_drop(max_drop: float | None) -> None:
@@ -161,7 +161,7 @@ def _check_fit(network: Network, contract: Contract) -> None:
         )
 
 
-def check_folder(folder: Path, contract: Contract) -> None:
+def check_output_folder(folder: Path, contract: Contract) -> None:
     """Raise InputError where `folder` already belongs to models of another contract."""
     path = folder / "contract.json"
     if path.exists() and Contract.from_dict(read_json(path, "contract"), str(path)) != contract:
@@ -170,7 +170,7 @@ def check_folder(folder: Path, contract: Contract) -> None:
         )
 
 
-def only_checkpoint(folder: Path) -> Path:
+def find_checkpoint(folder: Path) -> Path:
     """The one .safetensors file in `folder`. Raises InputError where there is none, or more than one to choose from."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
@@ -208,7 +208,7 @@ class ExportResult:
     seconds: float
     ops: dict[str, int]
     oldest_runtime: str
-    gate: GateFigures
+    gate: CheckResult
     notes: tuple[str, ...]
 
     @property
@@ -221,13 +221,13 @@ class ExportResult:
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
-def write(
+def export_file(
     network: Network,
     contract: Contract,
     metadata: dict[str, str],
     path: Path,
-    form: Form,
-    proof: Proof | None,
+    form: ExportOptions,
+    proof: ReferenceOutputs | None,
     train: Windows | None,
     max_drop: float | None,
 ) -> ExportResult:
@@ -239,13 +239,13 @@ def write(
     began = time.perf_counter()
     facts = {**metadata, "scheme": form.scheme, **({"lowering": form.lowering} if form.lowering else {})}
     plain = dataclasses.replace(form, scheme="float32", io="float32")
-    float32 = emitted(network, contract, {**facts, "scheme": "float32"}, plain, None)
-    model = float32 if form.scheme == "float32" else emitted(network, contract, facts, form, train)
+    float32 = build_model(network, contract, {**facts, "scheme": "float32"}, plain, None)
+    model = float32 if form.scheme == "float32" else build_model(network, contract, facts, form, train)
     with atomic_write(path) as temporary:
         temporary.write_bytes(model)
         # what is checked is what was written
         written = temporary.read_bytes()
-        held, figures = checks.check(written, network, contract, form, len(float32), proof, max_drop)
+        held, figures = checks.check_exported_model(written, network, contract, form, len(float32), proof, max_drop)
     time_ratio = _time_ratio(model, float32, form, contract) if form.scheme != "float32" else 1.0
     size_ratio = len(model) / len(float32)
     return ExportResult(
@@ -261,13 +261,13 @@ def write(
         time_ratio=time_ratio,
         seconds=time.perf_counter() - began,
         ops=held.ops,
-        oldest_runtime=structure.oldest_runtime(model, form.format),
+        oldest_runtime=structure.min_runtime(model, form.format),
         gate=figures,
         notes=tuple(_notes(form, network.kind, size_ratio, time_ratio, figures)),
     )
 
 
-def text(result: ExportResult) -> str:
+def format_result(result: ExportResult) -> str:
     """A line for people, and one more for each note."""
     parity = result.gate.parity
     proof = f"{parity.accuracy:.2%}, {parity.agreement:.2%} as the reference, " if parity else ""
@@ -282,48 +282,52 @@ def text(result: ExportResult) -> str:
     )
 
 
-def _difference(figures: GateFigures) -> str:
+def _difference(figures: CheckResult) -> str:
     largest = figures.parity.max_logit_difference if figures.parity else figures.max_logit_difference
     return f"logits within {largest:.1e}"
 
 
-def emitted(network: Network, contract: Contract, facts: dict[str, str], form: Form, train: Windows | None) -> bytes:
+def build_model(
+    network: Network, contract: Contract, facts: dict[str, str], form: ExportOptions, train: Windows | None
+) -> bytes:
     """The bytes of a form, without its gate; `train` as in `write`. Raises InputError where that is missing."""
     if form.lowering is None:
         from harexport.exporters import onnx
 
-        return onnx.emit(network, contract, facts, form.scheme, form.batch)
+        return onnx.build(network, contract, facts, form.scheme, form.batch)
     from harexport.exporters import calibration as quantize
     from harexport.exporters import gptq, tflite, tflite_int8
 
     if form.scheme == "int8":
         if train is None:
             raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
-        with one_thread():
+        with single_threaded_blas():
             calibration = quantize.calibrate(network, train)
         facts = {**facts, "calibration": json.dumps(calibration.to_dict(), separators=(",", ":"))}
-        return tflite_int8.emit(network, contract, facts, form.lowering, calibration, form.io)
+        return tflite_int8.build(network, contract, facts, form.lowering, calibration, form.io)
     if form.scheme == "int8-weights" and train is not None and network.lstm:
-        sample = quantize.sample(train)
+        sample = quantize.sample_windows(train)
         learned = {"indices": list(sample.indices), "sha256": sample.sha256}
         facts = {**facts, "rounded_by": json.dumps(learned, separators=(",", ":"))}
-        with one_thread():
-            network = gptq.aware(network, sample.signals, form.lowering)
-    return tflite.emit(network, contract, facts, form.lowering, form.scheme, form.batch)
+        with single_threaded_blas():
+            network = gptq.round_weights(network, sample.signals, form.lowering)
+    return tflite.build(network, contract, facts, form.lowering, form.scheme, form.batch)
 
 
-def _time_ratio(model: bytes, float32: bytes, form: Form, contract: Contract) -> float:
+def _time_ratio(model: bytes, float32: bytes, form: ExportOptions, contract: Contract) -> float:
     """p50 of the file against that of its float32 twin, in one interleaved run."""
     suffix = f".{form.format}"
     runners = {name: runtimes.load_bytes(file, suffix, name) for name, file in (("it", model), ("float32", float32))}
-    windows = checks.windows(contract)
+    windows = checks.synthetic_windows(contract)
     size = form.batch or 1
     windows = np.resize(windows, (len(windows) * size, *windows.shape[1:]))
-    timed = time_interleaved({name: runner.one for name, runner in runners.items()}, windows, _TIMED_RUNS, batch=size)
+    timed = time_interleaved(
+        {name: runner.run_batch for name, runner in runners.items()}, windows, _TIMED_RUNS, batch=size
+    )
     return timed["it"].p50 / timed["float32"].p50
 
 
-def _notes(form: Form, kind: str, size_ratio: float, time_ratio: float, figures: GateFigures) -> list[str]:
+def _notes(form: ExportOptions, kind: str, size_ratio: float, time_ratio: float, figures: CheckResult) -> list[str]:
     notes = []
     if time_ratio > _SLOWER:
         notes.append(f"Slower than float32 on this machine: {time_ratio:.2f} times its p50.")

@@ -17,7 +17,15 @@ from harexport.errors import InputError
 from harexport.evaluation.comparison import TOLERANCES
 from harexport.model.contract import Contract
 from harexport.preprocessing.resampler import SECOND, averaging_length
-from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS, STANDARD_GRAVITY, Stream, Window, required_sensors
+from harexport.preprocessing.stream import (
+    ACC,
+    GYRO,
+    SETTLING_SECONDS,
+    STANDARD_GRAVITY,
+    Stream,
+    Window,
+    required_sensors,
+)
 from harexport.runtimes import Runner
 
 GOLDEN_VERSION = 1
@@ -39,13 +47,15 @@ _WALK = (0.40, 0.72)
 _STEPS_HZ = 1.9
 
 
-def make(runner: Runner, scheme: str, contract: Contract, model: bytes, contract_json: bytes) -> dict[str, Any]:
+def make_test_vectors(
+    runner: Runner, scheme: str, contract: Contract, model: bytes, contract_json: bytes
+) -> dict[str, Any]:
     """The content of golden.json for one model file: `runner` runs `model`, whose scheme and contract are these.
 
     Samples are in the order of their arrival, windows and logits in that of the chain's answers. The two hashes tie
     the file to model.tflite and contract.json beside it. Raises InputError for a contract that the chain cannot serve.
     """
-    samples, mean_of = recording(contract)
+    samples, mean_of = synthetic_recording(contract)
     stream = Stream(contract, {sensor: UNITS[sensor] for sensor in mean_of}, mean_of)
     events = [event for sensor, time_ns, *axes in samples for event in stream.push(sensor, time_ns, tuple(axes))]
     events += stream.flush()
@@ -58,7 +68,7 @@ def make(runner: Runner, scheme: str, contract: Contract, model: bytes, contract
         "golden_version": GOLDEN_VERSION,
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "contract_sha256": hashlib.sha256(contract_json).hexdigest(),
-        "max_logit_difference": largest_difference(scheme, logits),
+        "max_logit_difference": logit_tolerance(scheme, logits),
         "max_signal_difference": MAX_SIGNAL_DIFFERENCE,
         "units": {sensor: UNITS[sensor] for sensor in mean_of},
         "mean_of": mean_of,
@@ -68,16 +78,16 @@ def make(runner: Runner, scheme: str, contract: Contract, model: bytes, contract
     }
 
 
-def largest_difference(scheme: str, logits: NDArray[np.float32]) -> float:
+def logit_tolerance(scheme: str, logits: NDArray[np.float32]) -> float:
     """How far from these `logits` [n, labels] a correct runtime may answer: float32's promise, or INTEGER_SHARE."""
     largest = float(np.abs(logits).max())
     if scheme.startswith("int8"):
         return INTEGER_SHARE * largest
-    promise = TOLERANCES["float32"]  # float16 files are widened when loaded and compute in float32
-    return max(promise.logit or 0.0, promise.share * largest)
+    tolerance = TOLERANCES["float32"]  # float16 weights are converted to float32 when the model is loaded
+    return tolerance.logit_tolerance(largest) or 0.0
 
 
-def text(golden: dict[str, Any]) -> str:
+def to_json(golden: dict[str, Any]) -> str:
     """JSON with one sample, window or answer a line."""
     lines = []
     for key, value in golden.items():
@@ -87,7 +97,7 @@ def text(golden: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def recording(contract: Contract) -> tuple[list[list[Any]], dict[str, int]]:
+def synthetic_recording(contract: Contract) -> tuple[list[list[Any]], dict[str, int]]:
     """Samples [sensor, time_ns, x, y, z] in Android's units as they arrive, and of how many to take the mean first.
 
     A phone in a pocket that stands, lies down, gets up, walks and turns: the same one every time, long enough for

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.exporters.calibration import run
 from harexport.model.layers import Array, Doubles, LstmLayer
 from harexport.model.network import Network, check_windows
 
@@ -24,7 +23,7 @@ _LARGEST = 127  # as weights.py
 _DAMPING = 1e-3  # of the mean second moment: keeps directions that the windows do not show from running away
 
 
-def aware(network: Network, windows: Array, lowering: str) -> Network:
+def round_weights(network: Network, windows: Array, lowering: str) -> Network:
     """The network with weights moved onto the steps that the scheme int8-weights will round them to.
 
     windows [n, window, channels] of training subjects. `lowering` says which weights share a scale: "fused" (each
@@ -47,7 +46,7 @@ def aware(network: Network, windows: Array, lowering: str) -> Network:
     stack = []
     steps = _fused_steps(network.lstm) if lowering == "fused" else _unrolled_steps(network.lstm)
     for lstm, (forward, recurrent) in zip(network.lstm, steps, strict=True):
-        states = run(lstm, sequence).states
+        states = lstm.forward(sequence)
         before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
         stack.append(
             replace(

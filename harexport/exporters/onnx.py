@@ -33,7 +33,7 @@ _ZERO = 128  # the zero point of uint8 weights
 _OPEN = "windows"  # the name of a dimension that is not fixed
 
 
-class Nodes:
+class OnnxBuilder:
     """Nodes and initializers in the order they are made; weights as the scheme stores them."""
 
     def __init__(self, scheme: str) -> None:
@@ -69,7 +69,7 @@ class Nodes:
         return output
 
 
-def emit(
+def build(
     network: Network,
     contract: Contract,
     metadata: dict[str, str],
@@ -81,9 +81,9 @@ def emit(
     A second head answers `coarse_logits` and `coarse_probabilities`. batch None leaves the number of windows open.
     metadata_props hold `metadata` and, as JSON under "contract", the contract. Same input, same bytes.
     """
-    graph = Nodes(scheme)
+    graph = OnnxBuilder(scheme)
     # raw windows are never rounded: with int8 the input layer stays apart from the LSTM, which rounds what it reads
-    folded = network.normalised() if scheme == "int8-weights" else network.folded()
+    folded = network.fold_normalization() if scheme == "int8-weights" else network.fold_input()
     rows = _input_layer(graph, folded, batch)
     for k, layer in enumerate(folded.recurrent_layers):
         last = k + 1 == len(folded.recurrent_layers)
@@ -91,7 +91,7 @@ def emit(
         if isinstance(layer, LstmLayer):
             rows = _lstm(graph, layer, rows, network.num_steps, name, last)
         else:
-            rows = gru(graph, layer, rows, network.num_steps, name, last)
+            rows = _gru(graph, layer, rows, network.num_steps, name, last)
     names = list(contract.outputs)
     for name, head in network.heads().items():
         _head(graph, head, rows, name, names.pop(0), names.pop(0))
@@ -118,7 +118,7 @@ def emit(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _input_layer(graph: Nodes, network: Network, batch: int | None) -> str:
+def _input_layer(graph: OnnxBuilder, network: Network, batch: int | None) -> str:
     """Frames of samples through a Gemm: [batch, window, channels] -> [steps, batch, units], what a stack reads.
 
     Steps that overlap gather their samples first. Conv would not need to, but it answers units first, so
@@ -147,13 +147,13 @@ def _input_layer(graph: Nodes, network: Network, batch: int | None) -> str:
     return graph.op("Transpose", [sequence], "input.rows", perm=[1, 0, 2])
 
 
-def _head(graph: Nodes, head: Head, state: str, name: str, logits: str, probabilities: str) -> None:
+def _head(graph: OnnxBuilder, head: Head, state: str, name: str, logits: str, probabilities: str) -> None:
     weight, bias = graph.weight(head.weight, f"{name}.weight"), graph.constant(head.bias, f"{name}.bias")
     graph.op("Gemm", [state, weight, bias], logits, transB=1)
     graph.op("Softmax", [logits], probabilities, axis=1)
 
 
-def _lstm(graph: Nodes, layer: LstmLayer, rows: str, steps: int, name: str, last: bool) -> str:
+def _lstm(graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str, last: bool) -> str:
     """[steps, batch, inputs] -> every state [steps, batch, hidden], or, of the `last` layer, the last [batch, hidden].
 
     Gate order i, o, f, c and a second bias, as the operator LSTM of ONNX's opset 7 defines them.
@@ -205,7 +205,7 @@ def _by_row(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.
     return np.clip(np.rint(matrix / scales[:, None]), -127, 127).astype(np.int8), scales
 
 
-def gru(graph: Nodes, layer: GruLayer, rows: str, steps: int, name: str, last: bool) -> str:
+def _gru(graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, last: bool) -> str:
     """[steps, batch, inputs] -> every state [steps, batch, hidden], or, of the `last` layer, the last [batch, hidden].
 
     The operator's gates are z, r, h and its update is ours; B holds Wb and Rb, one after the other. A gate adds

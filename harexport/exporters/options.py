@@ -14,18 +14,18 @@ SCHEMES = {
 }
 FORMATS = tuple(SCHEMES)
 LOWERINGS = ("auto", "fused", "unrolled")
-IO = ("float32", "int8")
+IO_TYPES = ("float32", "int8")
 
 # Up to 32 steps the unrolled graph is the faster one on x86 (benchmarks/lowerings.json: 0.3 to 0.7 of the fused one's
 # time) and executes half of its instructions on 64-bit Arm (benchmarks/arm64.json). At 128 steps it is still ahead
 # for most shapes (0.3 to 1.5; FACTS: 421 against 329 us), but the file has 3000 operators, is six
 # times as large and takes ten times as long to load: fused.
-MOST_UNROLLED_STEPS = 32
-MOST_WINDOWS = 4096  # at once
+MAX_UNROLLED_STEPS = 32
+MAX_BATCH = 4096  # at once
 
 
 @dataclass(frozen=True)
-class Form:
+class ExportOptions:
     """A file's format, scheme, lowering (None for ONNX, which has an operator), windows at once (None: any number),
     and the type of its input and outputs. `reason` says in words why `auto` took this lowering; "" where it was asked.
     """
@@ -49,14 +49,14 @@ class Form:
         return "-".join(part for part in (recipe, self.lowering, self.scheme, *io, *batch) if part) + f".{self.format}"
 
 
-def choose(
+def resolve(
     network: Network,
     fmt: str,
     scheme: str = "float32",
     lowering: str = "auto",
     batch: int | None = 1,
     io: str = "float32",
-) -> Form:
+) -> ExportOptions:
     """The form of a file, with "auto" decided. Raises InputError for options that do not exist or do not fit."""
     if fmt not in FORMATS:
         raise InputError(f"unknown format {fmt!r}; choose one of {', '.join(FORMATS)}")
@@ -65,12 +65,12 @@ def choose(
         raise InputError(f"there is no {scheme!r} for the format {fmt}: {known}")
     if lowering not in LOWERINGS:
         raise InputError(f"unknown lowering {lowering!r}; choose one of {', '.join(LOWERINGS)}")
-    if io not in IO:
-        raise InputError(f"unknown input and output type {io!r}; choose one of {', '.join(IO)}")
+    if io not in IO_TYPES:
+        raise InputError(f"unknown input and output type {io!r}; choose one of {', '.join(IO_TYPES)}")
     if io == "int8" and scheme != "int8":
         raise InputError(f"int8 input and output belong to the scheme int8 (full integer); {scheme} computes in floats")
-    if batch is not None and (type(batch) is not int or not 1 <= batch <= MOST_WINDOWS):
-        raise InputError(f"batch {batch}: give a number of windows from 1 to {MOST_WINDOWS}, or dynamic (None)")
+    if batch is not None and (type(batch) is not int or not 1 <= batch <= MAX_BATCH):
+        raise InputError(f"batch {batch}: give a number of windows from 1 to {MAX_BATCH}, or dynamic (None)")
     if scheme == "int8" and network.gru:
         raise InputError("full integer is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
     if scheme == "int8" and batch != 1:
@@ -85,12 +85,12 @@ def choose(
             raise InputError(
                 f"the lowering {lowering!r} is for tflite; ONNX has its own LSTM operator: leave it at auto"
             )
-        return Form(fmt, scheme, None, batch, io)
+        return ExportOptions(fmt, scheme, None, batch, io)
     chosen, reason = _lowering(network, lowering, batch)
-    return Form(fmt, scheme, chosen, batch, io, reason)
+    return ExportOptions(fmt, scheme, chosen, batch, io, reason)
 
 
-def schemes(fmt: str, quantize: Sequence[str]) -> list[str]:
+def parse_schemes(fmt: str, quantize: Sequence[str]) -> list[str]:
     """The schemes that `--quantize` asks for; with "all" formats float32 comes first. Raises InputError."""
     known = [scheme for scheme in SCHEMES["tflite"] if scheme != "float32"]
     for scheme in quantize:
@@ -102,30 +102,32 @@ def schemes(fmt: str, quantize: Sequence[str]) -> list[str]:
     return ["float32", *asked] if fmt == "all" else asked or ["float32"]
 
 
-def windows(batch: str) -> int | None:
+def parse_batch(batch: str) -> int | None:
     """`--batch` as a number of windows at once, None for "dynamic". Raises InputError."""
     if batch == "dynamic":
         return None
-    if not (batch.isascii() and batch.isdecimal() and 1 <= int(batch) <= MOST_WINDOWS):
-        raise InputError(f"--batch {batch}: give a number of windows from 1 to {MOST_WINDOWS}, or dynamic")
+    if not (batch.isascii() and batch.isdecimal() and 1 <= int(batch) <= MAX_BATCH):
+        raise InputError(f"--batch {batch}: give a number of windows from 1 to {MAX_BATCH}, or dynamic")
     return int(batch)
 
 
-def all_of(network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str) -> list[Form]:
+def resolve_all(
+    network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
+) -> list[ExportOptions]:
     """The forms of one format in these schemes, or, of "all" formats, in those of them that each has.
 
     With "all", a lowering means the .tflite files; a type of input and output means the files in full integer.
     Raises InputError.
     """
     if fmt != "all":
-        return [choose(network, fmt, scheme, lowering, batch, io) for scheme in schemes]
+        return [resolve(network, fmt, scheme, lowering, batch, io) for scheme in schemes]
     files = []
     for form in FORMATS:
         for scheme in (scheme for scheme in schemes if scheme in SCHEMES[form] or form == "tflite"):
             asked = "auto" if form == "onnx" else lowering
-            files.append(choose(network, form, scheme, asked, batch, io if scheme == "int8" else "float32"))
+            files.append(resolve(network, form, scheme, asked, batch, io if scheme == "int8" else "float32"))
     if io != "float32" and "int8" not in schemes:
-        choose(network, "tflite", schemes[0], "auto", batch, io)  # raises: it has the words
+        resolve(network, "tflite", schemes[0], "auto", batch, io)  # raises: it has the words
     return files
 
 
@@ -140,6 +142,6 @@ def _lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, 
         return "unrolled", "TensorFlow Lite has no fused GRU operator"
     if batch is None:
         return "unrolled", "the fused LSTM cannot take an open number of windows"
-    if network.num_steps <= MOST_UNROLLED_STEPS:
-        return "unrolled", f"{network.num_steps} steps: up to {MOST_UNROLLED_STEPS} the faster one on x86 and Arm"
-    return "fused", f"{network.num_steps} steps: above {MOST_UNROLLED_STEPS} the smaller one, and loaded faster"
+    if network.num_steps <= MAX_UNROLLED_STEPS:
+        return "unrolled", f"{network.num_steps} steps: up to {MAX_UNROLLED_STEPS} the faster one on x86 and Arm"
+    return "fused", f"{network.num_steps} steps: above {MAX_UNROLLED_STEPS} the smaller one, and loaded faster"

@@ -22,9 +22,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from harexport.exporters import tflite_gru, tflite_lstm
-from harexport.exporters.tflite_ops import add_weight, dense, rounded, widened
+from harexport.exporters.tflite_ops import add_weight, dequantize, fake_quantize, fully_connected
 from harexport.formats import tflite_metadata
-from harexport.formats.tflite_builder import METADATA_NAME, Graph
+from harexport.formats.tflite_builder import TfliteBuilder
+from harexport.formats.tflite_metadata import HAREXPORT_ENTRY
 from harexport.model.contract import INPUT_NAME, Contract
 from harexport.model.layers import Head
 from harexport.model.network import Network
@@ -32,7 +33,7 @@ from harexport.model.network import Network
 OLDEST_RUNTIME = "2.6.0"  # by its operator versions; none is above what TensorFlow Lite 2.6 knows
 
 
-def emit(
+def build(
     network: Network,
     contract: Contract,
     metadata: dict[str, str],
@@ -46,7 +47,7 @@ def emit(
     open (unrolled only). Contract and metadata go in as one JSON, under the metadata name "harexport". Same
     input, same bytes.
     """
-    graph = Graph()
+    graph = TfliteBuilder()
     window = graph.tensor((batch or 1, network.window, network.num_channels), dynamic=batch is None)
     folded = _folded(network, scheme)
     fuse = lowering == "fused"
@@ -63,11 +64,11 @@ def emit(
     outputs: list[int] = []
     for name, head in network.heads().items():
         outputs += _head(graph, head, state, scheme, name)
-    return finish(graph, network, contract, metadata, window, outputs, lowering, scheme, OLDEST_RUNTIME)
+    return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, OLDEST_RUNTIME)
 
 
-def finish(
-    graph: Graph,
+def serialize(
+    graph: TfliteBuilder,
     network: Network,
     contract: Contract,
     metadata: dict[str, str],
@@ -79,19 +80,19 @@ def finish(
 ) -> bytes:
     """The file of a graph that is complete: names, signature, metadata, labels."""
     description = f"Human activity from {network.window} samples: {lowering} {network.kind.upper()}, {scheme}"
-    described, files = tflite_metadata.describe(description, contract)
+    described, files = tflite_metadata.build_metadata(description, contract)
     facts = {"contract": contract.to_dict(), "metadata": metadata}
     model = graph.finish(
         inputs={INPUT_NAME: window},
         outputs=dict(zip(contract.outputs, outputs, strict=True)),
         description=f"harexport: {description}",
         metadata={
-            METADATA_NAME: json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode(),
+            HAREXPORT_ENTRY: json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode(),
             "min_runtime_version": oldest_runtime.encode().ljust(16, b"\0"),  # 16 bytes, as the converter writes it
-            tflite_metadata.METADATA_NAME: described,
+            tflite_metadata.TFLITE_METADATA: described,
         },
     )
-    return tflite_metadata.append(model, files)
+    return tflite_metadata.append_files(model, files)
 
 
 def _folded(network: Network, scheme: str) -> Network:
@@ -101,14 +102,14 @@ def _folded(network: Network, scheme: str) -> Network:
     mean meets the rounding error, not gravity itself. And the input layer stays, so that no raw window is rounded.
     """
     if scheme != "int8-weights":
-        return network.folded()
-    normalised = network.normalised()
-    weight = rounded(normalised.input.weight)
+        return network.fold_input()
+    normalised = network.fold_normalization()
+    weight = fake_quantize(normalised.input.weight)
     bias = network.input.bias.astype(np.float64) - weight.sum(axis=1) @ network.mean.astype(np.float64)
     return replace(normalised, input=replace(network.input, weight=weight, bias=bias))
 
 
-def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, ...], scheme: str) -> int:
+def _input_layer(graph: TfliteBuilder, network: Network, window: int, lead: tuple[int, ...], scheme: str) -> int:
     """The input layer: `window` -> rows [*lead, units], or, where `lead` is (steps,), as many of any shape."""
     layer, steps = network.input, network.num_steps
     windows = graph.shapes[window][0]
@@ -126,10 +127,10 @@ def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, .
     )
     kernel = add_weight(graph, layer.weight.reshape(shape), "input.weight", scheme)
     if scheme == "int8-weights":
-        kernel = widened(graph, kernel, "int8")
+        kernel = dequantize(graph, kernel, "int8")
     if side_by_side:
         count = (windows * steps,)
-        rows = dense(graph, window, kernel, offsets, count, "float32", fusedActivationFunction=activation)
+        rows = fully_connected(graph, window, kernel, offsets, count, "float32", fusedActivationFunction=activation)
         return rows if len(lead) == 1 else _reshape(graph, rows, sequence)
     rows = graph.op(
         "CONV_2D",
@@ -143,16 +144,16 @@ def _input_layer(graph: Graph, network: Network, window: int, lead: tuple[int, .
     return rows if len(lead) == 1 else _reshape(graph, rows, sequence)
 
 
-def _head(graph: Graph, head: Head, state: int, scheme: str, name: str) -> list[int]:
+def _head(graph: TfliteBuilder, head: Head, state: int, scheme: str, name: str) -> list[int]:
     """Logits and probabilities [windows, labels] of the last state."""
     weight = add_weight(graph, head.weight, f"{name}.weight", scheme)
     bias = graph.constant(head.bias.astype(np.float32), f"{name}.bias")
     windows = graph.shapes[state][0]
-    logits = dense(graph, state, weight, bias, (windows,), scheme)
+    logits = fully_connected(graph, state, weight, bias, (windows,), scheme)
     return [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
 
 
-def _reshape(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
+def _reshape(graph: TfliteBuilder, tensor: int, shape: tuple[int, ...]) -> int:
     if graph.shapes[tensor] == shape:
         return tensor
     # -1 for the number of windows, where the shape has one: it may be open

@@ -20,12 +20,12 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporters import tflite_ops
-from harexport.exporters.tflite_lstm import columns, joined
-from harexport.formats.tflite_builder import Graph
+from harexport.exporters.tflite_lstm import concat_steps, slice_columns
+from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import GruLayer
 
 
-def lower(graph: Graph, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str) -> int:
+def lower(graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str) -> int:
     """From the input layer's `rows` to the last layer's last state, one step of a sequence.
 
     `lead` is (steps,), then `rows` may have any shape that holds so many rows, or (windows, steps).
@@ -35,7 +35,7 @@ def lower(graph: Graph, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int
     states: list[int] = []
     for k, layer in enumerate(layers):
         if states:
-            rows = joined(graph, states)
+            rows = concat_steps(graph, states)
         states = _layer(graph, layer, rows, lead, scheme, f"gru.{k}")
     return states[-1]
 
@@ -50,18 +50,20 @@ class _Product:
 
     @staticmethod
     def add(
-        graph: Graph, values: NDArray[np.floating], bias: NDArray[np.floating] | None, name: str, scheme: str
+        graph: TfliteBuilder, values: NDArray[np.floating], bias: NDArray[np.floating] | None, name: str, scheme: str
     ) -> _Product:
         weight = tflite_ops.add_weight(graph, values, f"{name}_weight", scheme)
         # zeros where there is none: without a bias the operator needs version 6
         offsets = np.zeros(len(values)) if bias is None else bias
         return _Product(weight, graph.constant(offsets.astype(np.float32), f"{name}_bias"), scheme)
 
-    def of(self, graph: Graph, rows: int, lead: tuple[int, ...]) -> int:
-        return tflite_ops.dense(graph, rows, self.weight, self.bias, lead, self.scheme)
+    def of(self, graph: TfliteBuilder, rows: int, lead: tuple[int, ...]) -> int:
+        return tflite_ops.fully_connected(graph, rows, self.weight, self.bias, lead, self.scheme)
 
 
-def _layer(graph: Graph, layer: GruLayer, rows: int, lead: tuple[int, ...], scheme: str, name: str) -> list[int]:
+def _layer(
+    graph: TfliteBuilder, layer: GruLayer, rows: int, lead: tuple[int, ...], scheme: str, name: str
+) -> list[int]:
     """One layer: its state h after each step. The inputs of all steps are projected at once."""
     hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
     now = (*lead[:-1], 1)
@@ -77,13 +79,13 @@ def _layer(graph: Graph, layer: GruLayer, rows: int, lead: tuple[int, ...], sche
     projected = forward.of(graph, rows, lead)
     states: list[int] = []
     for t in range(lead[-1]):
-        sums, n = columns(graph, projected, t, 0, gates), columns(graph, projected, t, gates, hidden)
+        sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
         h, inner = None, None
         if states:  # h = 0 before the first step: nothing to multiply
             h = states[-1]
             back = recurrent.of(graph, h, now)
             if layer.reset_after:
-                back, inner = columns(graph, back, 0, 0, gates), columns(graph, back, 0, gates, hidden)
+                back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)
             sums = graph.op("ADD", [sums, back], graph.shapes[sums])
         elif layer.reset_after:
             inner = graph.constant(layer.recurrent_bias.astype(np.float32))
@@ -91,7 +93,9 @@ def _layer(graph: Graph, layer: GruLayer, rows: int, lead: tuple[int, ...], sche
     return states
 
 
-def _side_by_side(graph: Graph, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str) -> int:
+def _side_by_side(
+    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str
+) -> int:
     """All layers at once, layer k on step t - k: one group of operators serves the whole stack. Its last state."""
     first, ends = layers[0], np.cumsum([layer.hidden for layer in layers])
     width, steps, now = int(ends[-1]), lead[-1], (*lead[:-1], 1)
@@ -104,23 +108,26 @@ def _side_by_side(graph: Graph, layers: tuple[GruLayer, ...], rows: int, lead: t
     for t in range(steps + len(layers) - 1):
         inner = None
         if h is None:
-            sums = columns(graph, projected, 0, 0, 3 * width)
+            sums = slice_columns(graph, projected, 0, 0, 3 * width)
             if first.reset_after:
                 bias = np.pad(first.recurrent_bias, (0, width - first.hidden))
                 inner = graph.constant(bias.astype(np.float32))
         else:
             sums = recurrent.of(graph, h, now)
             if first.reset_after:
-                sums, inner = columns(graph, sums, 0, 0, 3 * width), columns(graph, sums, 0, 3 * width, width)
+                sums, inner = (
+                    slice_columns(graph, sums, 0, 0, 3 * width),
+                    slice_columns(graph, sums, 0, 3 * width, width),
+                )
             if t < steps:  # after that layer 0 runs on, into values that no layer above reads any more
-                sums = graph.op("ADD", [sums, columns(graph, projected, t, 0, 3 * width)], (*now, 3 * width))
-        gates, n = columns(graph, sums, 0, 0, 2 * width), columns(graph, sums, 0, 2 * width, width)
+                sums = graph.op("ADD", [sums, slice_columns(graph, projected, t, 0, 3 * width)], (*now, 3 * width))
+        gates, n = slice_columns(graph, sums, 0, 0, 2 * width), slice_columns(graph, sums, 0, 2 * width, width)
         h = _step(graph, gates, n, inner, candidate, h, first.relu)
         if t + 1 < len(layers):  # the states of layers that have not begun stay 0
             begun = graph.constant((np.arange(width) < ends[t]).astype(np.float32))
             h = graph.op("MUL", [h, begun], (*now, width))
     assert h is not None
-    return columns(graph, h, 0, int(ends[-2]), layers[-1].hidden)
+    return slice_columns(graph, h, 0, int(ends[-2]), layers[-1].hidden)
 
 
 _Weighted = tuple[NDArray[np.floating], NDArray[np.floating]]
@@ -156,7 +163,7 @@ def _blocks(
 
 
 def _step(
-    graph: Graph, gates: int, n: int, inner: int | None, candidate: _Product | None, h: int | None, relu: bool
+    graph: TfliteBuilder, gates: int, n: int, inner: int | None, candidate: _Product | None, h: int | None, relu: bool
 ) -> int:
     """The state after a step: `gates` are the sums of r and z side by side, `n` those of the candidate.
 
@@ -177,7 +184,7 @@ def _step(
     return graph.op("ADD", [n, graph.op("MUL", [z, graph.op("SUB", [h, n], one)], one)], one)
 
 
-def _activated(graph: Graph, sums: int, back: int | None, relu: bool) -> int:
+def _activated(graph: TfliteBuilder, sums: int, back: int | None, relu: bool) -> int:
     """The candidate: ReLU or tanh of its sums and what comes back from the state."""
     shape, operator = graph.shapes[sums], "RELU" if relu else "TANH"
     if back is None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harexport.exporters import tflite, tflite_lstm
 from harexport.exporters.calibration import Calibration, asymmetric, symmetric
-from harexport.exporters.tflite_lstm import side_by_side
+from harexport.exporters.tflite_lstm import stack_layer_weights
 from harexport.exporters.tflite_ops import (
     PROBABILITY,
     SIGMOID,
@@ -31,11 +31,11 @@ from harexport.exporters.tflite_ops import (
     op,
     power_of_two,
     quantize,
+    quantize_weight,
     reshape,
-    symmetric_int8,
     weights,
 )
-from harexport.formats.tflite_builder import Graph, Quant
+from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.contract import Contract
 from harexport.model.layers import Head, LstmLayer
 from harexport.model.network import Network
@@ -46,7 +46,7 @@ OLDEST_RUNTIME = "2.6.0"
 _SPACE = 8.0  # where there are more than 8 bits, times the calibrated range
 
 
-def emit(
+def build(
     network: Network,
     contract: Contract,
     metadata: dict[str, str],
@@ -58,17 +58,17 @@ def emit(
 
     Same input, same bytes.
     """
-    graph = Graph()
+    graph = TfliteBuilder()
     wide = lowering == "unrolled" and calibration.cell == "int16"
     layer = network.input
     side_by_side = layer.kernel_size == layer.stride and network.window % layer.stride == 0
-    folds = network.folded().input.is_identity and (side_by_side or lowering == "unrolled")
+    folds = network.fold_input().input.is_identity and (side_by_side or lowering == "unrolled")
     window, samples, network = _entrance(graph, network, calibration, io, wide, whole=folds and lowering == "fused")
     if folds:
-        network = network.folded()
+        network = network.fold_input()
         rows, frame, hop = samples, layer.kernel_size, layer.stride
     else:
-        network = network.normalised()
+        network = network.fold_normalization()
         quant = _spacious(calibration.limit("rows")) if wide else asymmetric(calibration.ranges["rows"])
         inner = network.input
         rows = [matrices(graph, samples, inner.weight, inner.bias, quant, "input", layer.stride, layer.relu)]
@@ -82,13 +82,13 @@ def emit(
     outputs: list[int] = []
     for name, head in network.heads().items():
         outputs += _head(graph, head, state, calibration, name, io)
-    return tflite.finish(
+    return tflite.serialize(
         graph, network, contract, metadata, window, outputs, lowering, f"int8 with {io} input", OLDEST_RUNTIME
     )
 
 
 def _entrance(
-    graph: Graph, network: Network, calibration: Calibration, io: str, wide: bool, whole: bool
+    graph: TfliteBuilder, network: Network, calibration: Calibration, io: str, wide: bool, whole: bool
 ) -> tuple[int, list[int], Network]:
     """The input tensor, the samples [1, window, 1, channels] as one or two tensors, and the network that reads them.
 
@@ -116,12 +116,12 @@ def _entrance(
     return window, [reshape(graph, part, tall) for part in samples], levelled
 
 
-def _spacious(limit: float) -> Quant:
+def _spacious(limit: float) -> QuantParams:
     """int16 with room for more than the range that int8 would be clipped to."""
-    return Quant(np.int16, float(np.float32(_SPACE * limit / 32767)))
+    return QuantParams(np.int16, float(np.float32(_SPACE * limit / 32767)))
 
 
-def _head(graph: Graph, head: Head, state: int, calibration: Calibration, name: str, io: str) -> list[int]:
+def _head(graph: TfliteBuilder, head: Head, state: int, calibration: Calibration, name: str, io: str) -> list[int]:
     """Logits and probabilities [1, labels] of the state [1, 1, 1, hidden]."""
     values = "logits" if name == "head" else name
     narrow = asymmetric(calibration.ranges[values])
@@ -141,7 +141,7 @@ _SUM16, _PART16 = power_of_two(8.0), power_of_two(32.0)  # the sigmoid reads +-8
 
 
 def lower_unrolled(
-    graph: Graph, layers: tuple[LstmLayer, ...], rows: list[int], calibration: Calibration, frame: int, hop: int
+    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: list[int], calibration: Calibration, frame: int, hop: int
 ) -> int:
     """From rows [1, n, 1, inputs], int8 or int16, to the last layer's last state [1, 1, 1, hidden] of that type.
 
@@ -160,7 +160,7 @@ def lower_unrolled(
 
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
-    forward, recurrent, input_bias, stack_bias = side_by_side(layers, ends)
+    forward, recurrent, input_bias, stack_bias = stack_layer_weights(layers, ends)
     # every bias joins here: rows of layers above are their biases alone, and are added at every step
     bias = input_bias + stack_bias
     kernel = forward.reshape(4 * width, frame, -1)
@@ -188,7 +188,12 @@ def _largest_state(layers: tuple[LstmLayer, ...], calibration: Calibration) -> f
 
 
 def _group(
-    graph: Graph, gates: int, cell: int | None, cell_quant: Quant, state_quant: Quant, begun: NDArray[np.float64]
+    graph: TfliteBuilder,
+    gates: int,
+    cell: int | None,
+    cell_quant: QuantParams,
+    state_quant: QuantParams,
+    begun: NDArray[np.float64],
 ) -> tuple[int, int]:
     """`unrolled.group` on integers: gates [1, 1, 1, 4 * width] -> state h, cell c, all of one type.
 
@@ -206,7 +211,7 @@ def _group(
     two, unity = (
         graph.constant((begun * largest).astype(dtype).reshape(one), None, value / largest) for value in (2.0, 1.0)
     )
-    doubled = mul(graph, g, two, Quant(np.int16, 2.0**-14) if wide else Quant(np.int8, 2.0**-7, -128))
+    doubled = mul(graph, g, two, QuantParams(np.int16, 2.0**-14) if wide else QuantParams(np.int8, 2.0**-7, -128))
     candidate = add(graph, doubled, unity, TANH[dtype], "SUB")
     new = mul(graph, i, candidate, cell_quant if wide or cell is None else symmetric(1.0))
     if cell is not None:
@@ -222,7 +227,7 @@ _INTERMEDIATES = (
 )
 
 
-def lower_fused(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, calibration: Calibration) -> int:
+def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, calibration: Calibration) -> int:
     """From int8 rows [1, steps, inputs] to the last layer's last state int8 [1, 1, hidden]."""
     for k, layer in enumerate(layers):
         state = asymmetric(calibration.ranges[f"lstm.{k}.state"])
@@ -232,7 +237,9 @@ def lower_fused(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, calibrat
     return cut(graph, rows, [0, steps - 1, 0], (1, 1, hidden))
 
 
-def _operator(graph: Graph, layer: LstmLayer, rows: int, state: Quant, cell: Quant, name: str) -> int:
+def _operator(
+    graph: TfliteBuilder, layer: LstmLayer, rows: int, state: QuantParams, cell: QuantParams, name: str
+) -> int:
     """UNIDIRECTIONAL_SEQUENCE_LSTM over int8 [1, steps, inputs]: the states h int8 [1, steps, hidden]."""
     inputs = [rows] + [_ABSENT] * 23
     gates = zip(
@@ -241,15 +248,15 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, state: Quant, cell: Qua
     )
     for k, (forward, recurrent, bias) in enumerate(gates):
         gate = "ifgo"[k]
-        integers, scale = symmetric_int8(forward)
+        integers, scale = quantize_weight(forward)
         inputs[_INPUT_WEIGHTS + k] = graph.constant(integers, f"{name}.input_weight.{gate}", scale)
         unit = np.float32(scale) * np.float32(graph.quants[rows].scale)
         inputs[_BIASES + k] = biases(graph, bias, float(unit), f"{name}.bias.{gate}")
-        integers, scale = symmetric_int8(recurrent)
+        integers, scale = quantize_weight(recurrent)
         inputs[_RECURRENT_WEIGHTS + k] = graph.constant(integers, f"{name}.recurrent_weight.{gate}", scale)
     for k, (letter, quant) in enumerate((("h", state), ("c", cell))):
         version = VERSIONS["SLICE"][quant.dtype is np.int16]
-        inputs[_STATES + k] = tflite_lstm.cleared(graph, (1, layer.hidden), f"{name}.{letter}", quant, version)
+        inputs[_STATES + k] = tflite_lstm.zero_state(graph, (1, layer.hidden), f"{name}.{letter}", quant, version)
     intermediates = [
         graph.tensor((0,), f"{name}.intermediate.{k}", quant=state if k == 4 else None) for k in range(_INTERMEDIATES)
     ]

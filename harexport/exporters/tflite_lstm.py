@@ -14,14 +14,16 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from harexport.exporters.tflite_ops import HYBRID_VERSIONS, add_weight, dense
-from harexport.formats.tflite_builder import Graph, Quant
+from harexport.exporters.tflite_ops import HYBRID_VERSIONS, add_weight, fully_connected
+from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.layers import LstmLayer
 
 _JOINED = 4  # rows a CONCATENATION joins
 
 
-def lower_unrolled(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[int, ...], scheme: str) -> int:
+def lower_unrolled(
+    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[int, ...], scheme: str
+) -> int:
     """From the input layer's `rows` to the last layer's last state, one step of a sequence.
 
     `lead` is (steps,), then `rows` may have any shape that holds so many rows, or (windows, steps).
@@ -29,12 +31,12 @@ def lower_unrolled(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, lead:
     states: list[int] = []
     for k, layer in enumerate(layers):
         if states:
-            rows = joined(graph, states)
+            rows = concat_steps(graph, states)
         states = _layer(graph, layer, rows, lead, scheme, f"lstm.{k}")
     return states[-1]
 
 
-def group(graph: Graph, gates: int, cell: int | None, two: int, unity: int) -> tuple[int, int]:
+def lstm_step(graph: TfliteBuilder, gates: int, cell: int | None, two: int, unity: int) -> tuple[int, int]:
     """One step after its matrix products: gates [..., 4 * width] in the order i, f, candidate, o -> state h, cell c.
 
     tanh x = 2 sigmoid(2x) - 1: with the candidate's rows doubled one LOGISTIC serves all four gates. `two`
@@ -52,12 +54,12 @@ def group(graph: Graph, gates: int, cell: int | None, two: int, unity: int) -> t
     return graph.op("MUL", [o, graph.op("TANH", [new], one)], one), new
 
 
-def row(graph: Graph, rows: int, t: int) -> int:
+def slice_step(graph: TfliteBuilder, rows: int, t: int) -> int:
     """Step t of the sequence `rows`."""
-    return columns(graph, rows, t, 0, graph.shapes[rows][-1])
+    return slice_columns(graph, rows, t, 0, graph.shapes[rows][-1])
 
 
-def columns(graph: Graph, rows: int, t: int, first: int, width: int) -> int:
+def slice_columns(graph: TfliteBuilder, rows: int, t: int, first: int, width: int) -> int:
     """`width` columns from `first` on, of step t of the sequence `rows`."""
     windows = graph.shapes[rows][:-2]
     begin = graph.constant(np.array([0] * len(windows) + [t, first], np.int32))
@@ -67,7 +69,9 @@ def columns(graph: Graph, rows: int, t: int, first: int, width: int) -> int:
     return graph.op("SLICE", [rows, begin, size], (*windows, 1, width))
 
 
-def _layer(graph: Graph, layer: LstmLayer, rows: int, lead: tuple[int, ...], scheme: str, name: str) -> list[int]:
+def _layer(
+    graph: TfliteBuilder, layer: LstmLayer, rows: int, lead: tuple[int, ...], scheme: str, name: str
+) -> list[int]:
     """One layer: its state h after each step. The inputs of all steps are projected at once."""
     hidden = layer.hidden
     double = np.ones((4 * hidden, 1))
@@ -79,20 +83,20 @@ def _layer(graph: Graph, layer: LstmLayer, rows: int, lead: tuple[int, ...], sch
     two, unity = graph.constant(np.array([2.0], np.float32)), graph.constant(np.array([1.0], np.float32))
 
     *windows, steps = lead
-    projected = dense(graph, rows, forward, bias, lead, scheme)
+    projected = fully_connected(graph, rows, forward, bias, lead, scheme)
     states: list[int] = []
     cell = None
     for t in range(steps):
-        gates = row(graph, projected, t)
+        gates = slice_step(graph, projected, t)
         if states:  # h = 0 before the first step: nothing to multiply
-            product = dense(graph, states[-1], recurrent, no_bias, (*windows, 1), scheme)
+            product = fully_connected(graph, states[-1], recurrent, no_bias, (*windows, 1), scheme)
             gates = graph.op("ADD", [gates, product], graph.shapes[gates])
-        state, cell = group(graph, gates, cell, two, unity)
+        state, cell = lstm_step(graph, gates, cell, two, unity)
         states.append(state)
     return states
 
 
-def joined(graph: Graph, parts: list[int]) -> int:
+def concat_steps(graph: TfliteBuilder, parts: list[int]) -> int:
     """Steps one after the other as a sequence, by a tree of CONCATENATIONs."""
     while len(parts) > 1:
         runs = [parts[start : start + _JOINED] for start in range(0, len(parts), _JOINED)]
@@ -100,7 +104,7 @@ def joined(graph: Graph, parts: list[int]) -> int:
     return parts[0]
 
 
-def _one_after_the_other(graph: Graph, parts: list[int]) -> int:
+def _one_after_the_other(graph: TfliteBuilder, parts: list[int]) -> int:
     *windows, _, width = graph.shapes[parts[0]]
     count = sum(graph.shapes[part][-2] for part in parts)
     return graph.op("CONCATENATION", parts, (*windows, count, width), axis=len(windows))
@@ -109,31 +113,31 @@ def _one_after_the_other(graph: Graph, parts: list[int]) -> int:
 _SCHEME = "int8-weights"
 
 
-def lower_wavefront(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[int, ...]) -> int:
+def lower_wavefront(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, lead: tuple[int, ...]) -> int:
     """From the input layer's `rows` to the last layer's last state; `rows`, `lead` and state as in unrolled.py."""
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
-    projection, recurrent, input_bias, stack_bias = side_by_side(layers, ends)
+    projection, recurrent, input_bias, stack_bias = stack_layer_weights(layers, ends)
     forward = add_weight(graph, projection, "lstm.0.input_weight", _SCHEME)
     weight = add_weight(graph, recurrent, "lstm.recurrent_weight", _SCHEME)
     bias = graph.constant(stack_bias.astype(np.float32), "lstm.bias")
     first = graph.constant(input_bias.astype(np.float32), "lstm.0.bias")
 
     *windows, steps = lead
-    projected = dense(graph, rows, forward, first, lead, _SCHEME)
-    gates = row(graph, projected, 0)  # h = 0 before the first step: nothing to multiply
-    state, cell = group(graph, gates, None, *_constants(graph, ends, 0))
+    projected = fully_connected(graph, rows, forward, first, lead, _SCHEME)
+    gates = slice_step(graph, projected, 0)  # h = 0 before the first step: nothing to multiply
+    state, cell = lstm_step(graph, gates, None, *_constants(graph, ends, 0))
     for t in range(1, steps + len(layers) - 1):
-        gates = dense(graph, state, weight, bias, (*windows, 1), _SCHEME)
+        gates = fully_connected(graph, state, weight, bias, (*windows, 1), _SCHEME)
         if t < steps:
-            gates = graph.op("ADD", [row(graph, projected, t), gates], (*windows, 1, 4 * width))
-        state, cell = group(graph, gates, cell, *_constants(graph, ends, t))
+            gates = graph.op("ADD", [slice_step(graph, projected, t), gates], (*windows, 1, 4 * width))
+        state, cell = lstm_step(graph, gates, cell, *_constants(graph, ends, t))
     if len(layers) == 1:
         return state
-    return columns(graph, state, 0, int(ends[-2]), layers[-1].hidden)
+    return slice_columns(graph, state, 0, int(ends[-2]), layers[-1].hidden)
 
 
-def _constants(graph: Graph, ends: NDArray[np.integer], t: int) -> tuple[int, int]:
+def _constants(graph: TfliteBuilder, ends: NDArray[np.integer], t: int) -> tuple[int, int]:
     """The 2 and the 1 of `group`, where layers that have not begun at step t have 0: their c and h stay 0.
 
     A layer that has ended runs on, into values that no layer above reads any more.
@@ -142,7 +146,7 @@ def _constants(graph: Graph, ends: NDArray[np.integer], t: int) -> tuple[int, in
     return graph.constant((2 * begun).astype(np.float32)), graph.constant(begun.astype(np.float32))
 
 
-def side_by_side(
+def stack_layer_weights(
     layers: tuple[LstmLayer, ...], ends: NDArray[np.integer]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Input weight [4 * width, units], recurrent weight [4 * width, width], and the two biases [4 * width].
@@ -174,7 +178,7 @@ _ABSENT = -1  # an optional input that is not there
 _INPUT_WEIGHTS, _RECURRENT_WEIGHTS, _BIASES, _STATES = 1, 5, 12, 18
 
 
-def lower_fused(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, scheme: str) -> int:
+def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, scheme: str) -> int:
     """From the input layer's `rows` [windows, steps, units] to the last layer's last state [windows, 1, hidden]."""
     for k, layer in enumerate(layers):
         rows = _operator(graph, layer, rows, scheme, f"lstm.{k}")
@@ -184,7 +188,7 @@ def lower_fused(graph: Graph, layers: tuple[LstmLayer, ...], rows: int, scheme: 
     return graph.op("SLICE", [rows, begin, graph.constant(np.array(last, np.int32))], last)
 
 
-def _operator(graph: Graph, layer: LstmLayer, rows: int, scheme: str, name: str) -> int:
+def _operator(graph: TfliteBuilder, layer: LstmLayer, rows: int, scheme: str, name: str) -> int:
     """UNIDIRECTIONAL_SEQUENCE_LSTM over [windows, steps, inputs]: the states h [windows, steps, hidden]."""
     windows, steps, _ = graph.shapes[rows]
     int8 = scheme == "int8-weights"
@@ -197,7 +201,7 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, scheme: str, name: str)
         inputs[_RECURRENT_WEIGHTS + k] = add_weight(graph, recurrent[k], f"{name}.recurrent_weight.{gate}", scheme)
         inputs[_BIASES + k] = graph.constant(biases[k].astype(np.float32), f"{name}.bias.{gate}")
     for k, letter in enumerate("hc"):
-        inputs[_STATES + k] = cleared(graph, (windows, layer.hidden), f"{name}.{letter}")
+        inputs[_STATES + k] = zero_state(graph, (windows, layer.hidden), f"{name}.{letter}")
     return graph.op(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
         inputs,
@@ -209,7 +213,9 @@ def _operator(graph: Graph, layer: LstmLayer, rows: int, scheme: str, name: str)
     )
 
 
-def cleared(graph: Graph, shape: tuple[int, int], name: str, quant: Quant | None = None, version: int = 1) -> int:
+def zero_state(
+    graph: TfliteBuilder, shape: tuple[int, int], name: str, quant: QuantParams | None = None, version: int = 1
+) -> int:
     """A variable tensor, float32 or `quant`, that an operator sets to zero before the LSTM reads it.
 
     The LSTM keeps h and c between invokes (FACTS, trap 1), and NaN in them for good. A SLICE of a constant writes

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporters.calibration import asymmetric, symmetric
-from harexport.formats.tflite_builder import Graph, Quant
+from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 
 # The lowest version of each operator that reads float32 activations with int8 weights ("hybrid").
 HYBRID_VERSIONS = {"FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
@@ -22,7 +22,7 @@ _WIDENING = {"float16": 3, "int8": 2}  # the lowest version of DEQUANTIZE that r
 _LARGEST = 127  # the format's restricted range: -128 is never used, so that the range is symmetric
 
 
-def symmetric_int8(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], float]:
+def quantize_weight(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], float]:
     """Integers and their scale; a tensor of zeros gets scale 1."""
     largest = float(np.abs(values).max(initial=0.0))
     scale = float(np.float32(largest / _LARGEST)) or 1.0
@@ -30,28 +30,30 @@ def symmetric_int8(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], floa
     return integers, scale
 
 
-def rounded(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def fake_quantize(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """The values as int8 holds them."""
-    integers, scale = symmetric_int8(values)
+    integers, scale = quantize_weight(values)
     return integers.astype(np.float64) * scale
 
 
-def add_weight(graph: Graph, values: NDArray[np.floating], name: str, scheme: str) -> int:
+def add_weight(graph: TfliteBuilder, values: NDArray[np.floating], name: str, scheme: str) -> int:
     """A weight as the scheme ("float32", "float16", "int8-weights") stores it; float16 comes out widened."""
     if scheme == "int8-weights":
-        integers, scale = symmetric_int8(values)
+        integers, scale = quantize_weight(values)
         return graph.constant(integers, name, scale)
     if scheme == "float16":
-        return widened(graph, graph.constant(values.astype(np.float16), name), "float16")
+        return dequantize(graph, graph.constant(values.astype(np.float16), name), "float16")
     return graph.constant(values.astype(np.float32), name)
 
 
-def widened(graph: Graph, weight: int, dtype: str) -> int:
+def dequantize(graph: TfliteBuilder, weight: int, dtype: str) -> int:
     """DEQUANTIZE of a constant: runtimes do it once, when they load the file."""
     return graph.op("DEQUANTIZE", [weight], graph.shapes[weight], version=_WIDENING[dtype])
 
 
-def dense(graph: Graph, rows: int, weight: int, bias: int, shape: tuple[int, ...], scheme: str, **options: Any) -> int:
+def fully_connected(
+    graph: TfliteBuilder, rows: int, weight: int, bias: int, shape: tuple[int, ...], scheme: str, **options: Any
+) -> int:
     """FULLY_CONNECTED: `rows` times weight [outputs, inputs] -> (*shape, outputs).
 
     `rows` may have any shape that holds as many rows as `shape` does; with two dimensions or more, `shape`
@@ -80,55 +82,57 @@ VERSIONS = {
     "TANH": (2, 3),
 }
 # Scales that the kernels insist on (LogisticPrepare, TanhPrepare and SoftmaxPrepare).
-SIGMOID = {np.int8: Quant(np.int8, 1 / 256, -128), np.int16: Quant(np.int16, 2.0**-15)}
-TANH = {np.int8: Quant(np.int8, 1 / 128), np.int16: Quant(np.int16, 2.0**-15)}
-PROBABILITY = Quant(np.int8, 1 / 256, -128)
+SIGMOID = {np.int8: QuantParams(np.int8, 1 / 256, -128), np.int16: QuantParams(np.int16, 2.0**-15)}
+TANH = {np.int8: QuantParams(np.int8, 1 / 128), np.int16: QuantParams(np.int16, 2.0**-15)}
+PROBABILITY = QuantParams(np.int8, 1 / 256, -128)
 _INT_LARGEST = 127
 
 
-def op(graph: Graph, operator: str, inputs: list[int], shape: tuple[int, ...], quant: Quant, **options: Any) -> int:
+def op(
+    graph: TfliteBuilder, operator: str, inputs: list[int], shape: tuple[int, ...], quant: QuantParams, **options: Any
+) -> int:
     """An operator on quantised activations; its first one says which version."""
     return graph.op(operator, inputs, shape, version=version(graph, operator, inputs), quant=quant, **options)
 
 
-def version(graph: Graph, operator: str, inputs: list[int]) -> int:
+def version(graph: TfliteBuilder, operator: str, inputs: list[int]) -> int:
     """The version that reads the first activation among `inputs`."""
     dtype = next(graph.quants[index].dtype for index in inputs if index in graph.quants)
     return VERSIONS[operator][dtype is np.int16]
 
 
-def quantize(graph: Graph, tensor: int, quant: Quant) -> int:
+def quantize(graph: TfliteBuilder, tensor: int, quant: QuantParams) -> int:
     """QUANTIZE: from float32, or from one scale to another."""
     number = 2 if quant.dtype is np.int16 else 1
     return graph.op("QUANTIZE", [tensor], graph.shapes[tensor], version=number, quant=quant)
 
 
-def add(graph: Graph, a: int, b: int, quant: Quant, operator: str = "ADD", **options: Any) -> int:
+def add(graph: TfliteBuilder, a: int, b: int, quant: QuantParams, operator: str = "ADD", **options: Any) -> int:
     """a + b (or SUB: a - b). The flag asks for the kernel that takes any int16 scales."""
     return op(graph, operator, [a, b], graph.shapes[a], quant, potScaleInt16=False, **options)
 
 
-def mul(graph: Graph, a: int, b: int, quant: Quant) -> int:
+def mul(graph: TfliteBuilder, a: int, b: int, quant: QuantParams) -> int:
     return op(graph, "MUL", [a, b], graph.shapes[a], quant)
 
 
-def reshape(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
+def reshape(graph: TfliteBuilder, tensor: int, shape: tuple[int, ...]) -> int:
     sizes = graph.constant(np.array(shape, np.int32))
     return graph.op("RESHAPE", [tensor, sizes], shape, quant=graph.quants[tensor], newShape=list(shape))
 
 
-def cut(graph: Graph, tensor: int, begin: list[int], shape: tuple[int, ...]) -> int:
+def cut(graph: TfliteBuilder, tensor: int, begin: list[int], shape: tuple[int, ...]) -> int:
     """SLICE: the part of `tensor` that starts at `begin`."""
     places = [graph.constant(np.array(values, np.int32)) for values in (begin, shape)]
     return op(graph, "SLICE", [tensor, *places], shape, graph.quants[tensor])
 
 
 def weights(
-    graph: Graph,
+    graph: TfliteBuilder,
     weight: NDArray[np.floating],
     bias: NDArray[np.floating],
-    source: Quant,
-    quant: Quant,
+    source: QuantParams,
+    quant: QuantParams,
     name: str,
 ) -> tuple[int, int]:
     """Kernel and biases for `matrix`: weight [outputs, frame, inputs] in int8, a scale per output; bias [outputs].
@@ -149,7 +153,9 @@ def weights(
     )
 
 
-def matrix(graph: Graph, rows: int, kernel: tuple[int, ...], quant: Quant, hop: int = 1, relu: bool = False) -> int:
+def matrix(
+    graph: TfliteBuilder, rows: int, kernel: tuple[int, ...], quant: QuantParams, hop: int = 1, relu: bool = False
+) -> int:
     """`rows` [1, n, 1, inputs] in frames, `hop` rows apart, times `weights`' kernel -> [1, steps, 1, outputs].
 
     CONV_2D, also where a frame is one row, because it has had a scale per output since TensorFlow Lite 1.14.
@@ -173,11 +179,11 @@ def matrix(graph: Graph, rows: int, kernel: tuple[int, ...], quant: Quant, hop: 
 
 
 def matrices(
-    graph: Graph,
+    graph: TfliteBuilder,
     parts: list[int],
     weight: NDArray[np.floating],
     bias: NDArray[np.floating],
-    quant: Quant,
+    quant: QuantParams,
     name: str,
     hop: int = 1,
     relu: bool = False,
@@ -203,7 +209,7 @@ def matrices(
 
 
 def biases(
-    graph: Graph,
+    graph: TfliteBuilder,
     bias: NDArray[np.floating],
     scale: float | NDArray[np.float32],
     name: str,
@@ -214,6 +220,6 @@ def biases(
     return graph.constant(np.clip(np.rint(bias / scale), -limit, limit).astype(dtype), name, scale)
 
 
-def power_of_two(limit: float) -> Quant:
+def power_of_two(limit: float) -> QuantParams:
     """int16 between +- the power of two from `limit` on; at most 64: the fused kernel's tanh takes 6 integer bits."""
-    return Quant(np.int16, float(2.0 ** np.ceil(np.log2(np.clip(limit, 1.0, 64.0))) / 32768))
+    return QuantParams(np.int16, float(2.0 ** np.ceil(np.log2(np.clip(limit, 1.0, 64.0))) / 32768))

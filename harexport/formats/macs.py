@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from math import ceil
 
-from harexport.formats.model_file import Contents, Graph, Op, Tensor
+from harexport.formats.model_file import Graph, ModelFile, Operator, Tensor
 
 _DEEPEST = 16  # graphs inside graphs: a damaged file may have one that runs itself
 # Positions of the weight matrices among the inputs of TensorFlow Lite's recurrent operators (kernels/*.cc).
@@ -64,14 +64,14 @@ class Macs:
         return sum(self.kinds.values())
 
 
-def count(contents: Contents) -> Macs:
+def count_macs(contents: ModelFile) -> Macs:
     """The multiply-accumulates of one run of the main graph."""
     counter = _Counter(contents)
     kinds = counter.graph(0, 0)
     return Macs({kind: number for kind, number in kinds.most_common() if number}, counter.complete)
 
 
-def multiplied(contents: Contents) -> list[str]:
+def matmul_input_dtypes(contents: ModelFile) -> list[str]:
     """The dtypes of the values (not the weights) that matrix products, convolutions and recurrent operators read."""
     found = []
     for graph in contents.graphs:
@@ -85,7 +85,7 @@ def multiplied(contents: Contents) -> list[str]:
 class _Counter:
     """Adds up; `complete` becomes False where a length or a trip count is not in the file."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: ModelFile) -> None:
         self.complete = True
         self._contents = contents
         self._tflite = contents.format == "tflite"
@@ -100,7 +100,7 @@ class _Counter:
             total += self._bodies(graph, op, depth) if op.bodies else Counter({op.kind: self._op(graph, op)})
         return total
 
-    def _bodies(self, graph: Graph, op: Op, depth: int) -> Counter[str]:
+    def _bodies(self, graph: Graph, op: Operator, depth: int) -> Counter[str]:
         if op.kind == "CALL_ONCE":  # when the model is loaded
             return Counter()
         inside = [self.graph(body, depth + 1) for body in op.bodies]
@@ -115,7 +115,7 @@ class _Counter:
             total = Counter({kind: number * (1 if trips is None else trips) for kind, number in total.items()})
         return total
 
-    def _op(self, graph: Graph, op: Op) -> int:
+    def _op(self, graph: Graph, op: Operator) -> int:
         values = [graph.at(k) for k in (*op.inputs, *[-1] * (34 - len(op.inputs)))]
         answer = graph.at(op.outputs[0]) if op.outputs else None
         if op.kind in _CONVOLUTIONS:
@@ -145,7 +145,7 @@ class _Counter:
         return product
 
 
-def trip_count(contents: Contents, graph: Graph, op: Op) -> int | None:
+def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
     """How often a loop of `graph` runs, None where the file does not say."""
     if op.kind == "Loop":
         return _scalar(graph.at(op.inputs[0])) if op.inputs else None
@@ -163,7 +163,7 @@ def trip_count(contents: Contents, graph: Graph, op: Op) -> int | None:
     return min(known) if known else None  # the loop ends with the first condition that no longer holds
 
 
-def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Op]:
+def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Operator]:
     """The comparisons that are all true as long as the loop goes on."""
     op = graph.maker(index)
     if op is None or depth > _DEEPEST:
@@ -173,7 +173,7 @@ def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Op]:
     return [op] if op.kind == "LESS" and len(op.inputs) == 2 else []
 
 
-def _until(graph: Graph, op: Op, condition: Graph, body: Graph, less: Op) -> int | None:
+def _until(graph: Graph, op: Operator, condition: Graph, body: Graph, less: Operator) -> int | None:
     """Trips until `counter < end` fails, where counter begins at a constant and grows by a constant."""
     counter, limit = less.inputs
     if counter not in condition.inputs:

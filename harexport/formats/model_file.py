@@ -23,7 +23,7 @@ _WEIGHT_TYPES = (*FLOATS, "int2", "int4", "int8", "uint8", "uint4", "int16")
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class Quantization:
     """value = scale * (integer - zero_point), with one scale a tensor or one a slice along `axis`."""
 
     scales: tuple[float, ...]
@@ -44,7 +44,7 @@ class Tensor:
     role: Role
     size_bytes: int = 0
     storage: int | None = None
-    quantisation: Quantisation | None = None
+    quantisation: Quantization | None = None
     values: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -68,7 +68,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Op:
+class Operator:
     """An operator. Tensors are indices into its graph (-1: an optional one that is not there).
 
     `kind` is its name in the format, with its domain before it where that is not ONNX's own. `bodies` are the
@@ -90,7 +90,7 @@ class Graph:
 
     name: str
     tensors: tuple[Tensor, ...]
-    ops: tuple[Op, ...]
+    ops: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
@@ -98,7 +98,7 @@ class Graph:
         """The tensor of an operator's input or output; None where it is not there."""
         return self.tensors[index] if 0 <= index < len(self.tensors) else None
 
-    def maker(self, index: int) -> Op | None:
+    def maker(self, index: int) -> Operator | None:
         """The operator that fills a tensor."""
         return next((op for op in self.ops if index in op.outputs), None)
 
@@ -122,7 +122,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ModelFile:
     """A file as it was read. `graphs[0]` is the one that runs.
 
     about: who made it, by the formats' own fields. metadata: strings written for whoever reads the file; contract:
@@ -170,7 +170,7 @@ class Contents:
 
     @property
     def constants(self) -> tuple[Tensor, ...]:
-        return stored(self.graphs)
+        return unique_constants(self.graphs)
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -198,7 +198,7 @@ class Contents:
         return extra
 
 
-def stored(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
+def unique_constants(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
     """Every constant once; of tensors that share their bytes, one that shows what they are."""
     found: dict[int | None, Tensor] = {}
     for graph in graphs:
@@ -208,13 +208,13 @@ def stored(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
     return tuple(found.values())
 
 
-def readable(text: bytes | str | None) -> str:
+def sanitize(text: bytes | str | None) -> str:
     """Text of a file that strangers made: UTF-8 where it is, and nothing that a terminal would act on."""
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in decoded)
 
 
-def parts_of(size: int, constants: tuple[Tensor, ...], metadata: int, attached: int) -> tuple[Part, ...]:
+def size_breakdown(size: int, constants: tuple[Tensor, ...], metadata: int, attached: int) -> tuple[Part, ...]:
     """Where the `size` bytes of a file go; `metadata` and `attached` of them are strings and files behind it."""
     weights = sum(tensor.size_bytes for tensor in constants if tensor.is_weight)
     others = sum(tensor.size_bytes for tensor in constants) - weights
@@ -229,11 +229,11 @@ def parts_of(size: int, constants: tuple[Tensor, ...], metadata: int, attached: 
     return tuple(Part(name, count) for name, count in named.items() if count)
 
 
-def quantised(scales: Any, zero_points: Any, axis: int | None) -> Quantisation | None:
+def to_quantization(scales: Any, zero_points: Any, axis: int | None) -> Quantization | None:
     """A Quantisation of arrays or lists, None where there is no scale."""
     if scales is None or not len(scales):
         return None
-    return Quantisation(
+    return Quantization(
         tuple(float(value) for value in np.asarray(scales).ravel()),
         tuple(int(value) for value in np.asarray([] if zero_points is None else zero_points).ravel()),
         axis if len(scales) > 1 else None,

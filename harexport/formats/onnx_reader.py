@@ -15,7 +15,18 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 
 from harexport.errors import InputError
 from harexport.formats import op_versions
-from harexport.formats.model_file import Contents, Graph, Op, Role, Size, Tensor, parts_of, quantised, readable, stored
+from harexport.formats.model_file import (
+    Graph,
+    ModelFile,
+    Operator,
+    Role,
+    Size,
+    Tensor,
+    sanitize,
+    size_breakdown,
+    to_quantization,
+    unique_constants,
+)
 from harexport.model.contract import CONTRACT_KEY
 
 _TYPES = {number: name.lower() for name, number in TensorProto.DataType.items()} | {
@@ -25,7 +36,7 @@ _TYPES = {number: name.lower() for name, number in TensorProto.DataType.items()}
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 
 
-def read(model: bytes, where: str, folder: Path | None = None) -> Contents:
+def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
     """Read a .onnx file; `where` names it in errors, `folder` is where weights outside of it lie.
 
     Raises InputError where it is damaged or something else.
@@ -43,36 +54,36 @@ def read(model: bytes, where: str, folder: Path | None = None) -> Contents:
         raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
 
 
-def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> Contents:
+def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> ModelFile:
     problem = None
     try:
         onnx.checker.check_model(file)
     except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
-        problem = readable(str(error).split("\n\n")[0].replace("\n", " "))[:200]
+        problem = sanitize(str(error).split("\n\n")[0].replace("\n", " "))[:200]
     reader = _Reader(folder)
     reader.graph(_with_shapes(file).graph, {})
     graphs = tuple(reader.graphs)
-    strings = {readable(entry.key): entry.value for entry in file.metadata_props}
+    strings = {sanitize(entry.key): entry.value for entry in file.metadata_props}
     contract = strings.pop(CONTRACT_KEY, None)
     opsets = {entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in file.opset_import}
     producer = f"{file.producer_name} {file.producer_version}".strip()
     declared = {"opset": str(opsets.pop("", 0)), "ir": str(file.ir_version)}
-    declared |= {f"opset {readable(domain)}": str(version) for domain, version in opsets.items()}
+    declared |= {f"opset {sanitize(domain)}": str(version) for domain, version in opsets.items()}
     metadata_size = sum(entry.ByteSize() for entry in file.metadata_props)
-    inside = tuple(tensor for tensor in stored(graphs) if tensor.storage not in reader.outside)
-    return Contents(
+    inside = tuple(tensor for tensor in unique_constants(graphs) if tensor.storage not in reader.outside)
+    return ModelFile(
         name=where,
         format="onnx",
         size_bytes=len(model),
         graphs=graphs,
         signatures=(),
-        description=readable(file.doc_string or file.graph.doc_string),
-        about={"made by": readable(producer)} if producer else {},
-        metadata={key: readable(value) for key, value in strings.items()},
+        description=sanitize(file.doc_string or file.graph.doc_string),
+        about={"made by": sanitize(producer)} if producer else {},
+        metadata={key: sanitize(value) for key, value in strings.items()},
         contract=None if contract is None else json.loads(contract),
         versions=declared,
-        needs=("ONNX Runtime", op_versions.onnx_runtime(int(declared["opset"]), file.ir_version)),
-        parts=parts_of(len(model), inside, metadata_size, 0),
+        needs=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
+        parts=size_breakdown(len(model), inside, metadata_size, 0),
         external=reader.external,
         problem=problem,
     )
@@ -140,7 +151,7 @@ class _Reader:
                     tensors[node.output[0]] = self._constant(attribute.t, node.output[0])
             for name in (*node.input, *node.output):
                 if name and name not in tensors:
-                    tensors[name] = around.get(name, Tensor(readable(name), ("?",), "unknown", "activation"))
+                    tensors[name] = around.get(name, Tensor(sanitize(name), ("?",), "unknown", "activation"))
                 used.setdefault(name)
         used.pop("", None)
         _note_quantisation(graph.node, tensors)
@@ -149,7 +160,7 @@ class _Reader:
         for node in graph.node:
             ops.append(self._op(node, numbers, scope))
         self.graphs[number] = Graph(
-            readable(graph.name),
+            sanitize(graph.name),
             tuple(tensors[name] for name in used),
             tuple(ops),
             tuple(numbers[name] for name in inputs),
@@ -157,7 +168,7 @@ class _Reader:
         )
         return number
 
-    def _op(self, node: Any, numbers: dict[str, int], scope: dict[str, Tensor]) -> Op:
+    def _op(self, node: Any, numbers: dict[str, int], scope: dict[str, Tensor]) -> Operator:
         options: dict[str, Any] = {}
         bodies = []
         for attribute in node.attribute:
@@ -167,10 +178,10 @@ class _Reader:
                 value = onnx.helper.get_attribute_value(attribute)
                 options[attribute.name] = tuple(value) if attribute.type == AttributeProto.INTS else value
             elif attribute.type == AttributeProto.STRING:
-                options[attribute.name] = readable(attribute.s)
+                options[attribute.name] = sanitize(attribute.s)
         custom = node.domain not in _STANDARD
-        return Op(
-            kind=readable(f"{node.domain}.{node.op_type}" if custom else node.op_type),
+        return Operator(
+            kind=sanitize(f"{node.domain}.{node.op_type}" if custom else node.op_type),
             version=0,
             inputs=tuple(numbers.get(name, -1) for name in node.input),
             outputs=tuple(numbers.get(name, -1) for name in node.output),
@@ -187,9 +198,9 @@ class _Reader:
             self.outside.add(self._count)
             data = self._outside(tensor)
             inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
-            return Tensor(readable(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
+            return Tensor(sanitize(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
         size = len(tensor.raw_data) or tensor.ByteSize()
-        return Tensor(readable(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
+        return Tensor(sanitize(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
 
     def _outside(self, tensor: Any) -> bytes:
         """The bytes of a tensor that lies in another file of the same folder, nothing where that cannot be read."""
@@ -216,10 +227,10 @@ def _value(value: Any, role: Role) -> Tensor:
         shape: tuple[Size, ...] = ("?",)
     else:
         shape = tuple(
-            int(size.dim_value) if size.HasField("dim_value") else readable(size.dim_param) or "?"
+            int(size.dim_value) if size.HasField("dim_value") else sanitize(size.dim_param) or "?"
             for size in kind.shape.dim
         )
-    return Tensor(readable(value.name), shape, _TYPES.get(kind.elem_type, "unknown"), role)
+    return Tensor(sanitize(value.name), shape, _TYPES.get(kind.elem_type, "unknown"), role)
 
 
 def _values(tensor: Any) -> NDArray[Any] | None:
@@ -240,5 +251,5 @@ def _note_quantisation(nodes: Any, tensors: dict[str, Tensor]) -> None:
             continue
         zero = tensors[node.input[2]].values if len(node.input) > 2 and node.input[2] in tensors else None
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-        found = quantised(np.ravel(scale.values), zero, int(axis))
+        found = to_quantization(np.ravel(scale.values), zero, int(axis))
         tensors[node.input[0]] = dataclasses.replace(held, quantisation=found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 # The oldest TensorFlow Lite that this project cares about: what Android phones of 2021 on have in Play services.
-OLDEST_TFLITE = "2.6"
+MIN_TFLITE = "2.6"
 # Operator versions that came after TensorFlow Lite 2.6, as {operator: {version: runtime}}; 1 where the operator itself
 # is newer. Versions that are not here ran in 2.6 or before.
 _NEWER: dict[str, dict[int, str]] = {
@@ -82,27 +82,27 @@ _ONNX_RUNTIME_IR = {6: "1.0", 7: "1.3", 8: "1.9", 9: "1.16", 10: "1.18"}
 _AFTER = "1.21"  # the table ends at 1.20: what it does not know needs a later one
 
 
-def order(version: str) -> tuple[int, ...]:
+def version_key(version: str) -> tuple[int, ...]:
     """A version as a key to compare by: "2.10" is after "2.9". What is not a number counts as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
-def tflite(kinds: Iterable[tuple[str, int]]) -> str:
+def min_tflite(kinds: Iterable[tuple[str, int]]) -> str:
     """The oldest TensorFlow Lite for operators (kind, version); at least OLDEST_TFLITE."""
-    needed = {OLDEST_TFLITE}
+    needed = {MIN_TFLITE}
     for kind, version in kinds:
         newer = _NEWER.get(kind, {})
         # a version beyond the table is at least as demanding as the table's last
         if reached := [runtime for since, runtime in newer.items() if since <= version]:
-            needed.add(max(reached, key=order))
+            needed.add(max(reached, key=version_key))
         elif kind.startswith("STABLEHLO_"):
             needed.add(_STABLEHLO)
-    return max(needed, key=order)
+    return max(needed, key=version_key)
 
 
-def onnx_runtime(opset: int, ir: int) -> str:
+def min_onnx_runtime(opset: int, ir: int) -> str:
     """The oldest ONNX Runtime for a file's opset (of ONNX's own domain) and IR version."""
-    return max(_since(opset, _ONNX_RUNTIME_OPSET), _since(ir, _ONNX_RUNTIME_IR), key=order)
+    return max(_since(opset, _ONNX_RUNTIME_OPSET), _since(ir, _ONNX_RUNTIME_IR), key=version_key)
 
 
 def _since(version: int, table: Mapping[int, str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harexport.errors import InputError
 from harexport.formats import macs
-from harexport.formats.model_file import FLOATS, Contents
+from harexport.formats.model_file import FLOATS, ModelFile
 
 _CLIPS = ("cellClip", "clip")  # what the two formats call it
 
@@ -59,29 +59,29 @@ class Structure:
         return "int8-weights" if dtypes == "int8" and not self.integer else dtypes
 
 
-def of(model: bytes, fmt: str, where: str) -> Structure:
+def read_structure(model: bytes, fmt: str, where: str) -> Structure:
     """Read a file of the format "onnx" or "tflite". Raises InputError where it is damaged."""
-    return of_onnx(model, where) if fmt == "onnx" else of_tflite(model, where)
+    return read_onnx_structure(model, where) if fmt == "onnx" else read_tflite_structure(model, where)
 
 
-def of_tflite(model: bytes, where: str) -> Structure:
+def read_tflite_structure(model: bytes, where: str) -> Structure:
     """Read a .tflite file. Raises InputError where it is damaged."""
     from harexport.formats import tflite_reader
 
-    return of_contents(tflite_reader.read(model, where))
+    return to_structure(tflite_reader.read(model, where))
 
 
-def of_onnx(model: bytes, where: str) -> Structure:
+def read_onnx_structure(model: bytes, where: str) -> Structure:
     """Read a .onnx file. Raises InputError where it is damaged."""
     from harexport.formats import onnx_reader
 
     contents = onnx_reader.read(model, where)
     if contents.problem:
         raise InputError(f"{where} is damaged or not a .onnx file ({contents.problem}); export it again")
-    return of_contents(contents)
+    return to_structure(contents)
 
 
-def oldest_runtime(model: bytes, fmt: str) -> str:
+def min_runtime(model: bytes, fmt: str) -> str:
     """The oldest TensorFlow Lite (2.6 at least) or ONNX Runtime that has the file's operators: "2.6", "1.6"."""
     from harexport.formats import onnx_reader, tflite_reader
 
@@ -89,7 +89,7 @@ def oldest_runtime(model: bytes, fmt: str) -> str:
     return read(model, "the model").needs[1]
 
 
-def of_contents(contents: Contents) -> Structure:
+def to_structure(contents: ModelFile) -> Structure:
     """What gate and bench ask, of a file that was read already."""
     graph = contents.main
     written = _only_written(contents)
@@ -109,7 +109,7 @@ def of_contents(contents: Contents) -> Structure:
         cell_clips=tuple(
             float(value) for g in contents.graphs for op in g.ops for key, value in op.options.items() if key in _CLIPS
         ),
-        integer=not any(dtype in FLOATS for dtype in macs.multiplied(contents)),
+        integer=not any(dtype in FLOATS for dtype in macs.matmul_input_dtypes(contents)),
         metadata=contents.metadata,
         contract=contents.contract,
     )
@@ -120,7 +120,7 @@ def _dtype(held: str, fmt: str) -> str:
     return "int8" if (held, fmt) == ("uint8", "onnx") else held
 
 
-def _only_written(contents: Contents) -> set[str]:
+def _only_written(contents: ModelFile) -> set[str]:
     """The constants that are copied and multiplied with nothing: the zeros that the fused lowering begins with."""
     readers: dict[str, set[str]] = {}
     for graph in contents.graphs:

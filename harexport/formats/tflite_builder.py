@@ -6,7 +6,6 @@ milliseconds and no TensorFlow (FACTS, trap 4). Bytes are deterministic: same gr
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from harexport.errors import InputError
-
-METADATA_NAME = "harexport"
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # schema.fbs: force_align of Buffer.data; the generated Python code forgets it
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
@@ -32,7 +28,7 @@ _OPTION_TYPES = {name: code for name, code in vars(schema.BuiltinOptions).items(
 
 
 @dataclass(frozen=True)
-class Quant:
+class QuantParams:
     """What the integers of an activation mean: scale * (integer - zero_point), in int8 or int16."""
 
     dtype: type[np.int8] | type[np.int16]
@@ -55,7 +51,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return int(schema.BufferEnd(builder))
 
 
-class Graph:
+class TfliteBuilder:
     """One subgraph under construction. Tensors are named by their index.
 
     `shapes` remembers their shapes and `quants` what the integers of the quantised activations mean.
@@ -63,7 +59,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
-        self.quants: dict[int, Quant] = {}
+        self.quants: dict[int, QuantParams] = {}
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[int, int], int] = {}
@@ -78,7 +74,7 @@ class Graph:
         *,
         variable: bool = False,
         dynamic: bool = False,
-        quant: Quant | None = None,
+        quant: QuantParams | None = None,
     ) -> int:
         """A tensor, float32 or `quant`, that an operator fills, or (`variable`) that lives on between invokes.
 
@@ -121,7 +117,7 @@ class Graph:
         shape: tuple[int, ...],
         *,
         version: int = 1,
-        quant: Quant | None = None,
+        quant: QuantParams | None = None,
         **options: Any,
     ) -> int:
         """Append an operator with one output, float32 (LESS: bool) or `quant`; `options` as in schema.fbs."""
@@ -134,7 +130,7 @@ class Graph:
         shapes: list[tuple[int, ...]],
         *,
         version: int = 1,
-        quant: Quant | None = None,
+        quant: QuantParams | None = None,
         **options: Any,
     ) -> list[int]:
         """`op` with as many outputs as there are `shapes`."""
@@ -196,7 +192,7 @@ class Graph:
             signatureDefs=[signature],
         )
         builder = flatbuffers.Builder(1 << 16)
-        builder.Finish(model.Pack(builder), _IDENTIFIER)
+        builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
 
     def _leave_open(self, tensor: int) -> None:
@@ -210,7 +206,7 @@ class Graph:
         self,
         shape: tuple[int, ...],
         name: str | None,
-        quant: Quant | None,
+        quant: QuantParams | None,
         *,
         variable: bool = False,
         boolean: bool = False,
@@ -265,64 +261,3 @@ _OPTIONS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
     "ZEROS_LIKE": "ZerosLikeOptions",
 }  # LOGISTIC and TANH have none
-
-
-def read(model: bytes, where: str) -> Any:
-    """The file as schema.ModelT. Raises InputError where the bytes are not a whole .tflite file."""
-    if model[4:8] != _IDENTIFIER:
-        raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
-    try:
-        return schema.ModelT.InitFromPackedBuf(model, 0)
-    except Exception as error:  # the generated reader follows offsets blindly: struct.error, IndexError, ...
-        raise InputError(f"{where} is damaged: it cannot be read as a .tflite file; export it again") from error
-
-
-def read_facts(model: bytes, where: str) -> dict[str, Any]:
-    """What the export wrote under "harexport": {"contract": ..., "metadata": {...}}; empty values in foreign files.
-
-    Reads the one buffer it needs and not the whole file. Raises InputError where the file is damaged.
-    """
-    if model[4:8] != _IDENTIFIER:
-        raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
-    try:
-        file = schema.Model.GetRootAs(model, 0)
-        for k in range(file.MetadataLength()):
-            entry = file.Metadata(k)
-            if entry.Name() == METADATA_NAME.encode():
-                facts: dict[str, Any] = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-                if "contract" not in facts or not all(isinstance(text, str) for text in facts["metadata"].values()):
-                    raise ValueError("it is not what an export writes")
-                return facts
-    except Exception as error:  # the generated reader follows offsets blindly: struct.error, IndexError, ...
-        raise InputError(f"{where} is damaged: its metadata cannot be read; export it again") from error
-    return {"contract": None, "metadata": {}}
-
-
-def keeps_state(model: bytes) -> bool:
-    """Whether a file that a runtime has accepted has tensors that live on between invokes."""
-    file = schema.Model.GetRootAs(model, 0)
-    graphs = (file.Subgraphs(k) for k in range(file.SubgraphsLength()))
-    return any(graph.Tensors(k).IsVariable() for graph in graphs for k in range(graph.TensorsLength()))
-
-
-def kept(model: bytes) -> list[int]:
-    """Of a file that a runtime has accepted, the main graph's variable tensors but those that an operator writes."""
-    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
-    operators = (graph.Operators(k) for k in range(graph.OperatorsLength()))
-    written = {operator.Outputs(k) for operator in operators for k in range(operator.OutputsLength())}
-    return [k for k in range(graph.TensorsLength()) if graph.Tensors(k).IsVariable() and k not in written]
-
-
-def operator_name(code: Any) -> str:
-    """The name in schema.fbs of an OperatorCodeT."""
-    value = max(code.builtinCode, code.deprecatedBuiltinCode)
-    names: dict[int, str] = {
-        number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
-    }
-    return names[value]
-
-
-def payload(model: Any, buffer: int) -> NDArray[np.uint8]:
-    """The bytes of a buffer of `read`'s model; empty where it has none."""
-    data = model.buffers[buffer].data
-    return np.zeros(0, np.uint8) if data is None else np.asarray(data, dtype=np.uint8)

@@ -13,7 +13,8 @@ import flatbuffers
 
 from harexport.model.contract import INPUT_NAME, Contract
 
-METADATA_NAME = "TFLITE_METADATA"
+HAREXPORT_ENTRY = "harexport"  # contract and metadata of an export, as JSON
+TFLITE_METADATA = "TFLITE_METADATA"
 LABELS_NAME = "labels.txt"
 _IDENTIFIER = b"M001"
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
@@ -21,7 +22,7 @@ _OLDEST_PARSER = "1.0.0"  # everything used here was in the schema's first versi
 _ALONE = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same export gives the same bytes
 
 
-def describe(description: str, contract: Contract) -> tuple[bytes, dict[str, str]]:
+def build_metadata(description: str, contract: Contract) -> tuple[bytes, dict[str, str]]:
     """The ModelMetadata that `description` and `contract` make, and the files that it names, as name -> text."""
     channels = ", ".join(f"{name} ({unit})" for name, unit in zip(contract.channels, contract.units, strict=True))
     files: dict[tuple[str, ...], str] = {contract.labels: LABELS_NAME}
@@ -41,10 +42,10 @@ def describe(description: str, contract: Contract) -> tuple[bytes, dict[str, str
         7: builder.CreateString(_OLDEST_PARSER),
     }
     builder.Finish(_table(builder, 8, fields), _IDENTIFIER)
-    return bytes(builder.Output()), {name: lines(labels) for labels, name in files.items()}
+    return bytes(builder.Output()), {name: labels_text(labels) for labels, name in files.items()}
 
 
-def append(model: bytes, files: dict[str, str]) -> bytes:
+def append_files(model: bytes, files: dict[str, str]) -> bytes:
     """The model with a zip of `files` (name -> text) behind it."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
@@ -53,15 +54,15 @@ def append(model: bytes, files: dict[str, str]) -> bytes:
     return model + archive.getvalue()
 
 
-def is_whole(model: bytes) -> bool:
+def is_complete(model: bytes) -> bool:
     """Whether the archive that a model's metadata names is there to its last byte (true where it names none)."""
-    if METADATA_NAME.encode() not in model:
+    if TFLITE_METADATA.encode() not in model:
         return True
     # zip's "end of central directory" without a comment, APPNOTE.TXT 4.3.16: 22 bytes at the very end
     return model[-22:-18] == b"PK\x05\x06"
 
 
-def lines(labels: tuple[str, ...]) -> str:
+def labels_text(labels: tuple[str, ...]) -> str:
     """A labels file: one label a line, in the order of the logits."""
     return "".join(f"{label}\n" for label in labels)
 

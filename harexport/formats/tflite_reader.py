@@ -14,21 +14,21 @@ from flatbuffers.table import Table
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.formats import op_versions, tflite_builder, tflite_metadata
+from harexport.formats import op_versions, tflite_metadata
 from harexport.formats.model_file import (
-    Contents,
     Graph,
-    Op,
+    ModelFile,
+    Operator,
     Role,
     Signature,
     Tensor,
-    parts_of,
-    quantised,
-    readable,
-    stored,
+    sanitize,
+    size_breakdown,
+    to_quantization,
+    unique_constants,
 )
+from harexport.formats.tflite_builder import IDENTIFIER
 
-IDENTIFIER = b"TFL3"
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
 _CODES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _BODIES = (
@@ -37,9 +37,9 @@ _BODIES = (
 _NUMPY = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
-def read(model: bytes, where: str) -> Contents:
+def read(model: bytes, where: str) -> ModelFile:
     """Read a .tflite file; `where` names it in errors. Raises InputError where it is damaged."""
-    file = tflite_builder.read(model, where)
+    file = unpack(model, where)
     try:
         return _contents(file, model, where)
     except InputError:
@@ -48,37 +48,116 @@ def read(model: bytes, where: str) -> Contents:
         raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
 
 
-def _contents(file: Any, model: bytes, where: str) -> Contents:
+def unpack(model: bytes, where: str) -> Any:
+    """Unpack a .tflite file into the schema's objects.
+
+    Args:
+        model: Content of the file.
+        where: Name of the file in error messages.
+
+    Returns:
+        A schema.ModelT.
+
+    Raises:
+        InputError: The bytes are not a complete .tflite file.
+    """
+    _check_identifier(model, where)
+    try:
+        return schema.ModelT.InitFromPackedBuf(model, 0)
+    except Exception as error:  # the generated reader does not check offsets: struct.error, IndexError, ...
+        raise InputError(f"{where} is damaged: it cannot be read as a .tflite file; export it again") from error
+
+
+def read_metadata(model: bytes, where: str) -> dict[str, Any]:
+    """Read the metadata entry "harexport" without unpacking the rest of the file.
+
+    Args:
+        model: Content of the file.
+        where: Name of the file in error messages.
+
+    Returns:
+        {"contract": ..., "metadata": {...}}; None and an empty dictionary for a file of another tool.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    _check_identifier(model, where)
+    try:
+        file = schema.Model.GetRootAs(model, 0)
+        for k in range(file.MetadataLength()):
+            entry = file.Metadata(k)
+            if entry.Name() == tflite_metadata.HAREXPORT_ENTRY.encode():
+                facts: dict[str, Any] = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+                if "contract" not in facts or not all(isinstance(text, str) for text in facts["metadata"].values()):
+                    raise ValueError("not written by an export")
+                return facts
+    except Exception as error:  # the generated reader does not check offsets: struct.error, IndexError, ...
+        raise InputError(f"{where} is damaged: its metadata cannot be read; export it again") from error
+    return {"contract": None, "metadata": {}}
+
+
+def has_variables(model: bytes) -> bool:
+    """Return whether a valid file has variable tensors, which keep their values between invocations."""
+    file = schema.Model.GetRootAs(model, 0)
+    graphs = (file.Subgraphs(k) for k in range(file.SubgraphsLength()))
+    return any(graph.Tensors(k).IsVariable() for graph in graphs for k in range(graph.TensorsLength()))
+
+
+def persistent_variables(model: bytes) -> list[int]:
+    """Return the variable tensors of a valid file's main graph that no operator overwrites."""
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    operators = (graph.Operators(k) for k in range(graph.OperatorsLength()))
+    written = {operator.Outputs(k) for operator in operators for k in range(operator.OutputsLength())}
+    return [k for k in range(graph.TensorsLength()) if graph.Tensors(k).IsVariable() and k not in written]
+
+
+def operator_name(code: Any) -> str:
+    """Return the name in schema.fbs of a schema.OperatorCodeT."""
+    return _CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def buffer_data(model: Any, buffer: int) -> NDArray[np.uint8]:
+    """Return the bytes of a buffer of a schema.ModelT; an empty array if it has none."""
+    data = model.buffers[buffer].data
+    return np.zeros(0, np.uint8) if data is None else np.asarray(data, dtype=np.uint8)
+
+
+def _check_identifier(model: bytes, where: str) -> None:
+    if model[4:8] != IDENTIFIER:
+        raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
+
+
+def _contents(file: Any, model: bytes, where: str) -> ModelFile:
     if not file.subgraphs:
         raise InputError(f"{where} is damaged: it has no graph; get or export it again")
     payloads = [_payload(buffer, model) for buffer in file.buffers or []]
     graphs = tuple(_graph(file, graph, payloads) for graph in file.subgraphs)
-    entries = {readable(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
+    entries = {sanitize(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
     attached, attached_size = _attached(model)
     contract, strings = _ours(entries)
-    if contract is not None and tflite_metadata.METADATA_NAME in entries and not tflite_metadata.is_whole(model):
+    if contract is not None and tflite_metadata.TFLITE_METADATA in entries and not tflite_metadata.is_complete(model):
         raise InputError(f"{where} is cut off: the labels behind the model are missing; get or export it again")
-    constants = stored(graphs)
+    constants = unique_constants(graphs)
     described = {entry.buffer for entry in file.metadata or []} - {tensor.storage for tensor in constants}
     metadata_size = sum(len(payloads[buffer]) for buffer in described)
     kinds = {(op.kind, op.version) for graph in graphs for op in graph.ops if not op.custom}
     declared = {"schema": str(file.version)}
     if runtime := entries.get("min_runtime_version", b"").rstrip(b"\0"):
-        declared["min_runtime_version"] = readable(runtime)
+        declared["min_runtime_version"] = sanitize(runtime)
     signatures = tuple(_signature(entry, graphs) for entry in file.signatureDefs or [])
-    return Contents(
+    return ModelFile(
         name=where,
         format="tflite",
         size_bytes=len(model),
         graphs=graphs,
         signatures=signatures,
-        description=readable(file.description),
+        description=sanitize(file.description),
         about=_about(entries),
         metadata=strings,
         contract=contract,
         versions=declared,
-        needs=("TensorFlow Lite", op_versions.tflite(kinds)),
-        parts=parts_of(len(model), constants, metadata_size, attached_size),
+        needs=("TensorFlow Lite", op_versions.min_tflite(kinds)),
+        parts=size_breakdown(len(model), constants, metadata_size, attached_size),
         attached=attached,
     )
 
@@ -98,7 +177,7 @@ def _graph(file: Any, graph: Any, payloads: list[bytes]) -> Graph:
     bodies = [body for op in ops for body in op.bodies]
     if any(not -1 <= k < len(tensors) for k in used) or any(not 0 <= k < len(file.subgraphs) for k in bodies):
         raise ValueError("an index leads out of it")
-    return Graph(readable(graph.name), tensors, ops, inputs, outputs)
+    return Graph(sanitize(graph.name), tensors, ops, inputs, outputs)
 
 
 def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Tensor:
@@ -118,13 +197,13 @@ def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...],
     dtype = _TYPES[tensor.type]
     found = tensor.quantization
     return Tensor(
-        name=readable(tensor.name),
+        name=sanitize(tensor.name),
         shape=shape,
         dtype=dtype,
         role=role,
         size_bytes=len(data) if role == "constant" else 0,
         storage=tensor.buffer if role == "constant" else None,
-        quantisation=quantised(found.scale, found.zeroPoint, found.quantizedDimension) if found else None,
+        quantisation=to_quantization(found.scale, found.zeroPoint, found.quantizedDimension) if found else None,
         values=_values(data, dtype, sizes) if role == "constant" else None,
     )
 
@@ -137,17 +216,17 @@ def _values(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | N
     return np.frombuffer(data, kind).reshape(shape) if count * kind.itemsize == len(data) else None
 
 
-def _op(record: Any, code: Any) -> Op:
+def _op(record: Any, code: Any) -> Operator:
     value = max(code.builtinCode, code.deprecatedBuiltinCode)  # before TensorFlow Lite 2.4 there was one byte
     custom = value == schema.BuiltinOperator.CUSTOM
-    kind = readable(code.customCode) or "CUSTOM" if custom else _CODES[value]
+    kind = sanitize(code.customCode) or "CUSTOM" if custom else _CODES[value]
     options = {
         name: option
         for name, option in (vars(record.builtinOptions) if record.builtinOptions else {}).items()
         if isinstance(option, bool | int | float)
     }
     bodies = tuple(int(options[name]) for name in _BODIES if name in options)
-    return Op(kind, int(code.version), _indices(record.inputs), _indices(record.outputs), options, bodies, custom)
+    return Operator(kind, int(code.version), _indices(record.inputs), _indices(record.outputs), options, bodies, custom)
 
 
 def _indices(values: Any) -> tuple[int, ...]:
@@ -157,18 +236,18 @@ def _indices(values: Any) -> tuple[int, ...]:
 def _signature(entry: Any, graphs: tuple[Graph, ...]) -> Signature:
     index = int(entry.subgraphIndex)
     inputs, outputs = (
-        {readable(one.name): int(one.tensorIndex) for one in maps or []} for maps in (entry.inputs, entry.outputs)
+        {sanitize(one.name): int(one.tensorIndex) for one in maps or []} for maps in (entry.inputs, entry.outputs)
     )
     if not all(0 <= k < len(graphs[index].tensors) for k in (*inputs.values(), *outputs.values())):
         raise ValueError("a signature leads out of it")
-    return Signature(readable(entry.signatureKey), index, inputs, outputs)
+    return Signature(sanitize(entry.signatureKey), index, inputs, outputs)
 
 
 def _ours(entries: dict[str, bytes]) -> tuple[Any, dict[str, str]]:
     """Contract and strings that harexport wrote; None and nothing in other people's files."""
-    if tflite_builder.METADATA_NAME not in entries:
+    if tflite_metadata.HAREXPORT_ENTRY not in entries:
         return None, {}
-    facts = json.loads(entries[tflite_builder.METADATA_NAME])
+    facts = json.loads(entries[tflite_metadata.HAREXPORT_ENTRY])
     return facts["contract"], {str(key): str(value) for key, value in facts["metadata"].items()}
 
 
@@ -177,7 +256,7 @@ def _about(entries: dict[str, bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     with contextlib.suppress(Exception):  # the readers of FlatBuffers follow offsets blindly
         # ModelMetadata of LiteRT's metadata_schema.fbs
-        table = _root(entries[tflite_metadata.METADATA_NAME])
+        table = _root(entries[tflite_metadata.TFLITE_METADATA])
         for position, name in enumerate(("name", "description", "version", "", "author", "license")):
             if name and (text := _string(table, position)):
                 found[name] = text
@@ -195,7 +274,7 @@ def _root(data: bytes) -> Table:
 
 def _string(table: Table, position: int) -> str:
     offset = table.Offset(4 + 2 * position)
-    return readable(table.String(table.Pos + offset)) if offset else ""
+    return sanitize(table.String(table.Pos + offset)) if offset else ""
 
 
 def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
@@ -210,4 +289,4 @@ def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
         return (), 0  # four bytes of a weight that looked like one
     if not entries:
         return (), 0
-    return tuple(readable(entry.filename) for entry in entries), len(model) - min(e.header_offset for e in entries)
+    return tuple(sanitize(entry.filename) for entry in entries), len(model) - min(e.header_offset for e in entries)

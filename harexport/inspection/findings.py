@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import Contents, Op
-from harexport.runtimes.sandbox import Verdict
+from harexport.formats.model_file import ModelFile, Operator
+from harexport.runtimes.sandbox import SandboxResult
 
 Severity = Literal["danger", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("danger", "warning", "note")
@@ -32,12 +32,12 @@ class Trap:
 class Seen:
     """A file, what it costs, and what running it showed (None: it was not run)."""
 
-    held: Contents
+    held: ModelFile
     macs: Macs
-    verdict: Verdict | None
+    verdict: SandboxResult | None
 
     @property
-    def ops(self) -> list[Op]:
+    def ops(self) -> list[Operator]:
         """The operators of all graphs."""
         return [op for graph in self.held.graphs for op in graph.ops]
 

@@ -11,11 +11,10 @@ from typing import Any
 from harexport.errors import InputError
 from harexport.formats import macs
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import Contents, Graph, Tensor
+from harexport.formats.model_file import ModelFile, Graph, Tensor
 from harexport.inspection import rules
 from harexport.inspection.findings import Trap
-from harexport.runtimes import sandbox
-from harexport.runtimes.sandbox import Verdict
+from harexport.runtimes.sandbox import SandboxResult, run_sandboxed
 
 SCHEMA = "harexport-inspect-1"
 # What people give by mistake, by the first bytes: the sentence ends "..., not a model".
@@ -33,9 +32,9 @@ _MISTAKEN = {
 class Anatomy:
     """What is in the file, what it costs, what running it showed (None: it was not run) and what it trips over."""
 
-    contents: Contents
+    contents: ModelFile
     macs: Macs
-    verdict: Verdict | None
+    verdict: SandboxResult | None
     traps: tuple[Trap, ...]
 
     @property
@@ -82,7 +81,7 @@ class Anatomy:
             "external_files": held.external,
             "metadata": held.metadata,
             "contract": held.contract,
-            "run": dataclasses.asdict(self.verdict) if self.verdict else None,
+            "run": self.verdict.to_dict() if self.verdict else None,
             "traps": [dataclasses.asdict(trap) for trap in self.traps],
         }
 
@@ -95,12 +94,12 @@ def inspect(path: Path, run: bool = True) -> Anatomy:
     if run:
         # ONNX Runtime finds weights beside a file by the file's path only
         given = path if contents.external else model
-        verdict = sandbox.survives(given, f".{contents.format}")
-    counted = macs.count(contents)
+        verdict = run_sandboxed(given, f".{contents.format}")
+    counted = macs.count_macs(contents)
     return Anatomy(contents, counted, verdict, rules.find(contents, counted, verdict))
 
 
-def read(model: bytes, where: str, folder: Path | None = None) -> Contents:
+def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
     """Read a model of either format, told apart by its bytes; `where` is what errors call it, `folder` where weights
     outside of it may lie. Raises InputError."""
     from harexport.formats import tflite_reader
@@ -132,7 +131,7 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _operator_versions(contents: Contents) -> dict[str, list[int]]:
+def _operator_versions(contents: ModelFile) -> dict[str, list[int]]:
     found: dict[str, set[int]] = {}
     for graph in contents.graphs:
         for op in graph.ops:

@@ -163,8 +163,8 @@ def _contract(contract: Any) -> dict[str, str]:
 
 def _traps(anatomy: Anatomy) -> Iterable[RenderableType]:
     verdict = anatomy.verdict
-    if verdict and verdict.error is None and verdict.change is not None and not (verdict.remembers or verdict.random):
-        after = ", also after one of NaN" if verdict.nan_sticks is not None else ""
+    if verdict and verdict.error is None and verdict.change is not None and not (verdict.is_stateful or verdict.is_random):
+        after = ", also after one of NaN" if verdict.nan_persists is not None else ""
         yield _line(
             "✓", "green", f"It ran in {verdict.runtime}: its answer does not depend on the windows before{after}."
         )

@@ -10,9 +10,9 @@ import numpy as np
 
 from harexport.formats import op_versions
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import FLOATS, Contents, Size, Tensor
+from harexport.formats.model_file import FLOATS, ModelFile, Size, Tensor
 from harexport.inspection.findings import SEVERITIES, Seen, Severity, Trap, listed, number, sentence
-from harexport.runtimes.sandbox import Verdict
+from harexport.runtimes.sandbox import SandboxResult
 
 _TFLITE_LSTMS = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 _RECURRENT = (*_TFLITE_LSTMS, "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM")
@@ -30,7 +30,7 @@ def _refused(seen: Seen) -> Iterator[Trap]:
     if verdict and verdict.error and not any(op.custom for op in seen.ops):
         advice = "Do not ship it: it would end the app." if verdict.killed else "Export it again."
         yield Trap("does-not-run", "danger", sentence(verdict.error), advice)
-    if verdict and not verdict.error and not verdict.finite:
+    if verdict and not verdict.error and not verdict.is_finite:
         yield Trap(
             "no-numbers",
             "danger",
@@ -87,7 +87,7 @@ def _runtime_version(seen: Seen) -> Iterator[Trap]:
     runtime, version = seen.held.needs
     said = seen.held.versions
     if runtime == "ONNX Runtime":
-        if op_versions.order(version) > op_versions.order(_MODERN_ONNX_RUNTIME):
+        if op_versions.version_key(version) > op_versions.version_key(_MODERN_ONNX_RUNTIME):
             yield Trap(
                 "new-runtime",
                 "warning",
@@ -96,9 +96,9 @@ def _runtime_version(seen: Seen) -> Iterator[Trap]:
                 "Export with opset 13 to 17 and IR version 8 or lower, or update the app's runtime.",
             )
         return
-    if op_versions.order(version) > op_versions.order(op_versions.OLDEST_TFLITE):
+    if op_versions.version_key(version) > op_versions.version_key(op_versions.MIN_TFLITE):
         kinds = {(op.kind, op.version) for op in seen.ops if not op.custom}
-        late = [f"{kind} {number}" for kind, number in sorted(kinds) if op_versions.tflite([(kind, number)]) == version]
+        late = [f"{kind} {number}" for kind, number in sorted(kinds) if op_versions.min_tflite([(kind, number)]) == version]
         yield Trap(
             "new-runtime",
             "warning",
@@ -106,7 +106,7 @@ def _runtime_version(seen: Seen) -> Iterator[Trap]:
             "Ship the runtime with the app, or write lower operator versions.",
         )
         claimed = said.get("min_runtime_version", version)
-        if op_versions.order(claimed)[:2] < op_versions.order(version)[:2]:
+        if op_versions.version_key(claimed)[:2] < op_versions.version_key(version)[:2]:
             yield Trap(
                 "understated-runtime",
                 "warning",
@@ -159,11 +159,11 @@ def _state(seen: Seen) -> Iterator[Trap]:
     advice = reset if seen.held.format == "tflite" else "Export it without state, or set the state before every window."
     named = number(variables, "variable tensor")
     # nothing is left where the graph resets at the end; where it writes them at the beginning nothing can be
-    cured = not _kept(seen) or (verdict is not None and verdict.left is not None)
-    if verdict and verdict.remembers:
+    cured = not _kept(seen) or (verdict is not None and verdict.state_residual is not None)
+    if verdict and verdict.is_stateful:
         moved = f"its answer to a window changed by {verdict.change:.2g} after another window" if verdict.change else ""
-        stuck = "a window of NaN is still felt three windows later" if verdict.nan_sticks else ""
-        left = f"a window leaves up to {verdict.left or 0.0:.2g} in its {named} for the next"
+        stuck = "a window of NaN is still felt three windows later" if verdict.nan_persists else ""
+        left = f"a window leaves up to {verdict.state_residual or 0.0:.2g} in its {named} for the next"
         what = " and ".join(part for part in (moved, stuck) if part) or f"{left}, though random ones did not show it"
         yield Trap("state-persists", "danger", f"It remembers: {what}.", advice)
     elif variables and cured:
@@ -180,7 +180,7 @@ def _state(seen: Seen) -> Iterator[Trap]:
             f"It has {named}: what one window leaves in them, the next one may see.",
             advice,
         )
-    if verdict and verdict.random:
+    if verdict and verdict.is_random:
         yield Trap(
             "random",
             "warning",
@@ -459,7 +459,7 @@ COST_LOOKS: tuple[Callable[[Seen], Iterator[Trap]], ...] = (
 )  # fmt: skip
 
 
-def find(contents: Contents, counted: Macs, verdict: Verdict | None) -> tuple[Trap, ...]:
+def find(contents: ModelFile, counted: Macs, verdict: SandboxResult | None) -> tuple[Trap, ...]:
     """The traps of a file, the dangers first. `verdict` None: it was not run."""
     seen = Seen(contents, counted, verdict)
     found = [trap for look in (*CORRECTNESS_LOOKS, *COST_LOOKS) for trap in look(seen)]

@@ -18,7 +18,7 @@ from harexport.evaluation import plots
 from harexport.evaluation.environment import NoiseMonitor, pin_to_idle_cores
 from harexport.evaluation.latency import Latency, Model, measure
 from harexport.exporters import options
-from harexport.exporters.export import emitted
+from harexport.exporters.export import build_model
 from harexport.model.recipe import Recipe, parse
 from harexport.model_selection import pareto
 from harexport.model_selection.cross_validation import SCORES, Summary, folds, runs_folder, summaries
@@ -299,8 +299,8 @@ def file_of(dataset: Dataset, recipe: Recipe, scheme: str) -> File:
     picked = np.unique(np.linspace(0, len(dataset.train) - 1, _WINDOWS).astype(np.intp))
     windows = some(dataset.train, picked)
     network, _ = fit(windows, None, parse(table, recipe.name), len(contract.labels), 0)
-    form = options.choose(network, "tflite", scheme)
-    return File(emitted(network, contract, {}, form, None), form.lowering or "", windows.signals[:1])
+    form = options.resolve(network, "tflite", scheme)
+    return File(build_model(network, contract, {}, form, None), form.lowering or "", windows.signals[:1])
 
 
 def files_of(dataset: Dataset, recipes: Sequence[Recipe], scheme: str) -> list[File]:
@@ -338,4 +338,4 @@ def latencies(files: Sequence[File]) -> tuple[list[Latency], tuple[str, ...]]:
 
 def _asking(file: File) -> Model:
     runner, window = runtimes.load_bytes(file.model, ".tflite", "a shape of the search"), file.window
-    return lambda _: runner.one(window)
+    return lambda _: runner.run_batch(window)

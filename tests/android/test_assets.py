@@ -34,7 +34,7 @@ def test_the_demo_carries_the_shipped_edge_model(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (_ASSETS / "model.tflite").read_bytes() == model.read_bytes(), "make artifacts"
     (tmp_path / "app").mkdir()
-    for made in android.place(model, tmp_path):
+    for made in android.write_assets(model, tmp_path):
         if made.name != "golden.json":
             assert (_ASSETS / made.name).read_bytes() == made.read_bytes(), "make artifacts"
     contract = json.loads((_ASSETS / "contract.json").read_text("utf-8"))
@@ -45,7 +45,7 @@ def test_the_demo_carries_the_shipped_edge_model(tmp_path: Path) -> None:
 def test_its_golden_windows_are_made_by_this_code(tmp_path: Path) -> None:
     """The same samples; windows and logits to what the app itself allows, for another processor's last digits."""
     (tmp_path / "app").mkdir()
-    made = json.loads(android.place(_demo_model(), tmp_path)[-1].read_text("utf-8"))
+    made = json.loads(android.write_assets(_demo_model(), tmp_path)[-1].read_text("utf-8"))
     kept = json.loads((_ASSETS / "golden.json").read_text("utf-8"))
     assert kept.keys() == made.keys(), "make artifacts"
     for key in set(made) - {"windows", "logits", "samples"}:

@@ -45,7 +45,7 @@ def _custom(kind: str) -> bytes:
 
 
 def _ours(**facts: str) -> bytes:
-    return ours_onnx.emit(_NETWORK, contract_of(_NETWORK), {"recipe": "edge", **facts})
+    return ours_onnx.build(_NETWORK, contract_of(_NETWORK), {"recipe": "edge", **facts})
 
 
 # What is given as which name, and what its one sentence must say.
@@ -142,11 +142,11 @@ def _entered(path: Path) -> str:
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_a_file_cut_at_any_byte_is_a_sentence(fmt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is readable is tried in a child in any case; here the reading itself is what is tried."""
-    monkeypatch.setattr(discovery.probe, "survives", lambda model, suffix: sandbox.Verdict("it", error="was tried"))
+    monkeypatch.setattr(discovery, "run_sandboxed", lambda model, suffix: sandbox.SandboxResult("it", error="was tried"))
     contract = contract_of(_NETWORK)
     emitted = {
-        "tflite": ours_tflite.emit(_NETWORK, contract, {}, "unrolled"),
-        "onnx": ours_onnx.emit(_NETWORK, contract, {}),
+        "tflite": ours_tflite.build(_NETWORK, contract, {}, "unrolled"),
+        "onnx": ours_onnx.build(_NETWORK, contract, {}),
     }[fmt]
     path = tmp_path / f"cut.{fmt}"
     tried = 0

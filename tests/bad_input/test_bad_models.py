@@ -25,8 +25,8 @@ FOREIGN = Path(__file__).parents[1] / "inspection" / "foreign"
 _SMALL = random_network(frame=16, hop=16, units=6, hidden=(5, 4), relu=True)
 _CONTRACT = contract_of(_SMALL)
 FILES: dict[str, Callable[[], bytes]] = {
-    "ours.tflite": lambda: tflite.emit(_SMALL, _CONTRACT, {"recipe": "small"}, "fused"),
-    "ours.onnx": lambda: onnx_format.emit(_SMALL, _CONTRACT, {"recipe": "small"}),
+    "ours.tflite": lambda: tflite.build(_SMALL, _CONTRACT, {"recipe": "small"}, "fused"),
+    "ours.onnx": lambda: onnx_format.build(_SMALL, _CONTRACT, {"recipe": "small"}),
     "tf_keras-lstm.tflite": (FOREIGN / "tf_keras-lstm.tflite").read_bytes,
     "keras3-lstm.tflite": (FOREIGN / "keras3-lstm.tflite").read_bytes,
     "torch-lstm.onnx": (FOREIGN / "torch-lstm.onnx").read_bytes,
@@ -56,7 +56,7 @@ def _read(model: bytes, name: str, *, shown: bool = False) -> bool:
     except InputError as refusal:
         sentence = str(refusal)
     else:
-        counted = macs.count(contents)
+        counted = macs.count_macs(contents)
         found = Anatomy(contents, counted, None, rules.find(contents, counted, None))
         json.dumps(found.to_dict())
         if shown:
@@ -129,7 +129,7 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path) -> Non
     damaged = bytearray(FILES["tf_keras-lstm.tflite"]())
     byte, bit = _DEADLY
     damaged[byte] ^= 1 << bit
-    verdict = sandbox.survives(bytes(damaged), ".tflite")
+    verdict = sandbox.run_sandboxed(bytes(damaged), ".tflite")
     assert verdict.killed
     assert verdict.error is not None
     assert "SIGSEGV" in verdict.error
@@ -143,7 +143,7 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path) -> Non
 
 
 def test_a_model_that_never_answers_is_stopped() -> None:
-    verdict = sandbox.survives(loop(None).bytes(), ".tflite", seconds=3)
+    verdict = sandbox.run_sandboxed(loop(None).bytes(), ".tflite", seconds=3)
     assert verdict.killed
     assert verdict.error is not None
     assert "still running it after 3 s" in verdict.error
@@ -161,7 +161,7 @@ def test_a_model_that_never_answers_is_stopped() -> None:
     ids=["empty", "zeros", "cut", "opset 99", "shapes that do not fit"],
 )
 def test_what_a_runtime_refuses_is_one_sentence(model: bytes, suffix: str, words: str) -> None:
-    verdict = sandbox.survives(model, suffix)
+    verdict = sandbox.run_sandboxed(model, suffix)
     assert not verdict.killed
     assert verdict.error is not None
     assert words in verdict.error
@@ -173,5 +173,5 @@ def test_an_input_too_large_to_try_is_not_tried() -> None:
     for size in (1 << 40, 4):
         dimension = model.graph.input[0].type.tensor_type.shape.dim
         dimension[0 if size != 4 else 1].dim_value = size
-    verdict = sandbox.survives(model.SerializeToString(), ".onnx")
+    verdict = sandbox.run_sandboxed(model.SerializeToString(), ".onnx")
     assert verdict.error is not None

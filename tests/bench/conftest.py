@@ -22,7 +22,7 @@ _NETWORK = random_network(frame=16, hop=16, units=8, hidden=(8, 8), relu=True)
 @pytest.fixture(autouse=True)
 def one_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process a file instead of three: they take most of a test's time."""
-    monkeypatch.setattr(cold_start, "start", functools.partial(cold_start.measure, processes=1))
+    monkeypatch.setattr(cold_start, "measure", functools.partial(cold_start.measure, processes=1))
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def ours(tmp_path: Path, checkpoint: Checkpoint) -> Path:
     folder = tmp_path / "ours"
     checkpoints.save(checkpoint, folder / "edge.safetensors")
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
-    (folder / "edge-float32.onnx").write_bytes(onnx.emit(_NETWORK, checkpoint.contract, facts))
-    model = tflite.emit(_NETWORK, checkpoint.contract, {**facts, "lowering": "unrolled"}, "unrolled")
+    (folder / "edge-float32.onnx").write_bytes(onnx.build(_NETWORK, checkpoint.contract, facts))
+    model = tflite.build(_NETWORK, checkpoint.contract, {**facts, "lowering": "unrolled"}, "unrolled")
     (folder / "edge-unrolled-float32.tflite").write_bytes(model)
     return folder

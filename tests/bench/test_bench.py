@@ -53,12 +53,12 @@ def test_strangers_alone_are_compared_with_the_first_of_them(theirs: Path, made_
     assert dense.figures.accuracy == 0.75
     for model in (softmax, gemm):
         assert model.comparison
-        assert model.comparison.to == "a-dense.tflite"
+        assert model.comparison.reference == "a-dense.tflite"
         assert model.comparison.agreement == 1.0
         assert model.comparison.max_logit_difference is not None
         assert model.comparison.max_logit_difference < 1e-4
     assert softmax.comparison
-    assert softmax.comparison.of == "logarithms of probabilities"
+    assert softmax.comparison.quantity == "logarithms of probabilities"
     assert softmax.notes == ("it answers probabilities only: its logits are taken as their logarithms",)
     assert [len(model.throughput) for model in result.models] == [1, 3, 3], "of those that take any number of windows"
     assert gemm.throughput[-1].windows_per_second > 3 * gemm.throughput[0].windows_per_second
@@ -99,7 +99,7 @@ def test_ours_are_held_to_their_promise_and_strangers_are_not(ours: Path, theirs
     ]  # fmt: skip
     assert result.passed
     assert result.baseline == "edge-float32.onnx"
-    assert {model.comparison.to for model in result.models if model.comparison} == {"edge in float64"}
+    assert {model.comparison.reference for model in result.models if model.comparison} == {"edge in float64"}
     stranger = named["c-gemm.onnx"].comparison
     assert stranger
     assert stranger.agreement < 0.9
@@ -117,7 +117,7 @@ def test_a_broken_promise_is_explained(ours: Path, made_up: Dataset, checkpoint:
     wrong = replace(layer, recurrent_weight=layer.recurrent_weight * np.float32(0.5))
     network = replace(checkpoint.network, recurrent_layers=(checkpoint.network.recurrent_layers[0], wrong))
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
-    (ours / "edge-float32.onnx").write_bytes(onnx.emit(network, checkpoint.contract, facts))
+    (ours / "edge-float32.onnx").write_bytes(onnx.build(network, checkpoint.contract, facts))
     result = bench([ours], made_up)
     liar = result.model("edge-float32.onnx")
     assert not result.passed
@@ -157,7 +157,7 @@ def test_against_lets_a_file_do_without_its_checkpoint(ours: Path, theirs: Path,
         ("edge-float32.onnx", False), ("c-gemm.onnx", False),
     ]  # fmt: skip
     assert result.models[0].comparison
-    assert result.models[0].comparison.to == "c-gemm.onnx"
+    assert result.models[0].comparison.reference == "c-gemm.onnx"
 
 
 def test_nothing_is_compared_with_a_file_that_cannot_be_measured(
@@ -188,7 +188,7 @@ def test_a_stranger_can_be_looked_into_against_a_checkpoint(ours: Path, tmp_path
 
     known = checkpoints.load(ours / "edge.safetensors")
     lone = tmp_path / "converted.tflite"
-    lone.write_bytes(tflite.emit(known.network, known.contract, {}, "fused"))
+    lone.write_bytes(tflite.build(known.network, known.contract, {}, "fused"))
     arguments = (lone, "--against", ours / "edge.safetensors", "--explain", lone, "--out", tmp_path / "out")
     ran = harexport(*arguments)
     assert ran.exit_code == 0, ran.stderr

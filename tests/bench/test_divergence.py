@@ -12,20 +12,20 @@ import pytest
 from harexport.bench import divergence
 from harexport.errors import InputError
 from harexport.exporters import checks, onnx, tflite
-from harexport.formats import tflite_builder
+from harexport.formats import tflite_reader
 from harexport.model.network import Network
 from tests.helpers.networks import contract_of, random_gru, random_network
 
 _NETWORK = random_network(frame=16, hop=8, units=12, hidden=(10, 8), relu=True)
 _CONTRACT = contract_of(_NETWORK)
-_WINDOW = checks.windows(_CONTRACT, 1)
+_WINDOW = checks.synthetic_windows(_CONTRACT, 1)
 
 
 def _emitted(network: Network, form: str) -> tuple[bytes, str]:
     if form == "onnx":
-        return onnx.emit(network, _CONTRACT, {}), "onnx"
+        return onnx.build(network, _CONTRACT, {}), "onnx"
     lowering, scheme = form.split("/")
-    return tflite.emit(network, _CONTRACT, {}, lowering, scheme), "tflite"
+    return tflite.build(network, _CONTRACT, {}, lowering, scheme), "tflite"
 
 
 _FORMS = (
@@ -42,11 +42,11 @@ _FORMS = (
 def test_every_lowering_holds_every_state(form: str) -> None:
     scheme = form.split("/")[-1].replace("onnx", "float32")
     found = divergence.find_divergence(*_emitted(_NETWORK, form), scheme, _NETWORK, _WINDOW, 0)
-    assert (found.layer, found.step) == (None, None), found.says
+    assert (found.layer, found.step) == (None, None), found.summary
     assert [len(errors) for errors in found.layers] == [15, 15]
     if scheme == "float32":
         assert max(max(errors) for errors in found.layers) < 1e-6
-    assert "All states of all layers" in found.says
+    assert "All states of all layers match" in found.summary
 
 
 @pytest.mark.parametrize("form", _FORMS[:3])
@@ -57,8 +57,8 @@ def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: 
     stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
     wrong = replace(_NETWORK, recurrent_layers=tuple(stack))
     found = divergence.find_divergence(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
-    assert (found.layer, found.step) == (layer, 1), found.says
-    assert f"Layer {layer} departs at step 1" in found.says
+    assert (found.layer, found.step) == (layer, 1), found.summary
+    assert f"Layer {layer} diverges at step 1" in found.summary
     assert found.window == 4
 
 
@@ -66,22 +66,22 @@ def test_a_wrong_input_layer_departs_at_once() -> None:
     wrong = replace(_NETWORK, mean=_NETWORK.mean + np.float32(0.5))
     found = divergence.find_divergence(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (0, 0)
-    assert "normalisation" in found.says
+    assert "normalization" in found.summary
 
 
 def test_a_wrong_head_is_behind_the_stack() -> None:
     wrong = replace(_NETWORK, head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
     found = divergence.find_divergence(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
     assert found.layer is None
-    assert "look behind the stack, at the head" in found.says
+    assert "check the head" in found.summary
 
 
 def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() -> None:
-    """FACTS, trap 2: long memories grow beyond the clip after a while, and not before."""
+    """A cell clip of TensorFlow 1: long memories grow beyond the clip after a while, and not before."""
     network = random_network(units=12, hidden=(10,), forget_bias=6.0, seed=2)
     contract = contract_of(network)
-    window = checks.windows(contract, 1)
-    file = tflite_builder.read(tflite.emit(network, contract, {}, "fused"), "it")
+    window = checks.synthetic_windows(contract, 1)
+    file = tflite_reader.unpack(tflite.build(network, contract, {}, "fused"), "it")
     for operator in file.subgraphs[0].operators:
         if hasattr(operator.builtinOptions, "cellClip"):
             operator.builtinOptions.cellClip = 4.0
@@ -91,21 +91,23 @@ def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() ->
     assert found.layer == 0
     assert found.step is not None
     assert found.step > 2
-    assert "its error jumps from" in found.says
-    whole = divergence.find_divergence(tflite.emit(network, contract, {}, "fused"), "tflite", "float32", network, window, 0)
+    assert "its error jumps from" in found.summary
+    whole = divergence.find_divergence(
+        tflite.build(network, contract, {}, "fused"), "tflite", "float32", network, window, 0
+    )
     assert whole.step is None
 
 
 def test_grus_too() -> None:
     network = random_gru(frame=8, hop=8, hidden=(9, 7), relu_candidate=False, coarse=False)
     contract = contract_of(network)
-    window = checks.windows(contract, 1)
+    window = checks.synthetic_windows(contract, 1)
     for model, fmt in (
-        (onnx.emit(network, contract, {}), "onnx"),
-        (tflite.emit(network, contract, {}, "unrolled"), "tflite"),
+        (onnx.build(network, contract, {}), "onnx"),
+        (tflite.build(network, contract, {}, "unrolled"), "tflite"),
     ):
         found = divergence.find_divergence(model, fmt, "float32", network, window, 0)
-        assert found.layer is None, found.says
+        assert found.layer is None, found.summary
 
 
 def test_integers_have_no_float_states() -> None:

@@ -33,9 +33,9 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     contract = contract_of(NETWORK)
     (layer,) = NETWORK.gru
     arrays = {name: getattr(layer, name) for name in ("input_weight", "recurrent_weight", "bias", "recurrent_bias")}
-    np.savez(folder / "given.npz", sequences=SEQUENCES, windows=checks.windows(contract, count=8), **arrays)
+    np.savez(folder / "given.npz", sequences=SEQUENCES, windows=checks.synthetic_windows(contract, count=8), **arrays)
     for scheme in SCHEMES:
-        (folder / f"{scheme}.tflite").write_bytes(tflite.emit(NETWORK, contract, {}, "unrolled", scheme))
+        (folder / f"{scheme}.tflite").write_bytes(tflite.build(NETWORK, contract, {}, "unrolled", scheme))
     child = subprocess.run(
         [sys.executable, Path(__file__).with_name("gru_tensorflow_check.py"), folder],
         capture_output=True,
@@ -59,6 +59,6 @@ def test_tensorflows_layers_answer_like_the_reference(
 
 @pytest.mark.parametrize(("scheme", "allowed"), [("float32", 1e-6), ("float16", 0.002), ("int8-weights", 0.08)])
 def test_tensorflows_interpreter_reads_our_files(answered: dict[str, Any], scheme: str, allowed: float) -> None:
-    expected = NETWORK.logits(checks.windows(contract_of(NETWORK), count=8))
+    expected = NETWORK.logits(checks.synthetic_windows(contract_of(NETWORK), count=8))
     difference = np.array(answered[f"{scheme}.tflite"]) - expected
     assert np.sqrt(np.mean(difference**2)) < allowed * np.sqrt(np.mean(expected**2))

@@ -16,8 +16,8 @@ from ai_edge_litert import schema_py_generated as schema
 from harexport.data.dataset import Windows
 from harexport.exporters import calibration as quantize
 from harexport.exporters import checks, tflite_int8
-from harexport.formats import tflite_builder
-from harexport.formats.tflite_builder import Graph
+from harexport.formats import tflite_reader
+from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import Conv1d
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
@@ -40,7 +40,7 @@ def bare_network() -> Network:
 
 def float_file(network: Network) -> bytes:
     """The same as TensorFlow's converter writes a stateful LSTM: their calibrator wants five intermediate tensors."""
-    graph = Graph()
+    graph = TfliteBuilder()
     window = rows = graph.tensor((1, network.window, network.num_channels))
     for layer in network.lstm:
         inputs = [rows] + [-1] * 23
@@ -66,7 +66,7 @@ def float_file(network: Network) -> bytes:
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("integer")
     network = bare_network()
-    windows = checks.windows(contract_of(random_network()), count=32)[:, :16]
+    windows = checks.synthetic_windows(contract_of(random_network()), count=32)[:, :16]
     np.save(folder / "windows.npy", windows)
     (folder / "float.tflite").write_bytes(float_file(network))
     child = subprocess.run(
@@ -85,7 +85,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for name, values in (("window", windows), ("logits", network.logits(windows)))
     }
     calibration = dataclasses.replace(calibration, ranges=calibration.ranges | whole)
-    ours = tflite_int8.emit(network, contract_of(network), {}, "fused", calibration, "int8")
+    ours = tflite_int8.build(network, contract_of(network), {}, "fused", calibration, "int8")
     return {
         "ours": ours,
         "theirs": (folder / "theirs.tflite").read_bytes(),
@@ -97,12 +97,12 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def lstms(model: bytes) -> list[dict[str, Any]]:
     """Of each fused operator: type, scale, zero point and integers of its tensors by name, version and options."""
-    file = tflite_builder.read(model, "model")
+    file = tflite_reader.unpack(model, "model")
     graph = file.subgraphs[0]
     found = []
     for record in graph.operators:
         code = file.operatorCodes[record.opcodeIndex]
-        if tflite_builder.operator_name(code) != "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        if tflite_reader.operator_name(code) != "UNIDIRECTIONAL_SEQUENCE_LSTM":
             continue
         tensors = {name: graph.tensors[record.inputs[k]] for k, name in NAMES.items()}
         tensors |= {"output": graph.tensors[record.outputs[0]], "hidden": graph.tensors[record.intermediates[4]]}
@@ -111,7 +111,7 @@ def lstms(model: bytes) -> list[dict[str, Any]]:
                 t.type,
                 list(t.quantization.scale),
                 list(t.quantization.zeroPoint),
-                tflite_builder.payload(file, t.buffer),
+                tflite_reader.buffer_data(file, t.buffer),
             )
             for name, t in tensors.items()
         }

@@ -23,15 +23,15 @@ FORMS = [(lowering, scheme) for lowering in ("fused", "unrolled") for scheme in 
 def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorflow")
     contract = contract_of(NETWORK)
-    windows = checks.windows(contract, count=8)
-    folded = NETWORK.normalised().input
+    windows = checks.synthetic_windows(contract, count=8)
+    folded = NETWORK.fold_normalization().input
     frames = windows.reshape(len(windows), NETWORK.num_steps, -1).astype(np.float64)
     sequences = np.maximum(frames @ folded.weight.reshape(folded.out_channels, -1).T + folded.bias, 0).astype(
         np.float32
     )
     np.savez(folder / "given.npz", windows=windows, sequences=sequences, **NETWORK.arrays())
     for lowering, scheme in FORMS:
-        (folder / f"{lowering}-{scheme}.tflite").write_bytes(tflite.emit(NETWORK, contract, {}, lowering, scheme))  # type: ignore[arg-type]
+        (folder / f"{lowering}-{scheme}.tflite").write_bytes(tflite.build(NETWORK, contract, {}, lowering, scheme))  # type: ignore[arg-type]
     child = subprocess.run(
         [sys.executable, Path(__file__).with_name("tensorflow_check.py"), folder],
         capture_output=True,
@@ -55,5 +55,5 @@ def test_tensorflows_interpreter_reads_our_files(answered: dict[str, Any], lower
 def test_the_clip_that_nobody_asked_for_is_theirs_not_ours(answered: dict[str, Any]) -> None:
     """FACTS, trap 2: TensorFlow's converter writes cellClip = 10 into the fused LSTM."""
     assert answered["converted_cell_clips"] == [10.0, 10.0]
-    model = tflite.emit(NETWORK, contract_of(NETWORK), {}, "fused", "float32")
-    assert structure.of_tflite(model, "ours").cell_clips == (0.0, 0.0)
+    model = tflite.build(NETWORK, contract_of(NETWORK), {}, "fused", "float32")
+    assert structure.read_tflite_structure(model, "ours").cell_clips == (0.0, 0.0)

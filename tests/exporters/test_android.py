@@ -11,10 +11,10 @@ import pytest
 
 from harexport.errors import InputError
 from harexport.exporters import android
-from harexport.exporters.options import Form
+from harexport.exporters.options import ExportOptions
 from harexport.model.contract import Contract, FilterChain, Lowpass
 
-FORM = Form("tflite", "int8-weights", "unrolled")
+FORM = ExportOptions("tflite", "int8-weights", "unrolled")
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "edge"
 SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
 
@@ -22,7 +22,7 @@ SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
 @pytest.mark.parametrize(
     ("contract", "form", "says"),
     [
-        (Contract(), Form("onnx"), "it runs .tflite files"),
+        (Contract(), ExportOptions("onnx"), "it runs .tflite files"),
         (Contract(), dataclasses.replace(FORM, batch=4), "one window at a time"),
         (Contract(), dataclasses.replace(FORM, batch=None), "one window at a time"),
         (Contract(), dataclasses.replace(FORM, scheme="int8", io="int8"), "in floats"),
@@ -36,10 +36,12 @@ SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
         (Contract(hop=200), FORM, "leaves out samples"),
     ],
 )
-def test_what_the_app_cannot_serve_is_refused(tmp_path: Path, contract: Contract, form: Form, says: str) -> None:
+def test_what_the_app_cannot_serve_is_refused(
+    tmp_path: Path, contract: Contract, form: ExportOptions, says: str
+) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match=says):
-        android.check(contract, [form], tmp_path)
+        android.check_project(contract, [form], tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -54,21 +56,21 @@ def test_other_windows_labels_filters_and_sensors_are_served(tmp_path: Path) -> 
         filters=FilterChain(median=5, noise=Lowpass(4, 18.0)),
     )
     (tmp_path / "app").mkdir()
-    android.check(contract, [FORM], tmp_path)
+    android.check_project(contract, [FORM], tmp_path)
 
 
 def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
-        android.check(Contract(), [FORM, FORM], tmp_path)
+        android.check_project(Contract(), [FORM, FORM], tmp_path)
     with pytest.raises(InputError, match="is no folder that holds app/"):
-        android.check(Contract(), [FORM], tmp_path / "gone")
+        android.check_project(Contract(), [FORM], tmp_path / "gone")
 
 
 def test_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, other = _ARTIFACTS / "edge-unrolled-float32.tflite", _ARTIFACTS / "edge-unrolled-int8-weights.tflite"
     assets = tmp_path / android.ASSETS
-    android.place(model, tmp_path)
+    android.write_assets(model, tmp_path)
     before = {path.name: path.read_bytes() for path in assets.iterdir()}
     assert sorted(before) == ["contract.json", "golden.json", "labels.txt", "model.tflite"]
     assert before["model.tflite"] == model.read_bytes()
@@ -86,12 +88,12 @@ def test_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
         with pytest.raises(InputError, match="No space left"):
-            android.place(other, tmp_path)
+            android.write_assets(other, tmp_path)
     assert {path.name: path.read_bytes() for path in assets.iterdir()} == before
     (assets / "labels.txt").unlink()
     (assets / "labels.txt").mkdir()
     with pytest.raises(InputError, match="is a folder"):
-        android.place(other, tmp_path)
+        android.write_assets(other, tmp_path)
     assert (assets / "model.tflite").read_bytes() == before["model.tflite"]
 
 
@@ -99,9 +101,9 @@ def test_a_file_of_others_is_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.tflite"
     foreign.write_bytes(b"TFL3 is missing here")
     with pytest.raises(InputError):
-        android.place(foreign, tmp_path)
+        android.write_assets(foreign, tmp_path)
     with pytest.raises(InputError, match="model not found"):
-        android.place(tmp_path / "none.tflite", tmp_path)
+        android.write_assets(tmp_path / "none.tflite", tmp_path)
     assert not (tmp_path / android.ASSETS).exists()
 
 

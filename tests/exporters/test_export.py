@@ -21,8 +21,8 @@ from harexport.exporters import checks, tflite, tflite_int8, tflite_lstm
 from harexport.exporters import export as write_module
 from harexport.exporters import onnx as onnx_export
 from harexport.exporters import options as forms
-from harexport.exporters.export import ExportResult, Refused, export, export_checkpoint, text
-from harexport.exporters.options import Form
+from harexport.exporters.export import ExportFailure, ExportResult, export, export_checkpoint, format_result
+from harexport.exporters.options import ExportOptions
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import Contract
 from harexport.model.layers import LstmLayer
@@ -49,7 +49,7 @@ every_kind = pytest.mark.parametrize(("fmt", "scheme", "lowering"), ASKED)
 
 def labelled(network: Network, count: int = 48) -> Dataset:
     """Windows that this network answers rightly, so that what a file loses is seen."""
-    windows = checks.windows(contract_of(network), count, seed=5)
+    windows = checks.synthetic_windows(contract_of(network), count, seed=5)
     answers = network.logits(windows).argmax(axis=1)
     part = Windows(windows, answers, np.arange(count) % 4)
     return Dataset(part, part, "made up", "0" * 64, contract_of(network))
@@ -78,7 +78,7 @@ def test_every_shape_passes_its_gate(tmp_path, shape, fmt, scheme, lowering):
     assert (runner.metadata["recipe"], runner.metadata["scheme"]) == (shape, scheme)
     assert runner.metadata.get("lowering") == result.lowering
     json.dumps(result.to_dict())
-    assert str(path) in text(result)
+    assert str(path) in format_result(result)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -98,7 +98,7 @@ def test_many_windows_at_once(tmp_path, shape, fmt, scheme, lowering, batch):
     assert result.batch == batch
     runner = runtimes.load(path)
     assert runner.batch == batch
-    windows = checks.windows(contract_of(network), 7, seed=2)  # not a multiple of the batch
+    windows = checks.synthetic_windows(contract_of(network), 7, seed=2)  # not a multiple of the batch
     singly = exported(network, tmp_path / f"one.{fmt}", **{**asked, "batch": 1})
     expected = runtimes.load(singly.path).logits(windows)
     # the rounding of int8 activations may depend on the rows beside them
@@ -107,7 +107,7 @@ def test_many_windows_at_once(tmp_path, shape, fmt, scheme, lowering, batch):
 
 def test_auto_unrolls_few_steps_and_fuses_many_and_says_why():
     def chosen(network, fmt, scheme="float32", **options):
-        return forms.choose(network, fmt, scheme, **options)
+        return forms.resolve(network, fmt, scheme, **options)
 
     assert chosen(EDGE, "tflite").lowering == "unrolled"
     assert "7 steps" in chosen(EDGE, "tflite").reason
@@ -122,7 +122,7 @@ def test_auto_unrolls_few_steps_and_fuses_many_and_says_why():
 
 def test_file_names():
     def name(*form: Any) -> str:
-        return Form(*form).file_name("edge")
+        return ExportOptions(*form).file_name("edge")
 
     assert name("tflite", "int8-weights", "unrolled") == "edge-unrolled-int8-weights.tflite"
     assert name("onnx", "float32") == "edge-float32.onnx"
@@ -221,7 +221,7 @@ def test_slower_and_bigger_is_said(tmp_path, monkeypatch):
     options = {"scheme": "int8", "lowering": "unrolled", "max_drop": 50}
     result = exported(SHAPES["remainder"], tmp_path / "m.tflite", **options)
     assert any("1.40 times its p50" in note for note in result.notes)
-    (said,) = write_module._notes(Form("tflite", "int8", "unrolled"), "lstm", 1.3, 1.0, result.gate)
+    (said,) = write_module._notes(ExportOptions("tflite", "int8", "unrolled"), "lstm", 1.3, 1.0, result.gate)
     assert said == "Bigger than float32: 1.30 times its size."
 
 
@@ -236,9 +236,9 @@ def broken_tflite(network, *arguments):
     return _emit_tflite(wrong, *arguments)
 
 
-_emit_tflite = tflite.emit
-_emit_onnx = onnx_export.emit
-_emit_integer = tflite_int8.emit
+_emit_tflite = tflite.build
+_emit_onnx = onnx_export.build
+_emit_integer = tflite_int8.build
 
 
 @every_kind
@@ -332,7 +332,7 @@ def test_a_refused_file_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "emit", lambda *arguments: _emit_onnx(*arguments)[:5000])
     checkpoint = Checkpoint(EDGE, Contract(), load_recipe("edge"), seed=3)
     refused, written = export_checkpoint(checkpoint, tmp_path, labelled(EDGE))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, ExportFailure)
     assert "cannot be read back" in refused.reason
     assert isinstance(written, ExportResult)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json", "edge-unrolled-float32.tflite"]

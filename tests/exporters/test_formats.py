@@ -26,15 +26,15 @@ every_lowering = pytest.mark.parametrize("lowering", LOWERINGS)
 
 
 def windows_of(network: Network) -> np.ndarray:
-    return checks.windows(contract_of(network), count=8, seed=1)
+    return checks.synthetic_windows(contract_of(network), count=8, seed=1)
 
 
 def tflite_of(shape: str, lowering: str, scheme: str = "float32") -> bytes:
-    return tflite.emit(SHAPES[shape], contract_of(SHAPES[shape]), METADATA, lowering, scheme)
+    return tflite.build(SHAPES[shape], contract_of(SHAPES[shape]), METADATA, lowering, scheme)
 
 
 def onnx_of(shape: str) -> bytes:
-    return onnx_export.emit(SHAPES[shape], contract_of(SHAPES[shape]), METADATA)
+    return onnx_export.build(SHAPES[shape], contract_of(SHAPES[shape]), METADATA)
 
 
 @every_shape
@@ -91,7 +91,7 @@ def test_no_processor_saturates_onnx_weights_of_8_bits():
     sign = np.where(np.arange(4 * 32) % 2, 1.0, -1.0)[:, None].astype(np.float32)
     stiff = dataclasses.replace(layer, recurrent_weight=0.5 * sign * np.ones_like(layer.recurrent_weight))
     network = dataclasses.replace(network, recurrent_layers=(stiff,))
-    model = onnx_export.emit(network, contract_of(network), {}, "int8-weights")
+    model = onnx_export.build(network, contract_of(network), {}, "int8-weights")
     held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(model).graph.initializer}
     for part, matrix in (("W", layer.input_weight), ("R", stiff.recurrent_weight)):
         stored, zero = held[f"lstm.0.{part}"], held[f"lstm.0.{part}.zero"]
@@ -138,11 +138,11 @@ def test_contract_and_metadata_can_be_read_back():
     contract = contract_of(SHAPES["edge"]).to_dict()
     for lowering in LOWERINGS:
         model = tflite_of("edge", lowering)
-        held = structure.of_tflite(model, "edge")
+        held = structure.read_tflite_structure(model, "edge")
         assert (held.metadata, held.contract) == (METADATA, contract)
         assert LiteRtRunner(model, "edge").metadata == METADATA
     model = onnx_of("edge")
-    held = structure.of_onnx(model, "edge")
+    held = structure.read_onnx_structure(model, "edge")
     assert (held.metadata, held.contract) == (METADATA, contract)
     strings = OnnxRunner(model, "edge").metadata
     assert json.loads(strings.pop("contract")) == contract
@@ -151,20 +151,25 @@ def test_contract_and_metadata_can_be_read_back():
 
 def test_the_graphs_hold_no_more_operators_than_needed():
     # the seed's linear input layer is in its first LSTM's weights
-    assert structure.of_onnx(onnx_of("seed"), "seed").ops == {"Reshape": 3, "Gemm": 1, "LSTM": 2, "Softmax": 1}
-    edge = structure.of_onnx(onnx_of("edge"), "edge").ops
+    assert structure.read_onnx_structure(onnx_of("seed"), "seed").ops == {
+        "Reshape": 3,
+        "Gemm": 1,
+        "LSTM": 2,
+        "Softmax": 1,
+    }
+    edge = structure.read_onnx_structure(onnx_of("edge"), "edge").ops
     assert edge == {"Gather": 1, "Reshape": 4, "Gemm": 2, "Relu": 1, "LSTM": 2, "Softmax": 1}
-    fused = structure.of_tflite(tflite_of("seed", "fused"), "seed").ops
+    fused = structure.read_tflite_structure(tflite_of("seed", "fused"), "seed").ops
     assert fused["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 2
     # four states cleared, one row cut out, the head
     assert fused == {"SLICE": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
-    unrolled = structure.of_tflite(tflite_of("edge", "unrolled"), "edge").ops
+    unrolled = structure.read_tflite_structure(tflite_of("edge", "unrolled"), "edge").ops
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in unrolled
     # 2 layers of 7 steps; the first step of a layer has no recurrent product, nothing to add and to forget
     assert (unrolled["FULLY_CONNECTED"], unrolled["TANH"], unrolled["LOGISTIC"]) == (2 * 6 + 2 + 1, 14, 14)
     assert sum(unrolled.values()) == 169
     # int8 weights: both layers side by side in 8 groups
-    side_by_side = structure.of_tflite(tflite_of("edge", "unrolled", "int8-weights"), "edge").ops
+    side_by_side = structure.read_tflite_structure(tflite_of("edge", "unrolled", "int8-weights"), "edge").ops
     assert (side_by_side["FULLY_CONNECTED"], side_by_side["TANH"]) == (7 + 1 + 1, 8)
     assert sum(side_by_side.values()) == 97
 
@@ -203,7 +208,7 @@ def test_buffers_are_aligned():
 
 
 def test_steps_share_one_copy_of_the_weights():
-    held = structure.of_tflite(tflite_of("edge", "unrolled"), "edge")
+    held = structure.read_tflite_structure(tflite_of("edge", "unrolled"), "edge")
     assert sorted(weight.name for weight in held.weights) == [
         "head.weight", "input.weight", "lstm.0.input_weight", "lstm.0.recurrent_weight",
         "lstm.1.input_weight", "lstm.1.recurrent_weight",
@@ -212,10 +217,10 @@ def test_steps_share_one_copy_of_the_weights():
 
 def test_probe_windows_are_physical():
     contract = contract_of(SHAPES["edge"])
-    windows = checks.windows(contract)
+    windows = checks.synthetic_windows(contract)
     assert windows.shape == (16, 128, 9)
     assert windows.dtype == np.float32
-    assert np.array_equal(windows, checks.windows(contract))
+    assert np.array_equal(windows, checks.synthetic_windows(contract))
     gravity = np.linalg.norm(windows[1::2, :, 6:].mean(axis=1), axis=1)  # the windows that hardly move
     assert np.abs(gravity - 1.0).max() < 0.1
     assert 0.3 < windows[::2, :, :6].std() < 1.5

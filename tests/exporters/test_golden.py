@@ -12,8 +12,8 @@ import pytest
 from harexport import runtimes
 from harexport.errors import InputError
 from harexport.exporters import golden as android_golden
-from harexport.exporters.export import emitted
-from harexport.exporters.options import Form
+from harexport.exporters.export import build_model
+from harexport.exporters.options import ExportOptions
 from harexport.model.contract import CHANNELS, Contract
 from harexport.model.network import Network
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
@@ -33,12 +33,12 @@ _CONTRACTS = {
 
 
 def _file(network: Network, contract: Contract, scheme: str = "float32") -> bytes:
-    return emitted(network, contract, {"scheme": scheme}, Form("tflite", scheme, "unrolled"), None)
+    return build_model(network, contract, {"scheme": scheme}, ExportOptions("tflite", scheme, "unrolled"), None)
 
 
 def _golden(content: bytes, contract: Contract, scheme: str = "float32") -> dict[str, Any]:
     runner = runtimes.load_bytes(content, ".tflite", "it")
-    return android_golden.make(runner, scheme, contract, content, b"{}")
+    return android_golden.make_test_vectors(runner, scheme, contract, content, b"{}")
 
 
 @pytest.mark.parametrize("contract", _CONTRACTS.values(), ids=list(_CONTRACTS))
@@ -48,9 +48,9 @@ def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Co
         frame=frame, hop=frame, hidden=(8,), units=8, channels=len(contract.channels), window=contract.window
     )
     content = _file(network, contract)
-    written = android_golden.text(_golden(content, contract))
+    written = android_golden.to_json(_golden(content, contract))
     golden = json.loads(written)
-    assert written == android_golden.text(_golden(content, contract)), "the same bytes every time"
+    assert written == android_golden.to_json(_golden(content, contract)), "the same bytes every time"
     stream = Stream(contract, golden["units"], golden["mean_of"])
     windows = []
     for sensor, time_ns, *axes in golden["samples"]:
@@ -71,7 +71,7 @@ def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Co
 
 
 def test_the_recording_is_of_a_phone() -> None:
-    samples, mean_of = android_golden.recording(Contract())
+    samples, mean_of = android_golden.synthetic_recording(Contract())
     assert mean_of == {ACC: 1, GYRO: 1}
     own: dict[str, list[int]] = {
         sensor: [time_ns for name, time_ns, *_ in samples if name == sensor] for sensor in mean_of
@@ -91,9 +91,9 @@ def test_the_recording_is_of_a_phone() -> None:
 
 
 def test_what_a_fast_sensor_measures_is_averaged() -> None:
-    assert android_golden.recording(Contract(rate_hz=25.0))[1] == {ACC: 2, GYRO: 2}
-    assert set(android_golden.recording(_CONTRACTS["accelerometer alone"])[1]) == {ACC}
-    assert {row[0] for row in android_golden.recording(_CONTRACTS["accelerometer alone"])[0]} == {ACC}
+    assert android_golden.synthetic_recording(Contract(rate_hz=25.0))[1] == {ACC: 2, GYRO: 2}
+    assert set(android_golden.synthetic_recording(_CONTRACTS["accelerometer alone"])[1]) == {ACC}
+    assert {row[0] for row in android_golden.synthetic_recording(_CONTRACTS["accelerometer alone"])[0]} == {ACC}
 
 
 def test_answers_of_a_second_head_are_left_out() -> None:
@@ -142,10 +142,10 @@ def test_what_is_allowed_holds_in_another_correct_runtime(scheme: str) -> None:
 
 def test_what_may_differ() -> None:
     small, large = np.array([[1.0, -3.0]], np.float32), np.array([[847.0, 0.0]], np.float32)
-    assert android_golden.largest_difference("float32", small) == 1e-4
-    assert android_golden.largest_difference("float16", large) == pytest.approx(4e-6 * 847)
-    assert android_golden.largest_difference("int8-weights", small) == pytest.approx(0.3)
-    assert android_golden.largest_difference("int8", small) == pytest.approx(0.3)
+    assert android_golden.logit_tolerance("float32", small) == 1e-4
+    assert android_golden.logit_tolerance("float16", large) == pytest.approx(4e-6 * 847)
+    assert android_golden.logit_tolerance("int8-weights", small) == pytest.approx(0.3)
+    assert android_golden.logit_tolerance("int8", small) == pytest.approx(0.3)
 
 
 def test_a_chain_that_never_answers_is_said() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harexport.exporters import checks, gptq, tflite
-from harexport.exporters.tflite_ops import rounded
+from harexport.exporters.tflite_ops import fake_quantize
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of
@@ -16,11 +16,11 @@ every_lowering = pytest.mark.parametrize("lowering", ["fused", "unrolled"])
 
 
 def windows_of(network: Network, seed: int, count: int = 48) -> np.ndarray:
-    return checks.windows(contract_of(network), count, seed)
+    return checks.synthetic_windows(contract_of(network), count, seed)
 
 
 def error_of(network: Network, emitted: Network, lowering: str, windows: np.ndarray) -> float:
-    model = tflite.emit(emitted, contract_of(network), {}, lowering, "int8-weights")
+    model = tflite.build(emitted, contract_of(network), {}, lowering, "int8-weights")
     difference = LiteRtRunner(model, "model").logits(windows) - network.logits(windows)
     return float(np.sqrt(np.mean(difference**2)))
 
@@ -29,7 +29,7 @@ def error_of(network: Network, emitted: Network, lowering: str, windows: np.ndar
 @pytest.mark.parametrize("shape", ["edge", "three-layers", "side-by-side"])
 def test_it_is_nearer_to_the_reference_on_windows_it_never_saw(shape, lowering):
     network = SHAPES[shape]
-    aware = gptq.aware(network, windows_of(network, 1), lowering)
+    aware = gptq.round_weights(network, windows_of(network, 1), lowering)
     unseen = windows_of(network, 2, count=24)
     assert error_of(network, aware, lowering, unseen) < 0.8 * error_of(network, network, lowering, unseen)
 
@@ -37,18 +37,18 @@ def test_it_is_nearer_to_the_reference_on_windows_it_never_saw(shape, lowering):
 @pytest.mark.parametrize("shape", LSTM_SHAPES)
 def test_what_is_emitted_rounds_no_more(shape):
     network = SHAPES[shape]
-    aware = gptq.aware(network, windows_of(network, 1, count=8), "fused")
-    matrices = [aware.head.weight, aware.normalised().input.weight]
+    aware = gptq.round_weights(network, windows_of(network, 1, count=8), "fused")
+    matrices = [aware.head.weight, aware.fold_normalization().input.weight]
     matrices += [gate for layer in aware.lstm for gate in np.split(layer.input_weight, 4)]
     matrices += [gate for layer in aware.lstm for gate in np.split(layer.recurrent_weight, 4)]
     for matrix in matrices:
-        assert np.abs(rounded(matrix) - matrix).max() < 1e-5 * np.abs(matrix).max()
+        assert np.abs(fake_quantize(matrix) - matrix).max() < 1e-5 * np.abs(matrix).max()
 
 
 @every_lowering
 def test_it_moves_no_weight_far(lowering):
     network = SHAPES["edge"]
-    aware = gptq.aware(network, windows_of(network, 1), lowering)
+    aware = gptq.round_weights(network, windows_of(network, 1), lowering)
     for name, array in network.arrays().items():
         moved = np.abs(aware.arrays()[name] - array)
         scale = (network.std / network.std.min()).max() if name == "input.weight" else 1.0
@@ -59,5 +59,5 @@ def test_it_moves_no_weight_far(lowering):
 
 def test_it_is_deterministic():
     network = SHAPES["edge"]
-    first, second = (gptq.aware(network, windows_of(network, 1), "fused").arrays() for _ in range(2))
+    first, second = (gptq.round_weights(network, windows_of(network, 1), "fused").arrays() for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)

@@ -29,15 +29,15 @@ Answers = dict[str, np.ndarray]
 
 
 def tflite_of(network: Network, scheme: str = "float32") -> bytes:
-    return tflite.emit(network, contract_of(network), {}, "unrolled", scheme)
+    return tflite.build(network, contract_of(network), {}, "unrolled", scheme)
 
 
 def onnx_of(network: Network, scheme: str = "float32") -> bytes:
-    return onnx_export.emit(network, contract_of(network), {}, scheme)
+    return onnx_export.build(network, contract_of(network), {}, scheme)
 
 
 def windows_of(network: Network) -> np.ndarray:
-    return checks.windows(contract_of(network), count=8, seed=1)
+    return checks.synthetic_windows(contract_of(network), count=8, seed=1)
 
 
 def expected_of(network: Network) -> Answers:

@@ -15,7 +15,7 @@ from harexport.data.dataset import Windows
 from harexport.errors import InputError
 from harexport.exporters import calibration as quantize
 from harexport.exporters import checks, tflite_int8
-from harexport.formats import structure, tflite_builder
+from harexport.formats import structure, tflite_builder, tflite_reader
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of, random_network
@@ -33,7 +33,7 @@ every_memory = pytest.mark.parametrize("memory", REMEMBERING)
 
 
 def windows_of(network: Network, count: int = 16, seed: int = 1) -> np.ndarray:
-    return checks.windows(contract_of(network), count, seed)
+    return checks.synthetic_windows(contract_of(network), count, seed)
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def emitted(name: str, lowering: str, io: str = "float32", cell: str | None = No
     network = SHAPES[name] if name in SHAPES else REMEMBERING[name]
     calibration = calibration_of(name)
     calibration = dataclasses.replace(calibration, cell=cell) if cell else calibration
-    return tflite_int8.emit(network, contract_of(network), {}, lowering, calibration, io)
+    return tflite_int8.build(network, contract_of(network), {}, lowering, calibration, io)
 
 
 def far(answered: np.ndarray, expected: np.ndarray) -> float:
@@ -94,7 +94,7 @@ class Embedder:
 
     def __call__(self, window: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
-            return self.runner.without_reset(window[None])[0]
+            return self.runner.run_batch_keep_state(window[None])[0]
 
 
 @every_io
@@ -127,13 +127,13 @@ def test_a_window_of_nan_does_not_freeze_the_model(memory, lowering, poison):
 @every_memory
 def test_negative_control_without_the_zeros_the_state_leaks(memory, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear h and c."""
-    write = tflite_builder.Graph.write
+    write = tflite_builder.TfliteBuilder.write
 
     def forgetful(self, operator, inputs, outputs, **options):
         if operator != "SLICE" or not self._tensors[outputs[0]].isVariable:
             write(self, operator, inputs, outputs, **options)
 
-    monkeypatch.setattr(tflite_builder.Graph, "write", forgetful)
+    monkeypatch.setattr(tflite_builder.TfliteBuilder, "write", forgetful)
     windows = windows_of(REMEMBERING[memory], 3)
     ask = Embedder(emitted(memory, "fused"))
     first, _, again = (ask(windows[k]) for k in (0, 1, 0))
@@ -142,14 +142,14 @@ def test_negative_control_without_the_zeros_the_state_leaks(memory, monkeypatch)
 
 def tensors_by_operator(model: bytes) -> list[tuple[str, list[str], list[str]]]:
     """Every operator with the types that it reads and writes."""
-    file = tflite_builder.read(model, "model")
+    file = tflite_reader.unpack(model, "model")
     graph = file.subgraphs[0]
     types = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
 
     def dtypes(indices) -> list[str]:
         return [types[graph.tensors[k].type] for k in indices if k >= 0]
 
-    names = [tflite_builder.operator_name(code) for code in file.operatorCodes]
+    names = [tflite_reader.operator_name(code) for code in file.operatorCodes]
     return [(names[op.opcodeIndex], dtypes(op.inputs), dtypes(op.outputs)) for op in graph.operators]
 
 
@@ -174,7 +174,7 @@ def test_all_is_integer_between_the_borders(shape, lowering, io):
             )
         if name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             assert reads == ["INT8"] * 9 + ["INT32"] * 4 + ["INT8", "INT16"]  # rows, weights, biases, h, c
-    held = structure.of_tflite(emitted(shape, lowering, io), shape)
+    held = structure.read_tflite_structure(emitted(shape, lowering, io), shape)
     matrices = [weight for weight in held.weights if "weight" in weight.name]
     assert {weight.dtype for weight in matrices} == {"int8"}
     if lowering == "fused":
@@ -183,7 +183,7 @@ def test_all_is_integer_between_the_borders(shape, lowering, io):
 
 
 def test_the_weights_of_all_steps_are_in_the_file_once():
-    file = tflite_builder.read(emitted("edge", "unrolled"), "edge")
+    file = tflite_reader.unpack(emitted("edge", "unrolled"), "edge")
     kernels = [t for t in file.subgraphs[0].tensors if t.name and t.name.endswith(b"_weight")]
     assert sorted(t.name.decode() for t in kernels) == [
         "head_weight", "input.fine_weight", "input_weight", "lstm.0.input_weight", "lstm.recurrent_weight"
@@ -205,10 +205,10 @@ def test_xnnpack_takes_the_whole_int8_graph():
 def test_tensorflow_lite_2_6_knows_every_operator_version(lowering, cell):
     newest = {"CONV_2D": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 3, "DEQUANTIZE": 4, "ADD": 4, "SUB": 5, "MUL": 5}
     newest |= {"QUANTIZE": 2, "LOGISTIC": 3, "TANH": 3, "SPLIT": 4, "SLICE": 5, "SOFTMAX": 3, "RESHAPE": 1}
-    file = tflite_builder.read(emitted("edge", lowering, cell=cell), "edge")
+    file = tflite_reader.unpack(emitted("edge", lowering, cell=cell), "edge")
     for code in file.operatorCodes:
-        assert code.version <= newest[tflite_builder.operator_name(code)], tflite_builder.operator_name(code)
-    named = {entry.name: bytes(tflite_builder.payload(file, entry.buffer)) for entry in file.metadata}
+        assert code.version <= newest[tflite_reader.operator_name(code)], tflite_reader.operator_name(code)
+    named = {entry.name: bytes(tflite_reader.buffer_data(file, entry.buffer)) for entry in file.metadata}
     assert named[b"min_runtime_version"].startswith(b"2.6.0\0")
 
 
@@ -263,7 +263,7 @@ def test_windows_are_chosen_evenly_and_always_the_same():
 def test_run_is_the_layers_own_forward():
     network = SHAPES["edge"]
     sequence = np.random.default_rng(0).normal(size=(3, 5, 48))
-    passed = quantize.run(network.lstm[0], sequence)
+    passed = quantize.forward_with_activations(network.lstm[0], sequence)
     assert np.allclose(passed.states, network.lstm[0].forward(sequence), atol=1e-12)
     assert np.allclose(passed.projected, sequence @ network.lstm[0].input_weight.T + network.lstm[0].bias)
 

@@ -15,8 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporters import checks, tflite, tflite_lstm
-from harexport.exporters.options import Form
-from harexport.formats import tflite_builder, tflite_metadata
+from harexport.exporters.options import ExportOptions
+from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.layers import Conv1d, LstmLayer
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
@@ -34,7 +34,7 @@ every_memory = pytest.mark.parametrize("memory", REMEMBERING)
 
 
 def emitted(network: Network, lowering: str, scheme: str = "float32") -> bytes:
-    return tflite.emit(network, contract_of(network), {}, lowering, scheme)
+    return tflite.build(network, contract_of(network), {}, lowering, scheme)
 
 
 class Embedder:
@@ -58,7 +58,7 @@ class Embedder:
 @pytest.mark.parametrize("lowering", ["fused", "unrolled"])
 def test_trap_1_no_state_between_invokes(memory, lowering, scheme):
     network = REMEMBERING[memory]
-    windows = checks.windows(contract_of(network), count=12)
+    windows = checks.synthetic_windows(contract_of(network), count=12)
     ask = Embedder(emitted(network, lowering, scheme))
     in_order = np.array([ask(window) for window in windows])
     a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
@@ -75,7 +75,7 @@ def test_trap_1_no_state_between_invokes(memory, lowering, scheme):
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
 def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, scheme, poison):
     network = REMEMBERING[memory]
-    windows = checks.windows(contract_of(network), count=2)
+    windows = checks.synthetic_windows(contract_of(network), count=2)
     ask = Embedder(emitted(network, lowering, scheme))
     before = ask(windows[0])
     for first in (0, network.window - 1):  # all of it, and its last sample alone
@@ -91,7 +91,7 @@ def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory,
     """The tests above can fail: the same graph without the operators that clear the state."""
     monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
     network = REMEMBERING[memory]
-    windows = checks.windows(contract_of(network), count=3)
+    windows = checks.synthetic_windows(contract_of(network), count=3)
     model = emitted(network, "fused", scheme)
     ask = Embedder(model)
     a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
@@ -105,7 +105,7 @@ def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory,
 def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
     monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
     network = REMEMBERING["128 steps"]
-    windows = checks.windows(contract_of(network), count=1)
+    windows = checks.synthetic_windows(contract_of(network), count=1)
     ask = Embedder(emitted(network, "fused"))
     before = ask(windows[0])
     ask(np.full_like(windows[0], np.nan))
@@ -125,7 +125,7 @@ def ask_compiled_model():
     from ai_edge_litert.compiled_model import CompiledModel
 
     network = SHAPES["edge"]
-    window = checks.windows(contract_of(network), count=1)
+    window = checks.synthetic_windows(contract_of(network), count=1)
     for scheme in SCHEMES:
         compiled = CompiledModel.from_buffer(emitted(network, "unrolled", scheme))
         assert compiled.get_signature_list() == {
@@ -158,13 +158,13 @@ def counting_network() -> Network:
 
 
 def repacked(model: bytes, cell_clip: float) -> bytes:
-    file = tflite_builder.read(model, "model")
+    file = tflite_reader.unpack(model, "model")
     for operator in file.subgraphs[0].operators:
         if hasattr(operator.builtinOptions, "cellClip"):
             operator.builtinOptions.cellClip = cell_clip
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(file.Pack(builder), b"TFL3")
-    return tflite_metadata.append(bytes(builder.Output()), {})
+    return tflite_metadata.append_files(bytes(builder.Output()), {})
 
 
 def test_trap_2_no_cell_clip():
@@ -173,7 +173,7 @@ def test_trap_2_no_cell_clip():
     window[0, :70, 0], window[0, 70:, 0] = 1.0, -1.0  # up to 70, down to 12; a clip at 10 would end at -10
     expected = network.logits(window)
     model = emitted(network, "fused")
-    options = [op.builtinOptions for op in tflite_builder.read(model, "model").subgraphs[0].operators]
+    options = [op.builtinOptions for op in tflite_reader.unpack(model, "model").subgraphs[0].operators]
     assert [option.cellClip for option in options if hasattr(option, "cellClip")] == [0.0]
     for right in (model, emitted(network, "unrolled")):
         assert np.abs(LiteRtRunner(right, "right").logits(window) - expected).max() < 1e-4
@@ -181,7 +181,9 @@ def test_trap_2_no_cell_clip():
     clipped = repacked(model, 10.0)
     assert np.abs(LiteRtRunner(clipped, "clipped").logits(window) - expected).max() > 0.3
     with pytest.raises(CheckFailedError, match="clips the cell at 10"):
-        checks.check(clipped, network, contract_of(network), Form("tflite", "float32", "fused"), len(clipped), None)
+        checks.check_exported_model(
+            clipped, network, contract_of(network), ExportOptions("tflite", "float32", "fused"), len(clipped), None
+        )
 
 
 def test_trap_5_int8_weights_are_int8(tmp_path):
@@ -189,22 +191,27 @@ def test_trap_5_int8_weights_are_int8(tmp_path):
         network = SHAPES["edge"]
         small, large = emitted(network, lowering, "int8-weights"), emitted(network, lowering)
         assert len(small) < 0.4 * len(large)
-        file = tflite_builder.read(small, "model")
+        file = tflite_reader.unpack(small, "model")
         matrices = [
             tensor
             for tensor in file.subgraphs[0].tensors
-            if len(tflite_builder.payload(file, tensor.buffer)) and tensor.name and b"weight" in tensor.name
+            if len(tflite_reader.buffer_data(file, tensor.buffer)) and tensor.name and b"weight" in tensor.name
         ]
         assert len(matrices) == (2 + 2 * 8 if lowering == "fused" else 2 + 2)
         for tensor in matrices:
             assert tensor.type == schema.TensorType.INT8
             assert tensor.quantization.zeroPoint == [0]
-            values = tflite_builder.payload(file, tensor.buffer).view(np.int8)
+            values = tflite_reader.buffer_data(file, tensor.buffer).view(np.int8)
             assert np.abs(values.astype(int)).max() == 127
         # a float file under an int8 name does not pass
         with pytest.raises(CheckFailedError, match="not int8"):
-            checks.check(
-                large, network, contract_of(network), Form("tflite", "int8-weights", lowering), len(large), None
+            checks.check_exported_model(
+                large,
+                network,
+                contract_of(network),
+                ExportOptions("tflite", "int8-weights", lowering),
+                len(large),
+                None,
             )
 
 
@@ -243,8 +250,8 @@ for path in sorted(Path(sys.argv[1]).glob("*.tflite")):
 def test_trap_7_nan_is_rejected_before_inference(scheme):
     network = SHAPES["edge"]
     runner = LiteRtRunner(emitted(network, "unrolled", scheme), "edge")
-    windows = checks.windows(contract_of(network), count=3)
+    windows = checks.synthetic_windows(contract_of(network), count=3)
     for bad in (np.nan, np.inf):
         windows[1, 5, 2] = bad
-        with pytest.raises(InputError, match="window 1 holds NaN or infinity"):
+        with pytest.raises(InputError, match="window 1 contains NaN or infinity"):
             runner.logits(windows)

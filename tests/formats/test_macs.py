@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 def counted(model: bytes) -> macs.Macs:
-    return macs.count(inspector.read(model, "model"))
+    return macs.count_macs(inspector.read(model, "model"))
 
 
 def _tflite(kind: str, shapes: list[Shape | None], answer: Shape, **options: Any) -> bytes:

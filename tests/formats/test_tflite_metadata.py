@@ -12,7 +12,7 @@ import pytest
 
 from harexport.errors import InputError
 from harexport.exporters import tflite
-from harexport.formats import tflite_builder
+from harexport.formats import tflite_reader
 from harexport.model.contract import LABELS
 from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of
@@ -45,15 +45,15 @@ class Table:
 
 
 def described(model: bytes) -> Table:
-    file = tflite_builder.read(model, "model")
+    file = tflite_reader.unpack(model, "model")
     (entry,) = (entry for entry in file.metadata if entry.name == b"TFLITE_METADATA")
-    data = tflite_builder.payload(file, entry.buffer).tobytes()
+    data = tflite_reader.buffer_data(file, entry.buffer).tobytes()
     assert data[4:8] == b"M001"
     return Table(data)
 
 
 def emitted(network: Any, lowering: str = "unrolled") -> bytes:
-    return tflite.emit(network, contract_of(network), {}, lowering)
+    return tflite.build(network, contract_of(network), {}, lowering)
 
 
 def test_inputs_outputs_and_their_labels_are_described() -> None:

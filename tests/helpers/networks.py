@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harexport.formats.tflite_builder import Graph
+from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.contract import CHANNELS, LABELS, Contract
 from harexport.model.layers import Conv1d, GruLayer, Head, LstmLayer
 from harexport.model.network import Network
@@ -51,7 +51,7 @@ def random_network(
     )
 
 
-def uncleared(graph: Graph, shape: tuple[int, int], name: str) -> int:
+def uncleared(graph: TfliteBuilder, shape: tuple[int, int], name: str) -> int:
     """In place of fused.cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
     return graph.tensor(shape, name, variable=True)
 

@@ -57,7 +57,7 @@ def onnx(*, reads: tuple[int | str, ...] = ("batch", 128, 9), weight: Any = WEIG
 
 def dataset(count: int = 48) -> Dataset:
     """Windows of made-up motion, labelled by WEIGHT with some mistakes: a model of WEIGHT is right in 3 of 4."""
-    signals = checks.windows(Contract(), count, seed=1)
+    signals = checks.synthetic_windows(Contract(), count, seed=1)
     labels = (signals.reshape(count, -1) @ WEIGHT.T).argmax(axis=1)
     labels[::4] = (labels[::4] + 1) % 6
     windows = Windows(signals, labels.astype(np.int64), np.ones(count, np.int64))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harexport.data.uci_har.manifest import FOLDER, NEEDED
+from harexport.data.uci_har.manifest import FOLDER, REQUIRED_FILES
 
 ROWS = {"train": ("5\n1\n6\n", "1\n1\n3\n"), "test": ("2\n4\n", "2\n2\n")}  # labels, subjects
 
@@ -17,7 +17,7 @@ def write(parent: Path) -> Path:
     """A folder in `parent` with 3 training windows and 2 test windows, structurally like the official one."""
     folder = parent / FOLDER
     rng = np.random.default_rng(0)
-    for name in NEEDED:
+    for name in REQUIRED_FILES:
         split = name.partition("/")[0]
         labels, subjects = ROWS[split]
         file = folder / name

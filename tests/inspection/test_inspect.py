@@ -33,9 +33,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("ours")
     contract = contract_of(SMALL)
     made = {
-        "unrolled-float32.tflite": tflite.emit(SMALL, contract, METADATA, "unrolled", "float32"),
-        "fused-int8-weights.tflite": tflite.emit(SMALL, contract, METADATA, "fused", "int8-weights"),
-        "float32.onnx": onnx_format.emit(SMALL, contract, METADATA),
+        "unrolled-float32.tflite": tflite.build(SMALL, contract, METADATA, "unrolled", "float32"),
+        "fused-int8-weights.tflite": tflite.build(SMALL, contract, METADATA, "fused", "int8-weights"),
+        "float32.onnx": onnx_format.build(SMALL, contract, METADATA),
     }
     for name, model in made.items():
         (folder / name).write_bytes(model)
@@ -49,11 +49,11 @@ def test_our_own_files_alarm_nobody(ours: dict[str, Path]) -> None:
         assert {trap.id for trap in found.traps} <= {"state-cured"}
         assert ("state-cured" in {trap.id for trap in found.traps}) == name.startswith("fused")
         assert found.verdict is not None
-        assert (found.verdict.error, found.verdict.remembers) == (None, False)
+        assert (found.verdict.error, found.verdict.is_stateful) == (None, False)
         assert found.contents.metadata == METADATA
         assert found.contents.contract == contract_of(SMALL).to_dict()
         assert sum(part.size_bytes for part in found.contents.parts) == path.stat().st_size
-        assert op_versions.order(found.contents.needs[1]) <= (2, 6)
+        assert op_versions.version_key(found.contents.needs[1]) <= (2, 6)
 
 
 def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
@@ -78,7 +78,7 @@ def test_macs_are_those_of_the_network(ours: dict[str, Path]) -> None:
 def test_no_shape_of_ours_is_misread(shape: str, tmp_path: Path) -> None:
     network = SHAPES[shape]
     path = tmp_path / "model.tflite"
-    path.write_bytes(tflite.emit(network, contract_of(network), {}, "unrolled"))
+    path.write_bytes(tflite.build(network, contract_of(network), {}, "unrolled"))
     alarming = {trap.id for trap in inspection.inspect(path, run=False).alarming}
     assert alarming <= {"unrolled"}  # 128 steps are many operators, and that is so
     assert (alarming == {"unrolled"}) == (network.num_steps == 128)
@@ -148,7 +148,7 @@ def test_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_the_oldest_tensorflow_lite(kinds: list[tuple[str, int]], needs: str) -> None:
-    assert op_versions.tflite(kinds) == needs
+    assert op_versions.min_tflite(kinds) == needs
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_the_oldest_tensorflow_lite(kinds: list[tuple[str, int]], needs: str) ->
     [(13, 7, "1.6"), (7, 3, "1.0"), (17, 8, "1.12"), (13, 9, "1.16"), (21, 10, "1.18"), (24, 12, "1.21")],
 )
 def test_the_oldest_onnx_runtime(opset: int, ir: int, needs: str) -> None:
-    assert op_versions.onnx_runtime(opset, ir) == needs
+    assert op_versions.min_onnx_runtime(opset, ir) == needs

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 
 from harexport import inspection
-from harexport.formats import macs, tflite_builder
+from harexport.formats import macs, tflite_reader
 from harexport.inspection import inspector, rules
 from harexport.inspection.findings import SEVERITIES
 from harexport.inspection.inspector import Anatomy
@@ -26,7 +26,7 @@ _INFINITE = np.array([[0.5] * 4, [np.inf] * 4, [0.5] * 4])
 def static(model: bytes, name: str = "model.tflite") -> Anatomy:
     """What is found without running the file."""
     contents = inspector.read(model, name)
-    counted = macs.count(contents)
+    counted = macs.count_macs(contents)
     return Anatomy(contents, counted, None, rules.find(contents, counted, None))
 
 
@@ -242,7 +242,7 @@ def test_a_claim_of_int8_is_held_against_the_weights() -> None:
 
 
 def test_an_understated_runtime_is_seen() -> None:
-    file = tflite_builder.read(dense(version=12).bytes(), "model")
+    file = tflite_reader.unpack(dense(version=12).bytes(), "model")
     file.buffers.append(schema.BufferT(data=np.frombuffer(b"1.5.0".ljust(16, b"\0"), np.uint8)))
     file.metadata = [schema.MetadataT(name="min_runtime_version", buffer=len(file.buffers) - 1)]
     found = static(packed(file))

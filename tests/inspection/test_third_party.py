@@ -11,7 +11,7 @@ from onnx import helper
 
 from harexport import inspection
 from harexport.exporters import tflite, tflite_lstm
-from harexport.formats import macs, tflite_builder
+from harexport.formats import macs, tflite_reader
 from harexport.inspection import inspector, rules
 from harexport.runtimes import sandbox
 from tests.helpers.networks import contract_of, random_network, uncleared
@@ -63,29 +63,29 @@ def test_the_state_that_persists_is_measured() -> None:
     )
     keras3 = inspection.inspect(FOREIGN / "keras3-lstm.tflite").verdict
     assert keras3 is not None
-    assert (keras3.change, keras3.nan_sticks) == (0.0, False)
+    assert (keras3.change, keras3.nan_persists) == (0.0, False)
     assert keras3.probabilities == ("StatefulPartitionedCall_1:0",)
 
 
 def test_a_state_that_random_windows_do_not_show_is_seen() -> None:
     """Many trained files forget a window before it ends; what they leave behind they leave."""
-    file = tflite_builder.read((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
+    file = tflite_reader.unpack((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
     biases = [k for op in file.subgraphs[0].operators for k in op.inputs[13:14] if len(op.inputs) > 20]
     assert len(biases) == 2
     for index in biases:
         buffer = file.buffers[file.subgraphs[0].tensors[index].buffer]
         buffer.data = np.full(8, -30.0, np.float32).view(np.uint8)  # the forget gates closed
-    verdict = sandbox.survives(packed(file), ".tflite")
+    verdict = sandbox.run_sandboxed(packed(file), ".tflite")
     assert verdict.change is not None
     assert verdict.change < 0.6
-    assert verdict.left is not None
-    assert verdict.left > 0.01
-    assert verdict.remembers
+    assert verdict.state_residual is not None
+    assert verdict.state_residual > 0.01
+    assert verdict.is_stateful
 
 
 def test_variables_that_the_graph_writes_first_are_cured() -> None:
     """A SLICE of zeros into each state before the LSTM reads it: what is left there afterwards meets nobody."""
-    file = tflite_builder.read((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
+    file = tflite_reader.unpack((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
     graph = file.subgraphs[0]
     variables = [k for k, tensor in enumerate(graph.tensors) if tensor.isVariable]
     places = []
@@ -102,21 +102,21 @@ def test_variables_that_the_graph_writes_first_are_cured() -> None:
         graph.operators.insert(0, slice_)
     cured = packed(file)
     contents = inspector.read(cured, "model.tflite")
-    verdict = sandbox.survives(cured, ".tflite")
-    assert (verdict.error, verdict.change, verdict.left, verdict.remembers) == (None, 0.0, None, False)
+    verdict = sandbox.run_sandboxed(cured, ".tflite")
+    assert (verdict.error, verdict.change, verdict.state_residual, verdict.is_stateful) == (None, 0.0, None, False)
     for run in (None, verdict):
-        assert "state-cured" in {trap.id for trap in rules.find(contents, macs.count(contents), run)}
+        assert "state-cured" in {trap.id for trap in rules.find(contents, macs.count_macs(contents), run)}
 
 
 def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own fused graph without what clears its state: one window of NaN stays for good (FACTS, trap 1)."""
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), forget_bias=6.0)
-    whole = sandbox.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
-    assert (whole.change, whole.nan_sticks, whole.remembers) == (0.0, False, False)
+    whole = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
+    assert (whole.change, whole.nan_persists, whole.is_stateful) == (0.0, False, False)
     monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
-    verdict = sandbox.survives(tflite.emit(network, contract_of(network), {}, "fused"), ".tflite")
-    assert verdict.nan_sticks
-    assert verdict.remembers
+    verdict = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
+    assert verdict.nan_persists
+    assert verdict.is_stateful
 
 
 def test_a_random_operator_is_not_taken_for_memory() -> None:
@@ -125,9 +125,9 @@ def test_a_random_operator_is_not_taken_for_memory() -> None:
         helper.make_node("Add", ["window", "noise"], ["logits"]),
     ]
     model = onnx_model(nodes, {"window": [1, 4]}, {"logits": [1, 4]}, {}).SerializeToString()
-    verdict = sandbox.survives(model, ".onnx")
-    assert verdict.random
-    assert not verdict.remembers
+    verdict = sandbox.run_sandboxed(model, ".onnx")
+    assert verdict.is_random
+    assert not verdict.is_stateful
 
 
 def test_answers_that_are_no_numbers_are_seen(tmp_path: Path) -> None:

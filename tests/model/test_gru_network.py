@@ -98,7 +98,7 @@ def _by_hand(layer: GruLayer, sequence: np.ndarray) -> np.ndarray:
 @every_shape
 def test_logits_of_both_heads_are_the_textbooks(shape: str) -> None:
     network = GRU_SHAPES[shape]
-    windows = checks.windows(contract_of(network), count=2)
+    windows = checks.synthetic_windows(contract_of(network), count=2)
     rows = network.input.forward((windows.astype(np.float64) - network.mean) / network.std)
     for k, sequence in enumerate(rows):
         for layer in network.gru:
@@ -114,7 +114,7 @@ def test_folding_the_normalisation_changes_nothing(shape: str) -> None:
     windows = np.random.default_rng(1).normal(size=(5, network.window, network.num_channels))
     for head in network.heads():
         np.testing.assert_allclose(
-            network.folded().logits(windows, head=head), network.logits(windows, head=head), atol=1e-10
+            network.fold_input().logits(windows, head=head), network.logits(windows, head=head), atol=1e-10
         )
 
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_keeps_stack_convention_and_heads(shape: str, tmp_path: Pat
     assert (found.contract, found.digest) == (saved.contract, saved.digest)
     assert found.network.structure() == network.structure()
     assert found.network.arrays().keys() == network.arrays().keys()
-    windows = checks.windows(contract_of(network), count=3)
+    windows = checks.synthetic_windows(contract_of(network), count=3)
     for head in network.heads():
         np.testing.assert_array_equal(found.network.logits(windows, head=head), network.logits(windows, head=head))
 
@@ -151,7 +151,7 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
         replace(second, reset_after=True),
         random_network(units=16, hidden=(16,)).lstm[0],
     ):
-        with pytest.raises(InputError, match="of one kind"):
+        with pytest.raises(InputError, match="of one convention"):
             replace(network, recurrent_layers=(first, other))
     with pytest.raises(InputError, match=r"gru\.1\.recurrent_bias has shape \(15,\), expected \(16,\)"):
         replace(network, recurrent_layers=(first, replace(second, recurrent_bias=second.recurrent_bias[:15])))
@@ -162,5 +162,5 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
     for missing in ("gru.1.recurrent_bias", "coarse.bias"):
         with pytest.raises(InputError, match=f"the array '{missing}' is missing"):
             Network.from_arrays({name: a for name, a in arrays.items() if name != missing}, structure)
-    with pytest.raises(InputError, match=r"belong to no such network"):
+    with pytest.raises(InputError, match=r"unknown arrays"):
         Network.from_arrays(arrays, {key: value for key, value in structure.items() if key != "gru"})

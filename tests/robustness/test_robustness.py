@@ -140,7 +140,7 @@ def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     assert not touched[:, [0, -1]].any()
     np.testing.assert_array_equal(touched[:, :, 0].any(axis=1), touched[:, :, 6].any(axis=1))  # one sensor
     assert (touched[:, :, 0] & touched[:, :, 3]).mean() < 0.01  # two sensors
-    alone = PerturbationInput.of(scene.windows.of_channels([3, 4, 5]), gyro)
+    alone = PerturbationInput.of(scene.windows.select_channels([3, 4, 5]), gyro)
     np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
     single = touched[:, 1:-1, 0] & ~touched[:, :-2, 0] & ~touched[:, 2:, 0]
     middle = (signals[:, :-2, 0] + signals[:, 2:, 0]) / 2
@@ -263,9 +263,9 @@ def test_models_of_other_channels_stand_beside_and_files_answer_as_their_checkpo
     recipe = recipes.load("edge")
     for name, channels in (("gyro", CHANNELS[3:6]), ("all", CHANNELS)):
         network = random_network(frame=16, hop=16, units=8, hidden=(8,), relu=True, channels=len(channels))
-        contract = few.narrowed(channels).contract
+        contract = few.select_channels(channels).contract
         checkpoints.save(Checkpoint(network, contract, recipe, seed=0), tmp_path / f"{name}.safetensors")
-        (tmp_path / f"{name}.onnx").write_bytes(onnx.emit(network, contract, {"scheme": "float32"}))
+        (tmp_path / f"{name}.onnx").write_bytes(onnx.build(network, contract, {"scheme": "float32"}))
     result = robust.evaluate_robustness(robust.load_models([tmp_path, tmp_path / "gyro.onnx", tmp_path / "all.onnx"]), few)
     by_name = {model.name: model for model in result.models}
     assert list(by_name) == ["all", "gyro", "gyro.onnx", "all.onnx"]

@@ -14,7 +14,7 @@ from harexport import runtimes
 from harexport.errors import InputError
 from harexport.exporters import checks, tflite
 from harexport.exporters import onnx as onnx_export
-from harexport.formats.tflite_builder import Graph
+from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner
 from harexport.runtimes.reference import ReferenceRunner
@@ -29,49 +29,49 @@ def every_runner() -> list[runtimes.Runner]:
     return [
         ReferenceRunner(EDGE),
         TorchRunner(EDGE),
-        OnnxRunner(onnx_export.emit(EDGE, CONTRACT, {}), "edge.onnx"),
-        LiteRtRunner(tflite.emit(EDGE, CONTRACT, {}, "fused"), "fused.tflite"),
-        LiteRtRunner(tflite.emit(EDGE, CONTRACT, {}, "unrolled"), "unrolled.tflite"),
+        OnnxRunner(onnx_export.build(EDGE, CONTRACT, {}), "edge.onnx"),
+        LiteRtRunner(tflite.build(EDGE, CONTRACT, {}, "fused"), "fused.tflite"),
+        LiteRtRunner(tflite.build(EDGE, CONTRACT, {}, "unrolled"), "unrolled.tflite"),
     ]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_torch_answers_like_the_reference(shape):
     network = SHAPES[shape]
-    windows = checks.windows(contract_of(network))
+    windows = checks.synthetic_windows(contract_of(network))
     assert np.abs(TorchRunner(network).logits(windows) - network.logits(windows)).max() < 1e-5
 
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
 def test_every_runner_has_the_same_verbs(runner):
-    windows = checks.windows(CONTRACT, count=5)
+    windows = checks.synthetic_windows(CONTRACT, count=5)
     expected = EDGE.logits(windows)
     assert runner.window_shape == (128, 9)
     assert runner.metadata.get("scheme") is None  # emitted without a scheme's name
     assert np.abs(runner.logits(windows) - expected).max() < 1e-4
     assert np.abs(runner.logits(windows.astype(np.float64)) - expected).max() < 1e-4
     assert np.abs(runner.logits(windows[::-1]) - expected[::-1]).max() < 1e-4
-    assert np.abs(runner.one(windows[2:3]) - expected[2:3]).max() < 1e-4
+    assert np.abs(runner.run_batch(windows[2:3]) - expected[2:3]).max() < 1e-4
     assert runner.logits(windows).shape == (5, 6)
     assert runner.logits(windows[:0]).shape == (0, 6)
 
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
 def test_every_runner_rejects_what_the_model_does_not_read(runner):
-    windows = checks.windows(CONTRACT, count=2)
+    windows = checks.synthetic_windows(CONTRACT, count=2)
     for wrong in (windows.transpose(0, 2, 1), windows[0], windows[:, :64], windows[:, :, :6]):
-        with pytest.raises(InputError, match="the model reads"):
+        with pytest.raises(InputError, match="the model expects"):
             runner.logits(wrong)
     with pytest.raises(InputError, match="floating point"):
         runner.logits(windows.astype(np.int32))
     windows[1, 7, 3] = np.nan
-    with pytest.raises(InputError, match="window 1 holds NaN"):
+    with pytest.raises(InputError, match="window 1 contains NaN"):
         runner.logits(windows)
 
 
 def test_load_by_suffix(tmp_path):
-    (tmp_path / "edge.ONNX").write_bytes(onnx_export.emit(EDGE, CONTRACT, {"recipe": "edge"}))
-    (tmp_path / "edge.tflite").write_bytes(tflite.emit(EDGE, CONTRACT, {"recipe": "edge"}, "unrolled"))
+    (tmp_path / "edge.ONNX").write_bytes(onnx_export.build(EDGE, CONTRACT, {"recipe": "edge"}))
+    (tmp_path / "edge.tflite").write_bytes(tflite.build(EDGE, CONTRACT, {"recipe": "edge"}, "unrolled"))
     for name in ("edge.ONNX", "edge.tflite"):
         runtimes.prepare(tmp_path / name)
         runner = runtimes.load(tmp_path / name)
@@ -112,7 +112,7 @@ def test_a_model_that_loads_and_does_not_run_is_named():
 
 
 def test_truncated_onnx(tmp_path):
-    whole = onnx_export.emit(EDGE, CONTRACT, {})
+    whole = onnx_export.build(EDGE, CONTRACT, {})
     for size in [1, 10, 100, *(len(whole) * k // 8 for k in range(1, 8)), len(whole) - 200]:
         with pytest.raises(InputError, match="cut"):
             OnnxRunner(whole[:size], "cut")
@@ -132,7 +132,7 @@ def test_a_foreign_onnx_model_is_refused():
 
 def test_a_foreign_tflite_model_is_refused():
     for shape in ((1, 128, 9), (1, 1152)):
-        graph = Graph()
+        graph = TfliteBuilder()
         window = graph.tensor(shape)
         model = graph.finish({"x": window}, {"y": graph.op("TANH", [window], shape)}, "foreign", {})
         with pytest.raises(InputError, match=r"expected one input \[windows, window, channels\]"):
@@ -166,8 +166,8 @@ print(sorted({"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert"} & 
 def test_errors_of_the_runtime_still_reach_standard_error():
     script = """
 import os
-from harexport.runtimes.litert import _without_info_lines
-with _without_info_lines():
+from harexport.runtimes.litert import filter_info_lines
+with filter_info_lines():
     os.write(2, b"INFO: chatter\\nERROR: trouble\\n")
 os.write(2, b"after\\n")
 """

@@ -14,7 +14,7 @@ from tests.helpers.networks import GRU_SHAPES, contract_of
 @pytest.mark.parametrize("shape", GRU_SHAPES)
 def test_torch_answers_like_the_reference(shape: str) -> None:
     network = GRU_SHAPES[shape]
-    windows = checks.windows(contract_of(network))
+    windows = checks.synthetic_windows(contract_of(network))
     expected = network.logits(windows)
     answered = TorchRunner(network).logits(windows)
     assert np.abs(answered - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from harexport import runtimes
-from harexport.data.dataset import Windows
 from harexport.errors import InputError
 from harexport.exporters import onnx, tflite
 from harexport.model import checkpoint as checkpoints
 from harexport.model.contract import Contract
 from harexport.targets.arm64 import emulator as arm64
-from harexport.targets.arm64.check import check_arm64, gather, spread, text
+from harexport.targets.arm64.bench import spread_indices
 
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 _FILES = sorted((_ARTIFACTS / "edge").glob("*.tflite")) + sorted((_ARTIFACTS / "edge").glob("*.onnx"))
@@ -33,9 +32,9 @@ def test_the_guest_answers_what_the_runner_answers(set_up: _Make, path: Path) ->
 def test_a_file_for_several_windows_at_once(set_up: _Make, tmp_path: Path) -> None:
     network = checkpoints.load(_ARTIFACTS / "edge/edge.safetensors").network
     for suffix, content in (
-        ("tflite", tflite.emit(network, Contract(), {}, "unrolled", "float32", 2)),
-        ("onnx", onnx.emit(network, Contract(), {}, "float32", 2)),
-        ("onnx", onnx.emit(network, Contract(), {}, "float32", None)),
+        ("tflite", tflite.build(network, Contract(), {}, "unrolled", "float32", 2)),
+        ("onnx", onnx.build(network, Contract(), {}, "float32", 2)),
+        ("onnx", onnx.build(network, Contract(), {}, "float32", None)),
     ):
         path = tmp_path / f"model.{suffix}"
         path.write_bytes(content)
@@ -90,27 +89,7 @@ def test_an_emulator_that_is_none(set_up: _Make, place: Path) -> None:
         target.answer(_FILES[0], _WINDOWS)
 
 
-def test_check_goes_on_after_a_bad_file(set_up: _Make, tmp_path: Path) -> None:
-    set_up()
-    (tmp_path / "bad.onnx").write_bytes(b"nothing")
-    count = len(_WINDOWS)
-    test = Windows(_WINDOWS, np.zeros(count, np.int64), np.zeros(count, np.int64))
-    good, bad = check_arm64([_FILES[0], tmp_path / "bad.onnx"], test, 3)
-    assert good.passed
-    assert good.windows == 3
-    assert good.largest == 0
-    assert not bad.passed
-    assert "bad.onnx" in bad.error
-    assert "passed (3 windows, logits within 0.0e+00" in text([good, bad])
-
-
-def test_what_is_checked(tmp_path: Path) -> None:
-    assert [path.name for path in gather([])] == ["edge.tflite"]
-    assert {path.name for path in gather([_ARTIFACTS / "edge"])} == {path.name for path in _FILES}
-    with pytest.raises(InputError, match="not found"):
-        gather([tmp_path / "none"])
-    with pytest.raises(InputError, match=r"no \.onnx or \.tflite file in"):
-        gather([tmp_path])
-    assert spread(2947, 3).tolist() == [0, 1473, 2946]
-    assert len(spread(2947, None)) == 2947
-    assert spread(2, 64).tolist() == [0, 1]
+def test_sampled_windows_are_evenly_spread() -> None:
+    assert spread_indices(2947, 3).tolist() == [0, 1473, 2946]
+    assert len(spread_indices(2947, None)) == 2947
+    assert spread_indices(2, 64).tolist() == [0, 1]

@@ -90,7 +90,7 @@ def test_a_share_of_all_windows_is_not_judged_on_a_sample(
     ours: Path, target: FakeTarget, made_up: Dataset, checkpoint: Checkpoint
 ) -> None:
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float16"}
-    model = tflite.emit(checkpoint.network, checkpoint.contract, facts, "unrolled", "float16")
+    model = tflite.build(checkpoint.network, checkpoint.contract, facts, "unrolled", "float16")
     path = ours / "edge-unrolled-float16.tflite"
     path.write_bytes(model)
     sampled, whole = (bench.bench([path], made_up, windows=count).models[0] for count in (8, None))
