@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--runs N] [--readme]
 
 One interleaved run a recipe: all its files, the floors of both runtimes, and the near limit of this machine
-(benchmarks/c_kernel/). Writes latency.json, and the README's block between the `latency` markers from it (--readme: from
+(benchmarks/c_kernel/). Writes latency.json and the block `latency` of benchmarks/README.md (--readme: from
 the json of an earlier run). Each file passes its gate first.
 """
 

@@ -46,7 +46,7 @@ class Kernel:
         self._out = np.zeros((2, 1, self._labels), np.float32)
         self._address = self._out.ctypes.data
 
-    def one(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run_batch(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """One window [1, window, channels] float32, contiguous -> logits [1, labels]; checks nothing.
 
         What it returns is overwritten by the next call.
@@ -128,7 +128,7 @@ def _folded(network: Network) -> tuple[Network, bool]:
 
     It can be where no ReLU follows it, and pays where a frame has no more values than the layer has units.
     """
-    network = network.folded()
+    network = network.fold_input()
     layer, first = network.input, network.lstm[0]
     values = layer.kernel_size * network.num_channels
     if layer.relu or values > layer.out_channels:

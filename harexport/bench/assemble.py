@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from harexport.bench import divergence
-from harexport.bench.candidates import Candidate, Benchmark
+from harexport.bench.candidates import Benchmark, Candidate
 from harexport.bench.divergence import Divergence
 from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference, Throughput
 from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Predictions, Comparison
+from harexport.evaluation.comparison import Comparison, Predictions
 from harexport.evaluation.environment import Conditions
 from harexport.evaluation.environment import describe as machine
 from harexport.evaluation.latency import Latency
@@ -39,16 +39,16 @@ class Measurements:
     notes: tuple[str, ...] = ()
 
 
-def model_result(candidate: Candidate, field: Benchmark, measured: Measurements, look_inside: bool = False) -> ModelResult:
+def model_result(
+    candidate: Candidate, field: Benchmark, measured: Measurements, look_inside: bool = False
+) -> ModelResult:
     """A candidate's answers compared, its promise judged. Where that is broken, or to `look_inside`, its states are
     compared with the reference's too."""
     entrant, truth = candidate.entrant, field.dataset.test.labels
     answers, reference, other = candidate.answers, field.reference(candidate), field.other
     figures, calibration = comparison.evaluate(answers, truth)
-    failures: tuple[str, ...] = ()
-    if candidate.digest is not None:
-        expected = np.asarray(reference.values, np.float64)
-        failures = comparison.compare_logits(expected, answers.values, truth, candidate.scheme).failures
+    compared = comparison.compare(answers, reference, truth)
+    failures = comparison.check_tolerance(compared, candidate.scheme) if candidate.digest is not None else ()
     return ModelResult(
         name=candidate.name,
         file=entrant.path.name if entrant else None,
@@ -64,9 +64,9 @@ def model_result(candidate: Candidate, field: Benchmark, measured: Measurements,
         macs_complete=entrant.macs.complete if entrant else False,
         figures=figures,
         calibration_error=calibration,
-        comparison=None if reference.name == answers.name else comparison.compare(answers, reference, truth),
+        comparison=None if reference.name == answers.name else compared,
         against=_against(answers, reference, other, field),
-        departure=_departure(candidate, field, reference) if failures or look_inside else None,
+        departure=_departure(candidate, field, reference, compared.worst_window) if failures or look_inside else None,
         latency=measured.latency,
         ratio=measured.ratio,
         threads=measured.threads,
@@ -78,24 +78,25 @@ def model_result(candidate: Candidate, field: Benchmark, measured: Measurements,
     )
 
 
-def _against(answers: Predictions, reference: Predictions, other: Predictions | None, field: Benchmark) -> Comparison | None:
+def _against(
+    answers: Predictions, reference: Predictions, other: Predictions | None, field: Benchmark
+) -> Comparison | None:
     """The comparison with --against, where that is another one than with the reference."""
     if other is None or other.name in (answers.name, reference.name):
         return None
     return comparison.compare(answers, other, field.dataset.test.labels)
 
 
-def _departure(candidate: Candidate, field: Benchmark, reference: Predictions) -> Divergence | None:
+def _departure(candidate: Candidate, field: Benchmark, reference: Predictions, worst: int) -> Divergence | None:
     """Where the file leaves its reference, on the window where it is furthest off; None where that cannot be seen."""
     entrant = candidate.entrant
     digest = next((digest for digest, answers in field.expected.items() if answers is reference), None)
     if entrant is None or digest is None or candidate.scheme not in divergence.SCHEMES:
         return None
-    worst = comparison.worst_window(candidate.answers, reference)
     window: Floats = np.ascontiguousarray(field.dataset.test.signals[worst : worst + 1])
     network = field.known[digest].checkpoint.network
     try:
-        return divergence.find_divergence(entrant.model, entrant.file.format, candidate.scheme, network, window, worst)
+        return divergence.find_divergence(entrant.model, entrant.format, candidate.scheme, network, window, worst)
     except Exception as error:  # a runtime that does not want to be looked into
         info(f"{candidate.name} cannot be looked into: {error}")
         return None

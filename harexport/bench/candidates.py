@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harexport.bench.discovery import ModelUnderTest, ReferenceCheckpoint, load_model_under_test, find_models
+from harexport.bench.discovery import ModelUnderTest, ReferenceCheckpoint, find_models, load_model_under_test
 from harexport.bench.result import SkippedModel
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
@@ -112,7 +112,7 @@ def _select_common_channels(
     Raises InputError where a given checkpoint does not fit the data, or reads other channels than the first model.
     """
     given = [one for one in known.values() if one.given]
-    fitted = [dataset.fitting(one.checkpoint.contract, one.path.name) for one in given]
+    fitted = [dataset.matching(one.checkpoint.contract, one.path.name) for one in given]
     reading = [(entrant.name, entrant.channels) for entrant in entrants]
     reading += [(one.path.name, part.contract.channels) for one, part in zip(given, fitted, strict=True)]
     if not reading:
@@ -125,7 +125,7 @@ def _select_common_channels(
         if one.path.name in other:
             raise InputError(other[one.path.name])
     left = [entrant for entrant in entrants if entrant.name not in other]
-    return dataset.narrowed(channels), left, [SkippedModel(name, reason) for name, reason in other.items()]
+    return dataset.select_channels(channels), left, [SkippedModel(name, reason) for name, reason in other.items()]
 
 
 def _recipe_name(known: dict[str, ReferenceCheckpoint], digest: str, taken: dict[str, Predictions]) -> str:
@@ -136,7 +136,11 @@ def _recipe_name(known: dict[str, ReferenceCheckpoint], digest: str, taken: dict
 
 
 def _against(
-    against: Path | None, files: list[Path], named: list[str], known: dict[str, ReferenceCheckpoint], expected: dict[str, Predictions]
+    against: Path | None,
+    files: list[Path],
+    named: list[str],
+    known: dict[str, ReferenceCheckpoint],
+    expected: dict[str, Predictions],
 ) -> str | None:
     """What --against is called."""
     if against is None:
@@ -174,7 +178,7 @@ def _run_test_set(entrants: list[ModelUnderTest], dataset: Dataset) -> tuple[lis
                 if entrant.digest is not None and entrant.scheme not in comparison.TOLERANCES:
                     known = ", ".join(scheme for scheme in comparison.TOLERANCES if scheme != "torch")
                     raise InputError(f"{entrant.name} is {entrant.scheme}: promises are made for {known}")
-                values = asked.logits(dataset.test.signals, len(dataset.contract.labels))
+                values = asked.logits(dataset.test.signals)
             except InputError as error:
                 refused.append(SkippedModel(entrant.name, str(error)))
                 continue
@@ -191,7 +195,7 @@ def _run_test_set(entrants: list[ModelUnderTest], dataset: Dataset) -> tuple[lis
 
 
 def _loader(entrant: ModelUnderTest) -> Callable[[int], Model]:
-    return lambda threads: entrant.load(threads).one
+    return lambda threads: entrant.load(threads).run_batch
 
 
 def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Candidate]:
@@ -222,6 +226,6 @@ def _torch_loader(checkpoint: Checkpoint) -> Callable[[int], Model]:
 
         runner = TorchRunner(checkpoint.network)
         torch.set_num_threads(threads)
-        return runner.one
+        return runner.run_batch
 
     return load

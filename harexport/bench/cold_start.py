@@ -1,6 +1,6 @@
-"""Cold start: a model's first answer in a process that has just begun, and what it costs in memory.
+"""Cold start: time and memory of a model's first prediction in a fresh process.
 
-This module is also what runs there:
+The process runs this module too:
 `python -P -m harexport.bench.cold_start PATH FORMAT OUTPUT EXTERNAL SAMPLES CHANNELS`.
 """
 
@@ -15,71 +15,92 @@ from pathlib import Path
 
 import numpy as np
 
+from harexport import runtimes
 from harexport.errors import HarExportError, InputError
-from harexport.runtimes.asking import Asked, File, arena_bytes
 
 _SECONDS = 120
 
 
-def measure(path: Path, file: File, window: tuple[int, int], processes: int = 3) -> list[dict[str, float | None]]:
-    """Load `path` and answer one window [samples, channels] of zeros, each time in a fresh process.
+def measure(
+    path: Path,
+    window: tuple[int, int],
+    *,
+    name: str,
+    fmt: str,
+    output: int,
+    has_external_weights: bool = False,
+    processes: int = 3,
+) -> list[dict[str, float | None]]:
+    """Load a model and run one window of zeros, each time in a fresh process.
 
-    Answers what each process told: load_ms, first_answer_ms, and base, peak and arena in bytes, None where the system
-    or the format has none. Raises InputError when the file cannot be loaded there.
+    Args:
+        path: The model file.
+        window: (samples, channels) of the input.
+        name: The model's name in error messages.
+        fmt: "tflite" or "onnx".
+        output: Index of the output that holds the prediction.
+        has_external_weights: Whether weights are in files beside the model.
+        processes: How often to measure.
+
+    Returns:
+        Per process: load_ms and first_answer_ms; base, peak and arena in bytes, None where the system or the format has
+        no such figure.
+
+    Raises:
+        InputError: The model cannot be loaded in a fresh process, or takes too long.
     """
-    told = []
+    figures = []
     for _ in range(processes):
-        # -P: not from the current folder, which may hold another harexport
-        arguments = [path, file.format, file.output, int(file.path is not None), *window]
+        arguments = [path, fmt, output, int(has_external_weights), *window]
+        # -P: the current folder may contain another package named harexport
         command = [sys.executable, "-P", "-m", "harexport.bench.cold_start", *map(str, arguments)]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            raise InputError(f"{file.name} had not answered in a fresh process after {_SECONDS} s") from None
+            raise InputError(f"{name} made no prediction in a fresh process within {_SECONDS} s") from None
         if child.returncode != 0:
-            reason = (child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"])[-1]
-            raise InputError(f"{file.name} does not start in a fresh process: {reason}")
-        told.append(json.loads(child.stdout.splitlines()[-1]))
-    return told
+            reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+            raise InputError(f"{name} does not start in a fresh process: {reason}")
+        figures.append(json.loads(child.stdout.splitlines()[-1]))
+    return figures
 
 
-def _main(path: Path, fmt: str, output: int, external: bool, window: tuple[int, int]) -> None:
-    if fmt == "onnx":  # the runtime's own import is not the model's cold start
-        import onnxruntime  # noqa: F401
-    else:
-        import ai_edge_litert.interpreter  # noqa: F401
-
-        from harexport.formats import tflite_builder  # noqa: F401
-        from harexport.runtimes import litert  # noqa: F401
+def _main(path: Path, fmt: str, output: int, has_external_weights: bool, window: tuple[int, int]) -> None:
+    runtimes.prepare(f"model.{fmt}")  # the import of the runtime is not part of the model's cold start
     zeros = np.zeros((1, *window), np.float32)
-    base = _largest_memory()
-    began = time.perf_counter()
+    base = _peak_memory()
+    start = time.perf_counter()
     model = path.read_bytes()
-    asked = Asked(model, File(path.name, fmt, output, path if external else None))
+    source = path if has_external_weights else model
+    runner = runtimes.load_bytes(source, f".{fmt}", path.name, output=output)
     loaded = time.perf_counter()
-    asked.one(np.repeat(zeros, asked.batch, axis=0) if asked.batch else zeros)
-    answered = time.perf_counter()
-    peak = _largest_memory()
+    runner.run_batch(np.repeat(zeros, runner.batch, axis=0) if runner.batch else zeros)
+    done = time.perf_counter()
+    peak = _peak_memory()
     figures = {
-        "load_ms": 1e3 * (loaded - began),
-        "first_answer_ms": 1e3 * (answered - loaded),
+        "load_ms": 1e3 * (loaded - start),
+        "first_answer_ms": 1e3 * (done - loaded),
         "base": base,
         "peak": peak,
-        "arena": _arena(model) if fmt == "tflite" else None,
+        "arena": _arena_bytes(model) if fmt == "tflite" else None,
     }
     print(json.dumps(figures))
 
 
-def _arena(model: bytes) -> int | None:
+def _arena_bytes(model: bytes) -> int | None:
+    from harexport.runtimes.litert import arena_bytes
+
     try:
         return arena_bytes(model)
-    except (ValueError, RuntimeError):  # runs by its delegate only
+    except (ValueError, RuntimeError):  # the model needs its delegate
         return None
 
 
-def _largest_memory() -> int | None:
-    """The most memory this process ever had, in bytes. Linux's VmHWM, because getrusage's maximum is handed down from
-    the process that started this one; where there is no /proc, nothing."""
+def _peak_memory() -> int | None:
+    """Peak memory of this process in bytes, from Linux's VmHWM; None without /proc.
+
+    getrusage's maximum is inherited from the parent process.
+    """
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):

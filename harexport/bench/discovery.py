@@ -221,7 +221,7 @@ def _check_input(held: ModelFile, window: tuple[int, int]) -> None:
         turned = len(shape) == 3 and all(_fits(s, n) for s, n in zip(shape[1:], window[::-1], strict=True))
         why = " with time and channels the other way round: put a transpose before its first layer" if turned else ""
         raise InputError(f"{held.name} reads {_shown(shape)}{why}; {wanted}")
-    if tensor.dtype not in _READABLE or (tensor.dtype != "float32" and tensor.quantisation is None):
+    if tensor.dtype not in _READABLE or (tensor.dtype != "float32" and tensor.quantization is None):
         raise InputError(f"{held.name} reads {tensor.dtype}; {wanted} (int8 needs a scale)")
 
 

@@ -1,9 +1,9 @@
-"""Where a lowering departs from its network: the error of every layer's state, step by step.
+"""Find where a converted model diverges from its network: the error of every layer's state, step by step.
 
-Fused or unrolled, layer after layer or side by side, by our emitters or by anybody's: a file that computes the network
-holds each state h of each layer somewhere among its intermediate values. So every value is kept, and each state of the
-float64 reference is looked for among them; the distance to the nearest one is its error. It is some 1e-7 while the
-file follows, and as large as the states themselves from where it departs.
+Whatever the lowering (fused or unrolled, layer by layer or stacked, from our exporters or another converter), a file
+that computes the network holds each state h of each layer among its intermediate values. All of them are read, and the
+error of a reference state is its distance to the nearest one: about 1e-7 while the file agrees with the network, and as
+large as the states themselves from the first wrong step on.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ from harexport.model.layers import Doubles
 from harexport.model.network import Network
 from harexport.runtimes import Floats
 
-# An error beyond this is a departure: rounding of the weights, and of the states, of each scheme stays below.
-_DEPARTED = {"float32": 1e-3, "float16": 2e-2, "int8-weights": 0.3}
-SCHEMES = tuple(_DEPARTED)
-_AT_ONCE = 1 << 22  # numbers of a temporary array
+# Rounding of the weights and states of each scheme stays below these errors.
+_TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8-weights": 0.3}
+SCHEMES = tuple(_TOLERANCES)
+_TEMPORARY_SIZE = 1 << 22  # values of a temporary array
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """One test window, looked at inside: `layers` holds for each layer of the stack, by step, the largest error of any
-    unit's state. `says` is what that shows, in one sentence; layer and step of the first departure, None without one.
+    """The errors of all states for one test window.
+
+    Attributes:
+        window: The window's index.
+        layers: Per layer and step, the largest error of a unit's state.
+        threshold: The error above which a state diverges.
+        layer: Layer of the first divergence, None without one.
+        step: Step of the first divergence, None without one.
+        summary: The result in one sentence.
     """
 
     window: int
@@ -34,41 +41,49 @@ class Divergence:
     threshold: float
     layer: int | None
     step: int | None
-    says: str
+    summary: str
 
 
-def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, number: int) -> Divergence:
-    """Compare the states in a file of the format "tflite" or "onnx" for `window` [1, window, channels].
+def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, window: Floats, index: int) -> Divergence:
+    """Compare the states inside a model with those of the float64 reference.
 
-    `number` is what the window is called. Raises InputError for a scheme without float states, and for a model that
-    gives nothing out.
+    Args:
+        model: The file's bytes.
+        fmt: "tflite" or "onnx".
+        scheme: Quantization scheme of the file: float32, float16 or int8-weights.
+        network: The reference.
+        window: [1, window, channels].
+        index: The window's index in the test set, for the result.
+
+    Raises:
+        InputError: The scheme has no float states, or the model exposes no intermediate values.
     """
-    if scheme not in _DEPARTED:
+    if scheme not in _TOLERANCES:
         raise InputError(f"states are compared for {', '.join(SCHEMES)}; this file is {scheme}")
-    values = _onnx(model, window) if fmt == "onnx" else _tflite(model, window)
+    values = _read_values(model, fmt, window)
     if not values:
-        raise InputError("the file gives out none of its intermediate values")
+        raise InputError("the file exposes none of its intermediate values")
+    states = [layer[0] for layer in network.states(window)]  # [steps, hidden] each
     hidden = [layer.hidden for layer in network.recurrent_layers]
-    offsets = [0, *np.cumsum(hidden)[:-1].tolist()]  # where a state lies in a row that holds those of all layers
-    layers = tuple(_errors(states, values, offsets) for states in _states(network, window))
-    threshold = _DEPARTED[scheme] * max(1.0, float(max(np.abs(s).max() for s in _states(network, window))))
-    layer, step = _first(layers, threshold)
-    return Divergence(number, layers, threshold, layer, step, _sentence(layers, threshold, layer, step))
+    offsets = [0, *np.cumsum(hidden)[:-1].tolist()]  # of a layer in a row that holds the states of all layers
+    layers = tuple(_errors(layer, values, offsets) for layer in states)
+    threshold = _TOLERANCES[scheme] * max(1.0, max(float(np.abs(layer).max()) for layer in states))
+    layer, step = _first_divergence(layers, threshold)
+    return Divergence(index, layers, threshold, layer, step, _summary(layers, threshold, layer, step))
 
 
-def _states(network: Network, window: Floats) -> list[Doubles]:
-    """The reference's states: for each layer [steps, hidden]."""
-    x = (window.astype(np.float64) - network.mean.astype(np.float64)) / network.std.astype(np.float64)
-    sequence = network.input.forward(x)
-    states = []
-    for layer in network.recurrent_layers:
-        sequence = layer.forward(sequence)
-        states.append(sequence[0])
-    return states
+def _read_values(model: bytes, fmt: str, window: Floats) -> list[Floats]:
+    if fmt == "onnx":
+        from harexport.runtimes import onnx
+
+        return onnx.read_intermediate_values(model, window)
+    from harexport.runtimes import litert
+
+    return litert.read_intermediate_values(model, window)
 
 
 def _errors(states: Doubles, values: list[Floats], offsets: list[int]) -> tuple[float, ...]:
-    """For each step the largest difference of the state [hidden] to the nearest row among the values."""
+    """Per step, the largest difference of the state [hidden] to the nearest row of the values."""
     hidden = states.shape[1]
     rows = [
         value.reshape(-1, value.shape[-1])[:, start : start + hidden]
@@ -79,7 +94,7 @@ def _errors(states: Doubles, values: list[Floats], offsets: list[int]) -> tuple[
     if not rows:
         return tuple(float(np.abs(state).max()) for state in states)
     candidates = np.unique(np.nan_to_num(np.concatenate(rows), nan=1e6), axis=0)
-    part = max(1, _AT_ONCE // candidates.size)
+    part = max(1, _TEMPORARY_SIZE // candidates.size)
     nearest = [
         np.abs(states[start : start + part, None] - candidates).max(axis=2).min(axis=1)
         for start in range(0, len(states), part)
@@ -87,8 +102,8 @@ def _errors(states: Doubles, values: list[Floats], offsets: list[int]) -> tuple[
     return tuple(float(error) for error in np.concatenate(nearest))
 
 
-def _first(layers: tuple[tuple[float, ...], ...], threshold: float) -> tuple[int | None, int | None]:
-    """The first departure in the order of computation: the earliest step, the lowest layer of it."""
+def _first_divergence(layers: tuple[tuple[float, ...], ...], threshold: float) -> tuple[int | None, int | None]:
+    """The first divergence in the order of computation: the earliest step, there the lowest layer."""
     for step in range(len(layers[0])):
         for layer, errors in enumerate(layers):
             if errors[step] > threshold:
@@ -96,69 +111,18 @@ def _first(layers: tuple[tuple[float, ...], ...], threshold: float) -> tuple[int
     return None, None
 
 
-def _sentence(layers: tuple[tuple[float, ...], ...], threshold: float, layer: int | None, step: int | None) -> str:
+def _summary(layers: tuple[tuple[float, ...], ...], threshold: float, layer: int | None, step: int | None) -> str:
     if layer is None or step is None:
         largest = max(max(errors) for errors in layers)
         return (
-            f"All states of all layers are where the reference has them (largest error {largest:.1g}): if the logits "
-            "differ, look behind the stack, at the head"
+            f"All states of all layers match the reference (largest error {largest:.1g}). If the logits differ, check "
+            "the head"
         )
     error = layers[layer][step]
     if step == 0:
-        where = "at the first step" + (": look at the input layer and the normalisation" if layer == 0 else "")
-        return f"Layer {layer} departs {where} (error {error:.2g}, allowed {threshold:.1g})"
+        where = "at the first step" + (": check the input layer and the normalization" if layer == 0 else "")
+        return f"Layer {layer} diverges {where} (error {error:.2g}, tolerance {threshold:.1g})"
     return (
-        f"Layer {layer} departs at step {step}: its error jumps from {layers[layer][step - 1]:.1g} to {error:.2g} "
-        f"(allowed {threshold:.1g})"
+        f"Layer {layer} diverges at step {step}: its error jumps from {layers[layer][step - 1]:.1g} to {error:.2g} "
+        f"(tolerance {threshold:.1g})"
     )
-
-
-def _tflite(model: bytes, window: Floats) -> list[Floats]:
-    """Every float value of a run with built-in kernels: inside of XNNPACK none can be seen."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    from harexport.runtimes.litert import _without_info_lines
-
-    with _without_info_lines():
-        interpreter = Interpreter(
-            model_content=model,
-            num_threads=1,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        (reads,) = interpreter.get_input_details()
-        if reads["shape"][0] != 1:
-            interpreter.resize_tensor_input(reads["index"], window.shape)
-        interpreter.allocate_tensors()
-    interpreter.set_tensor(reads["index"], window)
-    interpreter.invoke()
-    found = []
-    for detail in interpreter.get_tensor_details():
-        if detail["dtype"] is not np.float32:
-            continue
-        try:
-            value = interpreter.get_tensor(detail["index"])
-        except ValueError:  # never filled
-            continue
-        found += [value] if value.ndim else []
-    return found
-
-
-def _onnx(model: bytes, window: Floats) -> list[Floats]:
-    """Every float value of a run of the model with all of them as outputs."""
-    import onnx
-    import onnxruntime
-
-    file = onnx.load_from_string(model)
-    for k, node in enumerate(file.graph.node):
-        if node.op_type in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM") and node.output and not node.output[0]:
-            node.output[0] = f"harexport.sequence.{k}"  # all its states, which nobody had asked for
-    known = {output.name for output in file.graph.output}
-    made = [name for node in file.graph.node for name in node.output if name and name not in known]
-    file.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    (reads,) = session.get_inputs()
-    answers: list[Floats] = session.run(None, {reads.name: window})
-    return [value for value in answers if isinstance(value, np.ndarray) and value.dtype == np.float32 and value.ndim]

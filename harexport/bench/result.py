@@ -46,7 +46,7 @@ class ModelResult:
 
     failures: broken promises, in words; `promised` False: nothing was promised of it, so it cannot fail. file, size,
     cold start, MACs are a file's; torch, the trainer, has none. macs: of one window, None where the file does not say
-    all (macs_complete False: at least so many). arena_bytes: what asking.arena_bytes says; None for ONNX. figures and
+    all (macs_complete False: at least so many). arena_bytes: what litert.arena_bytes says; None for ONNX. figures and
     comparison are None on targets that were not asked all windows; latency is None where time means nothing (arm64).
     ratio: the median of the times in those of the result's baseline. threads: latency by further thread counts.
     """
@@ -169,4 +169,8 @@ class BenchResult:
         plain = dataclasses.asdict(self)
         for model, held in zip(plain["models"], self.models, strict=True):
             model["macs_per_second"] = held.macs_per_second
+            model["comparison"] = held.comparison.to_dict() if held.comparison else None
+            model["against"] = held.against.to_dict() if held.against else None
+            if held.departure:
+                model["departure"]["says"] = model["departure"].pop("summary")
         return {"schema": SCHEMA, "passed": self.passed, **plain}

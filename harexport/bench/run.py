@@ -90,7 +90,14 @@ def _measured(candidate: Candidate, timings: Timings, start: ColdStart | None, a
 
 def _cold(entrant: ModelUnderTest, window: tuple[int, int]) -> tuple[ColdStart, int | None]:
     """What the fresh processes told, by its medians; and the arena."""
-    told = cold_start.measure(entrant.path, entrant.file, window)
+    told = cold_start.measure(
+        entrant.path,
+        window,
+        name=entrant.name,
+        fmt=entrant.format,
+        output=entrant.output,
+        has_external_weights=entrant.has_external_weights,
+    )
 
     def middle(key: str, less: str | None = None) -> int | None:
         values = [(one[key], one[less] if less else 0) for one in told]

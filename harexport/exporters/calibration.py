@@ -224,21 +224,21 @@ def _gate_limits(layers: tuple[LstmLayer, ...], passes: list[LayerActivations]) 
     return {name: (-value, value) for name, value in zip(("projected", "recurrent", "gates"), best[1:], strict=True)}
 
 
-def asymmetric(values: Range) -> QuantParams:
+def asymmetric_int8(values: Range) -> QuantParams:
     """int8 over a range that is widened to hold 0, with 0 exactly representable."""
     low, high = min(values[0], 0.0), max(values[1], 0.0)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return QuantParams(np.int8, scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 
-def symmetric(limit: float) -> QuantParams:
+def symmetric_int8(limit: float) -> QuantParams:
     """int8 between +- `limit`, 0 at 0."""
     return QuantParams(np.int8, float(np.float32(limit / 127)))
 
 
 def _rounded(values: Doubles, within: Range) -> Doubles:
     """As `asymmetric` int8 holds them."""
-    quant = asymmetric(within)
+    quant = asymmetric_int8(within)
     integers = np.clip(np.rint(values / quant.scale) + quant.zero_point, -128, 127)
     rounded: Doubles = (integers - quant.zero_point) * quant.scale
     return rounded

@@ -20,7 +20,6 @@ from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, options
 from harexport.exporters.checks import CheckResult, ReferenceOutputs
 from harexport.exporters.options import ExportOptions
-from harexport.formats import structure
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
 from harexport.utils.console import progress
@@ -261,7 +260,7 @@ def export_file(
         time_ratio=time_ratio,
         seconds=time.perf_counter() - began,
         ops=held.ops,
-        oldest_runtime=structure.min_runtime(model, form.format),
+        oldest_runtime=held.min_runtime,
         gate=figures,
         notes=tuple(_notes(form, network.kind, size_ratio, time_ratio, figures)),
     )

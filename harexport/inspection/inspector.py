@@ -11,7 +11,7 @@ from typing import Any
 from harexport.errors import InputError
 from harexport.formats import macs
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import ModelFile, Graph, Tensor
+from harexport.formats.model_file import Graph, ModelFile, Tensor
 from harexport.inspection import rules
 from harexport.inspection.findings import Trap
 from harexport.runtimes.sandbox import SandboxResult, run_sandboxed
@@ -52,12 +52,12 @@ class Anatomy:
             "size_bytes": held.size_bytes,
             "description": held.description,
             "about": held.about,
-            "needs": {"runtime": held.needs[0], "version": held.needs[1]},
+            "needs": {"runtime": held.min_runtime[0], "version": held.min_runtime[1]},
             "versions": held.versions,
             "operators": held.ops,
             "operator_versions": _operator_versions(held),
             "macs": {"total": self.macs.total, "complete": self.macs.complete, "operators": self.macs.kinds},
-            "parts": {part.name: part.size_bytes for part in held.parts},
+            "parts": {part.name: part.size_bytes for part in held.size_breakdown},
             "inputs": [_plain(tensor) for tensor in held.inputs],
             "outputs": [_plain(tensor) for tensor in held.outputs],
             "signatures": [
@@ -149,6 +149,6 @@ def _plain(tensor: Tensor) -> dict[str, Any]:
     plain["role"] = tensor.role
     if tensor.size_bytes:
         plain["size_bytes"] = tensor.size_bytes
-    if tensor.quantisation:
-        plain["quantisation"] = dataclasses.asdict(tensor.quantisation)
+    if tensor.quantization:
+        plain["quantisation"] = dataclasses.asdict(tensor.quantization)
     return plain

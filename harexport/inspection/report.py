@@ -71,7 +71,7 @@ def _header(anatomy: Anatomy) -> Iterable[RenderableType]:
         f"{held.size_bytes / 1000:.1f} KB",
         f"{operators:,} operator{'s' * (operators != 1)}",
         f"{'' if macs.complete else '>= '}{_short(macs.total)} MACs",
-        f"runs from {' '.join(held.needs)} on",
+        f"runs from {' '.join(held.min_runtime)} on",
     ]
     yield Text(held.name, "bold")
     yield Text(" · ".join(facts))
@@ -113,7 +113,7 @@ def _operators(anatomy: Anatomy) -> RenderableType:
 def _sizes(anatomy: Anatomy) -> Table:
     held = anatomy.contents
     grid = _grid("bytes", "<KB", "<share", "")
-    for part in held.parts:
+    for part in held.size_breakdown:
         name = part.name
         if name == "weights":
             name += f" ({', '.join(sorted({weight.dtype for weight in held.weights}))})"
@@ -199,7 +199,7 @@ def _name(tensor: Tensor) -> Text:
 
 def _shape_and_scale(tensor: Tensor) -> Text:
     shape = _shape(tensor.shape)
-    found = tensor.quantisation
+    found = tensor.quantization
     if not found:
         return Text(shape)
     scale = f"x {found.scales[0]:.3g}" if len(found.scales) == 1 else f"x {len(found.scales)} scales, axis {found.axis}"

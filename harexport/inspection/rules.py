@@ -84,7 +84,7 @@ def _custom(seen: Seen) -> Iterator[Trap]:
 
 
 def _runtime_version(seen: Seen) -> Iterator[Trap]:
-    runtime, version = seen.held.needs
+    runtime, version = seen.held.min_runtime
     said = seen.held.versions
     if runtime == "ONNX Runtime":
         if op_versions.version_key(version) > op_versions.version_key(_MODERN_ONNX_RUNTIME):
@@ -199,7 +199,7 @@ def _state(seen: Seen) -> Iterator[Trap]:
 def _kept(seen: Seen) -> int:
     """How many variables no operator writes, so that they hold what the last window left."""
     tensors = sum(
-        tensor.role == "variable" and graph.maker(k) is None
+        tensor.role == "variable" and graph.producer(k) is None
         for graph in seen.held.graphs
         for k, tensor in enumerate(graph.tensors)
     )
@@ -314,7 +314,7 @@ def _loops(seen: Seen) -> Iterator[Trap]:
 def _size(seen: Seen) -> Iterator[Trap]:
     count = sum(seen.held.ops.values())
     if count > _MANY_OPS:
-        structure = sum(part.size_bytes for part in seen.held.parts if part.name == "structure")
+        structure = sum(part.size_bytes for part in seen.held.size_breakdown if part.name == "structure")
         yield Trap(
             "unrolled",
             "warning",
@@ -363,8 +363,8 @@ def _input_shapes(seen: Seen) -> Iterator[Trap]:
                 f"The input {tensor.name} is {tensor.dtype}: phones' tensors and delegates are 32 bits wide.",
                 "Export it with float32 or int32 inputs.",
             )
-        if tensor.quantisation:
-            scale, zero = tensor.quantisation.scales[0], (tensor.quantisation.zero_points or (0,))[0]
+        if tensor.quantization:
+            scale, zero = tensor.quantization.scales[0], (tensor.quantization.zero_points or (0,))[0]
             yield Trap(
                 "quantised-input",
                 "note",
@@ -413,7 +413,7 @@ def _outputs(seen: Seen) -> Iterator[Trap]:
     graph = seen.held.main
     names = {index: name for s in seen.held.signatures if s.graph == 0 for name, index in s.outputs.items()}
     for index in graph.outputs:
-        tensor, maker = graph.tensors[index], graph.maker(index)
+        tensor, maker = graph.tensors[index], graph.producer(index)
         called = f"{tensor.name} {names.get(index, '')}"
         if not tensor.dtype.startswith(("float", "int8", "uint8")) or _SAYS_WHAT.search(called):
             continue

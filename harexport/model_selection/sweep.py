@@ -25,7 +25,7 @@ from harexport.model_selection.cross_validation import SCORES, Summary, folds, r
 from harexport.model_selection.parallel import Where, check, described, gather
 from harexport.model_selection.search_space import MOST, Variant
 from harexport.model_selection.trials import Run, some
-from harexport.training.validation import as_seen
+from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils import files, tables
 from harexport.utils.console import info, progress
 
@@ -291,7 +291,7 @@ def file_of(dataset: Dataset, recipe: Recipe, scheme: str) -> File:
     """
     from harexport.training.trainer import fit
 
-    dataset = as_seen(dataset, recipe)
+    dataset = apply_recipe_to_dataset(dataset, recipe)
     contract = dataset.contract
     table = recipe.to_dict()
     table["schedule"] |= {"epochs": 1, "coarse_epochs": 0}

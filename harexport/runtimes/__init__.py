@@ -1,6 +1,6 @@
-"""One small runner per runtime, all with the same verbs: load a model, answer logits.
+"""Runners: one class per runtime, all with the same interface.
 
-A runner is for one thread: LiteRT's interpreter and the fused LSTM's state belong to one caller.
+A runner must not be shared between threads: LiteRT's interpreter and the state of a fused LSTM belong to one caller.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
+from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 
 Floats = NDArray[np.float32]
 SUFFIXES = (".onnx", ".tflite")
-_OPEN_BATCH = 64  # windows at once, where the model takes any number
+RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime"}
+_OPEN_BATCH = 64  # windows per call of a model that accepts any number
 
 
 class Runner(Protocol):
-    """What every runtime offers.
+    """The interface of every runtime.
 
-    `name` is what errors call the model, `runtime` what tables call the runtime; `window_shape` is (window,
-    channels); `batch` the windows that the model takes at once, None for any number; `metadata` the strings that
-    the export wrote into the file (empty for foreign files).
+    Attributes:
+        name: The model's name in error messages.
+        runtime: The runtime's name in tables.
+        window_shape: (window, channels) of the input; -1 for an axis of open length.
+        batch: Windows per call, None for any number.
     """
 
     name: str
@@ -34,65 +38,104 @@ class Runner(Protocol):
     batch: int | None
 
     @property
-    def metadata(self) -> dict[str, str]: ...
+    def metadata(self) -> dict[str, str]:
+        """The strings that the export wrote into the file; empty for third-party files."""
 
     def logits(self, windows: Array) -> NDArray[Any]:
-        """windows [n, window, channels] in physical units -> logits [n, labels].
+        """Run any number of windows.
 
-        Raises InputError for another shape and for NaN or infinity.
+        Args:
+            windows: [n, window, channels] in physical units.
+
+        Returns:
+            Logits [n, labels].
+
+        Raises:
+            InputError: The shape differs from `window_shape`, or a value is NaN or infinite.
         """
 
-    def one(self, window: Floats) -> NDArray[Any]:
-        """One batch [batch, window, channels] float32 -> logits [batch, labels]; checks nothing: for measuring."""
+    def run_batch(self, windows: Floats) -> NDArray[Any]:
+        """Run one batch [batch, window, channels] -> logits [batch, labels], without checks: the call to measure."""
 
 
-def in_batches(one: Callable[[Floats], Floats], windows: Array, labels: int, batch: int | None, name: str) -> Floats:
-    """Windows [n, window, channels] through a model that takes `batch` at a time -> logits float32 [n, labels].
+def in_batches(
+    run_batch: Callable[[Floats], NDArray[Any]], windows: Array, labels: int | None, batch: int | None, name: str
+) -> Floats:
+    """Run windows through a model that takes `batch` of them per call.
 
-    The last batch is filled up with copies of its last window. Raises InputError, with the model's `name`, where a
-    file that could be loaded cannot be run.
+    The last batch is padded with copies of its last window.
+
+    Args:
+        run_batch: The model: [batch, window, channels] -> [batch, ..., labels].
+        windows: [n, window, channels].
+        labels: Values per window in the output; None to accept any number.
+        batch: Windows per call, None for any number.
+        name: The model's name in the error message.
+
+    Returns:
+        Logits float32 [n, labels].
+
+    Raises:
+        InputError: The model fails while it runs.
     """
     ready = np.ascontiguousarray(windows, dtype=np.float32)
-    answers = np.empty((len(ready), labels), np.float32)
+    parts = [np.empty((0, labels), np.float32)] if labels else []
     size = batch or _OPEN_BATCH
     try:
         for start in range(0, len(ready), size):
             part = ready[start : start + size]
             missing = size - len(part) if batch else 0
             full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            answers[start : start + size] = one(full)[: len(part)]
-    except Exception as error:  # the runtimes' kinds of error share no base class
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error
-    return answers
+            parts.append(run_batch(full).reshape(len(full), labels or -1)[: len(part)].astype(np.float32))
+    except Exception as error:  # the runtimes' errors share no base class
+        raise InputError(f"{name} can be loaded but not run ({last_line(error)}); export it again") from error
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an error message of a runtime, or the error's type where there is no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def prepare(path: Path | str) -> None:
-    """Import the runtime that `path` will need, so that a later `load` measures the model alone. Raises InputError."""
+    """Import the runtime that `path` needs, so that a later `load` measures the model alone. Raises InputError."""
     path = Path(path)
-    _runner_of(path.suffix, str(path))
+    _runner_class(path.suffix, str(path))
 
 
 def load(path: Path | str) -> Runner:
-    """The runner for a file, by its suffix (.onnx or .tflite). Raises InputError."""
+    """Load a .onnx or .tflite file that harexport exported. Raises InputError."""
     path = Path(path)
-    runner = _runner_of(path.suffix, str(path))
+    _runner_class(path.suffix, str(path))
     try:
-        # Read, not mapped: LiteRT dies of SIGBUS on a truncated file opened by its path (FACTS, trap 6).
+        # Read into memory: LiteRT maps a file given by its path, and a truncated one then ends the process (SIGBUS).
         model = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"model not found: {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return runner(model, str(path))
+    return load_bytes(model, path.suffix, str(path))
 
 
-def load_bytes(model: bytes, suffix: str, name: str) -> Runner:
-    """The runner for a model in memory; `suffix` as its file would have, `name` for errors. Raises InputError."""
-    return _runner_of(suffix, name)(model, name)
+def load_bytes(
+    model: bytes | Path, suffix: str, name: str, *, threads: int = 1, output: str | int = LOGITS_NAME
+) -> Runner:
+    """Build the runner for a model in memory.
+
+    Args:
+        model: The file's bytes. The path of a .onnx file whose weights are in files beside it.
+        suffix: ".onnx" or ".tflite".
+        name: The model's name in error messages.
+        threads: Threads of the runtime.
+        output: Name of the output that holds the logits, or its index for third-party files.
+
+    Raises:
+        InputError: The runtime cannot load the model, or its input is no window.
+    """
+    return _runner_class(suffix, name)(model, name, threads=threads, output=output)
 
 
-def _runner_of(suffix: str, name: str) -> Callable[[bytes, str], Runner]:
+def _runner_class(suffix: str, name: str) -> Callable[..., Runner]:
     if suffix.lower() == ".onnx":
         from harexport.runtimes.onnx import OnnxRunner
 

@@ -60,9 +60,9 @@ def ship(source: Path) -> Path:
 def _of_bytes(content: bytes, suffix: str, name: str, where: str) -> Model:
     runner = runtimes.load_bytes(content, suffix, where)
     if suffix.lower() == ".tflite":
-        from harexport.formats.tflite_builder import read_facts
+        from harexport.formats.tflite_reader import read_metadata
 
-        found = read_facts(content, where)["contract"]
+        found = read_metadata(content, where)["contract"]
     else:
         try:
             found = json.loads(runner.metadata.get("contract", "null"))

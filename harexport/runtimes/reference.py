@@ -27,6 +27,6 @@ class ReferenceRunner:
         """windows [n, window, channels] -> logits [n, labels]; `progress` is told what is done. Raises InputError."""
         return self._network.logits(windows, progress)
 
-    def one(self, window: Floats) -> NDArray[np.float64]:
+    def run_batch(self, window: Floats) -> NDArray[np.float64]:
         """One window [1, window, channels] -> logits [1, labels]."""
         return self._network.logits(window)

@@ -1,8 +1,8 @@
-"""Does a file survive its own runtime, and does its answer depend on what came before?
+"""Load and run a model in a subprocess; detect crashes and hidden state.
 
-A runtime written in C++ may end the process that a damaged file is loaded into (SIGSEGV, SIGBUS, an endless loop, all
-of the memory), so the file is loaded and run in a child: `python -P -m harexport.runtimes.sandbox_worker`.
-It prints one JSON line a stage, so that the last line of a child that died says where.
+A damaged file can end the process that loads it (SIGSEGV, SIGBUS, an endless loop, exhausted memory), so a child
+process loads it: `python -P -m harexport.runtimes.sandbox_worker`. The child prints one JSON line per stage, so that
+the last line of a child that was killed names the stage.
 """
 
 from __future__ import annotations
@@ -13,81 +13,93 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata as installed
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harexport.formats.model_file import readable
+from harexport.formats.model_file import sanitize
+from harexport.runtimes import RUNTIMES
 
-_RUNTIMES = {".tflite": ("LiteRT", "ai-edge-litert"), ".onnx": ("ONNX Runtime", "onnxruntime")}
+_PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 _SECONDS = 60
 _STAGES = {"start": "reading", "load": "loading", "run": "running"}
-FELT = 0.01  # of an answer or a state: it is still felt
+STATE_TOLERANCE = 0.01  # an output or a state that differs by less does not depend on earlier windows
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What running the file showed.
+class SandboxResult:
+    """What a run in a subprocess shows."""
 
-    error: None where it loads and answers, else one sentence about the file that names no path.
-    killed: the child died of it or had to be stopped.
-    change: how far the answer to one window (random numbers, A) moved after another one (B), at most, over all
-    outputs; None where it was not asked. left: how far a window leaves the variable tensors from where they began,
-    None where there are none or operators write them; that is what the next window meets, even if the answers to
-    these ones hide it. nan_sticks: whether a window of NaN is still felt three windows later.
-    random: whether answers differ by chance. finite: whether the first answer was all numbers. probabilities: the
-    outputs that summed up to 1.
-    """
-
-    runtime: str
-    error: str | None = None
-    killed: bool = False
-    change: float | None = None
-    left: float | None = None
-    nan_sticks: bool | None = None
-    random: bool = False
-    finite: bool = True
-    probabilities: tuple[str, ...] = ()
+    runtime: str  # name and version
+    error: str | None = None  # one sentence without a path; None where the model loads and runs
+    killed: bool = False  # whether the child crashed or ran out of time
+    change: float | None = None  # largest change of any output to a window (A) after another one (B)
+    state_residual: float | None = None  # distance of the variables from their initial values; None without variables
+    nan_persists: bool | None = None  # whether a window of NaN still changes the output three windows later
+    is_random: bool = False  # whether outputs differ by chance
+    is_finite: bool = True  # whether all outputs to the first window are finite
+    probabilities: tuple[str, ...] = ()  # outputs that are nonnegative and sum to 1
 
     @property
-    def remembers(self) -> bool:
-        """Whether an answer depends on the windows before it, or will where these windows did not show it."""
-        return not self.random and (bool(self.change) or bool(self.nan_sticks) or (self.left or 0.0) > FELT)
+    def is_stateful(self) -> bool:
+        """Whether an output depends on earlier windows, or will for windows other than these."""
+        residual = self.state_residual or 0.0
+        return not self.is_random and (bool(self.change) or bool(self.nan_persists) or residual > STATE_TOLERANCE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return {
+            "runtime": self.runtime,
+            "error": self.error,
+            "killed": self.killed,
+            "change": self.change,
+            "left": self.state_residual,
+            "nan_sticks": self.nan_persists,
+            "random": self.is_random,
+            "finite": self.is_finite,
+            "probabilities": list(self.probabilities),
+        }
 
 
-def survives(model: bytes | Path, suffix: str, seconds: float = _SECONDS) -> Verdict:
-    """Load and run a model (bytes, or a path where its weights lie in files beside it) in a child process.
+def run_sandboxed(model: bytes | Path, suffix: str, seconds: float = _SECONDS) -> SandboxResult:
+    """Load and run a model in a child process.
 
-    `suffix` is ".onnx" or ".tflite"; `seconds` may pass. Never raises for what is in the file, never dies of it.
+    Args:
+        model: The file's bytes, or its path where the weights are in files beside it.
+        suffix: ".onnx" or ".tflite".
+        seconds: Time limit of the child.
+
+    Returns:
+        The result; whatever the file contains, this process neither raises nor crashes.
     """
-    name, package = _RUNTIMES[suffix.lower()]
-    runtime = f"{name} {installed.version(package)}"
-    # -P: not from the current folder, which may hold another harexport
+    fmt = suffix.lower().removeprefix(".")
+    runtime = f"{RUNTIMES[fmt]} {metadata.version(_PACKAGES[fmt])}"
+    # -P: the current folder may contain another package named harexport
     command = [sys.executable, "-P", "-m", "harexport.runtimes.sandbox_worker", suffix.lower()]
     if isinstance(model, Path):
         command.append(str(model))
-    given = model if isinstance(model, bytes) else b""
+    stdin = model if isinstance(model, bytes) else b""
     try:
-        child = subprocess.run(command, input=given, capture_output=True, timeout=seconds)
+        child = subprocess.run(command, input=stdin, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        stage = _last(error.stdout or b"").get("stage", "start")
-        return Verdict(runtime, f"{runtime} was still {_STAGES[stage]} it after {seconds:.0f} s", killed=True)
-    last = _last(child.stdout)
-    if found := last.get("verdict"):
+        stage = _last_line(error.stdout or b"").get("stage", "start")
+        return SandboxResult(runtime, f"{runtime} was still {_STAGES[stage]} it after {seconds:.0f} s", killed=True)
+    last = _last_line(child.stdout)
+    if found := last.get("result"):
         if "error" in found:
-            return Verdict(runtime, f"{runtime} {found['error']}")
-        return Verdict(runtime, **{**found, "probabilities": tuple(found["probabilities"])})
+            return SandboxResult(runtime, f"{runtime} {found['error']}")
+        return SandboxResult(runtime, **{**found, "probabilities": tuple(found["probabilities"])})
     stage = last.get("stage", "start")
     if child.returncode < 0:
         with contextlib.suppress(ValueError):
             reason = signal.Signals(-child.returncode).name
-            return Verdict(runtime, f"{runtime} dies of it ({reason}) while {_STAGES[stage]} it", killed=True)
-    reason = readable((child.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1])[:200]
-    return Verdict(runtime, f"{runtime} ends while {_STAGES[stage]} it ({reason})", killed=True)
+            return SandboxResult(runtime, f"{runtime} crashes while {_STAGES[stage]} it ({reason})", killed=True)
+    reason = sanitize((child.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1])[:200]
+    return SandboxResult(runtime, f"{runtime} ends while {_STAGES[stage]} it ({reason})", killed=True)
 
 
-def _last(output: bytes) -> dict[str, Any]:
-    """The last whole line that the child printed."""
+def _last_line(output: bytes) -> dict[str, Any]:
+    """The last complete JSON line of the child."""
     for line in reversed(output.splitlines()):
         with contextlib.suppress(ValueError):
             found = json.loads(line)

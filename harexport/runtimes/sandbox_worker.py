@@ -1,9 +1,9 @@
-"""Run in a process of its own by `probe.survives`: loads a model and asks it a few windows.
+"""The child process of `sandbox.run_sandboxed`: loads a model and runs a few windows.
 
     python -P -m harexport.runtimes.sandbox_worker SUFFIX [PATH]
 
-Without PATH the model comes on standard input. Prints {"stage": ...} before what may end the process, and at the end
-{"verdict": ...} with the fields of a Verdict, or with "error" alone.
+Without PATH the model is read from standard input. Prints {"stage": ...} before each step that may end the process, and
+at the end {"result": ...} with the fields of a SandboxResult, or with "error" alone.
 """
 
 from __future__ import annotations
@@ -18,201 +18,145 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.formats.model_file import readable
-from harexport.runtimes.sandbox import FELT
+from harexport.formats.model_file import sanitize
+from harexport.runtimes.sandbox import STATE_TOLERANCE
 
-_MEMORY = 8 << 30  # bytes of address space; a flipped bit may ask for terabytes
-_TRIED = (16, 1, 128)  # for axes whose length only the caller knows; the first axis is a batch of 1
-_LARGEST = 1 << 26  # numbers of an input that are still worth making up
-_SAME = 1e-6  # relative: an answer within this is the same answer
-_STILL = 0.05  # what a window is multiplied with to hold hardly any motion
-_LATER = 3  # windows after one of NaN, of which the last is looked at
+_MEMORY = 8 << 30  # bytes of address space: one wrong length in a file can request terabytes
+_OPEN_LENGTHS = (16, 1, 128)  # tried for axes of open length; the first axis is a batch of 1
+_LARGEST_INPUT = 1 << 26  # values of an input
+_RELATIVE_ROUNDING = 1e-6  # outputs that differ by less are equal
+_STILLNESS = 0.05  # factor that turns a window into one of hardly any motion
+_WINDOWS_AFTER_NAN = 3
 
-
-class _LiteRt:
-    stateless = False
-
-    def __init__(self, model: bytes | str) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        from harexport.formats.tflite_builder import kept
-
-        data = Path(model).read_bytes() if isinstance(model, str) else model  # never mapped: FACTS, trap 6
-        self._interpreter = Interpreter(model_content=data, num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._variables = kept(data)
-        self._scales = {d["index"]: d["quantization"][0] for d in self._interpreter.get_tensor_details()}
-        self._fresh = self._state()
-        self._details = self._interpreter.get_input_details()
-        self._answers = self._interpreter.get_output_details()
-        self.inputs = [(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"])) for d in self._details]
-
-    def run(self, values: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        for detail, value in zip(self._details, values, strict=True):
-            self._interpreter.set_tensor(detail["index"], value)
-        self._interpreter.invoke()
-        return {answer["name"]: self._answer(answer) for answer in self._answers}
-
-    def left(self) -> float | None:
-        """How far the variable tensors are from where they began, at most."""
-        moved = [
-            float(np.abs(now - then).max(initial=0.0)) for now, then in zip(self._state(), self._fresh, strict=True)
-        ]
-        return max(moved, default=None)
-
-    def _state(self) -> list[NDArray[np.float64]]:
-        """The variable tensors' numbers; of integers, what they mean."""
-        scales = {k: self._scales[k] or 1.0 for k in self._variables}
-        return [self._interpreter.get_tensor(k).astype(np.float64) * scale for k, scale in scales.items()]
-
-    def _answer(self, detail: dict[str, Any]) -> NDArray[Any]:
-        integers = self._interpreter.get_tensor(detail["index"])
-        scale, zero = detail["quantization"]
-        answer: NDArray[Any] = (integers.astype(np.float32) - zero) * np.float32(scale) if scale else integers.copy()
-        return answer
+_Values = dict[str, NDArray[Any]]
 
 
-class _OnnxRuntime:
-    stateless = True
+def _load(suffix: str, model: bytes | Path) -> Any:
+    # Imported here: the resource limits must be in effect before a runtime is loaded.
+    if suffix == ".tflite":
+        from harexport.runtimes.litert import LiteRtModel
 
-    def __init__(self, model: bytes | str) -> None:
-        import onnxruntime
+        return LiteRtModel(model if isinstance(model, bytes) else model.read_bytes())
+    from harexport.runtimes.onnx import OnnxModel
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._names = [value.name for value in self._session.get_inputs()]
-        self._answers = [value.name for value in self._session.get_outputs()]
-        self.inputs = [
-            (tuple(n if isinstance(n, int) else -1 for n in value.shape), _numpy(value.type))
-            for value in self._session.get_inputs()
-        ]
-
-    def run(self, values: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        answers = self._session.run(self._answers, dict(zip(self._names, values, strict=True)))
-        return dict(zip(self._answers, answers, strict=True))
-
-    def left(self) -> None:
-        """Nothing lives on between two runs of an ONNX graph."""
+    return OnnxModel(model)
 
 
-def _numpy(kind: str) -> np.dtype[Any]:
-    """The dtype of ONNX Runtime's "tensor(float)". Raises TypeError where NumPy has none."""
-    name = kind.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
-
-
-def _made_up(inputs: list[tuple[tuple[int, ...], np.dtype[Any]]], unknown: int, seed: int) -> list[NDArray[Any]]:
-    """Random numbers for every input: N(0, 1), the second window three times as wide; small whole numbers."""
+def _random_inputs(inputs: list[tuple[tuple[int, ...], Any]], open_length: int, seed: int) -> list[NDArray[Any]]:
+    """Random values for every input: N(0, 1), for seed 1 three times as wide; small integers."""
     random = np.random.default_rng(seed)
-    made = []
+    values = []
     for shape, dtype in inputs:
-        sizes = [(1 if k == 0 else unknown) if size < 0 else size for k, size in enumerate(shape)]
-        if np.prod(sizes, dtype=object) > _LARGEST:
+        sizes = [(1 if k == 0 else open_length) if size < 0 else size for k, size in enumerate(shape)]
+        if np.prod(sizes, dtype=object) > _LARGEST_INPUT:
             raise ValueError(f"an input of shape {sizes} is too large to be tried")
         if dtype.kind == "f":
-            made.append((random.normal(size=sizes) * (1 + 2 * seed)).astype(dtype))
-        elif dtype.itemsize == 1 and dtype.kind in "iu":  # quantised
+            values.append((random.normal(size=sizes) * (1 + 2 * seed)).astype(dtype))
+        elif dtype.itemsize == 1 and dtype.kind in "iu":  # quantized
             bounds = np.iinfo(dtype)
-            made.append(random.integers(bounds.min, bounds.max, sizes, endpoint=True).astype(dtype))
-        elif dtype.kind in "iub":  # indices and masks: 0 or 1 is in range of most
-            made.append(random.integers(0, 2, sizes).astype(dtype))
+            values.append(random.integers(bounds.min, bounds.max, sizes, endpoint=True).astype(dtype))
+        elif dtype.kind in "iub":  # 0 and 1 are valid for most indices and masks
+            values.append(random.integers(0, 2, sizes).astype(dtype))
         else:
-            raise TypeError(f"an input of dtype {dtype} cannot be made up")
-    return made
+            raise TypeError(f"an input of dtype {dtype} cannot be generated")
+    return values
 
 
-def _distance(one: dict[str, NDArray[Any]], other: dict[str, NDArray[Any]]) -> float:
-    """The largest difference of a number; infinite where numbers turned into NaN. Rounding counts as none."""
+def _first_run(model: Any) -> tuple[list[NDArray[Any]], list[NDArray[Any]], _Values]:
+    """Two windows A and B and the outputs to A, with a length for open axes that the model accepts."""
+    has_open_axes = any(size < 0 for shape, _ in model.inputs for size in shape[1:])
+    lengths = _OPEN_LENGTHS if has_open_axes else _OPEN_LENGTHS[:1]
+    for length in lengths:
+        a, b = (_random_inputs(model.inputs, length, seed) for seed in (0, 1))
+        try:
+            return a, b, model.run(a)
+        except Exception:
+            if length == lengths[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _examine(model: Any, reload: Callable[[], Any]) -> dict[str, Any]:
+    """The fields of a SandboxResult for a loaded model; `reload` loads it a second time."""
+    a, b, first = _first_run(model)
+    model.run(b)
+    residual = model.state_residual()
+    change = _difference(first, model.run(a))
+    # A window of hardly any motion forgets least.
+    still = [value * np.asarray(_STILLNESS, value.dtype) if value.dtype.kind == "f" else value for value in a]
+    model.run(still)
+    alone = model.run(still)
+    model.run(b)
+    change = max(change, _difference(alone, model.run(still)))
+    nan_persists = None
+    if model.inputs and all(dtype.kind == "f" for _, dtype in model.inputs):
+        before = [model.run(a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
+        model.run([np.full_like(value, np.nan) for value in a])
+        after = [model.run(a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
+        nan_persists = _difference(before, after) > STATE_TOLERANCE * max(1.0, _largest(before))
+    # Without state every change is random; with state a second load tells the two apart.
+    is_random = change > 0 and (model.is_stateless or _difference(first, reload().run(a)) > 0)
+    return {
+        "change": _finite(change),
+        "state_residual": None if residual is None else _finite(residual),
+        "nan_persists": nan_persists,
+        "is_random": is_random,
+        "is_finite": all(bool(np.isfinite(values).all()) for values in first.values() if values.dtype.kind == "f"),
+        "probabilities": [name for name, values in first.items() if _sums_to_one(values)],
+    }
+
+
+def _difference(first: _Values, second: _Values) -> float:
+    """The largest difference of a value, 0 within rounding; infinite where values became NaN."""
     largest = 0.0
-    for name, answer in one.items():
-        a, b = (np.asarray(values, dtype=np.float64) for values in (answer, other[name]))
+    for name, values in first.items():
+        a, b = (np.asarray(array, dtype=np.float64) for array in (values, second[name]))
         if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
             return float("inf")
         difference = float(np.abs(a - b)[np.isfinite(a)].max(initial=0.0))
-        if difference > _SAME * max(1.0, _largest(one)):
+        if difference > _RELATIVE_ROUNDING * max(1.0, _largest(first)):
             largest = max(largest, difference)
     return largest
 
 
-def _largest(answers: dict[str, NDArray[Any]]) -> float:
-    finite = (np.abs(values[np.isfinite(values)]).max(initial=0) for values in answers.values())
+def _largest(outputs: _Values) -> float:
+    finite = (np.abs(values[np.isfinite(values)]).max(initial=0) for values in outputs.values())
     return float(max(finite, default=0.0))
 
 
-def _first_answer(model: Any) -> tuple[list[NDArray[Any]], list[NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Two windows and the answer to the first, with lengths for the open axes that the model takes."""
-    tried = _TRIED if any(size < 0 for shape, _ in model.inputs for size in shape[1:]) else _TRIED[:1]
-    for unknown in tried:
-        a, b = (_made_up(model.inputs, unknown, seed) for seed in (0, 1))
-        try:
-            return a, b, model.run(a)
-        except Exception:
-            if unknown == tried[-1]:
-                raise
-    raise AssertionError("nothing was tried")
+def _finite(value: float) -> float:
+    """The value, or a huge number in place of infinity, which JSON lacks."""
+    return value if np.isfinite(value) else float(np.finfo(np.float32).max)
 
 
-def _judge(loaded: Any, again: Callable[[], Any]) -> dict[str, Any]:
-    """The fields of a Verdict for a model that was loaded; `again` loads it once more."""
-    a, b, first = _first_answer(loaded)
-    loaded.run(b)
-    left = loaded.left()
-    change = _distance(first, loaded.run(a))
-    # a window of almost nothing forgets least
-    still = [value * np.asarray(_STILL, value.dtype) if value.dtype.kind == "f" else value for value in a]
-    loaded.run(still)
-    alone = loaded.run(still)
-    loaded.run(b)
-    change = max(change, _distance(alone, loaded.run(still)))
-    stuck = None
-    if loaded.inputs and all(dtype.kind == "f" for _, dtype in loaded.inputs):
-        before = [loaded.run(a) for _ in range(_LATER)][-1]
-        loaded.run([np.full_like(value, np.nan) for value in a])
-        after = [loaded.run(a) for _ in range(_LATER)][-1]
-        stuck = _distance(before, after) > FELT * max(1.0, _largest(before))
-    # ONNX has no state, so what changes there is thrown; elsewhere a second load tells memory from dice
-    random = change > 0 and (loaded.stateless or _distance(first, again().run(a)) > 0)
-    return {
-        "change": change if np.isfinite(change) else float(np.finfo(np.float32).max),
-        "left": left if left is None or np.isfinite(left) else float(np.finfo(np.float32).max),
-        "nan_sticks": stuck,
-        "random": random,
-        "finite": all(bool(np.isfinite(answer).all()) for answer in first.values() if answer.dtype.kind == "f"),
-        "probabilities": [name for name, answer in first.items() if _sums_to_one(answer)],
-    }
-
-
-def _sums_to_one(answer: NDArray[Any]) -> bool:
-    if answer.dtype.kind != "f" or answer.ndim < 2 or answer.shape[-1] < 2:
+def _sums_to_one(values: NDArray[Any]) -> bool:
+    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[-1] < 2:
         return False
-    return bool((answer >= 0).all() and np.allclose(answer.sum(axis=-1), 1.0, atol=1e-3))
+    return bool((values >= 0).all() and np.allclose(values.sum(axis=-1), 1.0, atol=1e-3))
 
 
-def _tell(fact: dict[str, Any]) -> None:
-    print(json.dumps(fact), flush=True)
+def _print(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
 
 
 def _main(suffix: str, path: str | None) -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not available on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    model = path or sys.stdin.buffer.read()
-    runtime = _LiteRt if suffix == ".tflite" else _OnnxRuntime
-    failing = "cannot load it"
+    model = Path(path) if path else sys.stdin.buffer.read()
+    failure = "cannot load it"
     try:
-        _tell({"stage": "load"})
-        loaded = runtime(model)
-        failing = "loads it but cannot run it"
-        _tell({"stage": "run"})
-        verdict = _judge(loaded, lambda: runtime(model))
-    except Exception as error:  # the runtimes' kinds of error share no base class
+        _print({"stage": "load"})
+        loaded = _load(suffix, model)
+        failure = "loads it but cannot run it"
+        _print({"stage": "run"})
+        result = _examine(loaded, lambda: _load(suffix, model))
+    except Exception as error:  # the runtimes' errors share no base class
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        verdict = {"error": f"{failing}: {readable(lines[-1])[:300]}"}
-    _tell({"verdict": verdict})
+        result = {"error": f"{failure}: {sanitize(lines[-1])[:300]}"}
+    _print({"result": result})
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ class TorchRunner:
     def logits(self, windows: Array) -> Floats:
         """windows [n, window, channels] -> logits float32 [n, labels]. Raises InputError."""
         check_windows(windows, *self.window_shape)
-        return self.one(np.ascontiguousarray(windows, dtype=np.float32))
+        return self.run_batch(np.ascontiguousarray(windows, dtype=np.float32))
 
-    def one(self, window: Floats) -> Floats:
+    def run_batch(self, window: Floats) -> Floats:
         """Windows [n, window, channels] float32 -> logits [n, labels]; checks nothing."""
         with torch.inference_mode():
             x = (torch.from_numpy(window) - self._mean) / self._std

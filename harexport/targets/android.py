@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harexport.bench import assemble as outcome
 from harexport.bench.assemble import Measurements
-from harexport.bench.candidates import Candidate, Benchmark, prepare_benchmark
+from harexport.bench.candidates import Benchmark, Candidate, prepare_benchmark
 from harexport.bench.discovery import ModelUnderTest
 from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput
 from harexport.data.dataset import Dataset
@@ -103,7 +103,7 @@ def packed(windows: Array) -> bytes:
 
 def _check(entrant: ModelUnderTest, gone: InputError | None) -> None:
     """Raise InputError for a file that need not be tried."""
-    if entrant.file.format != "tflite":
+    if entrant.format != "tflite":
         raise InputError(f"{entrant.name} is no .tflite file: the demo app runs no other")
     if entrant.batch not in (1, None):
         raise InputError(f"{entrant.name} takes {entrant.batch} windows at once: the demo app gives one at a time")

@@ -56,4 +56,4 @@ def test_the_clip_that_nobody_asked_for_is_theirs_not_ours(answered: dict[str, A
     """FACTS, trap 2: TensorFlow's converter writes cellClip = 10 into the fused LSTM."""
     assert answered["converted_cell_clips"] == [10.0, 10.0]
     model = tflite.build(NETWORK, contract_of(NETWORK), {}, "fused", "float32")
-    assert structure.read_tflite_structure(model, "ours").cell_clips == (0.0, 0.0)
+    assert structure.read_structure(model, "tflite", "ours").cell_clips == (0.0, 0.0)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harexport import runtimes
 from harexport.bench import timing
 from harexport.evaluation import environment
-from harexport.runtimes.asking import RUNTIMES, Asked, File
+from harexport.runtimes import RUNTIMES
 
 _QUIET = np.full(40, 10.0) + np.linspace(0, 0.1, 40) % 0.03
 
@@ -71,7 +72,7 @@ def test_it_names_no_machine_and_no_path() -> None:
 @pytest.mark.parametrize("runtime", timing.FILES)
 def test_the_floor_hands_back_numbers_of_its_window(runtime: str) -> None:
     fmt = next(fmt for fmt, name in RUNTIMES.items() if name == runtime)
-    asked = Asked(timing.FILES[runtime](128, 9), File("floor", fmt, 0))
+    runner = runtimes.load_bytes(timing.FILES[runtime](128, 9), f".{fmt}", "floor", output=0)
     window = np.arange(128 * 9, dtype=np.float32).reshape(1, 128, 9)
-    assert asked.runtime == runtime
-    assert asked.one(window).ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert runner.runtime == runtime
+    assert runner.run_batch(window).ravel().tolist() == [0, 1, 2, 3, 4, 5]

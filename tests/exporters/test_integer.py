@@ -127,13 +127,13 @@ def test_a_window_of_nan_does_not_freeze_the_model(memory, lowering, poison):
 @every_memory
 def test_negative_control_without_the_zeros_the_state_leaks(memory, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear h and c."""
-    write = tflite_builder.TfliteBuilder.write
+    write = tflite_builder.TfliteBuilder.add_op
 
     def forgetful(self, operator, inputs, outputs, **options):
         if operator != "SLICE" or not self._tensors[outputs[0]].isVariable:
             write(self, operator, inputs, outputs, **options)
 
-    monkeypatch.setattr(tflite_builder.TfliteBuilder, "write", forgetful)
+    monkeypatch.setattr(tflite_builder.TfliteBuilder, "add_op", forgetful)
     windows = windows_of(REMEMBERING[memory], 3)
     ask = Embedder(emitted(memory, "fused"))
     first, _, again = (ask(windows[k]) for k in (0, 1, 0))
@@ -174,7 +174,7 @@ def test_all_is_integer_between_the_borders(shape, lowering, io):
             )
         if name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             assert reads == ["INT8"] * 9 + ["INT32"] * 4 + ["INT8", "INT16"]  # rows, weights, biases, h, c
-    held = structure.read_tflite_structure(emitted(shape, lowering, io), shape)
+    held = structure.read_structure(emitted(shape, lowering, io), "tflite", shape)
     matrices = [weight for weight in held.weights if "weight" in weight.name]
     assert {weight.dtype for weight in matrices} == {"int8"}
     if lowering == "fused":

@@ -52,17 +52,17 @@ def test_our_own_files_alarm_nobody(ours: dict[str, Path]) -> None:
         assert (found.verdict.error, found.verdict.is_stateful) == (None, False)
         assert found.contents.metadata == METADATA
         assert found.contents.contract == contract_of(SMALL).to_dict()
-        assert sum(part.size_bytes for part in found.contents.parts) == path.stat().st_size
-        assert op_versions.version_key(found.contents.needs[1]) <= (2, 6)
+        assert sum(part.size_bytes for part in found.contents.size_breakdown) == path.stat().st_size
+        assert op_versions.version_key(found.contents.min_runtime[1]) <= (2, 6)
 
 
 def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
     held = inspection.inspect(ours["fused-int8-weights.tflite"], run=False).contents
     assert {weight.dtype for weight in held.weights} == {"int8"}
     for weight in held.weights:
-        assert weight.quantisation is not None
+        assert weight.quantization is not None
         assert weight.values is not None
-        assert len(weight.quantisation.scales) == 1
+        assert len(weight.quantization.scales) == 1
         assert np.abs(weight.values.astype(int)).max() == 127
     assert len(held.variables) == 4
 

@@ -42,11 +42,11 @@ FILES = {
 def test_what_is_in_it(name: str) -> None:
     needs, macs, traps = FILES[name]
     found = inspection.inspect(FOREIGN / name)
-    assert found.contents.needs[1] == needs
+    assert found.contents.min_runtime[1] == needs
     assert found.macs.kinds == macs
     assert found.macs.complete
     assert {trap.id: trap.severity for trap in found.traps} == traps
-    assert sum(part.size_bytes for part in found.contents.parts) == found.contents.size_bytes
+    assert sum(part.size_bytes for part in found.contents.size_breakdown) == found.contents.size_bytes
     assert found.verdict is not None
     assert found.verdict.error is None
 

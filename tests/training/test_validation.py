@@ -64,7 +64,7 @@ def test_subjects_with_names_are_called_by_them(small: Dataset, tmp_path: Path) 
 def test_nan_in_a_window(small: Dataset, tmp_path: Path, part: str) -> None:
     bad = replace(small, **{part: _with_nan(getattr(small, part), 11)})
     words = (
-        "1 of the training windows hold NaN.*window 11" if part == "train" else "in the test set: window 11 holds NaN"
+        "1 of the training windows hold NaN.*window 11" if part == "train" else "in the test set: window 11 contains NaN"
     )
     _assert_refused(bad, tmp_path / "out", words)
 

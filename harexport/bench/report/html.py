@@ -53,7 +53,9 @@ def html(result: BenchResult, picture_folders: Sequence[Path] = ()) -> str:
         else "",
         gate=_gate(result),
         answers=_table(text.answers(result), result),
-        reference=escape("; ".join(dict.fromkeys(m.comparison.to for m in result.models if m.comparison)) or "none"),
+        reference=escape(
+            "; ".join(dict.fromkeys(m.comparison.reference for m in result.models if m.comparison)) or "none"
+        ),
         disagreements=_disagreements(result),
         departures=_departures(result),
         costs=_costs(result),
@@ -167,7 +169,7 @@ def _disagreement(model: ModelResult, compared: Comparison, labels: Sequence[str
     near = sum(one.margin <= compared.margins[2] for one in compared.disagreements)
     listed = compared.disagreements[:_LISTED]
     names = [format_label(label) for label in labels]
-    head = ("window", "truth", compared.to, model.name, "margin", "logits off")
+    head = ("window", "truth", compared.reference, model.name, "margin", "logits off")
     rows = "".join(
         "<tr>"
         + "".join(
@@ -192,7 +194,7 @@ def _disagreement(model: ModelResult, compared: Comparison, labels: Sequence[str
 
 def _departures(result: BenchResult) -> str:
     blocks = [
-        f'<div class="card"><h3>{escape(model.name)}, test window {found.window}</h3><p>{escape(found.says)}.</p>'
+        f'<div class="card"><h3>{escape(model.name)}, test window {found.window}</h3><p>{escape(found.summary)}.</p>'
         f'<div class="scroll">{svg.departure(found)}</div></div>'
         for model in result.models
         for found in (model.departure,)

@@ -47,7 +47,7 @@ def failures(result: BenchResult) -> list[str]:
 def notes(result: BenchResult) -> list[str]:
     """What else a reader must know."""
     lines = [f"{model.name}: {note}" for model in result.models for note in model.notes]
-    lines += [f"{model.name}: {model.departure.says}" for model in result.models if model.departure]
+    lines += [f"{model.name}: {model.departure.summary}" for model in result.models if model.departure]
     cores = result.machine["cores"] or 1
     if any(int(count) > cores for model in result.models for count in model.threads):
         lines.append(f"this machine has {cores} cores: more threads than that only get in each other's way")
@@ -184,7 +184,7 @@ def _answers_row(model: ModelResult) -> tuple[str, ...]:
         f"{model.figures.accuracy:.2%}" if model.figures else _NONE,
         f"{model.figures.macro_f1:.2%}" if model.figures else _NONE,
         _drop(model),
-        f"{compared.lost}/{compared.won}" if compared else _NONE,
+        f"{compared.regressions}/{compared.improvements}" if compared else _NONE,
         f"{compared.p_value:.2g}" if compared else _NONE,
         f"{compared.agreement:.2%}" if compared else _NONE,
         _difference(model),
@@ -238,7 +238,7 @@ def ratio(interval: Interval | None) -> tuple[str, str]:
 def _drop(model: ModelResult) -> str:
     if model.comparison is None:
         return _NONE
-    return f"{model.comparison.drop:+.2f}" if model.comparison.drop else "0"
+    return f"{model.comparison.accuracy_drop:+.2f}" if model.comparison.accuracy_drop else "0"
 
 
 def _difference(model: ModelResult) -> str:
