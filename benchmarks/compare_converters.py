@@ -22,7 +22,7 @@ from benchmarks.converters import converting, environments, inputs, measuring, t
 from benchmarks.converters.pipelines import WAYS
 from benchmarks.readme import refresh
 from harexport.bench.run import machine
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
 from harexport.model import checkpoint as checkpoints
@@ -40,7 +40,7 @@ def checkpoint_path(name: str) -> Path:
 
 def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dict[str, Any]:
     """Convert, measure and time everything; answers what the json holds."""
-    dataset = load()
+    dataset = load_dataset()
     loaded = {name: checkpoints.load(checkpoint_path(name)) for name in MODELS}
     networks = {name: checkpoint.network for name, checkpoint in loaded.items()}
     rows = _convert(work, environment_folder, reuse, dataset)
@@ -115,7 +115,7 @@ def main() -> None:
         folder = options.environments or cache_folder() / "peers"
         measured = compare(options.work.resolve(), folder.resolve(), options.reuse, options.runs)
         files.write_json(JSON, measured)
-    refresh("peers", table.render(measured))
+    refresh("converters", table.render(measured))
     print(table.terminal(measured))
 
 

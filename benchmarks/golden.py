@@ -18,9 +18,9 @@ from harexport import runtimes
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model.contract import Contract
-from harexport.preprocessing.filters import sections
+from harexport.preprocessing.filters import design_sos
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
-from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
+from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, unit_divisor
 from harexport.runtimes import model as models
 from harexport.utils import files
 from harexport.utils.console import print_messages
@@ -48,7 +48,7 @@ def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
         "gap_seconds": GAP_SECONDS,
         "median": filters.median,
         "sections": {
-            name: sections(lowpass, CONTRACT.rate_hz).tolist()
+            name: design_sos(lowpass, CONTRACT.rate_hz).tolist()
             for name, lowpass in (("noise", filters.noise), ("gravity", filters.gravity), ("drift", filters.drift))
         },
         "cases": [
@@ -123,7 +123,7 @@ def run(name: str, samples: list[list[Any]], mean_of: dict[str, int]) -> dict[st
             )
 
     for sensor, time_ns, *axes in samples:
-        divisor = divisor_of(sensor, units[sensor])
+        divisor = unit_divisor(sensor, units[sensor])
         values = tuple(float("nan") if axis is None else axis / divisor for axis in axes)
         for event in resampler.push(sensor, time_ns, values):
             if isinstance(event, GridSample):

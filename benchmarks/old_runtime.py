@@ -71,8 +71,8 @@ def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> di
         "shipped": subject.shipped,
         "scheme": runner.metadata.get("scheme", ""),
         "min_runtime_version": claimed,
-        "operators_need": held.needs[1],
-        "promised": max(op_versions.version_key(claimed)[:2], op_versions.version_key(held.needs[1]))
+        "operators_need": held.min_runtime[1],
+        "promised": max(op_versions.version_key(claimed)[:2], op_versions.version_key(held.min_runtime[1]))
         <= op_versions.version_key(OLDEST),
         "operators": _operators(held),
         "windows": len(what.signals),

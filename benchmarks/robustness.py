@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import readme, ship_pretrained
-from harexport.data import load
+from harexport.data import load_dataset
 from harexport.evaluation import plots
 from harexport.robustness import evaluate as robust
 from harexport.robustness import perturbations, plot
@@ -39,7 +39,7 @@ def measure() -> dict[str, Any]:
     """Ask every checkpoint, write the json and the picture."""
     networks = digests()
     asked = robust.load_models([ship_pretrained.path(name) for name in networks])
-    result = robust.evaluate_robustness(asked, load())
+    result = robust.evaluate_robustness(asked, load_dataset())
     measured = {
         "command": "python benchmarks/robustness.py",
         "what": "the float64 reference of each checkpoint in artifacts/ on the official test windows, nothing chosen",
@@ -63,16 +63,16 @@ def picture(measured: dict[str, Any]) -> None:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `robustness`, Markdown."""
     result = Robustness.from_dict(measured)
     draws = {one.group: one.draws for one in result.models[0].outcomes}
     return "\n\n".join(
         [
             tables.markdown(robust.condition_rows(result)),
             f"Mean of {draws['tilt']} directions of tilt, {draws['noise']} draws of noise and losses and "
-            f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors turn together; the "
-            f"gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second for each mg. "
-            "From [benchmarks/robustness.json](benchmarks/robustness.json).",
+            f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors are rotated "
+            f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second per mg. "
+            "From [robustness.json](robustness.json).",
             *robust.left_out(result),
             tables.markdown(robust.label_rows(result)),
             tables.markdown(robust.subject_rows(result)),

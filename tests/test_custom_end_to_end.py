@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from harexport.bench.candidates import prepare_benchmark
 from harexport.cli import main
-from harexport.data import Dataset, Windows, load
+from harexport.data import Dataset, Windows, load_dataset
 from harexport.data.dataset import Dataset as Windowed
 from harexport.errors import InputError
 from harexport.exporters.export import export_checkpoint
@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     result = harexport("train", "--recipe", recipe, "--data", data, "--out", out, "--json")
     assert result.exit_code == 0, (result.output, result.exception)
     figures = json.loads(result.stdout)["figures"]
-    assert figures["test"]["windows"] == len(load(data).test)
+    assert figures["test"]["windows"] == len(load_dataset(data).test)
     assert figures["test"]["accuracy"] > 0.9
     assert figures["validation"]["subjects"] == [2]
     result = harexport("export", "--data", data, "--out", out, "--format", "all", "--quantize")
@@ -63,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_the_contract_follows_everywhere(trained: tuple[Path, Path]) -> None:
     data, out = trained
-    contract = load(data).contract
+    contract = load_dataset(data).contract
     assert (contract.window, contract.hop, len(contract.channels), contract.labels) == (
         100, 50, 6, ("sit", "walk", "jump"),
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_bench_judges_it_on_its_own_test_subject(trained: tuple[Path, Path], tmp
     assert told["passed"] is True
     assert {model["file"] for model in told["models"]} == {*_FILES, None}
     assert told["labels"] == ["sit", "walk", "jump"]
-    assert {model["figures"]["windows"] for model in told["models"]} == {len(load(data).test)}
+    assert {model["figures"]["windows"] for model in told["models"]} == {len(load_dataset(data).test)}
     assert "tested on carla" in told["data"]["source"]
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "recordings of one&#x27;s own: 3 in the folder mine" in page
@@ -99,7 +99,7 @@ def test_predict_reads_a_recording_as_training_did(trained: tuple[Path, Path], t
     told = json.loads(result.stdout)
     assert told["units"] == {"accelerometer": "m/s2"}
     assert {stretch["activity"] for stretch in told["stretches"]} == {"sit", "walk", "jump"}
-    assert told["agreement"]["windows"] == len(load(data).test)
+    assert told["agreement"]["windows"] == len(load_dataset(data).test)
     assert told["agreement"]["single"] > 0.9
     assert not [note for note in told["notes"] if "belt" in note], "where the phone was worn is not UCI HAR's to say"
     assert harexport(*asked).exit_code == 2, "without harexport.toml its columns mean nothing"
@@ -115,8 +115,8 @@ def test_into_an_android_project(trained: tuple[Path, Path], tmp_path: Path) -> 
     assert result.exit_code == 0, (result.output, result.exception)
     assets = tmp_path / "demo" / "app" / "src" / "main" / "assets"
     assert (assets / "labels.txt").read_text().split() == ["sit", "walk", "jump"]
-    assert Contract.from_dict(json.loads((assets / "contract.json").read_text()), "here") == load(data).contract
-    assert models.load(assets / "model.tflite").contract == load(data).contract
+    assert Contract.from_dict(json.loads((assets / "contract.json").read_text()), "here") == load_dataset(data).contract
+    assert models.load(assets / "model.tflite").contract == load_dataset(data).contract
 
 
 def test_inspect_needs_no_data(trained: tuple[Path, Path]) -> None:

@@ -99,9 +99,9 @@ def search_options(command: _F) -> _F:
 
 def load_data(path: Path | None) -> Dataset:
     """Load the dataset at `path`, or the default one."""
-    from harexport.data import load
+    from harexport.data import load_dataset
 
-    return load(path)
+    return load_dataset(path)
 
 
 def load_data_for(path: Path | None, contract: Contract, model: str) -> Dataset:

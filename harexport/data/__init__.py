@@ -1,6 +1,14 @@
-"""The UCI HAR windows, from a path, from the UCI archive, or rebuilt from raw recordings; and one's own recordings."""
+"""Datasets of labeled sensor windows: UCI HAR and custom recordings."""
 
-from harexport.data.dataset import Dataset, Stretches, Windows, differences, stretches
-from harexport.data.load import load, load_for
+from harexport.data.dataset import Dataset, Segments, Windows, contract_mismatches, find_segments
+from harexport.data.load import load_dataset, load_dataset_for
 
-__all__ = ["Dataset", "Stretches", "Windows", "differences", "load", "load_for", "stretches"]
+__all__ = [
+    "Dataset",
+    "Segments",
+    "Windows",
+    "contract_mismatches",
+    "find_segments",
+    "load_dataset",
+    "load_dataset_for",
+]

@@ -1,8 +1,8 @@
-"""Parsed windows, kept beside the data so that the next start takes a moment.
+"""Cache of parsed datasets, in `.harexport-cache` beside the data.
 
-Two kinds of files: `windows-<digest>.npz` holds arrays and is named after the content they were read
-from; `seen-<place>.json` remembers which content a place held, and by which signs to know it again.
-Both can be deleted at any time.
+`windows-<digest>.npz` holds the arrays and is named after the content they were read from. `seen-<place>.json` holds
+the digest of the content at a path, and the file statistics that identify it without reading it. Both can be deleted
+at any time.
 """
 
 from __future__ import annotations
@@ -25,34 +25,39 @@ from harexport.model.contract import Contract
 from harexport.utils.console import info
 from harexport.utils.files import atomic_write, write_json, write_text
 
-_VERSION = 2  # raise it when parsing or rebuilding gives other arrays for the same files
-_SETTLED_SECONDS = 2.0  # the coarsest clock among file systems in use (FAT)
+_VERSION = 2  # increase it when parsing or rebuilding gives other arrays for the same files
+_SETTLED_SECONDS = 2.0  # resolution of the coarsest file system clock in use (FAT)
 _ARRAYS = ("signals", "labels", "subjects")
 
 
-def cached(place: Path, files: list[Path], parse: Callable[[], Dataset]) -> Dataset:
-    """The data set at `place`: from the cache where its `files` are unchanged, else from `parse`."""
+def load_cached(place: Path, files: list[Path], parse: Callable[[], Dataset]) -> Dataset:
+    """Load a dataset from the cache if its files are unchanged, else parse it and write the cache.
+
+    Args:
+        place: Folder or file that the dataset was read from.
+        files: Files whose change means that the data changed.
+        parse: Reads the dataset.
+    """
     folder = _folder(place)
     seen = folder / f"seen-{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:16]}.json"
-    now, signs = time.time(), _signs(files)
-    if signs is not None and (digest := _recall(seen, signs)) and (dataset := _read(_arrays_file(folder, digest))):
+    now, stats = time.time(), _file_stats(files)
+    if stats is not None and (digest := _lookup(seen, stats)) and (dataset := _read(_arrays_file(folder, digest))):
         return dataset
     dataset = parse()
     try:
         _write(_arrays_file(folder, dataset.digest), dataset)
-        # A file changed again within one tick of the file system's clock would keep its signs: remember only
-        # files that were at rest.
-        if signs is not None and all(sign[2] < (now - _SETTLED_SECONDS) * 1e9 for sign in signs):
-            write_json(seen, {"version": _VERSION, "files": signs, "digest": dataset.digest})
+        # A second change within one tick of the file system's clock would keep the statistics.
+        if stats is not None and all(stat[2] < (now - _SETTLED_SECONDS) * 1e9 for stat in stats):
+            write_json(seen, {"version": _VERSION, "files": stats, "digest": dataset.digest})
     except InputError as error:
-        info(f"The parsed data is not kept for the next time: {error.__cause__ or error}")
+        info(f"The parsed data is not cached: {error.__cause__ or error}")
     return dataset
 
 
 def _folder(place: Path) -> Path:
-    """`.harexport-cache` beside the data where one may write there, else in the user's cache folder."""
+    """Return `.harexport-cache` beside the data if that folder is writable, else one in the user's cache folder."""
     parent = place.resolve().parent
-    # The mode is asked as well: to an administrator every folder seems writable, also one meant to stay as it is.
+    # The mode is checked as well: for an administrator os.access() reports every folder as writable.
     if parent.stat().st_mode & 0o222 and os.access(parent, os.W_OK):
         return parent / ".harexport-cache"
     return cache_folder() / "parsed"
@@ -62,11 +67,11 @@ def _arrays_file(folder: Path, digest: str) -> Path:
     return folder / f"windows-v{_VERSION}-{digest}.npz"
 
 
-def _signs(files: list[Path]) -> list[list[Any]] | None:
-    """By what a file is known again without reading it; None where one is missing.
+def _file_stats(files: list[Path]) -> list[list[Any]] | None:
+    """Return name, size, modification and change time of each file; None if a file is missing.
 
-    Safe because whoever writes to a file changes its modification time, and who then sets that back
-    changes its change time, which nobody can set (on Windows: creation time, so there it guards less).
+    A write changes the modification time; setting that back changes the change time, which cannot be set (on Windows
+    it is the creation time, which is a weaker check).
     """
     try:
         stats = [(file.name, file.stat()) for file in files]
@@ -75,23 +80,23 @@ def _signs(files: list[Path]) -> list[list[Any]] | None:
     return [[name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in stats]
 
 
-def _recall(seen: Path, signs: list[list[Any]]) -> str | None:
-    """The digest of the content that had these signs, if it is known."""
+def _lookup(seen: Path, stats: list[list[Any]]) -> str | None:
+    """Return the digest of the content that had these statistics, if it is known."""
     try:
         value = json.loads(seen.read_text(encoding="utf-8"))
-        if value["version"] == _VERSION and value["files"] == signs:
+        if value["version"] == _VERSION and value["files"] == stats:
             return str(value["digest"])
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        info(f"The cache file {seen} is damaged ({type(error).__name__}): reading the data again")
+        info(f"The cache file {seen} is damaged ({type(error).__name__}): the data is parsed again")
     return None
 
 
 def _read(file: Path) -> Dataset | None:
-    """The data set in a cache file; None, with a line that says so, where the file is damaged."""
+    """Read a cache file; None if it is missing or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as stored:  # a zip: each array's checksum is verified on reading
+        with np.load(file, allow_pickle=False) as stored:  # the zip's checksums are verified
             about = json.loads(str(stored["about"]))
             contract = Contract.from_dict(about["contract"], "its contract")
             train, test = (
@@ -113,8 +118,8 @@ def _read(file: Path) -> Dataset | None:
             )
     except FileNotFoundError:
         return None
-    except Exception as error:  # a damaged zip of arrays may raise nearly anything; the data itself is still there
-        info(f"The cache file {file} is damaged ({error}): reading the data again")
+    except Exception as error:  # a damaged zip may raise almost any exception
+        info(f"The cache file {file} is damaged ({error}): the data is parsed again")
         return None
     for part in (dataset.train, dataset.test):
         n = part.labels.size
@@ -122,7 +127,9 @@ def _read(file: Path) -> Dataset | None:
         for array, dtype in zip(_ARRAYS, (np.float32, np.int64, np.int64), strict=True):
             found = getattr(part, array)
             if found.shape != expected[array] or found.dtype != dtype:
-                info(f"The cache file {file} is damaged ({array}: {found.dtype} {found.shape}): reading the data again")
+                info(
+                    f"The cache file {file} is damaged ({array}: {found.dtype} {found.shape}): the data is parsed again"
+                )
                 return None
     return dataset
 
@@ -139,8 +146,8 @@ def _write(file: Path, dataset: Dataset) -> None:
         "held_out": dataset.held_out,
         "notes": dataset.notes,
     }
-    # Under its final name only when whole: two processes that write at once both write the same content.
+    # Two processes that write at the same time write the same content.
     with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, about=np.array(json.dumps(about)), **arrays)
     if not (ignore := file.parent / ".gitignore").exists():
-        write_text(ignore, "# parsed data of harexport: may be deleted at any time, never committed\n*\n")
+        write_text(ignore, "# Cache of parsed data (harexport). It can be deleted at any time.\n*\n")

@@ -1,8 +1,9 @@
-"""Windows with their labels and subjects, and the stretches of signal they were cut from."""
+"""Labeled windows, datasets of them, and the continuous segments that overlapping windows were cut from."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,12 +15,16 @@ from harexport.model.contract import Contract
 
 @dataclass(frozen=True)
 class Windows:
-    """signals float32 [n, window, channels] in physical units; labels int64 [n] from 0; subjects int64 [n].
+    """Windows of sensor signals with one label and one subject each.
 
-    Windows cut from one another's continuation begin `hop` samples apart.
+    Attributes:
+        signals: float32 (models read this) or float64 (exact), [n, window, channels], in the contract's units.
+        labels: int64 [n], index into the contract's labels.
+        subjects: int64 [n].
+        hop: Distance between the starts of consecutive windows of a recording, in samples.
     """
 
-    signals: NDArray[np.float32]
+    signals: NDArray[np.floating]
     labels: NDArray[np.int64]
     subjects: NDArray[np.int64]
     hop: int = 64
@@ -27,28 +32,44 @@ class Windows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def of_subjects(self, subjects: list[int] | tuple[int, ...], *, without: bool = False) -> Windows:
-        """The windows of these subjects (or, `without`, of all others), in their order. Raises InputError."""
+    def select_subjects(self, subjects: Sequence[int], *, exclude: bool = False) -> Windows:
+        """Select the windows of some subjects, in their order.
+
+        Args:
+            subjects: Subject numbers.
+            exclude: Select the windows of all other subjects instead.
+
+        Raises:
+            InputError: A subject has no windows.
+        """
         present = set(np.unique(self.subjects).tolist())
         if unknown := sorted(set(subjects) - present):
-            raise InputError(f"no windows of subject {unknown}; the subjects here are {sorted(present)}")
-        mask = np.isin(self.subjects, np.asarray(subjects, dtype=np.int64)) ^ without
+            raise InputError(f"no windows of subject {unknown}; the subjects are {sorted(present)}")
+        mask = np.isin(self.subjects, np.asarray(subjects, dtype=np.int64)) ^ exclude
         return Windows(np.asarray(self.signals[mask]), self.labels[mask], self.subjects[mask], self.hop)
 
-    def of_channels(self, positions: list[int]) -> Windows:
-        """The same windows with the channels at these positions, in this order."""
+    def select_channels(self, positions: list[int]) -> Windows:
+        """Select channels by position, in this order."""
         return dataclasses.replace(self, signals=np.ascontiguousarray(self.signals[:, :, positions]))
+
+    def to_float32(self) -> Windows:
+        """Round the signals to float32."""
+        return dataclasses.replace(self, signals=self.signals.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test windows; no subject is in both. `source` says where they came from, in words;
-    `digest` is the SHA-256 of the content they were read from; `contract` what the windows are (channels, units, rate,
-    hop, labels) and so what a model trained on them expects.
+    """Training and test windows. No subject is in both.
 
-    Recordings of one's own (data/own.py) bring more: subject k is called `subject_names[k - 1]`; `held_out` are the
-    training subjects for validation, instead of those that a recipe names (None: the recipe says); `notes` are
-    sentences that people should read whenever the data is used.
+    Attributes:
+        train: Training windows.
+        test: Test windows.
+        source: Origin of the windows, for messages.
+        digest: SHA-256 of the content that the windows were read from.
+        contract: Channels, units, rate, hop and labels of the windows.
+        subject_names: Name of subject k is `subject_names[k - 1]`; empty where subjects are numbers.
+        held_out: Training subjects for validation, which replace those of a recipe; None: the recipe decides.
+        notes: Messages to show whenever the dataset is loaded.
     """
 
     train: Windows
@@ -61,81 +82,101 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def subject_name(self, subject: int) -> str:
-        """What a subject is called: the name in one's own recordings, else the number."""
+        """Return the name of a subject, or its number where subjects have no names."""
         return self.subject_names[subject - 1] if self.subject_names else str(subject)
 
-    def narrowed(self, channels: tuple[str, ...]) -> Dataset:
-        """The same windows with these channels only, in this order. Raises InputError for one that is not there."""
-        own = self.contract
-        if channels == own.channels:
-            return self
-        if unknown := [name for name in channels if name not in own.channels]:
-            raise InputError(f"the data has no channel {', '.join(unknown)}; it has {', '.join(own.channels)}")
-        kept = [own.channels.index(name) for name in channels]
-        contract = dataclasses.replace(own, channels=channels, units=tuple(own.units[k] for k in kept))
-        train, test = self.train.of_channels(kept), self.test.of_channels(kept)
-        return dataclasses.replace(self, train=train, test=test, contract=contract)
+    def to_float32(self) -> Dataset:
+        """Round all signals to float32."""
+        return dataclasses.replace(self, train=self.train.to_float32(), test=self.test.to_float32())
 
-    def fitting(self, contract: Contract, model: str = "the model") -> Dataset:
-        """The windows with the channels that a model's `contract` names.
+    def select_channels(self, channels: tuple[str, ...]) -> Dataset:
+        """Select channels by name, in this order.
 
-        Raises InputError, in words that begin with `model`, where its windows, labels or channels are others.
+        Raises:
+            InputError: The dataset lacks a channel.
         """
-        if differing := differences(contract, self.contract):
+        contract = self.contract
+        if channels == contract.channels:
+            return self
+        if unknown := [name for name in channels if name not in contract.channels]:
+            raise InputError(f"the data has no channel {', '.join(unknown)}; it has {', '.join(contract.channels)}")
+        positions = [contract.channels.index(name) for name in channels]
+        selected = dataclasses.replace(contract, channels=channels, units=tuple(contract.units[k] for k in positions))
+        train, test = self.train.select_channels(positions), self.test.select_channels(positions)
+        return dataclasses.replace(self, train=train, test=test, contract=selected)
+
+    def matching(self, contract: Contract, model: str = "the model") -> Dataset:
+        """Select the channels of a model's contract after checking that the model fits the dataset.
+
+        Args:
+            contract: The model's contract.
+            model: Name of the model in the error message.
+
+        Raises:
+            InputError: Windows, labels, filters or channels differ.
+        """
+        if mismatches := contract_mismatches(contract, self.contract):
             raise InputError(
-                f"{model} does not fit the data ({self.source}): {'; '.join(differing)}. With --data give the data "
-                "that the model was trained on"
+                f"{model} does not fit the data ({self.source}): {'; '.join(mismatches)}. Pass the data that the model "
+                "was trained on with --data"
             )
-        return self.narrowed(contract.channels)
+        return self.select_channels(contract.channels)
 
 
-def differences(model: Contract, data: Contract) -> list[str]:
-    """In words, why a model of the contract `model` cannot be judged on windows of the contract `data`.
+def contract_mismatches(model: Contract, data: Contract) -> list[str]:
+    """List why a model cannot be evaluated on windows of another contract; empty if it can.
 
-    Empty where it can: fewer channels are no hindrance, nor is another hop.
+    A model may use fewer channels than the data have, and another hop.
+
+    Args:
+        model: The model's contract.
+        data: The dataset's contract.
     """
-    found = []
+    mismatches = []
     if model.labels != data.labels:
-        found.append(f"it answers {', '.join(model.labels)}, the data have {', '.join(data.labels)}")
+        mismatches.append(f"its labels are {', '.join(model.labels)}, those of the data {', '.join(data.labels)}")
     if (model.window, model.rate_hz) != (data.window, data.rate_hz):
-        found.append(
-            f"it reads {model.window} samples at {model.rate_hz:g} Hz, the data have {data.window} at "
+        mismatches.append(
+            f"its windows have {model.window} samples at {model.rate_hz:g} Hz, those of the data {data.window} at "
             f"{data.rate_hz:g} Hz"
         )
     units = dict(zip(data.channels, data.units, strict=True))
     if missing := [name for name in model.channels if name not in units]:
-        found.append(f"the data have no channel {', '.join(missing)}")
+        mismatches.append(f"the data have no channel {', '.join(missing)}")
     for name, unit in zip(model.channels, model.units, strict=True):
         if unit != units.get(name, unit):
-            found.append(f"it reads {name} in {unit}, the data have it in {units[name]}")
+            mismatches.append(f"it expects {name} in {unit}, the data have it in {units[name]}")
     if model.filters != data.filters:
-        found.append("its signals were filtered otherwise")
-    return found
+        mismatches.append("its signals were filtered differently")
+    return mismatches
 
 
 @dataclass(frozen=True)
-class Stretches:
-    """Continuous signals of one subject and one label, recovered from windows that overlap.
+class Segments:
+    """Continuous signals of one subject and one label each, recovered from overlapping windows.
 
-    signal float32 [samples, channels] holds all stretches one after the other; stretch k is
-    signal[start[k] : start[k] + length[k]]. For each window i of the source: it lies in stretch
-    `of_window[i]` and begins `offset[i]` samples after that stretch's start.
+    Attributes:
+        signal: [samples, channels], all segments concatenated; segment k is signal[start[k] : start[k] + length[k]].
+        start: int64 [segments], first sample of each segment.
+        length: int64 [segments], number of samples of each segment.
+        segment_index: int64 [windows], segment that contains each window.
+        offset: int64 [windows], start of each window in its segment, in samples.
     """
 
-    signal: NDArray[np.float32]
+    signal: NDArray[np.floating]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
-    of_window: NDArray[np.int64]
+    segment_index: NDArray[np.int64]
     offset: NDArray[np.int64]
 
 
-def stretches(windows: Windows) -> Stretches:
-    """Chain consecutive windows whose samples [hop:] reappear as the next window's [:window-hop].
+def find_segments(windows: Windows) -> Segments:
+    """Join windows whose samples [hop:] are equal to the next window's [: window - hop].
 
-    The overlap is compared exactly, on all channels: consecutive windows of one recording repeat the very
-    same numbers, and no two different pieces of signal do. Windows that do not overlap are a stretch each.
+    Equality is exact, on all channels: consecutive windows of a recording repeat the same numbers, and different
+    pieces of signal do not. A window without such a neighbor is a segment by itself.
     """
-    signals, hop = np.asarray(windows.signals), windows.hop
+    signals, hop = np.asarray(windows.signals), windows.hop  # [n, window, channels]
     n, window, channels = signals.shape
     overlap = window - hop
     follows = np.zeros(n, dtype=bool)
@@ -144,38 +185,13 @@ def stretches(windows: Windows) -> Stretches:
         follows[1:] = (
             same & (windows.labels[1:] == windows.labels[:-1]) & (windows.subjects[1:] == windows.subjects[:-1])
         )
-    of_window = np.cumsum(~follows) - 1
+    segment_index = np.cumsum(~follows) - 1
     first = np.flatnonzero(~follows)
-    offset = (np.arange(n) - first[of_window]) * hop
-    length = np.bincount(of_window) * hop + overlap
+    offset = (np.arange(n) - first[segment_index]) * hop
+    length = np.bincount(segment_index) * hop + overlap
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
-    signal = np.empty((int(length.sum()), channels), dtype=np.float32)
+    signal = np.empty((int(length.sum()), channels), dtype=signals.dtype)
     for i in range(n):  # the overlap is written twice, with the same numbers
-        at = start[of_window[i]] + offset[i]
+        at = start[segment_index[i]] + offset[i]
         signal[at : at + window] = signals[i]
-    return Stretches(signal, start, length, of_window, offset)
-
-
-@dataclass(frozen=True)
-class ExactWindows:
-    """signals float64 [n, window, channels] in physical units; labels int64 [n] from 0; subjects int64 [n]."""
-
-    signals: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    subjects: NDArray[np.int64]
-
-    def rounded(self) -> Windows:
-        return Windows(self.signals.astype(np.float32), self.labels, self.subjects)
-
-
-@dataclass(frozen=True)
-class ExactDataset:
-    """As windows.Dataset, in float64."""
-
-    train: ExactWindows
-    test: ExactWindows
-    source: str
-    digest: str
-
-    def rounded(self) -> Dataset:
-        return Dataset(self.train.rounded(), self.test.rounded(), self.source, self.digest)
+    return Segments(signal, start, length, segment_index, offset)

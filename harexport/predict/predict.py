@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harexport.data.custom import dataset
-from harexport.data.dataset import differences
+from harexport.data.dataset import contract_mismatches
 from harexport.data.recordings import reader
-from harexport.data.recordings.csv_format import alike
-from harexport.data.recordings.sensors import Source, Units, examine, in_order
+from harexport.data.recordings.csv_format import normalize_label
+from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors, merge_by_time
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.predict.session import Answer, Session
+from harexport.predict.session import WindowPrediction, Session
 from harexport.preprocessing.resampler import SECOND, Restart
 from harexport.runtimes.model import Model
 from harexport.utils.console import progress
@@ -23,7 +23,7 @@ _UPRIGHT, _SELDOM = 0.5, 0.1  # gravity within 60 degrees of the x axis, in at l
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """The same smoothed activity in consecutive windows without doubt; seconds since the first sample."""
 
     activity: str
@@ -33,7 +33,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelAgreement:
     """Of `windows` without doubt that lie wholly in one label the model knows: the share answered so."""
 
     windows: int
@@ -49,13 +49,13 @@ class Prediction:
     family: str
     model: str
     labels: tuple[str, ...]
-    source: Source
+    source: SensorInfo
     seconds: float
-    answers: tuple[Answer, ...]
-    stretches: tuple[Stretch, ...]
+    answers: tuple[WindowPrediction, ...]
+    stretches: tuple[Segment, ...]
     restarts: tuple[tuple[float, str], ...]
     notes: tuple[str, ...]
-    agreement: Agreement | None
+    agreement: LabelAgreement | None
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as plain JSON values."""
@@ -84,21 +84,21 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
     `data`: a folder of one's own recordings, as one of which it is read (see data/own.py). Raises InputError for what
     cannot be read or answered, and where no stretch of it is as long as a window.
     """
-    recording, said = (reader.read(path), said) if data is None else dataset.as_one_of(data, path, said)
-    source = examine(recording.tracks, model.contract, said, str(path))
+    recording, said = (reader.read_recording(path), said) if data is None else dataset.read_like_dataset(data, path, said)
+    source = resolve_sensors(recording.tracks, model.contract, said, str(path))
     tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
     zero_ns = min(int(one.time_ns.min()) for one in tracks.values())
     end_ns = max(int(one.time_ns.max()) for one in tracks.values())
     session = Session(model, source, smoothing, zero_ns)
-    events: list[Answer | Restart] = []
+    events: list[WindowPrediction | Restart] = []
     total = sum(len(one.time_ns) for one in tracks.values())
     with progress("Filtering and answering", total, "samples") as advance:
-        for done, (sensor, time_ns, values) in enumerate(in_order(tracks), 1):
+        for done, (sensor, time_ns, values) in enumerate(merge_by_time(tracks), 1):
             events += session.push(sensor, time_ns, values)
             if done % 20_000 == 0:
                 advance(done)
     events += session.finish()
-    answers = [event for event in events if isinstance(event, Answer)]
+    answers = [event for event in events if isinstance(event, WindowPrediction)]
     if not answers:
         needed = model.contract.window / model.contract.rate_hz
         raise InputError(
@@ -111,7 +111,7 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
         answers, unknown = _labelled(answers, recording.labels, model.contract.labels, zero_ns)
         if unknown:
             notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
-    of_uci_har = not differences(model.contract, Contract())
+    of_uci_har = not contract_mismatches(model.contract, Contract())
     if of_uci_har and (note := _worn_otherwise(answers)):
         notes.append(note)
     return Prediction(
@@ -129,13 +129,13 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
     )
 
 
-def _stretches(events: list[Answer | Restart], hop_s: float) -> list[Stretch]:
+def _stretches(events: list[WindowPrediction | Restart], hop_s: float) -> list[Segment]:
     """Runs of one smoothed activity without doubt.
 
     A window stands for one hop around its middle, the first and last of a run for their beginning and end too.
     """
-    out: list[Stretch] = []
-    previous: Answer | None = None
+    out: list[Segment] = []
+    previous: WindowPrediction | None = None
     for event in events:
         if isinstance(event, Restart) or event.doubt is not None:
             if previous is not None:
@@ -147,7 +147,7 @@ def _stretches(events: list[Answer | Restart], hop_s: float) -> list[Stretch]:
             out[-1] = replace(out[-1], end_s=middle + hop_s / 2, windows=out[-1].windows + 1)
         else:
             start_s = event.start_s if previous is None else middle - hop_s / 2
-            out.append(Stretch(event.smoothed, start_s, middle + hop_s / 2, 1))
+            out.append(Segment(event.smoothed, start_s, middle + hop_s / 2, 1))
         previous = event
     if previous is not None:
         out[-1] = replace(out[-1], end_s=previous.end_s)
@@ -155,12 +155,12 @@ def _stretches(events: list[Answer | Restart], hop_s: float) -> list[Stretch]:
 
 
 def _labelled(
-    answers: list[Answer], labels: tuple[tuple[int, str | None], ...], known: tuple[str, ...], zero_ns: int
-) -> tuple[list[Answer], list[str]]:
+    answers: list[WindowPrediction], labels: tuple[tuple[int, str | None], ...], known: tuple[str, ...], zero_ns: int
+) -> tuple[list[WindowPrediction], list[str]]:
     """The answers with the label that their whole window carries; and the labels that the model does not know."""
     times = [time_ns for time_ns, _ in labels]
-    names = [None if name is None else alike(name) for _, name in labels]
-    called = {alike(name): name for name in known}
+    names = [None if name is None else normalize_label(name) for _, name in labels]
+    called = {normalize_label(name): name for name in known}
     out = []
     for answer in answers:
         start_ns = zero_ns + round(answer.start_s * SECOND)
@@ -170,16 +170,16 @@ def _labelled(
     return out, sorted({name for name in names if name is not None and name not in called})
 
 
-def _agreement(answers: list[Answer]) -> Agreement | None:
+def _agreement(answers: list[WindowPrediction]) -> LabelAgreement | None:
     judged = [answer for answer in answers if answer.label is not None and answer.doubt is None]
     if not judged:
         return None
     single = sum(answer.activity == answer.label for answer in judged) / len(judged)
     smoothed = sum(answer.smoothed == answer.label for answer in judged) / len(judged)
-    return Agreement(len(judged), single, smoothed)
+    return LabelAgreement(len(judged), single, smoothed)
 
 
-def _worn_otherwise(answers: list[Answer]) -> str | None:
+def _worn_otherwise(answers: list[WindowPrediction]) -> str | None:
     """Words where the phone was hardly ever worn as in the data set: upright by its x axis, sideways at the waist."""
     uprights = [answer.upright for answer in answers if answer.upright is not None]
     if not uprights or sum(upright > _UPRIGHT for upright in uprights) >= _SELDOM * len(uprights):

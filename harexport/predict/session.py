@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.sensors import Source, Units, examine
+from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Restart, Values
 from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes.model import Model
@@ -31,7 +31,7 @@ _LEFT_OUT = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class WindowPrediction:
     """What a window was taken for. Times in seconds since the first sample; `time_ns` is the end by the phone's clock.
 
     `probabilities` are in the order of the contract's labels, `smoothed` the activity by smoothed probabilities.
@@ -69,7 +69,7 @@ class Answer:
 class Session:
     """Samples in, answers and restarts out: the chain, the model and the smoothing of one phone."""
 
-    def __init__(self, model: Model, source: Source, smoothing: str, zero_ns: int) -> None:
+    def __init__(self, model: Model, source: SensorInfo, smoothing: str, zero_ns: int) -> None:
         self._model, self._zero_ns = model, zero_ns
         self._stream = Stream(model.contract, source.units, source.mean_of)
         self._newest = _NEWEST if smoothing == "exponential" else 1.0
@@ -88,7 +88,7 @@ class Session:
             if count
         ]
 
-    def push(self, sensor: str, time_ns: int, values: Values) -> list[Answer | Restart]:
+    def push(self, sensor: str, time_ns: int, values: Values) -> list[WindowPrediction | Restart]:
         """One sample, in the unit that the source was found to be in."""
         began = time.perf_counter()
         if sensor in self._times and all(value == value for value in values):  # NaN is no sample
@@ -99,12 +99,12 @@ class Session:
                 self._times[sensor] = deque([time_ns])
         return self._answered(self._stream.push(sensor, time_ns, values), began)
 
-    def finish(self) -> list[Answer | Restart]:
+    def finish(self) -> list[WindowPrediction | Restart]:
         """The recording has ended."""
         return self._answered(self._stream.flush(), time.perf_counter())
 
-    def _answered(self, events: list[Window | Restart], began: float) -> list[Answer | Restart]:
-        out: list[Answer | Restart] = []
+    def _answered(self, events: list[Window | Restart], began: float) -> list[WindowPrediction | Restart]:
+        out: list[WindowPrediction | Restart] = []
         for event in events:
             if isinstance(event, Restart):
                 self._smoothed = None
@@ -113,7 +113,7 @@ class Session:
                 out.append(self._answer(event, began))
         return out
 
-    def _answer(self, window: Window, began: float) -> Answer:
+    def _answer(self, window: Window, began: float) -> WindowPrediction:
         signals = window.array()
         logits = self._model.runner.logits(signals[None].astype(np.float32))[0].astype(np.float64)
         shares = np.exp(logits - logits.max())
@@ -127,7 +127,7 @@ class Session:
         if self._gravity is not None:
             gravity = signals[:, self._gravity].mean(axis=0)
             upright = float(gravity[0] / max(float(np.linalg.norm(gravity)), 1e-9))
-        return Answer(
+        return WindowPrediction(
             start_s=(window.start_ns - self._zero_ns) / SECOND,
             end_s=(window.end_ns - self._zero_ns) / SECOND,
             time_ns=window.end_ns,

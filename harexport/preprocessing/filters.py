@@ -16,7 +16,7 @@ from harexport.model.contract import FilterChain, Lowpass
 Floats = NDArray[np.float64]
 
 
-def sections(lowpass: Lowpass, rate_hz: float) -> Floats:
+def design_sos(lowpass: Lowpass, rate_hz: float) -> Floats:
     """Second-order sections [ceil(order / 2), 6] (b0 b1 b2 a0 a1 a2, a0 = 1) of a Butterworth low-pass.
 
     Raises InputError where such a filter does not exist, as with a cutoff at or above half the rate.
@@ -66,5 +66,5 @@ def _median(x: Floats, size: int) -> Floats:
 def _lowpassed(x: Floats, lowpass: Lowpass, rate_hz: float) -> Floats:
     from scipy.signal import sosfilt
 
-    result: Floats = sosfilt(sections(lowpass, rate_hz), x, axis=0)  # no `zi`: zero initial state
+    result: Floats = sosfilt(design_sos(lowpass, rate_hz), x, axis=0)  # no `zi`: zero initial state
     return result

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 SECOND = 1_000_000_000  # nanoseconds
 GAP_SECONDS = 0.2  # a longer silence is not bridged: benchmarks/stream_fidelity.json has what bridging costs
-PATIENCE_SECONDS = 10.0  # how long one sensor is waited for: phones deliver in batches, of a few seconds at most
-IMPLAUSIBLE = 1e6  # no phone measures this in any unit; a number that large is no measurement
+SENSOR_TIMEOUT_S = 10.0  # how long one sensor is waited for: phones deliver in batches, of a few seconds at most
+MAX_PLAUSIBLE = 1e6  # no phone measures this in any unit; a number that large is no measurement
 
 Values = tuple[float, ...]
 
@@ -79,7 +79,7 @@ class _Track:
         return self._last_ns is not None and time_ns < self._last_ns - self._gap_ns
 
     def push(self, time_ns: int, values: Values) -> None:
-        if not all(abs(value) < IMPLAUSIBLE for value in values):  # NaN compares as false
+        if not all(abs(value) < MAX_PLAUSIBLE for value in values):  # NaN compares as false
             self.dropped.unreadable += 1
             return
         if self._last_ns is not None and time_ns <= self._last_ns:
@@ -158,7 +158,7 @@ class Resampler:
             out.append(Restart(time_ns, f"the time of the {sensor} runs back"))
         track.push(time_ns, values)
         self._advance(out)
-        if track.pending and track.pending[-1].time_ns - track.pending[0].time_ns > PATIENCE_SECONDS * SECOND:
+        if track.pending and track.pending[-1].time_ns - track.pending[0].time_ns > SENSOR_TIMEOUT_S * SECOND:
             self._give_up_waiting(track, out)
         return out
 
@@ -208,9 +208,9 @@ class Resampler:
         track.pending.clear()
         track.pending.append(newest)
         self._origin_ns = None
-        out.append(Restart(newest.time_ns, f"no {silent} for {PATIENCE_SECONDS:.0f} s"))
+        out.append(Restart(newest.time_ns, f"no {silent} for {SENSOR_TIMEOUT_S:.0f} s"))
 
 
-def mean_length(sensor_hz: float, grid_hz: float) -> int:
+def averaging_length(sensor_hz: float, grid_hz: float) -> int:
     """Of how many samples of a sensor to take the mean before its values go to the grid: one period of the grid."""
     return max(1, round(sensor_hz / grid_hz))

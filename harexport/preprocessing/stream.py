@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.preprocessing.filters import sections
+from harexport.preprocessing.filters import design_sos
 from harexport.preprocessing.resampler import GAP_SECONDS, Dropped, Resampler, Restart, Values
 
 STANDARD_GRAVITY = 9.80665  # m/s2, exact by definition
@@ -51,7 +51,7 @@ class Window:
         return np.array(self.signals, dtype=np.float64)
 
 
-class Median:
+class MedianFilter:
     """Median of the last `size` samples: the answer for the sample size // 2 before the newest. Zeros around the ends.
 
     Raises InputError for a size without a middle.
@@ -71,7 +71,7 @@ class Median:
         return sorted(self._recent)[self._size // 2]
 
 
-class Sections:
+class SosFilter:
     """A cascade of second-order sections (b0 b1 b2 a0 a1 a2, a0 = 1), direct form II transposed, from zero state.
 
     The order of operations is scipy.signal.sosfilt's, so the answers are the same bit for bit where neither
@@ -98,7 +98,7 @@ class _Axis:
     """One axis of one sensor: the smoothed signal, and the same without its slow part (gravity or drift)."""
 
     def __init__(self, median: int, noise: NDArray[np.float64], slow: NDArray[np.float64]) -> None:
-        self._median, self._noise, self._slow = Median(median), Sections(noise), Sections(slow)
+        self._median, self._noise, self._slow = MedianFilter(median), SosFilter(noise), SosFilter(slow)
 
     def push(self, raw: float) -> tuple[float, float] | None:
         middle = self._median.push(raw)
@@ -112,10 +112,10 @@ class Filters:
     """Grid samples (three axes of each of `sensors`) in, samples of the contract's channels out, one median late."""
 
     def __init__(self, contract: Contract) -> None:
-        self.sensors = sensors_of(contract)
+        self.sensors = required_sensors(contract)
         chain, rate = contract.filters, contract.rate_hz
-        noise = sections(chain.noise, rate)
-        slow = {ACC: sections(chain.gravity, rate), GYRO: sections(chain.drift, rate)}
+        noise = design_sos(chain.noise, rate)
+        slow = {ACC: design_sos(chain.gravity, rate), GYRO: design_sos(chain.drift, rate)}
         self._axes = [_Axis(chain.median, noise, slow[sensor]) for sensor in self.sensors for _ in _AXES]
         self._look_ahead = chain.median // 2
         self._picks = []  # for each channel: which axis, and which of its two signals
@@ -171,9 +171,9 @@ class Stream:
         mean_of: Mapping[str, int] | None = None,
         gap_s: float = GAP_SECONDS,
     ) -> None:
-        self.sensors = sensors_of(contract)
+        self.sensors = required_sensors(contract)
         self._contract = contract
-        self._divisor = {sensor: divisor_of(sensor, unit) for sensor, unit in (units or {}).items()}
+        self._divisor = {sensor: unit_divisor(sensor, unit) for sensor, unit in (units or {}).items()}
         self._resampler = Resampler(self.sensors, contract.rate_hz, dict(mean_of or {}), gap_s)
         self._start()
 
@@ -225,7 +225,7 @@ class Stream:
             out.append(window)
 
 
-def sensors_of(contract: Contract) -> tuple[str, ...]:
+def required_sensors(contract: Contract) -> tuple[str, ...]:
     """The sensors that a contract's channels are made of: ACC, or ACC and GYRO, or GYRO.
 
     Raises InputError for channels or units that this chain cannot make.
@@ -242,7 +242,7 @@ def sensors_of(contract: Contract) -> tuple[str, ...]:
     return tuple(sensor for sensor in (ACC, GYRO) if sensor in needed)
 
 
-def divisor_of(sensor: str, unit: str) -> float:
+def unit_divisor(sensor: str, unit: str) -> float:
     """What a number in `unit` is divided by, to be in g or rad/s. Raises InputError for a unit not in UNITS."""
     if unit not in UNITS[sensor]:
         raise InputError(f"the {sensor} is said to be in {unit!r}; choose one of {', '.join(UNITS[sensor])}")

@@ -136,11 +136,11 @@ def evaluate_robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustn
         raise InputError(f"{dataset.source} has no test windows to ask")
     alike: dict[tuple[str, ...], list[tuple[str, Model]]] = {}
     for name, model in asked.items():
-        dataset.fitting(model.contract, model.name)
+        dataset.matching(model.contract, model.name)
         alike.setdefault(model.contract.channels, []).append((name, model))
     found: dict[str, ModelRobustness] = {}
     for channels, group in alike.items():
-        found |= _of_contract(group, dataset.narrowed(channels))
+        found |= _of_contract(group, dataset.select_channels(channels))
     return Robustness(dataset.source, dataset.digest, dataset.contract.labels, tuple(found[name] for name in asked))
 
 

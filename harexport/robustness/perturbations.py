@@ -244,12 +244,12 @@ def clock_drift(scene: PerturbationInput, share: float) -> tuple[Floats, NDArray
 
     chain, length = scene.chain, scene.windows.signals.shape[1]
     span = (length - 1) / (1 + share)
-    last = chain.length[chain.of_window] - 1
+    last = chain.length[chain.segment_index] - 1
     kept = np.flatnonzero(last >= span)
     begin = np.clip(chain.offset[kept] + (length - 1 - span) / 2, 0, last[kept] - span)
     at = begin[:, None] + np.arange(length) / (1 + share)
     result = np.empty((len(kept), *scene.windows.signals.shape[1:]), np.float32)
-    of = chain.of_window[kept]
+    of = chain.segment_index[kept]
     for stretch in np.unique(of):
         samples = np.arange(chain.length[stretch])
         signal = chain.signal[chain.start[stretch] + samples].astype(np.float64)

@@ -16,30 +16,30 @@ from harexport.training import coarse_labels
 from harexport.utils.console import info
 
 
-def as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
+def apply_recipe_to_dataset(dataset: Dataset, recipe: Recipe) -> Dataset:
     """The data as the recipe's network sees them: its channels, and the names of its coarse labels.
 
     Raises InputError for channels that are not there and for coarse labels of another number of labels.
     """
     seen = dataset.select_channels(recipe.data.channels or dataset.contract.channels)
-    lumps = coarse_labels.names(recipe.model.coarse, seen.contract.labels)
+    lumps = coarse_labels.coarse_label_names(recipe.model.coarse, seen.contract.labels)
     return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
 
 
-def held_out(dataset: Dataset, recipe: Recipe) -> tuple[int, ...]:
+def held_out_subjects(dataset: Dataset, recipe: Recipe) -> tuple[int, ...]:
     """The training subjects that the first pass holds out: those that the data name, else those of the recipe."""
     return recipe.validation.subjects if dataset.held_out is None else dataset.held_out
 
 
-def check(dataset: Dataset, recipe: Recipe) -> None:
+def check_recipe(dataset: Dataset, recipe: Recipe) -> None:
     """Raise InputError, naming windows, subjects and labels, for what `train` could not end well with.
 
     Says which labels have no training window: that is no error, but such a label is hardly ever answered.
     """
     train, labels = dataset.train, dataset.contract.labels
-    check_fit(train, None, recipe, len(labels))
+    check_windows_and_recipe(train, None, recipe, len(labels))
     _check_test(dataset)
-    held = held_out(dataset, recipe)
+    held = held_out_subjects(dataset, recipe)
     if held:
         _check_subjects(dataset, recipe, held)
         try:
@@ -52,14 +52,14 @@ def check(dataset: Dataset, recipe: Recipe) -> None:
         info(f"No training window is labelled {_listed(missing)}: the model will hardly ever answer that")
 
 
-def check_fit(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
+def check_windows_and_recipe(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
     """Raise InputError for windows that cannot teach or be watched, and for a recipe that does not fit them."""
     window = train.signals.shape[1]
     if recipe.model.frame > window:
         raise InputError(
             f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
         )
-    coarse_labels.check(recipe.model.coarse, labels)
+    coarse_labels.check_coarse_labels(recipe.model.coarse, labels)
     _check_windows("training", train, labels)
     if held_out is not None:
         _check_windows("held-out", held_out, labels)
@@ -88,7 +88,7 @@ def _check_labels(labels: NDArray[np.int64], recipe: Recipe) -> None:
     """Raise InputError where the training windows' labels [n] leave nothing to learn."""
     if len(np.unique(labels)) < 2:
         raise InputError("the training windows carry one label only; there is nothing to tell apart")
-    if recipe.schedule.coarse_epochs and len(np.unique(coarse_labels.truth(recipe.model.coarse, labels))) < 2:
+    if recipe.schedule.coarse_epochs and len(np.unique(coarse_labels.to_coarse(recipe.model.coarse, labels))) < 2:
         raise InputError(
             "the training windows carry one coarse label only (model.coarse); there is nothing to tell apart"
         )

@@ -1,4 +1,4 @@
-"""A small set of the official shape, and a server that can misbehave in every way that matters."""
+"""A small dataset with the official structure, and a server with failures on request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def zipped() -> Callable[..., bytes]:
 
 
 class Server:
-    """Serves `files` by path on 127.0.0.1; each request takes the next behaviour of `plan`, the last one for good.
+    """Serves `files` by path on 127.0.0.1; each request takes the next behavior of `plan`, the last one for good.
 
-    Behaviours: "good", "break" (half of what is due, then the connection is closed), "no range", "wrong range",
+    Behaviors: "good", "break" (half of what is due, then the connection is closed), "no range", "wrong range",
     "too long" (announces 1000 bytes more), "too short" (announces 10 less), "hang", "hang inside", or a status.
     """
 
@@ -52,17 +52,17 @@ class Server:
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        behaviour = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
+        behavior = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
         wanted = request.headers.get("Range")
         self.ranges.append(wanted)
         body = self.files.get(request.path)
-        if behaviour == "hang":
+        if behavior == "hang":
             self.released.wait(20)
             return
-        if behaviour.isdigit() or body is None:
-            request.send_error(int(behaviour) if behaviour.isdigit() else 404)
+        if behavior.isdigit() or body is None:
+            request.send_error(int(behavior) if behavior.isdigit() else 404)
             return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and behaviour != "no range" else 0
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and behavior != "no range" else 0
         if start and start >= len(body):
             request.send_response(416)
             request.send_header("Content-Range", f"bytes */{len(body)}")
@@ -71,17 +71,17 @@ class Server:
         due = body[start:]
         request.send_response(206 if start else 200)
         if start:
-            first = start + (7 if behaviour == "wrong range" else 0)
+            first = start + (7 if behavior == "wrong range" else 0)
             request.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        announced = len(due) + {"too long": 1000, "too short": -10}.get(behaviour, 0)
+        announced = len(due) + {"too long": 1000, "too short": -10}.get(behavior, 0)
         request.send_header("Content-Length", str(announced))
         if request.path.endswith("/"):
             request.send_header("Content-Type", "text/html")
         request.end_headers()
-        half = behaviour in ("break", "hang inside")
+        half = behavior in ("break", "hang inside")
         request.wfile.write(due[: len(due) // 2] if half else due)
         request.wfile.flush()
-        if behaviour == "hang inside":
+        if behavior == "hang inside":
             self.released.wait(20)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.data import Dataset, load, load_for, stretches, summary
+from harexport.data import Dataset, find_segments, load_dataset, load_dataset_for, summary
 from harexport.data import cache as cache_module
 from harexport.data.custom import config
 from harexport.data.custom import dataset as own_module
-from harexport.data.recordings.reader import PhoneRecording, read
-from harexport.data.recordings.sensors import Units, examine, in_order
+from harexport.data.recordings.reader import PhoneRecording, read_recording
+from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, Lowpass
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
@@ -26,7 +26,7 @@ RATES = (50.0, 50.0, 50.0)
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load(custom_dataset.write(tmp_path_factory.mktemp("own") / "mine", seconds=9.0))
+    return load_dataset(custom_dataset.write(tmp_path_factory.mktemp("own") / "mine", seconds=9.0))
 
 
 def test_the_contract_is_what_the_toml_says(mine: Dataset) -> None:
@@ -45,7 +45,7 @@ def test_subjects_keep_their_names_and_nobody_is_in_both_parts(mine: Dataset) ->
     assert [mine.subject_name(int(k)) for k in np.unique(mine.test.subjects)] == ["carla"]
     assert mine.held_out == (2,)
     assert "tested on carla" in mine.source
-    described = summary.describe(mine)
+    described = summary.summarize(mine)
     assert described["test"]["classes"] == {"sit": 8, "walk": 8, "jump": 8}
     assert list(described["train"]["windows_of_subject"]) == ["anna", "ben"]
 
@@ -56,14 +56,14 @@ def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
     for name, text in zip(("anna", "ben"), people, strict=True):
         (tmp_path / f"{name}.csv").write_text(text)
     (tmp_path / "harexport.toml").write_text('subject_pattern = "{subject}.csv"\ntest_subjects = ["anna"]\n')
-    dataset = load(tmp_path)
+    dataset = load_dataset(tmp_path)
     contract = dataset.contract
     assert (contract.window, contract.hop, contract.channels, contract.labels) == (128, 64, CHANNELS, ("sit", "walk"))
-    recording = read(tmp_path / "anna.csv")
-    source = examine(recording.tracks, contract, Units(), "anna")
+    recording = read_recording(tmp_path / "anna.csv")
+    source = resolve_sensors(recording.tracks, contract, Units(), "anna")
     assert source.units == {ACC: "m/s2", GYRO: "rad/s"}
     stream = Stream(contract, source.units, source.mean_of)
-    events = [event for sample in in_order(recording.tracks) for event in stream.push(*sample)] + stream.flush()
+    events = [event for sample in merge_by_time(recording.tracks) for event in stream.push(*sample)] + stream.flush()
     windows = [event for event in events if isinstance(event, Window)]
     expected = []
     for window in windows:
@@ -77,18 +77,18 @@ def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
 
 def test_stretches_follow_the_datas_own_hop(mine: Dataset, tmp_path: Path) -> None:
     """Windows of one label and person lie on one signal again; without overlap each is a stretch of its own."""
-    chain = stretches(mine.train)
+    chain = find_segments(mine.train)
     assert len(chain.start) == 6  # two people, three activities each
     for k in (0, 20, len(mine.train) - 1):
-        begin = chain.start[chain.of_window[k]] + chain.offset[k]
+        begin = chain.start[chain.segment_index[k]] + chain.offset[k]
         assert np.array_equal(chain.signal[begin : begin + 100], mine.train.signals[k])
-    held = mine.train.of_subjects([2])
+    held = mine.train.select_subjects([2])
     assert held.hop == 50
-    assert len(stretches(held).start) == 3
-    apart = load(
+    assert len(find_segments(held).start) == 3
+    apart = load_dataset(
         custom_dataset.write(tmp_path / "mine", custom_dataset.TOML.replace("hop = 50 ", "hop = 100 "), 4.0, RATES)
     )
-    lone = stretches(apart.train)
+    lone = find_segments(apart.train)
     assert len(lone.start) == len(apart.train)
     assert np.array_equal(lone.signal.reshape(apart.train.signals.shape), apart.train.signals)
 
@@ -99,10 +99,10 @@ def test_the_second_load_is_from_the_cache_and_says_the_same(
     monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", -60.0)
     toml = custom_dataset.TOML.replace('test_subjects = ["carla"]\n', "").replace('validation_subjects = ["ben"]\n', "")
     folder = custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)
-    first = load(folder)
+    first = load_dataset(folder)
     told = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
-    monkeypatch.setattr(own_module, "load", lambda folder: pytest.fail("it was read again"))
-    again = load(folder / "harexport.toml")
+    monkeypatch.setattr(own_module, "load_custom_dataset", lambda folder: pytest.fail("it was read again"))
+    again = load_dataset(folder / "harexport.toml")
     assert capsys.readouterr().err.splitlines() == told
     assert 'tested on, carla. To choose, write test_subjects = ["carla"]' in " ".join(told)
     assert "harexport.toml names no validation_subjects" in " ".join(told)
@@ -115,7 +115,7 @@ def test_the_second_load_is_from_the_cache_and_says_the_same(
     (folder / "anna_monday.csv").write_text(
         custom_dataset.csv_of(0, [("", 6.0), ("sit", 8.0), ("walk", 4.0), ("jump", 4.0)])
     )
-    changed = load(folder)
+    changed = load_dataset(folder)
     assert changed.digest != first.digest
     assert len(changed.train) > len(first.train)
 
@@ -133,10 +133,10 @@ def test_subjects_by_column_and_by_table(tmp_path: Path) -> None:
     subjects = '[subjects]\n"0.csv" = "adam"\n"1.csv" = "adam"\n"2.csv" = 7\n'
     (tmp_path / "harexport.toml").write_text(toml + subjects)
     with pytest.raises(InputError, match=r"0\.csv: no column is called 'who'"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     (tmp_path / "3.csv").write_text("\n".join(with_column).replace("who", "subject", 1) + "\n")
     (tmp_path / "harexport.toml").write_text(toml.replace('subject = "who"\n', "") + subjects)
-    dataset = load(tmp_path)
+    dataset = load_dataset(tmp_path)
     assert dataset.subject_names == ("7", "adam", "eve")
     assert sorted(set(dataset.test.subjects.tolist())) == [1, 3]
     assert dataset.contract.labels == ("sit", "walk")
@@ -144,11 +144,11 @@ def test_subjects_by_column_and_by_table(tmp_path: Path) -> None:
 
 def test_a_slow_rate_brings_its_filter_down(tmp_path: Path) -> None:
     toml = custom_dataset.TOML.replace("rate_hz = 50 ", "rate_hz = 20 ").replace("window = 100", "window = 50")
-    contract = load(custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)).contract
+    contract = load_dataset(custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)).contract
     assert (contract.rate_hz, contract.window, contract.hop) == (20.0, 50, 50)
     assert contract.filters.noise == Lowpass(10, 8.0)
     table = {"filters": {"median": 5, "gravity": {"order": 2, "cutoff_hz": 0.5}}}
-    chain = config.parse(table, Path("harexport.toml")).contract.filters
+    chain = config.parse_config(table, Path("harexport.toml")).contract.filters
     assert (chain.median, chain.gravity, chain.drift) == (5, Lowpass(2, 0.5), Contract().filters.drift)
 
 
@@ -162,7 +162,7 @@ def test_what_was_odd_is_said(tmp_path: Path) -> None:
     lines[450] = lines[449]
     del lines[600:630]
     (folder / "anna_monday.csv").write_text("".join(lines) + "9999")
-    notes = "\n".join(load(folder).notes)
+    notes = "\n".join(load_dataset(folder).notes)
     assert "anna_monday.csv: 1 samples of the accelerometer are not numbers (the first in line 401)" in notes
     assert "anna_monday.csv: 1 samples of the accelerometer repeat a time or come late" in notes
     assert re.search(r"anna_monday.csv, at 12\.\d+ s, starts anew: no accelerometer for 0\.\d+ s", notes)
@@ -172,7 +172,7 @@ def test_what_was_odd_is_said(tmp_path: Path) -> None:
 
 def test_one_of_them_for_predict(tmp_path: Path) -> None:
     folder = custom_dataset.write(tmp_path / "mine", seconds=4.0, rates=RATES)
-    recording, units = own_module.as_one_of(folder, folder / "ben_monday.csv", Units())
+    recording, units = own_module.read_like_dataset(folder, folder / "ben_monday.csv", Units())
     assert isinstance(recording, PhoneRecording)
     assert units == Units("m/s2", None)
     assert {name for _, name in recording.labels} == {None, "sit", "walk", "jump"}
@@ -181,22 +181,24 @@ def test_one_of_them_for_predict(tmp_path: Path) -> None:
     bare = tmp_path / "bare.csv"
     bare.write_text("t,ax,ay,az\n1,0,0,9.8\n2,0,0,9.8\n")
     with pytest.raises(InputError, match=r"no column is called 'what'"):
-        own_module.as_one_of(folder, bare, Units())
+        own_module.read_like_dataset(folder, bare, Units())
     with pytest.raises(InputError, match=r"holds no harexport\.toml"):
-        own_module.as_one_of(tmp_path, bare, Units())
+        own_module.read_like_dataset(tmp_path, bare, Units())
 
 
 def test_a_model_of_other_data_is_told_what_is_missing(
     mine: Dataset, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, isolated: Path
 ) -> None:
-    monkeypatch.setattr(sys.modules["harexport.data.load"], "fetched", lambda: pytest.fail("nothing is to be fetched"))
+    monkeypatch.setattr(
+        sys.modules["harexport.data.load"], "load_or_download", lambda: pytest.fail("must not download")
+    )
     with pytest.raises(InputError, match=r"^mine was not trained on UCI HAR: it answers sit, .* With --data give"):
-        load_for(mine.contract, "mine")
+        load_dataset_for(mine.contract, "mine")
     with pytest.raises(InputError, match=r"^edge does not fit the data .*: it answers WALKING, .* have sit, walk"):
-        mine.fitting(Contract(), "edge")
+        mine.matching(Contract(), "edge")
     with pytest.raises(InputError, match=r"it reads 100 samples at 50 Hz, the data have 128 at 50 Hz"):
-        dataset.fitting(mine.contract)
+        dataset.matching(mine.contract)
     with pytest.raises(InputError, match=r"the data have no channel body_gyro_x, body_gyro_y, body_gyro_z"):
-        mine.fitting(Contract())
+        mine.matching(Contract())
     fewer = Contract(channels=CHANNELS[6:], units=("g",) * 3, hop=16)
-    assert dataset.fitting(fewer).test.signals.shape == (len(dataset.test), 128, 3)
+    assert dataset.matching(fewer).test.signals.shape == (len(dataset.test), 128, 3)

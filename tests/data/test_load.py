@@ -1,4 +1,4 @@
-"""The one entry point, and the cache behind it: quick, keyed by content, never trusted when damaged."""
+"""load_dataset() and its cache: fast, keyed by content, and rebuilt when damaged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.data import Dataset, load
+from harexport.data import Dataset, load_dataset
 from harexport.data import cache as cache_module
-from harexport.data.load import fetched
+from harexport.data.load import load_or_download
 from harexport.errors import InputError
 
 
@@ -29,34 +29,34 @@ def same(a: Dataset, b: Dataset) -> bool:
 
 @pytest.fixture
 def parses(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The places that were really parsed, in order; files count as settled at once."""
+    """List the places that were parsed, in order; files count as settled at once."""
     from harexport.data.uci_har import reader
 
     done: list[Path] = []
-    real = reader.read
+    real = reader.read_dataset
 
     def counted(path: Path) -> Dataset:
         done.append(path)
         return real(path)
 
-    monkeypatch.setattr(reader, "read", counted)
+    monkeypatch.setattr(reader, "read_dataset", counted)
     monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", -60.0)
     return done
 
 
-def test_cached_load_takes_a_moment(official_path: Path, isolated: Path) -> None:
-    first = load(official_path)
+def test_cached_load_is_fast(official_path: Path, isolated: Path) -> None:
+    first = load_dataset(official_path)
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        again = load(official_path)
+        again = load_dataset(official_path)
         times.append(time.perf_counter() - began)
     assert same(first, again)
     assert min(times) < 0.2, times
 
 
 def test_second_load_is_from_the_cache_beside_the_data(small: Path, parses: list[Path]) -> None:
-    first, again = load(small), load(small.parent)
+    first, again = load_dataset(small), load_dataset(small.parent)
     assert len(parses) == 1
     assert same(first, again)
     assert again.train.signals.dtype == np.float32
@@ -73,7 +73,7 @@ def test_an_edited_file_changes_the_result(
     def loaded() -> Dataset:
         if as_zip:
             place.write_bytes(zipped(small))
-        return load(place)
+        return load_dataset(place)
 
     before = loaded()
     labels = small / "train" / "y_train.txt"
@@ -87,27 +87,29 @@ def test_an_edited_file_changes_the_result(
 
 def test_an_edit_with_the_old_time_is_seen(small: Path, parses: list[Path]) -> None:
     if sys.platform == "win32":
-        return  # Windows has no change time: see cache._signs
+        return  # Windows has no change time: see cache._file_stats
     import os
 
-    load(small)
+    load_dataset(small)
     labels = small / "train" / "y_train.txt"
     stat = labels.stat()
     labels.write_bytes(labels.read_bytes().replace(b"5", b"4"))
     os.utime(labels, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert load(small).train.labels.tolist() == [3, 0, 5]
+    assert load_dataset(small).train.labels.tolist() == [3, 0, 5]
 
 
-def test_files_still_warm_are_not_remembered(small: Path, parses: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recently_changed_files_are_parsed_again(
+    small: Path, parses: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", 60.0)
-    load(small)
-    load(small)
+    load_dataset(small)
+    load_dataset(small)
     assert len(parses) == 2
 
 
 def test_the_same_content_elsewhere_is_stored_once(small: Path, parses: list[Path]) -> None:
     shutil.copytree(small, small.parent / "train copy")
-    first, second = load(small), load(small.parent / "train copy")
+    first, second = load_dataset(small), load_dataset(small.parent / "train copy")
     assert same(first, second)
     assert len(list((small.parent / ".harexport-cache").glob("windows-*.npz"))) == 1
 
@@ -144,38 +146,38 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_cache_is_rebuilt(
     damage: str, small: Path, parses: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = load(small)
+    before = load_dataset(small)
     (file,) = (small.parent / ".harexport-cache").glob("windows-*.npz")
     DAMAGES[damage](file)
     capsys.readouterr()
-    assert same(before, load(small))
+    assert same(before, load_dataset(small))
     assert f"The cache file {file} is damaged" in capsys.readouterr().err
-    assert same(before, load(small))
+    assert same(before, load_dataset(small))
     assert len(parses) == 2
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"version": 1}', "{", '{"version": 1, "files": []}'])
-def test_a_damaged_memory_of_places_is_rebuilt(content: str, small: Path, parses: list[Path]) -> None:
-    before = load(small)
+def test_a_damaged_index_is_rebuilt(content: str, small: Path, parses: list[Path]) -> None:
+    before = load_dataset(small)
     (file,) = (small.parent / ".harexport-cache").glob("seen-*.json")
     file.write_text(content)
-    assert same(before, load(small))
-    assert same(before, load(small))
+    assert same(before, load_dataset(small))
+    assert same(before, load_dataset(small))
     assert len(parses) == 2
 
 
 def test_a_deleted_cache_is_rebuilt(small: Path, parses: list[Path]) -> None:
-    before = load(small)
+    before = load_dataset(small)
     for file in (small.parent / ".harexport-cache").glob("windows-*.npz"):
         file.unlink()
-    assert same(before, load(small))
+    assert same(before, load_dataset(small))
 
 
-def test_a_read_only_folder_stays_as_it_is(small: Path, parses: list[Path], isolated: Path) -> None:
+def test_a_read_only_folder_is_not_written(small: Path, parses: list[Path], isolated: Path) -> None:
     small.parent.chmod(0o555)
     try:
-        first, again = load(small), load(small)
+        first, again = load_dataset(small), load_dataset(small)
     finally:
         small.parent.chmod(0o755)
     assert same(first, again)
@@ -188,14 +190,14 @@ def test_without_any_folder_for_a_cache(
     small: Path, parses: list[Path], isolated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (small.parent / ".harexport-cache").write_text("in the way")
-    assert len(load(small).train) == 3
-    assert len(load(small).train) == 3
-    assert "The parsed data is not kept for the next time" in capsys.readouterr().err
+    assert len(load_dataset(small).train) == 3
+    assert len(load_dataset(small).train) == 3
+    assert "The parsed data is not cached" in capsys.readouterr().err
 
 
-def test_two_at_once(small: Path, parses: list[Path]) -> None:
+def test_concurrent_loads(small: Path, parses: list[Path]) -> None:
     results: list[Dataset] = []
-    threads = [threading.Thread(target=lambda: results.append(load(small))) for _ in range(6)]
+    threads = [threading.Thread(target=lambda: results.append(load_dataset(small))) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -205,19 +207,19 @@ def test_two_at_once(small: Path, parses: list[Path]) -> None:
     assert {file.name[:5] for file in (small.parent / ".harexport-cache").iterdir()} == {".giti", "seen-", "windo"}
 
 
-def test_the_setting_leads_to_the_data(small: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_gives_the_path(small: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAREXPORT_DATA", str(small))
-    assert len(load().test) == 2
+    assert len(load_dataset().test) == 2
     monkeypatch.setenv("HAREXPORT_DATA", str(small / "nowhere"))
     with pytest.raises(InputError, match=r"HAREXPORT_DATA is set to .*, but .*does not exist"):
-        load()
-    assert len(load(small).test) == 2  # a path goes before the setting
-    with pytest.raises(InputError, match="unknown data source"):  # it came as far as the sources
-        fetched("none")
+        load_dataset()
+    assert len(load_dataset(small).test) == 2  # a path has priority over the setting
+    with pytest.raises(InputError, match="unknown data source"):  # the setting is ignored
+        load_or_download("none")
 
 
 def test_importing_is_cheap() -> None:
-    heavy = "{'scipy', 'requests', 'pypi_simple', 'matplotlib', 'rich'}"
+    heavy = "{'scipy', 'requests', 'pypi_simple', 'pooch', 'msgspec', 'matplotlib', 'rich'}"
     code = f"import sys, harexport.data; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

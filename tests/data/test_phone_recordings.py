@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harexport.data.recordings.csv_format import recognise
-from harexport.data.recordings.reader import read
-from harexport.data.recordings.sensors import acceleration_unit, check_rate, rotation_unit, sampling_rate
+from harexport.data.recordings.csv_format import recognize_layout
+from harexport.data.recordings.reader import read_recording
+from harexport.data.recordings.sensors import check_rate, estimate_rate, infer_acceleration_unit, infer_gyroscope_unit
 from harexport.errors import InputError
 from harexport.preprocessing.stream import ACC, GYRO
 from tests.preprocessing.motion import SECOND, regular, resting, walking
@@ -24,7 +24,7 @@ METADATA = (
 
 def assert_read(path: Path, unit: str = "m/s2", scale: float = G, tolerance: float = 1e-6) -> None:
     """`path` holds the walk, both sensors, from whatever time."""
-    tracks = read(path).tracks
+    tracks = read_recording(path).tracks
     assert set(tracks) == {ACC, GYRO}
     for sensor, expected in ((ACC, ACCS * scale), (GYRO, GYROS)):
         steps = tracks[sensor].time_ns - tracks[sensor].time_ns[0]
@@ -51,7 +51,7 @@ def test_sensor_logger_as_zip_and_as_folder(tmp_path: Path) -> None:
     for name, text in files.items():
         written(folder / name, text)
     assert_read(folder)
-    assert read(folder).family == "Sensor Logger"
+    assert read_recording(folder).family == "Sensor Logger"
 
 
 def test_sensor_loggers_uncalibrated_acceleration_is_the_second_choice(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_sensor_loggers_uncalibrated_acceleration_is_the_second_choice(tmp_path:
         tmp_path / "walk.zip",
         {"AccelerometerUncalibrated.csv": sensor_logger(TIMES, ACCS), "Gyroscope.csv": sensor_logger(TIMES, GYROS)},
     )
-    track = read(path).tracks[ACC]
+    track = read_recording(path).tracks[ACC]
     assert track.unit is None
-    assert acceleration_unit(track.time_ns, track.values, None, "walk") == "g"
+    assert infer_acceleration_unit(track.time_ns, track.values, None, "walk") == "g"
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_an_iphones_gravity_is_added_and_its_signs_are_turned(
     }
     path = zipped(tmp_path / "walk.zip", files)
     assert_read(path)
-    assert any("sum of linear acceleration and gravity" in note for note in read(path).notes)
-    assert any("signs were turned" in note for note in read(path).notes) is (sign == -1)
+    assert any("sum of linear acceleration and gravity" in note for note in read_recording(path).notes)
+    assert any("signs were turned" in note for note in read_recording(path).notes) is (sign == -1)
 
 
 @pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", "."), ("\t", "."), (";", ","), ("\t", ",")])
@@ -97,7 +97,7 @@ def test_phyphox_in_all_its_formats(delimiter: str, decimal: str, tmp_path: Path
     }
     path = zipped(tmp_path / "walk.zip", files)
     assert_read(path)
-    assert read(path).family == "phyphox"
+    assert read_recording(path).family == "phyphox"
 
 
 def test_one_table_with_empty_cells_holds_sensors_at_rates_of_their_own(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_one_table_with_empty_cells_holds_sensors_at_rates_of_their_own(tmp_path
     lines = [(t, f"{t},{a[0]},{a[1]},{a[2]},,,\n") for t, a in zip(TIMES.tolist(), ACCS, strict=True)]
     lines += [(t, f"{t},,,,{a[0]},{a[1]},{a[2]}\n") for t, a in zip(times.tolist(), walking(times)[1], strict=True)]
     text = "timestamp_ns,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z\n" + "".join(line for _, line in sorted(lines))
-    tracks = read(written(tmp_path / "walk.csv", text)).tracks
+    tracks = read_recording(written(tmp_path / "walk.csv", text)).tracks
     assert np.array_equal(tracks[ACC].time_ns, TIMES)
     assert np.array_equal(tracks[GYRO].time_ns, times)
     assert tracks[ACC].unit is tracks[GYRO].unit is None
@@ -121,7 +121,7 @@ def test_encodings_and_line_ends(encoding: str, newline: str, tmp_path: Path) ->
 
 def test_nanoseconds_are_kept_to_the_last_digit(tmp_path: Path) -> None:
     text = "timestamp_ns,acc_x_g,acc_y_g,acc_z_g\n1718030736872695301,1,0,0\n1718030736892695303,1,0,0\n"
-    times = read(written(tmp_path / "walk.csv", text)).tracks[ACC].time_ns
+    times = read_recording(written(tmp_path / "walk.csv", text)).tracks[ACC].time_ns
     assert times.tolist() == [1718030736872695301, 1718030736892695303]
 
 
@@ -138,7 +138,7 @@ def test_nanoseconds_are_kept_to_the_last_digit(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_headers(header: str, time_unit: str, acc: str | None, gyro: str | None) -> None:
-    layout = recognise(header, "here")
+    layout = recognize_layout(header, "here")
     assert layout.time_unit == time_unit
     assert layout.triples[ACC].unit == acc
     assert layout.triples[GYRO].unit == gyro
@@ -148,17 +148,17 @@ def test_headers(header: str, time_unit: str, acc: str | None, gyro: str | None)
 
 def test_labels_are_read(tmp_path: Path) -> None:
     labels = ["walking"] * 100 + [""] * 50 + ["Sitting"] * 50
-    recording = read(written(tmp_path / "walk.csv", plain(TIMES, ACCS, GYROS, labels=labels)))
+    recording = read_recording(written(tmp_path / "walk.csv", plain(TIMES, ACCS, GYROS, labels=labels)))
     assert [name for _, name in recording.labels] == [name or None for name in labels]
     assert [time_ns for time_ns, _ in recording.labels] == recording.tracks[ACC].time_ns.tolist()
 
 
 def test_a_file_that_ends_in_the_middle_of_a_line_says_so(tmp_path: Path) -> None:
     text = plain(TIMES, ACCS, GYROS)
-    recording = read(written(tmp_path / "walk.csv", text[:-30]))
+    recording = read_recording(written(tmp_path / "walk.csv", text[:-30]))
     assert len(recording.tracks[ACC].time_ns) == len(TIMES) - 1
     assert recording.notes == (f"{tmp_path / 'walk.csv'} ends in the middle of a line; that line was left out",)
-    whole = read(written(tmp_path / "walk.csv", text.rstrip("\n")))
+    whole = read_recording(written(tmp_path / "walk.csv", text.rstrip("\n")))
     assert len(whole.tracks[ACC].time_ns) == len(TIMES)
     assert whole.notes == ()
 
@@ -167,43 +167,43 @@ def test_a_file_that_ends_in_the_middle_of_a_line_says_so(tmp_path: Path) -> Non
 def test_the_accelerations_unit_is_told_by_gravity(motion: type) -> None:
     acc, _ = motion(TIMES)
     for scale, unit in ((1.0, "g"), (G, "m/s2"), (1.04 * G, "m/s2")):
-        assert acceleration_unit(TIMES, acc * scale, None, "here") == unit
-        assert acceleration_unit(TIMES, acc * scale, unit, "here") == unit
+        assert infer_acceleration_unit(TIMES, acc * scale, None, "here") == unit
+        assert infer_acceleration_unit(TIMES, acc * scale, unit, "here") == unit
     linear = acc - acc.mean(axis=0)
     for scale, said in ((1.0, None), (1.0, "g"), (G, "m/s2")):
         with pytest.raises(InputError, match="gravity is missing"):
-            acceleration_unit(TIMES, linear * scale, said, "here")
+            infer_acceleration_unit(TIMES, linear * scale, said, "here")
     with pytest.raises(
         InputError, match=r"is the acceleration in g or in m/s2\? .* Say --acc-unit g or --acc-unit m/s2"
     ):
-        acceleration_unit(TIMES, acc * 3, None, "here")
+        infer_acceleration_unit(TIMES, acc * 3, None, "here")
     with pytest.raises(InputError, match=r"said to be in g, but averages .* in m/s2 it would fit: say --acc-unit m/s2"):
-        acceleration_unit(TIMES, acc * G, "g", "here")
+        infer_acceleration_unit(TIMES, acc * G, "g", "here")
     with pytest.raises(InputError, match=r"the unit 'furlong' is unknown; choose one of g, m/s2"):
-        acceleration_unit(TIMES, acc, "furlong", "here")
+        infer_acceleration_unit(TIMES, acc, "furlong", "here")
 
 
 def test_the_gyroscopes_unit_is_told_where_it_can_be() -> None:
     acc, gyro = walking(TIMES)
     still_acc, still_gyro = resting(TIMES)
-    assert rotation_unit(gyro, None, (TIMES, acc), "here") == "rad/s"
-    assert rotation_unit(np.rad2deg(gyro), None, (TIMES, acc), "here") == "deg/s"
-    assert rotation_unit(np.rad2deg(gyro), None, None, "here") == "deg/s"
+    assert infer_gyroscope_unit(gyro, None, (TIMES, acc), "here") == "rad/s"
+    assert infer_gyroscope_unit(np.rad2deg(gyro), None, (TIMES, acc), "here") == "deg/s"
+    assert infer_gyroscope_unit(np.rad2deg(gyro), None, None, "here") == "deg/s"
     spiked = gyro.copy()
     spiked[[30, 90, 150], 1] = 900.0
-    assert rotation_unit(spiked, None, (TIMES, acc), "here") == "rad/s"
+    assert infer_gyroscope_unit(spiked, None, (TIMES, acc), "here") == "rad/s"
     for calm in (still_gyro, np.rad2deg(still_gyro)):
         with pytest.raises(InputError, match=r"in rad/s or in deg/s\? .* Say --gyro-unit rad/s or --gyro-unit deg/s"):
-            rotation_unit(calm, None, (TIMES, still_acc), "here")
-        assert rotation_unit(calm, "deg/s", (TIMES, still_acc), "here") == "deg/s"
+            infer_gyroscope_unit(calm, None, (TIMES, still_acc), "here")
+        assert infer_gyroscope_unit(calm, "deg/s", (TIMES, still_acc), "here") == "deg/s"
     with pytest.raises(InputError, match="say --gyro-unit deg/s"):
-        rotation_unit(np.rad2deg(gyro), "rad/s", (TIMES, acc), "here")
+        infer_gyroscope_unit(np.rad2deg(gyro), "rad/s", (TIMES, acc), "here")
 
 
 def test_the_rate_leaves_out_gaps_and_repeats() -> None:
     times = np.concatenate([TIMES, TIMES + 100 * SECOND, TIMES[-1:] + 100 * SECOND])
-    assert sampling_rate(times) == pytest.approx(50.0)
-    assert sampling_rate(TIMES[:1]) == sampling_rate(TIMES[:0]) == 0.0
+    assert estimate_rate(times) == pytest.approx(50.0)
+    assert estimate_rate(TIMES[:1]) == estimate_rate(TIMES[:0]) == 0.0
     check_rate(ACC, 48.0, 50.0, "here")
     with pytest.raises(InputError, match=r"accelerometer has 20\.0 samples a second; the model needs 50 or more"):
         check_rate(ACC, 20.0, 50.0, "here")

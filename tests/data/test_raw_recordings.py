@@ -1,4 +1,4 @@
-"""Raw recordings: the official windows come back from them, and their pickle can do nothing."""
+"""Raw recordings: the official windows are rebuilt from them, and their pickle cannot execute anything."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harexport.data.dataset import ExactDataset, stretches
-from harexport.data.uci_har.manifest import window_index
+from harexport.data.dataset import Dataset, find_segments
+from harexport.data.uci_har.manifest import load_window_index
 from harexport.data.uci_har.raw_recordings import MEMBER, Recording, read_recordings, rebuild
-from harexport.data.uci_har.reader import read_exact
+from harexport.data.uci_har.reader import read_dataset
 from harexport.errors import InputError
 
 
@@ -26,7 +26,7 @@ def recordings(sdist: Path) -> dict[int, list[Recording]]:
 
 
 @pytest.fixture(scope="module")
-def rebuilt(recordings: dict[int, list[Recording]]) -> ExactDataset:
+def rebuilt(recordings: dict[int, list[Recording]]) -> Dataset:
     return rebuild(recordings, "rebuilt", "digest")
 
 
@@ -41,8 +41,8 @@ def test_recordings_are_complete(recordings: dict[int, list[Recording]]) -> None
         assert 0.9 < np.median(np.linalg.norm(recording.acc, axis=1)) < 1.1  # in g
 
 
-def test_every_official_window_is_rebuilt(rebuilt: ExactDataset, official_path: Path) -> None:
-    official = read_exact(official_path)
+def test_every_official_window_is_rebuilt(rebuilt: Dataset, official_path: Path) -> None:
+    official = read_dataset(official_path, exact=True)
     for split in ("train", "test"):
         ours, theirs = getattr(rebuilt, split), getattr(official, split)
         assert ours.signals.dtype == theirs.signals.dtype == np.float64
@@ -53,23 +53,23 @@ def test_every_official_window_is_rebuilt(rebuilt: ExactDataset, official_path: 
         assert np.array_equal(ours.subjects, theirs.subjects)
 
 
-def test_rebuilt_windows_overlap_like_the_official_ones(rebuilt: ExactDataset) -> None:
-    assert len(stretches(rebuilt.rounded().train).start) == 600
-    assert len(stretches(rebuilt.rounded().test).start) == 257
+def test_rebuilt_windows_overlap_like_the_official_ones(rebuilt: Dataset) -> None:
+    assert len(find_segments(rebuilt.to_float32().train).start) == 600
+    assert len(find_segments(rebuilt.to_float32().test).start) == 257
 
 
 def test_index_covers_every_row_once() -> None:
     for split, count in (("train", 7352), ("test", 2947)):
         rows = [
             row
-            for run in window_index()
+            for run in load_window_index()
             if run.split == split
             for row in range(run.first_row, run.first_row + run.rows)
         ]
         assert rows == list(range(count))
 
 
-def test_missing_and_short_recordings_are_named(recordings: dict[int, list[Recording]]) -> None:
+def test_missing_and_short_recordings_are_refused(recordings: dict[int, list[Recording]]) -> None:
     with pytest.raises(InputError, match="recording 1 of subject 1 is missing"):
         rebuild({}, "", "")
     first = recordings[1][0]
@@ -99,26 +99,26 @@ class _Calls:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("function", [os.system, eval, exec, getattr, __import__, pickle.loads, np.load, np.empty])
-def test_a_pickle_can_call_nothing(function: Any, protocol: int, tmp_path: Path) -> None:
+def test_pickle_calls_are_refused(function: Any, protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     hostile = pickle.dumps({1: [_Calls(function, f"touch {mark}")]}, protocol=protocol)
-    with pytest.raises(InputError, match=r"is refused: it asks for \S+, which recordings never need"):
+    with pytest.raises(InputError, match=r"is refused: it uses \S+, which recordings do not need"):
         read_recordings(_packed(tmp_path, gzip.compress(hostile)))
     assert not mark.exists()
 
 
-def test_a_pickle_can_name_no_codec(tmp_path: Path) -> None:
+def test_pickle_codecs_are_refused(tmp_path: Path) -> None:
     hostile = b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00xX\x04\x00\x00\x00idna\x86R."
-    with pytest.raises(InputError, match="is refused: it asks for the codec 'idna'"):
+    with pytest.raises(InputError, match="is refused: it uses the codec 'idna'"):
         read_recordings(_packed(tmp_path, gzip.compress(hostile)))
 
 
 @pytest.mark.parametrize(
-    "innocent", [None, 5, {}.keys, [1], {1: 2}, {"x": [1]}, {1: [None]}, {1: [{"state": 1}]}], ids=repr
+    "content", [None, 5, {}.keys, [1], {1: 2}, {"x": [1]}, {1: [None]}, {1: [{"state": 1}]}], ids=repr
 )
-def test_other_pickles_are_refused(innocent: Any, tmp_path: Path) -> None:
+def test_other_pickles_are_refused(content: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"given\.tar\.gz: "):
-        read_recordings(_packed(tmp_path, gzip.compress(pickle.dumps(innocent, protocol=2))))
+        read_recordings(_packed(tmp_path, gzip.compress(pickle.dumps(content, protocol=2))))
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x80\x02}q\x00K\x01]", b"\x80\x02.", b"\x80\xff."])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from harexport.data import Dataset, Windows
-from harexport.data.summary import describe, plot_examples, smoothed
+from harexport.data.summary import plot_examples, smooth, summarize
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS
 
 
 def test_figures(dataset: Dataset) -> None:
-    figures = json.loads(json.dumps(describe(dataset), allow_nan=False))
+    figures = json.loads(json.dumps(summarize(dataset), allow_nan=False))
     assert figures["source"] == dataset.source
     assert figures["digest"] == dataset.digest
     assert figures["train"]["shape"] == [7352, 128, 9]
@@ -35,9 +35,9 @@ def test_figures(dataset: Dataset) -> None:
 def test_smoothing_halves_in_its_half_life() -> None:
     step = np.zeros((30, 2), np.float32)
     step[1:] = 1.0
-    result = smoothed(step, 7.0)
+    result = smooth(step, 7.0)
     np.testing.assert_allclose(result[[0, 7, 14, 21], 0], [0.0, 0.5, 0.75, 0.875], rtol=0, atol=1e-12)
-    assert np.array_equal(smoothed(np.full(5, 3.0)), np.full(5, 3.0))
+    assert np.array_equal(smooth(np.full(5, 3.0)), np.full(5, 3.0))
 
 
 def test_picture(dataset: Dataset, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_picture(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "examples.png"
     path.write_text("an older one")
     plot_examples(dataset, path)
-    height, width, _ = matplotlib.image.image.image.image.image.image.image.imread(path).shape
+    height, width, _ = matplotlib.image.imread(path).shape
     assert width > 1200
     assert height > 1000
     assert [file.name for file in tmp_path.iterdir()] == ["examples.png"]

@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harexport.cli import main
-from harexport.data.recordings.reader import Track
+from harexport.data.recordings.reader import SensorTrack
 from harexport.model.contract import LABELS, Contract
 from harexport.predict.predict import Prediction, predict
-from harexport.predict.report import colour, duration, remarks, shares
-from harexport.predict.session import Answer, Session, Source, Units, examine
-from harexport.predict.stream import follow
+from harexport.predict.report import label_color, format_duration, format_notes, time_per_activity
+from harexport.predict.session import WindowPrediction, Session, Source, Units, examine
+from harexport.predict.stream import predict_stream
 from harexport.preprocessing.filters import preprocess
 from harexport.preprocessing.stream import ACC, GYRO
 from harexport.runtimes import model
@@ -194,7 +194,7 @@ def test_stretches_cover_what_is_without_doubt(tmp_path: Path) -> None:
     assert first.start_s == pytest.approx(4 * 1.28)
     assert first.end_s == pytest.approx(second.start_s)
     assert second.end_s == pytest.approx(told.answers[-1].end_s)
-    assert dict(shares(told)) == pytest.approx(
+    assert dict(time_per_activity(told)) == pytest.approx(
         {"WALKING": first.end_s - first.start_s, LABELS[2]: second.end_s - second.start_s}
     )
 
@@ -219,7 +219,7 @@ def test_a_gap_starts_the_chain_anew_and_is_told(tmp_path: Path) -> None:
     assert told.restarts == ((9.6, "no accelerometer for 0.62 s"),)
     assert [answer.doubt for answer in told.answers] == (["settling"] * 4 + [None] * 2) + ["settling"] * 4 + [None] * 3
     assert len(told.stretches) == 2
-    assert "At 0:10 the chain started anew: no accelerometer for 0.62 s." in remarks(told)
+    assert "At 0:10 the chain started anew: no accelerometer for 0.62 s." in format_notes(told)
 
 
 def test_a_sensor_that_slows_down_is_not_trusted(tmp_path: Path) -> None:
@@ -254,12 +254,12 @@ def test_a_model_of_acceleration_alone_needs_no_gyroscope(tmp_path: Path) -> Non
     told = predict(written(tmp_path / "walk.csv", text), scripted(1, contract=contract), SAID, "none")
     assert len(told.answers) == WINDOWS
     assert set(told.source.units) == {ACC}
-    live = follow(text.encode().splitlines(keepends=True), scripted(1, contract=contract), SAID, "none")
-    assert sum(isinstance(event, Answer) for event in live) == WINDOWS
+    live = predict_stream(text.encode().splitlines(keepends=True), scripted(1, contract=contract), SAID, "none")
+    assert sum(isinstance(event, WindowPrediction) for event in live) == WINDOWS
 
 
-def _track(times: Times, values: np.ndarray, unit: str | None) -> Track:
-    return Track(times, values, unit, "here")
+def _track(times: Times, values: np.ndarray, unit: str | None) -> SensorTrack:
+    return SensorTrack(times, values, unit, "here")
 
 
 def test_what_is_said_of_units_goes_before_the_header() -> None:
@@ -276,7 +276,7 @@ def test_the_clock_of_a_phone_is_kept_to_the_nanosecond() -> None:
     out = []
     for t, a, g in zip((TIMES + epoch).tolist(), acc.tolist(), gyro.tolist(), strict=True):
         out += session.push(ACC, t, tuple(a)) + session.push(GYRO, t, tuple(g))
-    answers = [event for event in out if isinstance(event, Answer)]
+    answers = [event for event in out if isinstance(event, WindowPrediction)]
     assert answers[0].time_ns == epoch + 127 * 20_000_000
     assert answers[0].end_s == pytest.approx(2.54, abs=1e-9)
 
@@ -299,8 +299,8 @@ def test_people_see_a_strip_a_table_and_the_rest(tmp_path: Path) -> None:
 
 
 def test_colours_and_durations() -> None:
-    assert len({colour(LABELS, label) for label in (*LABELS, None)}) == 7
-    assert [duration(s) for s in (0, 59.6, 83.4, 3723)] == ["0:00", "1:00", "1:23", "1:02:03"]
+    assert len({label_color(LABELS, label) for label in (*LABELS, None)}) == 7
+    assert [format_duration(s) for s in (0, 59.6, 83.4, 3723)] == ["0:00", "1:00", "1:23", "1:02:03"]
 
 
 def test_the_prediction_is_plain_json(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from scipy import signal
 
 from harexport.errors import InputError
 from harexport.model.contract import FilterChain, Lowpass
-from harexport.preprocessing.filters import preprocess, sections
+from harexport.preprocessing.filters import preprocess, design_sos
 
 CHAIN, RATE = FilterChain(), 50.0
 
@@ -49,7 +49,7 @@ def test_starts_from_zero_state() -> None:
     """A filter primed with its first sample would answer a constant with that constant from the start."""
     n = 3000
     result = preprocess(np.ones((n, 3)), np.ones((n, 3)), CHAIN, RATE)
-    first = np.prod(sections(CHAIN.noise, RATE)[:, 0])  # the product of b0: the answer to one sample of 1
+    first = np.prod(design_sos(CHAIN.noise, RATE)[:, 0])  # the product of b0: the answer to one sample of 1
     np.testing.assert_allclose(result[0, 6:] / first, 1.0, rtol=0, atol=1e-9)
     assert first < 0.5
     np.testing.assert_allclose(result[-1], [0, 0, 0, 0, 0, 0, 1, 1, 1], rtol=0, atol=1e-3)
@@ -67,7 +67,7 @@ def test_an_impulse_alone_is_removed_by_the_median() -> None:
 
 @pytest.mark.parametrize("lowpass", [CHAIN.noise, CHAIN.gravity, CHAIN.drift])
 def test_sections_have_their_corner_where_they_say(lowpass: Lowpass) -> None:
-    sos = sections(lowpass, RATE)
+    sos = design_sos(lowpass, RATE)
     assert sos.shape == ((lowpass.order + 1) // 2, 6)
     _, response = signal.sosfreqz(sos, worN=[0.0, lowpass.cutoff_hz], fs=RATE)
     np.testing.assert_allclose(np.abs(response), [1.0, np.sqrt(0.5)], rtol=1e-6)
@@ -101,7 +101,7 @@ def test_wrong_shapes_are_refused(acc: tuple[int, ...], gyro: tuple[int, ...]) -
 @pytest.mark.parametrize("lowpass", [Lowpass(0, 20.0), Lowpass(3, 25.0), Lowpass(3, 0.0), Lowpass(3, float("nan"))])
 def test_impossible_filters_are_refused(lowpass: Lowpass) -> None:
     with pytest.raises(InputError, match=r"is impossible at 50\.0 samples a second"):
-        sections(lowpass, RATE)
+        design_sos(lowpass, RATE)
 
 
 def test_a_median_without_a_middle_is_refused() -> None:

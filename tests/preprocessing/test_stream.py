@@ -12,9 +12,9 @@ from scipy import signal
 
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass
-from harexport.preprocessing.filters import preprocess, sections
-from harexport.preprocessing.resampler import GAP_SECONDS, PATIENCE_SECONDS, Resampler, Restart, mean_length
-from harexport.preprocessing.stream import ACC, GYRO, Median, Sections, Stream, Window, sensors_of
+from harexport.preprocessing.filters import preprocess, design_sos
+from harexport.preprocessing.resampler import GAP_SECONDS, SENSOR_TIMEOUT_S, Resampler, Restart, averaging_length
+from harexport.preprocessing.stream import ACC, GYRO, MedianFilter, SosFilter, Stream, Window, required_sensors
 from tests.preprocessing.motion import SECOND, Floats, Times, regular, walking
 
 CONTRACT = Contract()
@@ -184,7 +184,7 @@ def test_a_clock_that_runs_back_starts_everything_anew() -> None:
 
 
 def test_a_sensor_that_falls_silent_is_not_waited_for_for_ever() -> None:
-    times = regular(2 * PATIENCE_SECONDS, 50)
+    times = regular(2 * SENSOR_TIMEOUT_S, 50)
     acc, gyro = walking(times)
     samples: Samples = {ACC: (times, acc), GYRO: (times[:200], gyro[:200])}
     stream = Stream(CONTRACT)
@@ -205,7 +205,7 @@ def test_filters_settle_before_windows_count() -> None:
 def test_an_accelerometer_alone_is_enough_where_the_contract_says_so() -> None:
     chosen = ("total_acc_z", "body_acc_x", "total_acc_x")
     contract = dataclasses.replace(CONTRACT, channels=chosen, units=("g",) * 3)
-    assert sensors_of(contract) == (ACC,)
+    assert required_sensors(contract) == (ACC,)
     samples = recording()
     windows = windows_of(run(Stream(contract), in_order(samples)))
     every = batch_twin(samples)
@@ -293,11 +293,11 @@ def test_vibration_above_half_the_rate_does_not_fold_back() -> None:
         return float(np.abs([sample.values[1] for sample in grid]).max())
 
     assert largest(1) > 0.4
-    assert largest(mean_length(200.0, 50.0)) < 0.05
+    assert largest(averaging_length(200.0, 50.0)) < 0.05
 
 
 def test_the_mean_is_over_one_period_of_the_grid() -> None:
-    assert [mean_length(rate, 50.0) for rate in (20, 49.2, 50, 59.8, 72.4, 99.9, 125, 208, 416)] == [
+    assert [averaging_length(rate, 50.0) for rate in (20, 49.2, 50, 59.8, 72.4, 99.9, 125, 208, 416)] == [
         1, 1, 1, 1, 1, 2, 2, 4, 8,
     ]  # fmt: skip
 
@@ -305,16 +305,16 @@ def test_the_mean_is_over_one_period_of_the_grid() -> None:
 @pytest.mark.parametrize("lowpass", [FilterChain().noise, FilterChain().gravity, FilterChain().drift])
 def test_sections_are_scipys(lowpass: Lowpass) -> None:
     x = np.random.default_rng(0).normal(size=500)
-    sos = sections(lowpass, 50.0)
-    cascade = Sections(sos)
+    sos = design_sos(lowpass, 50.0)
+    cascade = SosFilter(sos)
     np.testing.assert_allclose([cascade.push(float(v)) for v in x], signal.sosfilt(sos, x), rtol=0, atol=1e-13)
 
 
 def test_the_median_is_scipys() -> None:
     x = np.random.default_rng(0).normal(size=100)
     for size in (1, 3, 7):
-        median = Median(size)
+        median = MedianFilter(size)
         answers = [median.push(v) for v in [*x.tolist(), *[0.0] * (size // 2)]]
         assert [answer for answer in answers if answer is not None] == signal.medfilt(x, size).tolist()
     with pytest.raises(InputError, match="has no middle"):
-        Median(4)
+        MedianFilter(4)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import arm64
-from harexport.data.uci_har.download import sha256_of
+from harexport.data.uci_har.download import file_sha256
 
 _OUTDATED = "benchmarks/arm64.json is outdated: harexport targets setup arm64, then python benchmarks/arm64.py"
 
@@ -23,7 +23,7 @@ def test_every_shipped_file_was_measured_as_it_is(measured: dict[str, Any]) -> N
     held = {row["name"]: row["sha256"] for row in measured["rows"]}
     for recipe in arm64.RECIPES:
         for path in [*(arm64.ARTIFACTS / recipe).glob("*.tflite"), *(arm64.ARTIFACTS / recipe).glob("*.onnx")]:
-            assert held.get(path.name) == sha256_of(path), f"{path.name}: {_OUTDATED}"
+            assert held.get(path.name) == file_sha256(path), f"{path.name}: {_OUTDATED}"
 
 
 def test_rows_are_whole_and_arm_answers_as_x86_does(measured: dict[str, Any]) -> None:

@@ -17,11 +17,11 @@ from harexport.model import recipe as recipes
 from harexport.model.network import Network
 from harexport.model.recipe import Recipe
 from harexport.training import schedule, trainer
-from harexport.training.history import Row, State
+from harexport.training.history import LogEntry, TrainerState
 from harexport.training.modules import HarNet
-from harexport.training.schedule import Plan
-from harexport.training.tf1 import RmsProp
-from harexport.training.trainer import fit, network_at, pick_device
+from harexport.training.schedule import BatchSchedule
+from harexport.training.tf1 import TF1RMSprop
+from harexport.training.trainer import fit, network_at, resolve_device
 
 from .conftest import small_recipe
 
@@ -43,10 +43,10 @@ def _same(a: Network, b: Network) -> bool:
 
 
 def test_seed_plan_is_the_published_one() -> None:
-    plan = Plan(7352, 1500, shuffled=False, epochs=300, report_windows=30000)
+    plan = BatchSchedule(7352, 1500, shuffled=False, epochs=300, report_windows=30000)
     assert plan.steps == 1470
     assert plan.report_steps == 20
-    index = plan.index(4, seed=0)  # windows 6000 .. 7499: wraps round after 7351, in file order
+    index = plan.batch_indices(4, seed=0)  # windows 6000 .. 7499: wraps round after 7351, in file order
     assert index[0] == 6000
     assert index[1352 - 1] == 7351
     assert index[1352] == 0
@@ -54,19 +54,19 @@ def test_seed_plan_is_the_published_one() -> None:
 
 
 def test_seed_gru_plan_is_the_published_one() -> None:
-    plan = Plan(7352, 2000, shuffled=False, epochs=600, report_windows=30000, coarse_epochs=300)
+    plan = BatchSchedule(7352, 2000, shuffled=False, epochs=600, report_windows=30000, coarse_epochs=300)
     assert (plan.coarse_steps, plan.steps) == (1102, 1102 + 2205)
     assert plan.next_report(0) == 15
     assert plan.next_report(1095) == 1102, "the end of stage 1 is reported"
     assert plan.next_report(1102) == 1117
     assert plan.next_report(3300) == plan.steps
-    assert Plan(1000, 128, True, 3, 0, coarse_epochs=2).steps == 5 * 8
+    assert BatchSchedule(1000, 128, True, 3, 0, coarse_epochs=2).steps == 5 * 8
 
 
 def test_shuffled_plan_sees_every_window_once_an_epoch() -> None:
-    plan = Plan(1000, 128, shuffled=True, epochs=3, report_windows=0)
+    plan = BatchSchedule(1000, 128, shuffled=True, epochs=3, report_windows=0)
     assert plan.steps == 3 * 8
-    epochs = [torch.cat([plan.index(8 * e + k, seed=5) for k in range(8)]) for e in range(2)]
+    epochs = [torch.cat([plan.batch_indices(8 * e + k, seed=5) for k in range(8)]) for e in range(2)]
     for order in epochs:
         assert torch.equal(order.sort().values, torch.arange(1000))
     assert not torch.equal(*epochs)
@@ -87,7 +87,7 @@ def test_training_is_repeatable_bit_for_bit(small: Dataset) -> None:
 @pytest.mark.parametrize("keys", [{}, {"report_windows": 300}, {"order": "file", "report_windows": 200}])
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(small: Dataset, keys: dict[str, object]) -> None:
     recipe = small_recipe(schedule=keys)
-    states: list[State] = []
+    states: list[TrainerState] = []
     whole, history = fit(
         small.train, small.test, recipe, 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
     )
@@ -98,18 +98,18 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(small: Dataset, key
 
 
 def test_reports_hold_the_held_out_subjects(small: Dataset) -> None:
-    rows: list[Row] = []
+    rows: list[LogEntry] = []
     fit(small.train, small.test, small_recipe(), 6, on_report=lambda row, state, steps: rows.append(row))
     assert [row.windows for row in rows] == [len(small.train) * k for k in (1, 2, 3)]
-    assert rows[-1].held_out_loss is not None
+    assert rows[-1].eval_loss is not None
     assert rows[-1].loss < rows[0].loss
     _, alone = fit(small.train, None, small_recipe(schedule={"epochs": 1}), 6)
-    assert alone[0].held_out_loss is None
+    assert alone[0].eval_loss is None
 
 
 @pytest.mark.parametrize("cut", range(5))
 def test_a_run_of_two_stages_resumes_from_wherever_it_was(small: Dataset, cut: int) -> None:
-    states: list[State] = []
+    states: list[TrainerState] = []
     whole, history = fit(
         small.train, small.test, two_heads(), 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
     )
@@ -120,11 +120,11 @@ def test_a_run_of_two_stages_resumes_from_wherever_it_was(small: Dataset, cut: i
     then = network_at(states[cut], small.train, two_heads(), 6)
     answers = then.logits(small.test.signals, head="coarse").argmax(axis=1)
     truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
-    assert history[cut].held_out_coarse_accuracy == pytest.approx((answers == truth).mean())
+    assert history[cut].eval_coarse_accuracy == pytest.approx((answers == truth).mean())
 
 
 def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
-    states: list[State] = []
+    states: list[TrainerState] = []
     network, rows = fit(
         small.train, small.test, two_heads(), 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
     )
@@ -138,15 +138,15 @@ def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
         assert not torch.equal(first[name], end[name])
         assert not torch.equal(end[name], last[name])
     assert rows[-1].coarse_accuracy is not None
-    assert rows[-1].held_out_coarse_loss is not None
+    assert rows[-1].eval_coarse_loss is not None
     answers = network.logits(small.test.signals, head="coarse").argmax(axis=1)
     truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
-    assert rows[-1].held_out_coarse_accuracy == pytest.approx((answers == truth).mean())
-    assert rows[-1].held_out_accuracy == pytest.approx(
+    assert rows[-1].eval_coarse_accuracy == pytest.approx((answers == truth).mean())
+    assert rows[-1].eval_accuracy == pytest.approx(
         (network.logits(small.test.signals).argmax(axis=1) == small.test.labels).mean()
     )
     _, plain = fit(small.train, small.test, small_recipe(schedule={"epochs": 1}), 6)
-    assert (plain[0].stage, plain[0].coarse_loss, plain[0].held_out_coarse_accuracy) == (None, None, None)
+    assert (plain[0].stage, plain[0].coarse_loss, plain[0].eval_coarse_accuracy) == (None, None, None)
 
 
 def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
@@ -157,7 +157,7 @@ def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> 
     torch.manual_seed(7)
     model = HarNet(recipe, 128, np.zeros(9), np.ones(9), 6)
     assert model.coarse is not None
-    fine, rough = RmsProp(model.parameters(), 0.0025), RmsProp(model.parameters(), 0.0025)
+    fine, rough = TF1RMSprop(model.parameters(), 0.0025), TF1RMSprop(model.parameters(), 0.0025)
     signals, labels = torch.from_numpy(small.train.signals), torch.from_numpy(small.train.labels)
     for head, optimizer, truth in (
         (model.coarse, rough, torch.tensor([0, 1, 1, 3, 3, 5])[labels]),
@@ -185,20 +185,20 @@ def test_every_tensor_is_made_on_the_device_that_was_asked_for(small: Dataset) -
 
 def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
-    assert (pick_device("auto"), pick_device("cpu")) == ("cpu", "cpu")
+    assert (resolve_device("auto"), resolve_device("cpu")) == ("cpu", "cpu")
     with pytest.raises(InputError, match=r"no device 'cuda' here; valid: auto, cpu; PyTorch finds no GPU"):
-        pick_device("cuda")
+        resolve_device("cuda")
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    assert [pick_device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
+    assert [resolve_device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
     with pytest.raises(InputError, match=r"no device 'cuda:2' here; valid: auto, cpu, cuda, cuda:0, cuda:1$"):
-        pick_device("cuda:2")
+        resolve_device("cuda:2")
 
 
 def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(model={"dropout": 0.0}, optimizer={"l2": 0.01}, schedule={"epochs": 1})
     whole, history = fit(small.train, None, recipe, 6)
-    monkeypatch.setitem(trainer._PIECE_STEPS, "lstm", 7 * 10)  # ten windows a piece
+    monkeypatch.setitem(trainer._MICRO_BATCH_STEPS, "lstm", 7 * 10)  # ten windows a piece
     pieces, rows = fit(small.train, None, recipe, 6)
     assert not _same(whole, pieces), "the pieces were not cut"
     for name, array in whole.arrays().items():
@@ -239,7 +239,7 @@ def test_seed_initial_values() -> None:
 
 
 def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
-    states: list[State] = []
+    states: list[TrainerState] = []
     recipe = small_recipe(optimizer={"learning_rate": 0.05})
     fit(small.train, None, recipe, 6, on_report=lambda row, state, steps: states.append(state))
     for k in range(2):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from harexport.data.recordings.sensors import Units
-from harexport.data.uci_har.reader import OWN_SETTINGS
+from harexport.data.uci_har.reader import CUSTOM_CONFIG
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass
-from harexport.preprocessing.filters import sections
+from harexport.preprocessing.filters import design_sos
 from harexport.preprocessing.stream import ACC, GYRO, UNITS
 
-NAME = OWN_SETTINGS
+CONFIG_NAME = CUSTOM_CONFIG
 TIME_UNITS = ("s", "ms", "us", "ns")
 SUBJECT = "{subject}"
 _NOISE_SHARE = 0.4  # of the rate: the official 20 Hz at 50 Hz
@@ -35,7 +35,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CustomConfig:
     """A harexport.toml as read. `file` is its path; `subjects` says whose a file is, by the file's name.
 
     The contract's labels are empty where the file lists none: then they are those found, sorted.
@@ -52,7 +52,7 @@ class Settings:
     validation_subjects: tuple[str, ...] = ()
 
 
-def load(file: Path) -> Settings:
+def load_config(file: Path) -> CustomConfig:
     """Read a harexport.toml. Raises InputError for what is not TOML, unknown keys, and values that do not fit."""
     try:
         table = tomllib.loads(file.read_text("utf-8-sig"))
@@ -62,10 +62,10 @@ def load(file: Path) -> Settings:
         raise InputError(f"cannot read {file}: {error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers and nesting beyond Python's limits
         raise InputError(f"{file} is not TOML: {error}") from error
-    return parse(table, file)
+    return parse_config(table, file)
 
 
-def parse(table: dict[str, Any], file: Path) -> Settings:
+def parse_config(table: dict[str, Any], file: Path) -> CustomConfig:
     """Settings from a TOML table; `file` names it in errors. Raises InputError."""
     top = _Keys(table, str(file), "")
     columns, units, filters, subjects = (
@@ -74,7 +74,7 @@ def parse(table: dict[str, Any], file: Path) -> Settings:
     rate_hz = top.take("rate_hz", 50.0, _number(1.0, 1000.0))
     window = top.take("window", 128, _whole(4, 10_000))
     hop = top.take("hop", max(1, window // 2), _whole(1, window))
-    settings = Settings(
+    settings = CustomConfig(
         file=file,
         contract=_contract(top, rate_hz, window, hop, _filters(filters, rate_hz)),
         columns=Columns(
@@ -133,7 +133,7 @@ def _filters(keys: _Keys, rate_hz: float) -> FilterChain:
         raise InputError(f"{keys.where}: filters.median {chain.median} has no middle: choose 1, 3, 5, ...")
     for name in ("noise", "gravity", "drift"):
         try:
-            sections(getattr(chain, name), rate_hz)
+            design_sos(getattr(chain, name), rate_hz)
         except InputError as error:
             raise InputError(f"{keys.where}: filters.{name}: {error}") from None
     return chain

@@ -12,10 +12,10 @@ import numpy as np
 
 from harexport.data.custom import config
 from harexport.data.custom import recording as own_recording
-from harexport.data.custom.config import NAME, Settings
-from harexport.data.custom.recording import SETTLED, Cut, OwnRecording
+from harexport.data.custom.config import CONFIG_NAME, CustomConfig
+from harexport.data.custom.recording import SETTLED, CustomRecording, WindowedRecording
 from harexport.data.dataset import Dataset, Windows
-from harexport.data.recordings.csv_format import alike
+from harexport.data.recordings.csv_format import normalize_label
 from harexport.data.recordings.reader import PhoneRecording
 from harexport.data.recordings.sensors import Units
 from harexport.errors import InputError
@@ -31,20 +31,20 @@ _MOST_NOTES = 20
 class _Part:
     """One recording's share of the data."""
 
-    recording: OwnRecording
+    recording: CustomRecording
     subject: str
-    cut: Cut
+    cut: WindowedRecording
 
 
-def locate(path: Path) -> Path:
+def find_folder(path: Path) -> Path:
     """The folder of recordings that `path` means: the folder itself, or its harexport.toml. Raises InputError."""
-    folder = path.parent if path.name == NAME else path
-    if not (folder / NAME).is_file():
-        raise InputError(f"{folder} holds no {NAME}, which says what the columns of a recording are")
+    folder = path.parent if path.name == CONFIG_NAME else path
+    if not (folder / CONFIG_NAME).is_file():
+        raise InputError(f"{folder} holds no {CONFIG_NAME}, which says what the columns of a recording are")
     return folder
 
 
-def files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """harexport.toml and the recordings of `folder`, by name. Raises InputError where there are none."""
     try:
         inside = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
@@ -52,16 +52,16 @@ def files(folder: Path) -> list[Path]:
         raise InputError(f"cannot look into {folder}: {error.strerror or error}") from error
     found = [file for file in inside if file.suffix.lower() in _SUFFIXES and file.is_file()]
     if not found:
-        others = [file.name for file in inside if file.name != NAME]
+        others = [file.name for file in inside if file.name != CONFIG_NAME]
         has = f" (it holds {', '.join(others[:5])})" if others else ""
-        raise InputError(f"{folder} holds no recording{has}: put one CSV file a recording beside {NAME}")
-    return [folder / NAME, *found]
+        raise InputError(f"{folder} holds no recording{has}: put one CSV file a recording beside {CONFIG_NAME}")
+    return [folder / CONFIG_NAME, *found]
 
 
-def load(folder: Path) -> Dataset:
+def load_custom_dataset(folder: Path) -> Dataset:
     """The windows of all recordings in `folder`. Raises InputError for everything that is not as it should be."""
-    settings_file, *recordings = files(folder)
-    settings = config.load(settings_file)
+    settings_file, *recordings = list_files(folder)
+    settings = config.load_config(settings_file)
     if unknown := sorted(set(settings.subjects) - {file.name for file in recordings}):
         raise InputError(
             f"{settings_file}: [subjects] names {', '.join(unknown)}, which is not in the folder; there are "
@@ -70,27 +70,27 @@ def load(folder: Path) -> Dataset:
     read = []
     with progress("Reading recordings", len(recordings), "files") as advance:
         for done, file in enumerate(recordings, 1):
-            recording = own_recording.read(file, settings)
-            read.append((recording, own_recording.subject_of(recording, settings)))
+            recording = own_recording.read_recording(file, settings)
+            read.append((recording, own_recording.find_subject(recording, settings)))
             advance(done)
     digest = _digest(settings_file, recordings)
     _check_labels(settings, [recording for recording, _ in read])
     parts = []
     with progress("Filtering recordings", len(read), "files") as advance:
         for done, (recording, subject) in enumerate(read, 1):
-            cut = own_recording.cut(recording, settings.contract, settings.units, settings.contract.labels)
+            cut = own_recording.make_windows(recording, settings.contract, settings.units, settings.contract.labels)
             parts.append(_Part(recording, subject, cut))
             advance(done)
     return _dataset(folder, settings, parts, digest)
 
 
-def as_one_of(folder: Path, file: Path, said: Units) -> tuple[PhoneRecording, Units]:
+def read_like_dataset(folder: Path, file: Path, said: Units) -> tuple[PhoneRecording, Units]:
     """A CSV read as the recordings of `folder` are, labelled or not; and the units, where `said` does not say others.
 
     Raises InputError.
     """
-    settings = config.load(locate(folder) / NAME)
-    recording = own_recording.read(file, settings, labelled=False)
+    settings = config.load_config(find_folder(folder) / CONFIG_NAME)
+    recording = own_recording.read_recording(file, settings, labelled=False)
     units = Units(said.acc or settings.units.acc, said.gyro or settings.units.gyro)
     labels = tuple(zip(recording.label_times.tolist(), recording.labels, strict=True))
     return PhoneRecording("own layout", recording.tracks, labels, recording.notes), units
@@ -116,7 +116,7 @@ def _digest(settings_file: Path, recordings: Sequence[Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _dataset(folder: Path, settings: Settings, parts: list[_Part], digest: str) -> Dataset:
+def _dataset(folder: Path, settings: CustomConfig, parts: list[_Part], digest: str) -> Dataset:
     where = str(settings.file)
     subjects = tuple(sorted({part.subject for part in parts}))
     having = sorted({part.subject for part in parts if part.cut.labels})
@@ -125,7 +125,7 @@ def _dataset(folder: Path, settings: Settings, parts: list[_Part], digest: str) 
     _check_known(settings.validation_subjects, "validation_subjects", having, where)
     if not settings.validation_subjects:
         notes.append(
-            f"{NAME} names no validation_subjects: training holds nobody out, so there are no validation figures"
+            f"{CONFIG_NAME} names no validation_subjects: training holds nobody out, so there are no validation figures"
         )
     learning = [name for name in having if name not in test]
     if set(learning) <= set(settings.validation_subjects):
@@ -164,12 +164,12 @@ def _windows(parts: list[_Part], subjects: tuple[str, ...], contract: Contract) 
     )
 
 
-def _found(recordings: Iterable[OwnRecording]) -> list[str]:
+def _found(recordings: Iterable[CustomRecording]) -> list[str]:
     """The labels that the recordings carry, sorted."""
     return sorted({name for recording in recordings for name in set(recording.labels) if name is not None})
 
 
-def _check_labels(settings: Settings, recordings: list[OwnRecording]) -> None:
+def _check_labels(settings: CustomConfig, recordings: list[CustomRecording]) -> None:
     """Raise InputError where labels are listed that nobody carries, or there is but one: before minutes of work."""
     found = _found(recordings)
     if typos := [name for name in settings.contract.labels if name not in found]:
@@ -179,15 +179,15 @@ def _check_labels(settings: Settings, recordings: list[OwnRecording]) -> None:
     labels = settings.contract.labels or tuple(found)
     if len(labels) < 2:
         raise InputError(f"{settings.file.parent}: all windows are {labels[0]}, and a model tells apart two or more")
-    spellings = Counter(alike(name) for name in labels)
-    if twice := [name for name in labels if spellings[alike(name)] > 1]:
+    spellings = Counter(normalize_label(name) for name in labels)
+    if twice := [name for name in labels if spellings[normalize_label(name)] > 1]:
         raise InputError(
             f"{settings.file.parent}: {', '.join(twice)} differ in nothing but case and spaces: are they one label? "
-            f"Write it in one way, or list one of them under labels in {NAME}"
+            f"Write it in one way, or list one of them under labels in {CONFIG_NAME}"
         )
 
 
-def _labels(settings: Settings, parts: list[_Part]) -> tuple[str, ...]:
+def _labels(settings: CustomConfig, parts: list[_Part]) -> tuple[str, ...]:
     """The labels in their order: those that are listed, else those of any window, sorted. Raises InputError."""
     kept = sorted({name for part in parts for name in part.cut.labels})
     labels = settings.contract.labels or tuple(kept)
@@ -206,7 +206,7 @@ def _labels(settings: Settings, parts: list[_Part]) -> tuple[str, ...]:
     return labels
 
 
-def _test_subjects(settings: Settings, having: list[str]) -> tuple[tuple[str, ...], list[str]]:
+def _test_subjects(settings: CustomConfig, having: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """Who the model is tested on, and what to say of it. Raises InputError."""
     if len(having) < 2:
         raise InputError(
@@ -223,7 +223,7 @@ def _test_subjects(settings: Settings, having: list[str]) -> tuple[tuple[str, ..
     test = tuple(learning[-max(1, round(len(having) / 5)) :])
     listed = ", ".join(f'"{name}"' for name in test)
     return test, [
-        f"{NAME} names no test_subjects: the last fifth by name is tested on, {', '.join(test)}. To choose, write "
+        f"{CONFIG_NAME} names no test_subjects: the last fifth by name is tested on, {', '.join(test)}. To choose, write "
         f"test_subjects = [{listed}]"
     ]
 

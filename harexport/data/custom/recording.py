@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.custom.config import NAME, SUBJECT, Settings
-from harexport.data.recordings.csv_format import PLAIN, Layout, Line, meaning, recognise, split
-from harexport.data.recordings.reader import Sheet, Track, decode, with_gravity
-from harexport.data.recordings.sensors import Units, examine, in_order
+from harexport.data.custom.config import CONFIG_NAME, SUBJECT, CustomConfig
+from harexport.data.recordings.csv_format import PLAIN, Layout, Row, classify_column, recognize_layout, split_cells
+from harexport.data.recordings.reader import CsvTable, SensorTrack, add_gravity, decode_text
+from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.preprocessing.resampler import IMPLAUSIBLE, SECOND, Restart
+from harexport.preprocessing.resampler import MAX_PLAUSIBLE, SECOND, Restart
 from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS, Stream, Window
 
 # What is left out besides windows without one clear label, in words.
@@ -27,12 +27,12 @@ _LARGEST = 200_000_000  # bytes: some fifteen hours at 50 Hz; a larger file woul
 
 
 @dataclass(frozen=True)
-class OwnRecording:
+class CustomRecording:
     """A labelled recording: `labels` of its lines at `label_times` (int64, in their order; None: unlabelled), `subject`
     is what a column says; `notes` is what people should know of how it was read."""
 
     name: str
-    tracks: dict[str, Track]
+    tracks: dict[str, SensorTrack]
     label_times: NDArray[np.int64]
     labels: list[str | None]
     subject: str | None
@@ -40,7 +40,7 @@ class OwnRecording:
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowedRecording:
     """The windows of a recording that carry one label: signals float32 [n, window, channels] and the labels' names.
 
     `settling` and `mixed` count windows left out: those that begin while the filters settle, and those with several
@@ -55,17 +55,17 @@ class Cut:
     left_out: dict[str, int]
 
 
-def read(file: Path, settings: Settings, labelled: bool = True) -> OwnRecording:
+def read_recording(file: Path, settings: CustomConfig, labelled: bool = True) -> CustomRecording:
     """Read a recording; `labelled`: it must carry labels.
 
     Raises InputError, with file and line, for everything in it that is not as it should be.
     """
-    sheet = Sheet(_text(file), str(file))
+    sheet = CsvTable(_text(file), str(file))
     layout, subject_column = _layout(sheet.header, settings, str(file))
     if labelled and layout.label is None:
         raise InputError(
             f"{file}: no column of labels among its columns ({_listed(layout.names)}). Call it label, or say which it "
-            f"is by columns.label in {NAME}; a recording without labels teaches nothing: take it out of the folder"
+            f"is by columns.label in {CONFIG_NAME}; a recording without labels teaches nothing: take it out of the folder"
         )
     times: list[int] = []
     labels: list[str | None] = []
@@ -73,12 +73,12 @@ def read(file: Path, settings: Settings, labelled: bool = True) -> OwnRecording:
     subjects: dict[str, int] = {}
     unreadable: dict[str, list[int]] = {}
 
-    def look(line: Line, number: int, cells: list[str]) -> None:
+    def look(line: Row, number: int, cells: list[str]) -> None:
         if layout.label is not None:
             times.append(line.time_ns)
             labels.append(same.setdefault(line.label, line.label))
         for sensor, axes in line.values.items():
-            if not all(abs(value) < IMPLAUSIBLE for value in axes):  # NaN compares as false
+            if not all(abs(value) < MAX_PLAUSIBLE for value in axes):  # NaN compares as false
                 unreadable.setdefault(sensor, []).append(number)
         if subject_column is not None and (subject := cells[subject_column].strip()):
             subjects.setdefault(subject, number)
@@ -90,7 +90,7 @@ def read(file: Path, settings: Settings, labelled: bool = True) -> OwnRecording:
                 )
 
     notes: list[str] = []
-    tracks = with_gravity(sheet.tracks(layout, look, notes), str(file), notes)
+    tracks = add_gravity(sheet.tracks(layout, look, notes), str(file), notes)
     for sensor, lines in unreadable.items():
         notes.append(
             f"{file.name}: {len(lines)} samples of the {sensor} are not numbers (the first in line {lines[0]}): left "
@@ -103,23 +103,25 @@ def read(file: Path, settings: Settings, labelled: bool = True) -> OwnRecording:
         )
     order = np.argsort(np.array(times, np.int64), kind="stable")
     in_order_of_time = [labels[k] for k in order.tolist()]
-    return OwnRecording(
+    return CustomRecording(
         file.name, tracks, np.array(times, np.int64)[order], in_order_of_time, next(iter(subjects), None), tuple(notes)
     )
 
 
-def cut(recording: OwnRecording, contract: Contract, units: Units, wanted: Sequence[str] = ()) -> Cut:
+def make_windows(
+    recording: CustomRecording, contract: Contract, units: Units, wanted: Sequence[str] = ()
+) -> WindowedRecording:
     """The windows that a phone would make of the recording, by the very chain that it runs (signals/stream.py).
 
     A window is kept where it begins after the filters have settled and all its samples carry the same label, one of
     `wanted` if there are any. Raises InputError for sensors that are missing, slow, or in doubtful units.
     """
-    source = examine(recording.tracks, contract, units, recording.name)
+    source = resolve_sensors(recording.tracks, contract, units, recording.name)
     stream = Stream(contract, source.units, source.mean_of)
     tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
     zero_ns = min(int(track.time_ns.min()) for track in tracks.values())
     events: list[Window | Restart] = []
-    for sensor, time_ns, values in in_order(tracks):
+    for sensor, time_ns, values in merge_by_time(tracks):
         events += stream.push(sensor, time_ns, values)
     events += stream.flush()
     told = _Labels(recording)
@@ -139,7 +141,7 @@ def cut(recording: OwnRecording, contract: Contract, units: Units, wanted: Seque
             labels.append(label)
     shape = (0, contract.window, len(contract.channels))
     dropped = {sensor: one.repeated + one.late for sensor, one in stream.dropped.items()}
-    return Cut(
+    return WindowedRecording(
         np.stack(kept) if kept else np.zeros(shape, np.float32),
         tuple(labels),
         settling,
@@ -149,7 +151,7 @@ def cut(recording: OwnRecording, contract: Contract, units: Units, wanted: Seque
     )
 
 
-def subject_of(recording: OwnRecording, settings: Settings) -> str:
+def find_subject(recording: CustomRecording, settings: CustomConfig) -> str:
     """Whose recording it is: as [subjects] says, else subject_pattern, else its column. Raises InputError."""
     if (subject := settings.subjects.get(recording.name)) is not None:
         return subject
@@ -173,7 +175,7 @@ def subject_of(recording: OwnRecording, settings: Settings) -> str:
 class _Labels:
     """Which label all samples between two times carry."""
 
-    def __init__(self, recording: OwnRecording) -> None:
+    def __init__(self, recording: CustomRecording) -> None:
         self._times, self._names = recording.label_times, recording.labels
         changes = [False] + [a != b for a, b in zip(self._names, self._names[1:], strict=False)]
         self._run = np.cumsum(changes)
@@ -199,7 +201,7 @@ def _text(file: Path) -> str:
         data = file.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    text = decode(data, str(file))
+    text = decode_text(data, str(file))
     if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             data.decode("utf-8")
@@ -209,11 +211,11 @@ def _text(file: Path) -> str:
     return text
 
 
-def _layout(header: str, settings: Settings, where: str) -> tuple[Layout, int | None]:
+def _layout(header: str, settings: CustomConfig, where: str) -> tuple[Layout, int | None]:
     """The layout by the settings' columns and units, for the rest by the columns' names; and the subject's column."""
     delimiter = max(",;\t", key=header.count)
     try:
-        cells = [cell.strip() for cell in split(header, delimiter)]
+        cells = [cell.strip() for cell in split_cells(header, delimiter)]
     except ValueError as error:
         raise InputError(f"{where}: the first line is no header ({error}); {PLAIN}") from None
     columns, renamed = settings.columns, list(cells)
@@ -222,13 +224,13 @@ def _layout(header: str, settings: Settings, where: str) -> tuple[Layout, int | 
         if cells.count(name) != 1:
             several = "several columns are called" if name in cells else "no column is called"
             raise InputError(
-                f"{where}: {several} {name!r}, which {NAME} names under [columns]; there are {_listed(cells)}"
+                f"{where}: {several} {name!r}, which {CONFIG_NAME} names under [columns]; there are {_listed(cells)}"
             )
         renamed[cells.index(name)] = new
 
     def hide(kind: str) -> None:
         for k, cell in enumerate(cells):
-            if meaning(cell)[0] == kind:
+            if classify_column(cell)[0] == kind:
                 renamed[k] = f"column {k + 1}"
 
     if columns.time is not None:
@@ -236,13 +238,13 @@ def _layout(header: str, settings: Settings, where: str) -> tuple[Layout, int | 
         place(columns.time, _time_name(columns.time, settings, where))
     elif settings.time_unit is not None:
         for k, cell in enumerate(cells):
-            if meaning(cell)[0] == "time":
+            if classify_column(cell)[0] == "time":
                 renamed[k] = _time_name(cell, settings, where)
     for kind, prefix, names in ((ACC, "acc", columns.acc), (GYRO, "gyro", columns.gyro)):
         if names:
             hide(kind)
         for axis, name in zip("xyz", names, strict=False):
-            unit = meaning(name)[1]
+            unit = classify_column(name)[1]
             place(name, f"{prefix}_{axis}" + (f" ({unit})" if unit else ""))
     if columns.label is not None:
         hide("label")
@@ -252,15 +254,15 @@ def _layout(header: str, settings: Settings, where: str) -> tuple[Layout, int | 
     subject = next((k for k, name in enumerate(renamed) if name.lower() == "subject"), None)
     line = io.StringIO()
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(renamed)
-    return recognise(line.getvalue(), where), subject
+    return recognize_layout(line.getvalue(), where), subject
 
 
-def _time_name(name: str, settings: Settings, where: str) -> str:
+def _time_name(name: str, settings: CustomConfig, where: str) -> str:
     """The column of times as the plain layout calls it. Raises InputError where its unit is not certain."""
-    inside = meaning(name)[1]
+    inside = classify_column(name)[1]
     if inside is not None and settings.time_unit not in (None, inside):
         raise InputError(
-            f"{where}: by its name the column {name!r} is in {inside}, {NAME} says units.time = "
+            f"{where}: by its name the column {name!r} is in {inside}, {CONFIG_NAME} says units.time = "
             f'"{settings.time_unit}"; which one is it?'
         )
     unit = settings.time_unit or inside

@@ -49,7 +49,7 @@ _AXIS = re.compile(r"(.*?)[ _.-]*([xyz])")
 
 
 @dataclass(frozen=True)
-class Triple:
+class SensorColumns:
     """The three columns of a sensor (x, y, z) and its unit; None where the file does not say."""
 
     columns: tuple[int, int, int]
@@ -57,7 +57,7 @@ class Triple:
 
 
 @dataclass(frozen=True)
-class Line:
+class Row:
     """One line of data: the time, the three axes of each sensor that has a sample in it, and the label, if any."""
 
     time_ns: int
@@ -74,10 +74,10 @@ class Layout:
     names: tuple[str, ...]
     time: int
     time_unit: str
-    triples: dict[str, Triple]
+    triples: dict[str, SensorColumns]
     label: int | None
 
-    def line(self, cells: list[str]) -> Line:
+    def line(self, cells: list[str]) -> Row:
         """One line's cells as numbers. Raises ValueError, in words, where they are not.
 
         A sensor whose three cells are empty has no sample in this line; a decimal comma is one where commas do not
@@ -92,7 +92,7 @@ class Layout:
             if any(texts):
                 values[sensor] = tuple(self._number(text) if text else float("nan") for text in texts)
         label = cells[self.label].strip() if self.label is not None else ""
-        return Line(time_ns, values, label or None)
+        return Row(time_ns, values, label or None)
 
     def _time(self, text: str) -> int:
         if self.time_unit == "ns" and text.lstrip("-").isdigit():
@@ -109,7 +109,7 @@ class Layout:
             raise ValueError(f"{text[:40]!r} is not a number") from None
 
 
-def split(text: str, delimiter: str) -> list[str]:
+def split_cells(text: str, delimiter: str) -> list[str]:
     """The cells of one line. Raises ValueError where quotes are wrong."""
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True), [])
@@ -117,14 +117,14 @@ def split(text: str, delimiter: str) -> list[str]:
         raise ValueError(str(error)) from None
 
 
-def recognise(header: str, where: str, stem: str = "") -> Layout:
+def recognize_layout(header: str, where: str, stem: str = "") -> Layout:
     """The layout that a header line announces; `stem` is the file's name without suffix, `where` names it in errors.
 
     Raises InputError where time, unit of time, or all three axes of at least one sensor cannot be told.
     """
     delimiter = max(",;\t", key=header.count)
     try:
-        names = tuple(cell.strip() for cell in split(header, delimiter))
+        names = tuple(cell.strip() for cell in split_cells(header, delimiter))
     except ValueError as error:
         raise InputError(f"{where}: the first line is no header ({error}); {PLAIN}") from None
     time, time_unit = _time_column(names, where)
@@ -154,7 +154,7 @@ def recognise(header: str, where: str, stem: str = "") -> Layout:
     return Layout(family, delimiter, names, time, time_unit, triples, label)
 
 
-def meaning(name: str) -> tuple[str | None, str | None]:
+def classify_column(name: str) -> tuple[str | None, str | None]:
     """What a column is by its name: "time", "label", a kind of sensor, or None; and the unit in the name, if any."""
     base, unit = _unit(name)
     if _compact(base) in _TIMES:
@@ -165,12 +165,12 @@ def meaning(name: str) -> tuple[str | None, str | None]:
     return (_kind(_compact(match[1])) if match else None), unit
 
 
-def alike(label: str) -> str:
+def normalize_label(label: str) -> str:
     """A label in the one spelling that all of its spellings share: Walking upstairs, walking-upstairs, ..."""
     return label.strip().upper().replace(" ", "_").replace("-", "_")
 
 
-def preference(layout: Layout, kind: str, stem: str) -> int:
+def sensor_priority(layout: Layout, kind: str, stem: str) -> int:
     """How good a source of `kind` the file is, 0 the best: several files of a folder may hold the same sensor."""
     base = _unit(layout.names[layout.triples[kind].columns[0]])[0]
     match = _AXIS.fullmatch(base.lower())
@@ -200,7 +200,7 @@ def _time_column(names: tuple[str, ...], where: str) -> tuple[int, str]:
     raise InputError(f"{where}: no column of times among its columns ({shown}); {PLAIN}")
 
 
-def _triple(kind: str, by_name: dict[str, dict[str, tuple[int, str | None]]], where: str) -> Triple:
+def _triple(kind: str, by_name: dict[str, dict[str, tuple[int, str | None]]], where: str) -> SensorColumns:
     name = min(by_name, key=_NAMES[kind].index if kind != LINEAR else lambda name: (name == "accelerometer", name))
     axes = by_name[name]
     if missing := [axis for axis in "xyz" if axis not in axes]:
@@ -209,7 +209,7 @@ def _triple(kind: str, by_name: dict[str, dict[str, tuple[int, str | None]]], wh
     if len(units) > 1:
         raise InputError(f"{where}: the axes of the {kind} have different units: {sorted(map(str, units))}")
     x, y, z = (axes[axis][0] for axis in "xyz")
-    return Triple((x, y, z), units.pop())
+    return SensorColumns((x, y, z), units.pop())
 
 
 def _kind(sensor_name: str) -> str | None:

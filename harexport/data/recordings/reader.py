@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.csv_format import GRAVITY, LINEAR, PLAIN, Layout, Line, preference, recognise
+from harexport.data.recordings.csv_format import GRAVITY, LINEAR, PLAIN, Layout, Row, recognize_layout, sensor_priority
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO
@@ -22,7 +22,7 @@ _FAMILY_ORDER = ("Sensor Logger", "phyphox", "plain layout")
 
 
 @dataclass(frozen=True)
-class Track:
+class SensorTrack:
     """One sensor: time_ns int64 [n], values float64 [n, 3] in `unit` (None: the file does not say); NaN is possible.
 
     `source` names the file in messages.
@@ -42,7 +42,7 @@ class PhoneRecording:
     """
 
     family: str
-    tracks: dict[str, Track]
+    tracks: dict[str, SensorTrack]
     labels: tuple[tuple[int, str | None], ...]
     notes: tuple[str, ...]
 
@@ -51,11 +51,11 @@ class PhoneRecording:
 class _Table:
     stem: str
     layout: Layout
-    tracks: dict[str, Track]
+    tracks: dict[str, SensorTrack]
     labels: list[tuple[int, str | None]]
 
 
-def read(path: Path) -> PhoneRecording:
+def read_recording(path: Path) -> PhoneRecording:
     """The recording at `path`: a CSV, or a folder or zip of CSVs, of which those without a sensor are passed over.
 
     Raises InputError for what is missing, empty, binary, or has no sensor, no time, or time that runs backwards.
@@ -69,7 +69,7 @@ def read(path: Path) -> PhoneRecording:
         stem = PurePosixPath(name).stem
         where = f"{path}: {name}" if several else str(path)
         try:
-            text = decode(data, where)
+            text = decode_text(data, where)
             if stem.lower() == "metadata":
                 flip = flip or _apple_signs(text)
             else:
@@ -89,15 +89,15 @@ def read(path: Path) -> PhoneRecording:
     if flip:
         notes.append("an iPhone's accelerations point the other way than Android's: their signs were turned")
         tracks = {
-            kind: track if kind == GYRO else Track(track.time_ns, -track.values, track.unit, track.source)
+            kind: track if kind == GYRO else SensorTrack(track.time_ns, -track.values, track.unit, track.source)
             for kind, track in tracks.items()
         }
     labels = next((table.labels for table in tables if any(name for _, name in table.labels)), [])
     family = min((table.layout.family for table in tables), key=_FAMILY_ORDER.index)
-    return PhoneRecording(family, with_gravity(tracks, str(path), notes), tuple(labels), tuple(notes))
+    return PhoneRecording(family, add_gravity(tracks, str(path), notes), tuple(labels), tuple(notes))
 
 
-def decode(data: bytes, where: str) -> str:
+def decode_text(data: bytes, where: str) -> str:
     """A CSV's bytes as text: UTF-8, or UTF-16 if it begins so, else Latin-1. Raises InputError for binary and empty."""
     if not data.strip():
         raise InputError(f"{where} is empty")
@@ -161,18 +161,18 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _table(text: str, stem: str, where: str, notes: list[str]) -> _Table:
-    sheet = Sheet(text, where)
-    layout = recognise(sheet.header, where, stem)
+    sheet = CsvTable(text, where)
+    layout = recognize_layout(sheet.header, where, stem)
     labels: list[tuple[int, str | None]] = []
 
-    def look(line: Line, number: int, cells: list[str]) -> None:
+    def look(line: Row, number: int, cells: list[str]) -> None:
         if layout.label is not None:
             labels.append((line.time_ns, line.label))
 
     return _Table(stem, layout, sheet.tracks(layout, look, notes), labels)
 
 
-class Sheet:
+class CsvTable:
     """The text of one CSV, whose `header` is its first line that is not empty; `where` names it in messages."""
 
     def __init__(self, text: str, where: str) -> None:
@@ -186,8 +186,8 @@ class Sheet:
         return self._lines[self._first]
 
     def tracks(
-        self, layout: Layout, look: Callable[[Line, int, list[str]], None], notes: list[str]
-    ) -> dict[str, Track]:
+        self, layout: Layout, look: Callable[[Row, int, list[str]], None], notes: list[str]
+    ) -> dict[str, SensorTrack]:
         """The sensors, by kind. `look` is shown each line of data as it is read: as numbers, its number in the file
         (from 1), and its cells; what people should know is added to `notes`.
 
@@ -218,7 +218,7 @@ class Sheet:
         except csv.Error as error:
             raise InputError(f"{where} is not CSV ({error})") from None
         tracks = {
-            kind: Track(np.array(times[kind], np.int64), np.array(values[kind]), triple.unit, where)
+            kind: SensorTrack(np.array(times[kind], np.int64), np.array(values[kind]), triple.unit, where)
             for kind, triple in layout.triples.items()
             if times[kind]
         }
@@ -227,7 +227,7 @@ class Sheet:
         return tracks
 
 
-def _check_order(line: Line, latest_ns: int, where: str) -> None:
+def _check_order(line: Row, latest_ns: int, where: str) -> None:
     if line.time_ns < latest_ns - GAP_SECONDS * SECOND:
         raise InputError(
             f"{where}: time runs backwards by {(latest_ns - line.time_ns) / SECOND:.2f} s. Are these two recordings in "
@@ -235,18 +235,18 @@ def _check_order(line: Line, latest_ns: int, where: str) -> None:
         )
 
 
-def _tracks(tables: list[_Table]) -> dict[str, Track]:
+def _tracks(tables: list[_Table]) -> dict[str, SensorTrack]:
     """The best source of each kind."""
-    best: dict[str, tuple[int, Track]] = {}
+    best: dict[str, tuple[int, SensorTrack]] = {}
     for table in tables:
         for kind, track in table.tracks.items():
-            rank = preference(table.layout, kind, table.stem)
+            rank = sensor_priority(table.layout, kind, table.stem)
             if kind not in best or rank < best[kind][0]:
                 best[kind] = (rank, track)
     return {kind: track for kind, (_, track) in best.items()}
 
 
-def with_gravity(tracks: dict[str, Track], where: str, notes: list[str]) -> dict[str, Track]:
+def add_gravity(tracks: dict[str, SensorTrack], where: str, notes: list[str]) -> dict[str, SensorTrack]:
     """The sensors, the acceleration put together from its two parts where the phone recorded only these."""
     linear, gravity = tracks.get(LINEAR), tracks.get(GRAVITY)
     sensors = {kind: track for kind, track in tracks.items() if kind in (ACC, GYRO)}
@@ -271,7 +271,10 @@ def with_gravity(tracks: dict[str, Track], where: str, notes: list[str]) -> dict
     ]
     if not len(times):
         raise InputError(f"{where}: linear acceleration and gravity were not recorded at the same time")
-    return {**sensors, ACC: Track(times, linear.values[inside] + np.stack(parts, axis=1), linear.unit, linear.source)}
+    return {
+        **sensors,
+        ACC: SensorTrack(times, linear.values[inside] + np.stack(parts, axis=1), linear.unit, linear.source),
+    }
 
 
 def _apple_signs(text: str) -> bool:

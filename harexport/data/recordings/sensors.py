@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.reader import Track
+from harexport.data.recordings.reader import SensorTrack
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.preprocessing.resampler import GAP_SECONDS, IMPLAUSIBLE, SECOND, Values, mean_length
-from harexport.preprocessing.stream import ACC, GYRO, UNITS, divisor_of, sensors_of
+from harexport.preprocessing.resampler import GAP_SECONDS, MAX_PLAUSIBLE, SECOND, Values, averaging_length
+from harexport.preprocessing.stream import ACC, GYRO, UNITS, required_sensors, unit_divisor
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Source:
+class SensorInfo:
     """What was found out about each sensor before the first answer: unit, rate in Hz, and length of the mean."""
 
     units: dict[str, str]
@@ -38,7 +38,7 @@ class Source:
     mean_of: dict[str, int]
 
 
-def examine(tracks: dict[str, Track], contract: Contract, said: Units, where: str) -> Source:
+def resolve_sensors(tracks: dict[str, SensorTrack], contract: Contract, said: Units, where: str) -> SensorInfo:
     """Units, rates and mean lengths of the sensors that `contract` needs.
 
     Raises InputError where a sensor is missing, slow, in the wrong unit, or its unit cannot be told.
@@ -48,33 +48,33 @@ def examine(tracks: dict[str, Track], contract: Contract, said: Units, where: st
     acc_g = None
     slower = f", or choose a lower rate_hz in {said.file}" if said.file else ""
     fewer = f'; or, if there is none, write sensors = ["{ACC}"] into {said.file}' if said.file else ""
-    for sensor in sensors_of(contract):
+    for sensor in required_sensors(contract):
         if sensor not in tracks:
             raise InputError(
                 f"{where}: no {sensor} in it, which the model needs; record it too, and give the CSV, folder or zip "
                 f"that holds all sensors{fewer}"
             )
         track = tracks[sensor]
-        readable = (np.abs(track.values) < IMPLAUSIBLE).all(axis=1)  # NaN compares as false
+        readable = (np.abs(track.values) < MAX_PLAUSIBLE).all(axis=1)  # NaN compares as false
         times, values = track.time_ns[readable], track.values[readable]
         if not len(times):
             raise InputError(f"{track.source}: no sample of the {sensor} is a number")
-        rates[sensor] = sampling_rate(times)
+        rates[sensor] = estimate_rate(times)
         check_rate(sensor, rates[sensor], contract.rate_hz, track.source, slower)
         if sensor == ACC:
-            units[sensor] = acceleration_unit(
+            units[sensor] = infer_acceleration_unit(
                 times, values, said.acc or track.unit, track.source, lambda unit: said.say("acc", unit)
             )
-            acc_g = (times, values / divisor_of(ACC, units[ACC]))
+            acc_g = (times, values / unit_divisor(ACC, units[ACC]))
         else:
-            units[sensor] = rotation_unit(
+            units[sensor] = infer_gyroscope_unit(
                 values, said.gyro or track.unit, acc_g, track.source, lambda unit: said.say("gyro", unit)
             )
-    lengths = {sensor: mean_length(rate, contract.rate_hz) for sensor, rate in rates.items()}
-    return Source(units, rates, lengths)
+    lengths = {sensor: averaging_length(rate, contract.rate_hz) for sensor, rate in rates.items()}
+    return SensorInfo(units, rates, lengths)
 
 
-def in_order(tracks: dict[str, Track]) -> Iterator[tuple[str, int, Values]]:
+def merge_by_time(tracks: dict[str, SensorTrack]) -> Iterator[tuple[str, int, Values]]:
     """The samples of all sensors by time, as a phone would have delivered them."""
     merged = sorted(
         (int(time_ns), rank, k)
@@ -101,7 +101,7 @@ Times = NDArray[np.int64]
 Say = Callable[[str], str]  # how a person says that it is this unit
 
 
-def acceleration_unit(
+def infer_acceleration_unit(
     time_ns: Times, values: Floats, said: str | None, where: str, say: Say = "--acc-unit {}".format
 ) -> str:
     """The unit of acceleration values [n, 3]: as `said`, if gravity agrees, else by the magnitude of gravity.
@@ -139,7 +139,7 @@ def acceleration_unit(
     )
 
 
-def rotation_unit(
+def infer_gyroscope_unit(
     values: Floats,
     said: str | None,
     acc_g: tuple[Times, Floats] | None,
@@ -153,7 +153,7 @@ def rotation_unit(
     """
     largest = float(np.sort(np.abs(values), axis=None)[-_SPIKES:][0])
     if said is not None:
-        divisor_of(GYRO, said)
+        unit_divisor(GYRO, said)
         if said == "rad/s" and largest > 2 * _FULL_SCALE_RAD_S:
             raise InputError(
                 f"{where}: the gyroscope is said to be in rad/s, but reaches {largest:.0f}, and phones end at "
@@ -170,7 +170,7 @@ def rotation_unit(
     )
 
 
-def sampling_rate(time_ns: Times) -> float:
+def estimate_rate(time_ns: Times) -> float:
     """Samples a second, leaving out gaps and what does not move forward; 0 where fewer than two samples are left."""
     steps = np.diff(np.maximum.accumulate(time_ns)) if len(time_ns) else np.zeros(0)
     steps = steps[(steps > 0) & (steps <= GAP_SECONDS * SECOND)]

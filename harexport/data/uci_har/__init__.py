@@ -1,1 +1,1 @@
-"""The UCI HAR data set and the raw recordings that it was made from."""
+"""UCI HAR: download, official files, and windows rebuilt from the raw recordings."""

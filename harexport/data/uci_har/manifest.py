@@ -1,4 +1,4 @@
-"""What is known of the published files: sizes, checksums, and where each window was cut. Shipped with the code."""
+"""Names, sizes and checksums of the official UCI HAR files, and the position of each window in the raw recordings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from importlib import resources
 
 from harexport.model.contract import CHANNELS
 
-FOLDER = "UCI HAR Dataset"  # the name of the official folder
+FOLDER = "UCI HAR Dataset"  # name of the official folder
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Published:
-    """Size in bytes and SHA-256 of one official file."""
+class PublishedFile:
+    """Size in bytes and SHA-256 of an official file."""
 
     size: int
     sha256: str
 
 
 @dataclass(frozen=True)
-class Run:
-    """`rows` consecutive official windows of `split` from `first_row` (0-based), all labelled `activity` (1..6).
+class WindowRun:
+    """Consecutive official windows that were cut from one raw recording.
 
-    They start at `first_sample`, `first_sample` + 64, ... of `subject`'s recording number `recording` (from 1).
+    The `rows` windows of `split` from `first_row` (0-based) carry the label `activity` (1..6). They start at samples
+    `first_sample`, `first_sample` + 64, ... of recording number `recording` (from 1) of `subject`.
     """
 
     split: str
@@ -39,19 +40,22 @@ class Run:
 
 
 def labels_file(split: str) -> str:
+    """Return the name of the labels file of a split."""
     return f"{split}/y_{split}.txt"
 
 
 def subjects_file(split: str) -> str:
+    """Return the name of the subjects file of a split."""
     return f"{split}/subject_{split}.txt"
 
 
 def signal_file(split: str, channel: str) -> str:
+    """Return the name of the signal file of a channel."""
     return f"{split}/Inertial Signals/{channel}_{split}.txt"
 
 
-# The files that are read; the official folder also holds descriptions and 561 hand-made features, which are not.
-NEEDED = tuple(
+# The files that are read. The official folder also holds descriptions and 561 hand-made features.
+REQUIRED_FILES = tuple(
     name
     for split in SPLITS
     for name in (labels_file(split), subjects_file(split), *(signal_file(split, channel) for channel in CHANNELS))
@@ -59,16 +63,16 @@ NEEDED = tuple(
 
 
 @cache
-def manifest() -> dict[str, Published]:
-    """The official files without the hand-made features, by name inside the official folder."""
+def load_manifest() -> dict[str, PublishedFile]:
+    """Load size and checksum of the official files, without the hand-made features, by name in the official folder."""
     text = resources.files("harexport.data.uci_har").joinpath("manifest.json").read_text(encoding="utf-8")
-    return {name: Published(entry["bytes"], entry["sha256"]) for name, entry in json.loads(text).items()}
+    return {name: PublishedFile(entry["bytes"], entry["sha256"]) for name, entry in json.loads(text).items()}
 
 
 @cache
-def window_index() -> tuple[Run, ...]:
-    """Where every official window lies in the raw recordings."""
+def load_window_index() -> tuple[WindowRun, ...]:
+    """Load the position of every official window in the raw recordings."""
     text = resources.files("harexport.data.uci_har").joinpath("window_index.csv").read_text(encoding="utf-8")
     return tuple(
-        Run(row["split"], *(int(row[key]) for key in list(row)[1:])) for row in csv.DictReader(text.splitlines())
+        WindowRun(row["split"], *(int(row[key]) for key in list(row)[1:])) for row in csv.DictReader(text.splitlines())
     )

