@@ -13,7 +13,9 @@ from typing import Any
 
 from harexport.errors import InputError
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2  # written for contracts with a frame; those without stay files of version 1
+_VERSION_WITHOUT_FRAME = 1
+MOUNT_STAGE = "one rotation of acceleration and angular velocity into the frame, before the filters"
 INPUT_NAME = "window"
 LOGITS_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
@@ -50,6 +52,30 @@ class FilterChain:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The axes in which a model expects acceleration and angular velocity.
+
+    A contract with a frame has a mount stage: one rotation of all samples into these axes, before the filters (see
+    preprocessing/mount.py). A contract without one expects the axes of the phone as worn for the training data.
+
+    Attributes:
+        gravity: The axis along which the accelerometer reads +1 g while the person stands.
+        heading: "free" where any rotation about that axis gives the same predictions, to within the model's accuracy;
+            "fixed" where the phone must be worn as for the training data.
+    """
+
+    gravity: str = "+x"
+    heading: str = "free"
+
+    def __post_init__(self) -> None:
+        if self.gravity != "+x" or self.heading not in ("free", "fixed"):
+            raise InputError(
+                f"the contract has an unknown frame (gravity {self.gravity!r}, heading {self.heading!r}). Known are "
+                "gravity '+x' with heading 'free' or 'fixed'; a newer harexport may know this one"
+            )
+
+
+@dataclass(frozen=True)
 class Contract:
     """Input and output of a model.
 
@@ -68,6 +94,7 @@ class Contract:
     labels: tuple[str, ...] = LABELS
     filters: FilterChain = FilterChain()
     coarse_labels: tuple[str, ...] = ()
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
         for what, names in (("labels", self.labels), ("channels", self.channels)):
@@ -86,19 +113,27 @@ class Contract:
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if not self.coarse_labels:
             del plain["coarse_labels"]  # files from before there were any say the same
+        version = CONTRACT_VERSION
+        if self.frame is None:
+            del plain["frame"]
+            version = _VERSION_WITHOUT_FRAME
+        else:
+            plain["mount"] = MOUNT_STAGE
         tensors = {
             "input": {"name": INPUT_NAME, "shape": [1, self.window, len(self.channels)], "dtype": "float32"},
             "outputs": [
                 {"name": name, "shape": [1, len(labels)], "dtype": "float32"} for name, labels in self.outputs.items()
             ],
         }
-        return {"contract_version": CONTRACT_VERSION, **plain, **tensors, "normalisation": "inside the graph"}
+        return {"contract_version": version, **plain, **tensors, "normalisation": "inside the graph"}
 
     @staticmethod
     def from_dict(value: Any, where: str) -> Contract:
         """Read what `to_dict` wrote; `where` names the source in errors. Raises InputError."""
-        if not isinstance(value, dict) or value.get("contract_version") != CONTRACT_VERSION:
-            raise InputError(f"{where}: not a harexport contract of version {CONTRACT_VERSION}")
+        versions = (_VERSION_WITHOUT_FRAME, CONTRACT_VERSION)
+        if not isinstance(value, dict) or value.get("contract_version") not in versions:
+            raise InputError(f"{where}: not a harexport contract of version {versions[0]} or {versions[1]}")
+        frame = _frame(value, where) if value["contract_version"] == CONTRACT_VERSION else None
         try:
             filters = value["filters"]
             contract = Contract(
@@ -113,6 +148,7 @@ class Contract:
                     **{key: Lowpass(**filters[key]) for key in ("noise", "gravity", "drift")},
                 ),
                 coarse_labels=tuple(str(label) for label in value.get("coarse_labels", ())),
+                frame=frame,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: the contract lacks or misstates {error}") from error
@@ -120,6 +156,16 @@ class Contract:
         if len(contract.units) != len(contract.channels) or not positive:
             raise InputError(f"{where}: the contract's rate, window, hop, channels and units do not fit together")
         return contract
+
+
+def _frame(value: dict[str, Any], where: str) -> Frame:
+    frame = value.get("frame")
+    if not isinstance(frame, dict):
+        raise InputError(f"{where}: the contract of version {CONTRACT_VERSION} has no frame")
+    try:
+        return Frame(str(frame.get("gravity")), str(frame.get("heading")))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 CONTRACT_KEY = "contract"
