@@ -313,13 +313,13 @@ def test_export_keeps_another_models_contract(folder: Path, official_path: Path,
 def test_training_interrupted_by_the_user_is_resumed_by_demo(
     tmp_path: Path, official_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harexport.training.resume import Progress
+    from harexport.training.resume import ResumableRun
 
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(_TINY)
-    reporter = Progress.reporter
+    reporter = ResumableRun.reporter
 
-    def impatient(self: Progress, phase: str):  # type: ignore[no-untyped-def]
+    def impatient(self: ResumableRun, phase: str):  # type: ignore[no-untyped-def]
         report = reporter(self, phase)
 
         def stop(*state: object) -> None:
@@ -328,7 +328,7 @@ def test_training_interrupted_by_the_user_is_resumed_by_demo(
 
         return stop
 
-    monkeypatch.setattr(Progress, "reporter", impatient)
+    monkeypatch.setattr(ResumableRun, "reporter", impatient)
     arguments = ("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
     cut = harexport(*arguments)
     assert cut.exit_code == 130

@@ -13,9 +13,8 @@ from harexport import runtimes
 from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
-from harexport.formats import macs, structure
+from harexport.formats import macs, read_model, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
-from harexport.inspection import inspector
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
@@ -134,7 +133,7 @@ def load_model_under_test(
         model = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
-    held = inspector.read(model, name, path.parent)
+    held = read_model(model, name, path.parent)
     _check_operators(held)
     reads = _contract(held, known, data)
     window, labels = (reads.window, len(reads.channels)), len(data.labels)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harexport.bench.result import SCHEMA, BenchResult, Violation, ThresholdReport
+from harexport.bench.result import SCHEMA, BenchResult, ThresholdReport, Violation
 from harexport.errors import InputError
 from harexport.evaluation.statistics import Interval
 
@@ -160,7 +160,9 @@ def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any
     return dataclasses.replace(result, gate=_judge(result, rules, baseline, name))
 
 
-def _judge(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> ThresholdReport:
+def _judge(
+    result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str
+) -> ThresholdReport:
     now = result.to_dict()
     relative = [rule for rule in rules if rule.how != "value"]
     others: dict[str, Mapping[str, Any]] = {}
@@ -190,7 +192,9 @@ def _judge(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, An
                 broken.append(verdict)
             elif verdict and model["name"] != result.against:
                 notes.append(verdict)
-    return ThresholdReport(tuple(rule.text for rule in rules), compared_with, tuple(broken), tuple(dict.fromkeys(notes)))
+    return ThresholdReport(
+        tuple(rule.text for rule in rules), compared_with, tuple(broken), tuple(dict.fromkeys(notes))
+    )
 
 
 def _differences(now: Mapping[str, Any], baseline: Mapping[str, Any], name: str) -> list[str]:

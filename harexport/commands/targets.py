@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, print_result
+from harexport.commands.options import json_option, print_result
 
 _TARGET = click.argument("target", type=click.Choice(["arm64"]))
 
@@ -71,41 +69,6 @@ def info(as_json: bool) -> None:
     print_result(
         {"arm64": {**facts, "folder": str(emulator.folder())}}, as_json, f"{_text(facts)}\nin {emulator.folder()}"
     )
-
-
-@targets.command()
-@_TARGET
-@click.argument("models", nargs=-1, type=click.Path(path_type=Path))
-@data_option
-@click.option("--windows", type=click.IntRange(1), default=64, show_default=True, help="Test windows to compare.")
-@click.option("--all", "whole", is_flag=True, help="Compare all test windows: minutes a file.")
-@click.option("--instructions", is_flag=True, help="Also count the executed instructions per window: seconds a file.")
-@json_option
-def check(
-    target: str,
-    models: tuple[Path, ...],
-    data: Path | None,
-    windows: int,
-    whole: bool,
-    instructions: bool,
-    as_json: bool,
-) -> None:
-    """Run MODELS (.tflite, .onnx, folders of them; default: the shipped model) in Arm builds, and compare the answers.
-
-    Exit codes: 0 every file answers on Arm as it does here, 1 one does not, 2 the target or a file cannot be used.
-
-    \b
-    Example:  harexport targets check arm64
-              harexport targets check arm64 artifacts/edge --instructions
-    """
-    from harexport.targets.arm64.check import check_arm64, text
-
-    results = check_arm64(models, load_data(data).test, None if whole else windows, instructions)
-    rows = [result.to_dict() for result in results]
-    passed = all(result.passed for result in results)
-    print_result({"passed": passed, "files": rows}, as_json, text(results))
-    if not passed:
-        sys.exit(2 if any(result.error for result in results) else 1)
 
 
 def _text(facts: dict[str, Any]) -> str:

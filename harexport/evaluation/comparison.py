@@ -1,9 +1,9 @@
-"""A model's answers beside those of another: how far apart, which windows, and whether the difference is chance."""
+"""Comparison of a model's predictions with a reference, and tolerances by quantization scheme."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,20 @@ from harexport.model.network import softmax
 
 Kind = Literal["logits", "probabilities"]
 
-_LISTED = 100  # disagreements in a result; what their count says, the list need not
-_MARGINS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75)
-_SMALLEST = float(np.finfo(np.float32).tiny)  # a probability of 0 still has a logarithm
+_MAX_LISTED = 100  # disagreements in the JSON
+_MARGIN_QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75)
+_MIN_PROBABILITY = float(np.finfo(np.float32).tiny)  # so that log(0) is finite
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answered to the test windows: values [n, labels], logits or probabilities."""
+    """Output of a model on the test windows.
+
+    Attributes:
+        name: Name of the model.
+        kind: What `values` are.
+        values: [n, labels].
+    """
 
     name: str
     kind: Kind
@@ -30,203 +36,35 @@ class Predictions:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The answer to each window; that of a window answered with NaN is the label whose number is NaN."""
-        answers: NDArray[np.int64] = self.values.argmax(axis=1)
-        return answers
+        """Predicted label of each window; for a window with NaN, the index of the first NaN."""
+        predicted: NDArray[np.int64] = self.values.argmax(axis=1)
+        return predicted
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
         return softmax(self.values) if self.kind == "logits" else self.values.astype(np.float64)
 
-    def logarithms(self) -> NDArray[np.float64]:
-        """Logarithms of the probabilities: logits less what all labels share."""
-        wide = self.values.astype(np.float64)
+    def log_probabilities(self) -> NDArray[np.float64]:
+        values = self.values.astype(np.float64)
         if self.kind == "probabilities":
-            logarithms: NDArray[np.float64] = np.log(np.maximum(wide, _SMALLEST))
+            logarithms: NDArray[np.float64] = np.log(np.maximum(values, _MIN_PROBABILITY))
             return logarithms
-        shifted: NDArray[np.float64] = wide - wide.max(axis=1, keepdims=True)
-        shares: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return shares
-
-
-def evaluate(answers: Predictions, truth: NDArray[np.int64]) -> tuple[metrics.ClassificationMetrics, float | None]:
-    """Accuracy, F1, recalls, confusion; and the calibration error, None where answers are not all numbers."""
-    counted = metrics.classification_metrics(truth, answers.labels, answers.values.shape[1])
-    finite = bool(np.isfinite(answers.values).all())
-    return counted, metrics.calibration_error(answers.probabilities, truth) if finite else None
-
-
-def compare(answers: Predictions, other: Predictions, truth: NDArray[np.int64]) -> Comparison:
-    """`answers` beside those of `other`, for windows with these labels. Raises InputError for another shape."""
-    if answers.values.shape != other.values.shape:
-        raise InputError(
-            f"{answers.name} answers {answers.values.shape[1]} labels, {other.name} {other.values.shape[1]}: they "
-            "cannot be compared"
-        )
-    of: Kind = "logits" if answers.kind == other.kind == "logits" else "probabilities"
-    if of == "logits":
-        ours, theirs = answers.values.astype(np.float64), other.values.astype(np.float64)
-    else:
-        ours, theirs = answers.logarithms(), other.logarithms()
-    difference = np.abs(ours - theirs)
-    finite = bool(np.isfinite(difference).all())
-    given, expected = answers.labels, other.labels
-    two_best = np.sort(theirs, axis=1)[:, -2:]
-    margin: NDArray[np.float64] = np.nan_to_num(two_best[:, 1] - two_best[:, 0])
-    lost, won = (expected == truth) & (given != truth), (given == truth) & (expected != truth)
-    apart = np.flatnonzero(given != expected)
-    furthest: NDArray[np.float64] = np.nan_to_num(difference.max(axis=1), nan=float(np.finfo(np.float32).max))
-    clearest = apart[np.argsort(-margin[apart], kind="stable")][:_LISTED]
-    return Comparison(
-        to=other.name,
-        of="logits" if of == "logits" else "logarithms of probabilities",
-        max_logit_difference=float(difference.max()) if finite else None,
-        p999_logit_difference=float(np.quantile(difference, 0.999)) if finite else None,
-        agreement=float((given == expected).mean()),
-        drop=100 * float((expected == truth).mean() - (given == truth).mean()),
-        lost=int(lost.sum()),
-        won=int(won.sum()),
-        p_value=mcnemar_p_value(int(lost.sum()), int(won.sum())),
-        disagreements=tuple(
-            Disagreement(
-                window=int(k),
-                truth=int(truth[k]),
-                reference=int(expected[k]),
-                answer=int(given[k]),
-                margin=float(margin[k]),
-                difference=float(furthest[k]),
-            )
-            for k in clearest
-        ),
-        margins=tuple(float(value) for value in np.quantile(margin, _MARGINS)),
-    )
-
-
-def worst_window(answers: Predictions, other: Predictions) -> int:
-    """The window whose logits are furthest from the other's, or that is not answered with numbers."""
-    ours, theirs = (side.values if answers.kind == other.kind else side.logarithms() for side in (answers, other))
-    difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(axis=1)
-    return int(np.nan_to_num(difference, nan=np.inf).argmax())
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What a scheme promises. `logit`: largest difference on any window, or `share` of the reference's largest logit
-    where that is more; `drop`: points of accuracy; `agreement`: share of windows with the same answer.
-
-    A float scheme may answer another label only where the reference's two best logits lie within twice
-    `logit` of each other: a tie that no rounding can be blamed for.
-    """
-
-    drop: float
-    logit: float | None = None
-    agreement: float | None = None
-    share: float = 0.0
-
-
-# The published promises. torch is the trainer itself and the reference's first check. What float32 can do depends on
-# the size of the logits: it has 24 bits, so up to 25 the promise of 1e-4 stands, and a GRU whose states reach 87 and
-# logits 847 (ReLU candidates, trained) is 3e-3 off in ONNX Runtime.
-TOLERANCES = {
-    "torch": Tolerance(drop=0.0, logit=1e-5, share=1e-5),
-    "float32": Tolerance(drop=0.0, logit=1e-4, share=4e-6),
-    "float16": Tolerance(drop=0.2, agreement=0.99),
-    "int8-weights": Tolerance(drop=0.2, agreement=0.99),
-    "int8": Tolerance(drop=0.5),
-}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How a runtime's answers lie to the reference's, over `windows` windows.
-
-    Logit differences are absolute, the largest and the 99.9 % quantile over all logits (None where some are not
-    numbers); `agreement` is the share of windows with the same answer; `drop` is the reference's accuracy minus
-    this one's, in points. `failures` says in words which promise was broken; empty means passed.
-    """
-
-    scheme: str
-    windows: int
-    max_logit_difference: float | None
-    p999_logit_difference: float | None
-    agreement: float
-    accuracy: float
-    macro_f1: float
-    drop: float
-    confusion: tuple[tuple[int, ...], ...]
-    failures: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-
-def compare_logits(
-    reference: NDArray[np.float64],
-    answered: NDArray[np.floating],
-    truth: NDArray[np.int64],
-    scheme: str,
-    max_drop: float | None = None,
-) -> Parity:
-    """Compare `answered` logits [n, labels] with `reference` ones, under the promise of `scheme`.
-
-    `max_drop`: points of accuracy to allow instead of what that promise says of accuracy and agreement. Raises
-    InputError for an unknown scheme or for logits of another shape.
-    """
-    if scheme not in TOLERANCES:
-        raise InputError(f"no parity threshold for scheme {scheme!r}; there are {', '.join(TOLERANCES)}")
-    if answered.shape != reference.shape:
-        raise InputError(f"the model answers logits of shape {answered.shape}, its reference {reference.shape}")
-    difference = np.abs(answered.astype(np.float64) - reference)
-    expected, given = reference.argmax(axis=1), answered.argmax(axis=1)
-    labels = reference.shape[1]
-    figures = metrics.classification_metrics(truth, given, labels)
-    drop = 100 * (float((expected == truth).mean()) - figures.accuracy)
-    agreement = float((expected == given).mean())
-    threshold = TOLERANCES[scheme]
-    if max_drop is not None:
-        threshold = replace(threshold, drop=max_drop, agreement=None)
-    failures = []
-    finite = bool(np.isfinite(difference).all())
-    if not finite:
-        failures.append(f"{int((~np.isfinite(difference)).any(axis=1).sum())} windows answered with NaN or infinity")
-    elif threshold.logit is not None:
-        largest = float(difference.max())
-        allowed = max(threshold.logit, threshold.share * float(np.abs(reference).max()))
-        if largest > allowed:
-            worst = int(difference.max(axis=1).argmax())
-            failures.append(f"logits differ by up to {largest:.3g} (window {worst}); {scheme} allows {allowed:.3g}")
-        two_best = np.sort(reference, axis=1)[:, -2:]
-        untied = (expected != given) & (two_best[:, 1] - two_best[:, 0] > 2 * allowed)
-        if untied.any():
-            failures.append(f"{int(untied.sum())} windows answered otherwise where the reference sees no tie")
-        drop_allowed = threshold.drop + 100 * float(((expected != given) & ~untied).mean())
-    else:
-        drop_allowed = threshold.drop
-    if threshold.agreement is not None and agreement < threshold.agreement:
-        failures.append(f"{agreement:.2%} of the answers agree; {scheme} promises {threshold.agreement:.0%}")
-    if not failures and not drop <= drop_allowed + 1e-9:
-        failures.append(f"accuracy drops by {drop:.2f} points, allowed are {threshold.drop:g}")
-    return Parity(
-        scheme=scheme,
-        windows=len(truth),
-        max_logit_difference=float(difference.max()) if finite else None,
-        p999_logit_difference=float(np.quantile(difference, 0.999)) if finite else None,
-        agreement=agreement,
-        accuracy=figures.accuracy,
-        macro_f1=figures.macro_f1,
-        drop=drop,
-        confusion=figures.confusion,
-        failures=tuple(failures),
-    )
+        shifted: NDArray[np.float64] = values - values.max(axis=1, keepdims=True)
+        normalized: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return normalized
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A test window (its number) that the model answers otherwise than its reference: labels by number.
+    """A test window with different predictions of model and reference; labels are indices.
 
-    `margin` is the distance of the reference's two best logits: how near the decision was. `difference` is the
-    largest of the model's logits from the reference's.
+    Attributes:
+        window: Index of the test window.
+        truth: True label.
+        reference: Label predicted by the reference.
+        answer: Label predicted by the model.
+        margin: Difference of the reference's two largest logits.
+        difference: Largest absolute logit difference to the reference.
     """
 
     window: int
@@ -239,24 +77,210 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model's answers to all test windows beside those of another (`to`).
+    """Predictions of a model compared with those of a reference on the test windows.
 
-    Logit differences: the largest and the 99.9 % quantile over all logits, None where some are not numbers; where one
-    of the two answers probabilities only, differences of their logarithms (`of` says which). `agreement`: share of
-    windows with the same answer. `drop`: the other's accuracy minus this one's, in points. `lost` windows only the
-    other got right, `won` only this one; `p_value`: McNemar's exact test that this is chance. `disagreements`: those
-    windows, the clearest decision of the reference first, at most 100; `margins`: quantiles (0, 1, 5, 25, 50, 75 %)
-    of the reference's margin over all windows.
+    Attributes:
+        reference: Name of the reference.
+        quantity: What the differences are of: "logits", or "logarithms of probabilities" if one of the two models
+            outputs probabilities only.
+        num_windows: Number of windows.
+        num_nonfinite: Windows with NaN or infinity in the differences.
+        max_logit_difference: Largest absolute difference over all logits; None if some are not finite.
+        p999_logit_difference: Their 99.9 % quantile; None if some are not finite.
+        worst_window: Window with the largest difference.
+        max_reference_logit: Largest absolute logit of the reference.
+        agreement: Share of windows with the same predicted label.
+        accuracy_drop: Accuracy of the reference minus that of the model, in percentage points.
+        regressions: Windows that only the reference classifies correctly.
+        improvements: Windows that only the model classifies correctly.
+        p_value: Exact McNemar test of regressions against improvements.
+        disagreements: All windows with different predictions, the largest margin of the reference first.
+        margins: Quantiles (0, 1, 5, 25, 50, 75 %) of the reference's margin over all windows.
     """
 
-    to: str
-    of: str
+    reference: str
+    quantity: str
+    num_windows: int
+    num_nonfinite: int
     max_logit_difference: float | None
     p999_logit_difference: float | None
+    worst_window: int
+    max_reference_logit: float
     agreement: float
-    drop: float
-    lost: int
-    won: int
+    accuracy_drop: float
+    regressions: int
+    improvements: int
     p_value: float
     disagreements: tuple[Disagreement, ...]
     margins: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, with at most 100 disagreements."""
+        return {
+            "to": self.reference,
+            "of": self.quantity,
+            "max_logit_difference": self.max_logit_difference,
+            "p999_logit_difference": self.p999_logit_difference,
+            "agreement": self.agreement,
+            "drop": self.accuracy_drop,
+            "lost": self.regressions,
+            "won": self.improvements,
+            "p_value": self.p_value,
+            "disagreements": [asdict(disagreement) for disagreement in self.disagreements[:_MAX_LISTED]],
+            "margins": list(self.margins),
+        }
+
+
+def evaluate(predictions: Predictions, labels: NDArray[np.int64]) -> tuple[metrics.ClassificationMetrics, float | None]:
+    """Return classification metrics and the expected calibration error, which is None for non-finite predictions."""
+    classification = metrics.classification_metrics(labels, predictions.labels, predictions.values.shape[1])
+    is_finite = bool(np.isfinite(predictions.values).all())
+    return classification, metrics.calibration_error(predictions.probabilities, labels) if is_finite else None
+
+
+def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np.int64]) -> Comparison:
+    """Compare predictions with those of a reference.
+
+    Args:
+        predictions: Of the model, [n, labels].
+        reference: Of the reference, of the same shape.
+        labels: True labels [n].
+
+    Raises:
+        InputError: The shapes differ.
+    """
+    if predictions.values.shape != reference.values.shape:
+        raise InputError(
+            f"cannot compare {predictions.name} with {reference.name}: the predictions have the shapes "
+            f"{list(predictions.values.shape)} and {list(reference.values.shape)}"
+        )
+    values, expected = _comparable_values(predictions, reference)
+    difference = np.abs(values - expected)  # [n, labels]
+    is_finite = np.isfinite(difference).all(axis=1)
+    all_finite = bool(is_finite.all())
+    two_largest = np.sort(expected, axis=1)[:, -2:]
+    margin: NDArray[np.float64] = np.nan_to_num(two_largest[:, 1] - two_largest[:, 0])
+    largest = difference.max(axis=1)  # NaN where a logit is NaN
+    listed_difference = np.nan_to_num(largest, nan=float(np.finfo(np.float32).max))
+    predicted, expected_labels = predictions.labels, reference.labels
+    is_correct, is_reference_correct = predicted == labels, expected_labels == labels
+    regressions, improvements = (
+        int((is_reference_correct & ~is_correct).sum()),
+        int((is_correct & ~is_reference_correct).sum()),
+    )
+    differing = np.flatnonzero(predicted != expected_labels)
+    by_margin = differing[np.argsort(-margin[differing], kind="stable")]
+    return Comparison(
+        reference=reference.name,
+        quantity="logits" if predictions.kind == reference.kind == "logits" else "logarithms of probabilities",
+        num_windows=len(labels),
+        num_nonfinite=int((~is_finite).sum()),
+        max_logit_difference=float(difference.max()) if all_finite else None,
+        p999_logit_difference=float(np.quantile(difference, 0.999)) if all_finite else None,
+        worst_window=int(np.nan_to_num(largest, nan=np.inf).argmax()),
+        max_reference_logit=float(np.abs(expected).max()),
+        agreement=float((predicted == expected_labels).mean()),
+        accuracy_drop=100 * float(is_reference_correct.mean() - is_correct.mean()),
+        regressions=regressions,
+        improvements=improvements,
+        p_value=mcnemar_p_value(regressions, improvements),
+        disagreements=tuple(
+            Disagreement(
+                window=int(k),
+                truth=int(labels[k]),
+                reference=int(expected_labels[k]),
+                answer=int(predicted[k]),
+                margin=float(margin[k]),
+                difference=float(listed_difference[k]),
+            )
+            for k in by_margin
+        ),
+        margins=tuple(float(value) for value in np.quantile(margin, _MARGIN_QUANTILES)),
+    )
+
+
+def _comparable_values(
+    predictions: Predictions, reference: Predictions
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if predictions.kind == reference.kind == "logits":
+        return predictions.values.astype(np.float64), reference.values.astype(np.float64)
+    return predictions.log_probabilities(), reference.log_probabilities()
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Acceptance threshold of a scheme on labelled test windows.
+
+    The logit tolerance is max(atol, rtol * largest absolute logit of the reference). A scheme with such a tolerance may
+    predict another label only for a tie: where the reference's two largest logits are at most twice the tolerance
+    apart.
+
+    Attributes:
+        max_accuracy_drop: In percentage points.
+        atol: Absolute logit tolerance; None: logits are not compared.
+        rtol: Relative logit tolerance.
+        min_agreement: Share of windows with the same predicted label; None: no limit.
+    """
+
+    max_accuracy_drop: float
+    atol: float | None = None
+    rtol: float = 0.0
+    min_agreement: float | None = None
+
+    def logit_tolerance(self, max_reference_logit: float) -> float | None:
+        """Return the allowed absolute logit difference; None if logits are not compared."""
+        return None if self.atol is None else max(self.atol, self.rtol * max_reference_logit)
+
+
+# "torch" is PyTorch, the trainer, compared with the float64 reference. float32 has 24 bits, so its error grows with
+# the logits: a GRU with ReLU candidates, states up to 87 and logits up to 847 differs by 3e-3 in ONNX Runtime. Up to
+# logits of 25 the limit is 1e-4.
+TOLERANCES = {
+    "torch": Tolerance(max_accuracy_drop=0.0, atol=1e-5, rtol=1e-5),
+    "float32": Tolerance(max_accuracy_drop=0.0, atol=1e-4, rtol=4e-6),
+    "float16": Tolerance(max_accuracy_drop=0.2, min_agreement=0.99),
+    "int8-weights": Tolerance(max_accuracy_drop=0.2, min_agreement=0.99),
+    "int8": Tolerance(max_accuracy_drop=0.5),
+}
+
+
+def check_tolerance(comparison: Comparison, scheme: str, max_drop: float | None = None) -> tuple[str, ...]:
+    """Check a comparison with the float64 reference against the tolerance of a scheme.
+
+    Args:
+        comparison: Comparison with the reference.
+        scheme: Quantization scheme of the model, a key of TOLERANCES.
+        max_drop: Allowed accuracy drop in percentage points, instead of the scheme's limits on accuracy and agreement.
+
+    Returns:
+        A message for each violated limit; empty if the model passed.
+
+    Raises:
+        InputError: The scheme has no tolerance.
+    """
+    if scheme not in TOLERANCES:
+        raise InputError(f"no tolerance for scheme {scheme!r}; choose one of {', '.join(TOLERANCES)}")
+    tolerance = TOLERANCES[scheme]
+    max_accuracy_drop = tolerance.max_accuracy_drop if max_drop is None else max_drop
+    min_agreement = tolerance.min_agreement if max_drop is None else None
+    failures = []
+    if comparison.max_logit_difference is None:
+        failures.append(f"the logits of {comparison.num_nonfinite} windows are NaN or infinite")
+    elif (allowed := tolerance.logit_tolerance(comparison.max_reference_logit)) is not None:
+        if comparison.max_logit_difference > allowed:
+            failures.append(
+                f"logits differ by up to {comparison.max_logit_difference:.3g} (window {comparison.worst_window}); "
+                f"{scheme} allows {allowed:.3g}"
+            )
+        untied = sum(disagreement.margin > 2 * allowed for disagreement in comparison.disagreements)
+        if untied:
+            failures.append(f"the predicted label of {untied} windows differs although the reference has no tie there")
+        max_accuracy_drop += 100 * (len(comparison.disagreements) - untied) / comparison.num_windows
+    if min_agreement is not None and comparison.agreement < min_agreement:
+        failures.append(f"{comparison.agreement:.2%} of the predictions agree; {scheme} requires {min_agreement:.0%}")
+    if not failures and not comparison.accuracy_drop <= max_accuracy_drop + 1e-9:
+        failures.append(
+            f"accuracy drops by {comparison.accuracy_drop:.2f} points; allowed are "
+            f"{tolerance.max_accuracy_drop if max_drop is None else max_drop:g}"
+        )
+    return tuple(failures)

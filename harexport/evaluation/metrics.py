@@ -32,7 +32,9 @@ class ClassificationMetrics:
         return dataclasses.asdict(self)
 
 
-def classification_metrics(truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int) -> ClassificationMetrics:
+def classification_metrics(
+    truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
+) -> ClassificationMetrics:
     """Figures of `answers` [n] against `truth` [n], both from 0; a share of nothing is 0.
 
     The macro F1 is the mean over the labels that occur in either.

@@ -45,10 +45,16 @@ def format_label(label: str) -> str:
     return label.replace("_", " ").capitalize()
 
 
-def plot_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, percent: bool = False) -> Figure:
-    """Counts, and under each its share of its row; or, `percent`, each as % of all the data, as the original drew both.
+def plot_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Figure:
+    """Plot a confusion matrix with counts and percentages.
 
-    The shade is the share of the row, so that rare classes are seen too.
+    Args:
+        matrix: Counts [label, prediction].
+        labels: Names of the labels.
+        title: Title of the figure.
+
+    Each cell shows the count, the percentage of its row (small) and of all windows (smallest). The shade is the
+    percentage of the row, so that rare labels are visible too.
     """
     counts = np.asarray(matrix)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
@@ -60,23 +66,27 @@ def plot_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title
         if not counts[t, a]:
             continue
         ink = "white" if shares[t, a] > 0.55 else INK
-        if percent:
-            whole = f"{counts[t, a] / counts.sum():.2%}"
-            axes.text(a, t, whole, ha="center", va="center", color=ink, fontsize=10)
-            continue
-        axes.text(a, t - 0.1, f"{counts[t, a]}", ha="center", va="center", color=ink, fontsize=11)
-        axes.text(a, t + 0.24, f"{shares[t, a]:.1%}", ha="center", va="center", color=ink, fontsize=7.5)
+        axes.text(a, t - 0.2, f"{counts[t, a]}", ha="center", va="center", color=ink, fontsize=11)
+        axes.text(a, t + 0.1, f"{shares[t, a]:.1%}", ha="center", va="center", color=ink, fontsize=8)
+        axes.text(
+            a, t + 0.32, f"({counts[t, a] / counts.sum():.2%})", ha="center", va="center", color=ink, fontsize=6.5
+        )
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("answer   (% of all windows)" if percent else "answer   (small: % of the row)", color=INK)
-    axes.set_ylabel("truth", color=INK)
+    axes.set_xlabel("prediction   (count, % of the row, in brackets % of all windows)", color=INK)
+    axes.set_ylabel("label", color=INK)
     axes.set_title(title, color=INK, loc="left", fontsize=11)
     return drawn
 
 
-_MEASURED = (("", "-", "batches"), ("held_out_", (0, (3, 1.5)), "held out"))  # prefix of the column, line, words
+# prefix of the column, line style, legend
+_MEASURED = (
+    ("", "-", "batches"),
+    ("held_out_", (0, (3, 1.5)), "held out"),
+    ("test_", (0, (1, 1)), "test"),
+)
 _HEADS = (("", 0.9, ""), ("coarse_", 0.45, ", coarse labels"))  # the same, with a shade
 
 

@@ -55,12 +55,12 @@ def make_test_vectors(
     Samples are in the order of their arrival, windows and logits in that of the chain's answers. The two hashes tie
     the file to model.tflite and contract.json beside it. Raises InputError for a contract that the chain cannot serve.
     """
-    samples, mean_of = synthetic_recording(contract)
-    stream = Stream(contract, {sensor: UNITS[sensor] for sensor in mean_of}, mean_of)
+    samples, average_over = synthetic_recording(contract)
+    stream = Stream(contract, {sensor: UNITS[sensor] for sensor in average_over}, average_over)
     events = [event for sensor, time_ns, *axes in samples for event in stream.push(sensor, time_ns, tuple(axes))]
     events += stream.flush()
     windows = [event for event in events if isinstance(event, Window)]
-    if len(windows) < len(events) or not any(window.settled for window in windows):
+    if len(windows) < len(events) or not any(window.is_settled for window in windows):
         raise InputError(f"at {contract.rate_hz:g} Hz the chain makes no unbroken windows of {contract.window} samples")
     signals = np.array([window.signals for window in windows], np.float32)
     logits = runner.logits(signals)
@@ -70,8 +70,8 @@ def make_test_vectors(
         "contract_sha256": hashlib.sha256(contract_json).hexdigest(),
         "max_logit_difference": logit_tolerance(scheme, logits),
         "max_signal_difference": MAX_SIGNAL_DIFFERENCE,
-        "units": {sensor: UNITS[sensor] for sensor in mean_of},
-        "mean_of": mean_of,
+        "units": {sensor: UNITS[sensor] for sensor in average_over},
+        "mean_of": average_over,
         "samples": samples,
         "windows": [_shortest(window) for window in signals],
         "logits": [_shortest(answer) for answer in logits],
@@ -109,7 +109,7 @@ def synthetic_recording(contract: Contract) -> tuple[list[list[Any]], dict[str, 
     hops = math.ceil(SETTLING_SECONDS * contract.rate_hz / contract.hop) + _SETTLED_WINDOWS
     seconds = (contract.window + hops * contract.hop) / contract.rate_hz
     arrivals: list[tuple[int, list[Any]]] = []
-    mean_of = {}
+    average_over = {}
     # both draw their numbers, needed or not: with and without the other, a sensor measures the same
     for sensor, rate, phase in ((ACC, 1.052, 0.0031), (GYRO, 0.984, 0.0112)):
         rate *= max(contract.rate_hz, 50.0)
@@ -120,14 +120,14 @@ def synthetic_recording(contract: Contract) -> tuple[list[list[Any]], dict[str, 
         values += random.normal(0.0, 0.03 if sensor == ACC else 0.004, values.shape)
         if sensor not in required_sensors(contract):
             continue
-        mean_of[sensor] = averaging_length(rate, contract.rate_hz)
+        average_over[sensor] = averaging_length(rate, contract.rate_hz)
         stamps = [_BOOT_NS + round(time * SECOND) for time in times.tolist()]
         delivery = max(1, round(rate * _DELIVERY_NS / SECOND))
         for k, (stamp, row) in enumerate(zip(stamps, values.tolist(), strict=True)):
             last = stamps[min(k - k % delivery + delivery, len(stamps)) - 1]
             arrivals.append((last, [sensor, stamp, *(round(value, 4) for value in row)]))
     arrivals.sort(key=lambda arrival: arrival[0])  # stable: within a delivery as measured
-    return [row for _, row in arrivals], mean_of
+    return [row for _, row in arrivals], average_over
 
 
 def _accelerometer(share: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:

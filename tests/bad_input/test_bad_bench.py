@@ -169,8 +169,8 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path, monkey
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
     assert "is damaged" in _entered(path)
-    read = discovery.anatomy.read
-    monkeypatch.setattr(discovery.anatomy, "read", lambda model, name, folder: read(whole, name, folder))
+    read = discovery.inspector.read
+    monkeypatch.setattr(discovery.inspector, "read", lambda model, name, folder: read(whole, name, folder))
     monkeypatch.setattr(discovery, "_check_input", lambda held, window: None)  # it reads windows of 16 samples
     assert "dies of it (SIGSEGV)" in _entered(path)
 

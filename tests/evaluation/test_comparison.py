@@ -1,4 +1,4 @@
-"""Answers beside answers: logits with logits, probabilities with logits, and what is not a number."""
+"""Comparison of predictions: logits, probabilities, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -14,40 +14,46 @@ _LOGITS = np.random.default_rng(0).normal(0, 3, (300, 6))
 _TRUTH = _LOGITS.argmax(axis=1)
 
 
-def test_the_same_answers_are_the_same() -> None:
+def test_equal_predictions() -> None:
     one, other = Predictions("one", "logits", _LOGITS.astype(np.float32)), Predictions("other", "logits", _LOGITS)
     compared = comparison.compare(one, other, _TRUTH)
-    assert compared.to == "other"
+    assert compared.reference == "other"
     assert compared.max_logit_difference is not None
     assert 0 < compared.max_logit_difference < 1e-5
-    assert (compared.agreement, compared.drop, compared.lost, compared.won, compared.p_value) == (1.0, 0.0, 0, 0, 1.0)
+    assert (
+        compared.agreement,
+        compared.accuracy_drop,
+        compared.regressions,
+        compared.improvements,
+        compared.p_value,
+    ) == (1.0, 0.0, 0, 0, 1.0)
     assert compared.disagreements == ()
 
 
-def test_disagreements_are_listed_by_how_clear_the_decision_was() -> None:
+def test_disagreements_are_sorted_by_margin() -> None:
     changed = _LOGITS.copy()
     changed[:3] = np.roll(_LOGITS[:3], 1, axis=1)
     truth = _TRUTH.copy()
     truth[1] = changed[1].argmax()
     compared = comparison.compare(Predictions("new", "logits", changed), Predictions("old", "logits", _LOGITS), truth)
-    assert (compared.lost, compared.won) == (2, 1)
-    assert compared.drop == pytest.approx(100 / 300)
-    assert {one.window for one in compared.disagreements} == {0, 1, 2}
-    margins = [one.margin for one in compared.disagreements]
+    assert (compared.regressions, compared.improvements) == (2, 1)
+    assert compared.accuracy_drop == pytest.approx(100 / 300)
+    assert {item.window for item in compared.disagreements} == {0, 1, 2}
+    margins = [item.margin for item in compared.disagreements]
     assert margins == sorted(margins, reverse=True)
-    for one in compared.disagreements:
-        two_best = np.sort(_LOGITS[one.window])[-2:]
-        assert one.margin == pytest.approx(two_best[1] - two_best[0])
-        assert one.difference == pytest.approx(np.abs(changed - _LOGITS)[one.window].max())
-        assert (one.reference, one.answer) == (_LOGITS[one.window].argmax(), changed[one.window].argmax())
-    assert comparison.worst_window(Predictions("new", "logits", changed), Predictions("old", "logits", _LOGITS)) in (0, 1, 2)
+    for item in compared.disagreements:
+        two_best = np.sort(_LOGITS[item.window])[-2:]
+        assert item.margin == pytest.approx(two_best[1] - two_best[0])
+        assert item.difference == pytest.approx(np.abs(changed - _LOGITS)[item.window].max())
+        assert (item.reference, item.answer) == (_LOGITS[item.window].argmax(), changed[item.window].argmax())
+    assert compared.worst_window in (0, 1, 2)
 
 
-def test_probabilities_are_compared_by_their_logarithms() -> None:
+def test_probabilities_are_compared_as_logarithms() -> None:
     probabilities = Predictions("p", "probabilities", softmax(_LOGITS).astype(np.float32))
-    shifted = Predictions("l", "logits", _LOGITS + 7)  # what all labels share says nothing
+    shifted = Predictions("l", "logits", _LOGITS + 7)  # softmax is invariant to a constant
     compared = comparison.compare(probabilities, shifted, _TRUTH)
-    assert compared.of == "logarithms of probabilities"
+    assert compared.quantity == "logarithms of probabilities"
     assert compared.max_logit_difference is not None
     assert compared.max_logit_difference < 1e-5
     figures, calibration = comparison.evaluate(probabilities, _TRUTH)
@@ -55,24 +61,28 @@ def test_probabilities_are_compared_by_their_logarithms() -> None:
     assert calibration == pytest.approx(1 - softmax(_LOGITS).max(axis=1).mean(), abs=1e-6)
 
 
-def test_a_probability_of_nought_is_no_infinity() -> None:
+def test_a_probability_of_0_has_a_finite_logarithm() -> None:
     sure = np.zeros((300, 6), np.float32)
     sure[np.arange(300), _TRUTH] = 1
-    compared = comparison.compare(Predictions("sure", "probabilities", sure), Predictions("l", "logits", _LOGITS), _TRUTH)
+    compared = comparison.compare(
+        Predictions("sure", "probabilities", sure), Predictions("l", "logits", _LOGITS), _TRUTH
+    )
     assert compared.max_logit_difference is not None
     assert np.isfinite(compared.max_logit_difference)
 
 
-def test_nan_is_said_and_not_hidden() -> None:
+def test_nan_is_reported() -> None:
     broken = _LOGITS.copy()
     broken[5] = np.nan
     answers = Predictions("broken", "logits", broken)
     compared = comparison.compare(answers, Predictions("l", "logits", _LOGITS), _TRUTH)
     assert compared.max_logit_difference is None
     assert comparison.evaluate(answers, _TRUTH)[1] is None
-    assert comparison.worst_window(answers, Predictions("l", "logits", _LOGITS)) == 5
+    assert compared.worst_window == 5
 
 
-def test_other_labels_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match="one answers 5 labels, other 6"):
-        comparison.compare(Predictions("one", "logits", _LOGITS[:, :5]), Predictions("other", "logits", _LOGITS), _TRUTH)
+def test_different_shapes_raise() -> None:
+    with pytest.raises(InputError, match=r"one with other: .* \[300, 5\] and \[300, 6\]"):
+        comparison.compare(
+            Predictions("one", "logits", _LOGITS[:, :5]), Predictions("other", "logits", _LOGITS), _TRUTH
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harexport.errors import InputError
-from harexport.evaluation.latency import time_interleaved, measure
+from harexport.evaluation.latency import measure, time_interleaved
 
 _WINDOWS = np.zeros((8, 128, 9), np.float32)
 

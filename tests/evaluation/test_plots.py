@@ -80,7 +80,9 @@ def test_bars_by_subject_stand_beside_their_group() -> None:
 
 
 def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
-    (axes,) = plots.plot_subjects({"test": {"a-long-name": SubjectAccuracy(3, 0.0), "b": SubjectAccuracy(3, 1.0)}}, "").axes
+    (axes,) = plots.plot_subjects(
+        {"test": {"a-long-name": SubjectAccuracy(3, 0.0), "b": SubjectAccuracy(3, 1.0)}}, ""
+    ).axes
     assert axes.get_ylim()[0] == 0
     assert "begins" not in axes.get_ylabel()
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a-long-name  0.0", "b  100"]

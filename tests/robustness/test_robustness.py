@@ -283,7 +283,7 @@ def _harexport(*arguments: str | Path) -> Result:
 
 def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.commands.robustness.load_data", lambda path: few)
-    monkeypatch.setattr(robust, "robustness", lambda asked, dataset: of_edge)
+    monkeypatch.setattr(robust, "evaluate_robustness", lambda models, dataset: of_edge)
     said = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
     assert said.exit_code == 0, said.output
     found = json.loads(said.stdout)

@@ -86,7 +86,7 @@ def disagreements(compared: Comparison) -> str:
     margins = [max(margin, 1e-3) for margin in compared.margins]
     shown = [max(one.margin, 1e-3) for one in compared.disagreements]
     axis = _Axis(min(margins[0], *shown) / 1.3, max(margins[-1], *shown) * 1.3, 20, 700)
-    parts = [_open(760, 128, f"How near the decision was where it disagrees with {compared.to}")]
+    parts = [_open(760, 128, f"How near the decision was where it disagrees with {compared.reference}")]
     edges = [axis.low, *margins[1:], axis.high]
     names = ("1 %", "5 %", "25 %", "50 %", "75 %", "")
     for k, (start, stop) in enumerate(itertools.pairwise(edges)):

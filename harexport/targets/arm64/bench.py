@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harexport.bench import assemble as outcome
 from harexport.bench.assemble import Measurements
@@ -65,11 +66,16 @@ def bench(
     )
 
 
+def spread_indices(total: int, count: int | None) -> NDArray[np.intp]:
+    """Return the indices of `count` windows evenly spread over `total`; of all windows for None."""
+    amount = total if count is None else min(count, total)
+    return np.linspace(0, total - 1, amount).round().astype(np.intp)
+
+
 def _sampled(dataset: Dataset, count: int) -> Dataset:
     """The data set with `count` of its test windows, evenly spread over subjects and activities."""
-    total = len(dataset.test)
-    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.intp))
     test = dataset.test
+    chosen = spread_indices(len(test), count)
     part = Windows(np.ascontiguousarray(test.signals[chosen]), test.labels[chosen], test.subjects[chosen], test.hop)
     return dataclasses.replace(dataset, test=part)
 
@@ -95,7 +101,7 @@ def _counted(entrant: ModelUnderTest, target: emulator.Target, dataset: Dataset)
 
 def _judged(model: ModelResult, whole: bool) -> ModelResult:
     """On a sample, without the promises that are about shares of all windows."""
-    if whole or not model.promised or TOLERANCES[model.scheme].logit is not None:
+    if whole or not model.promised or TOLERANCES[model.scheme].atol is not None:
         return model
     note = "its promise is a share of all test windows: --windows all judges it"
     return dataclasses.replace(model, promised=False, failures=(), departure=None, notes=(*model.notes, note))
