@@ -1,8 +1,8 @@
-"""The official preprocessing for whole recordings, as recovered from the published files.
+"""Filter chain of UCI HAR for whole recordings, as recovered from the published files.
 
-Every filter is causal and starts from zero, so the same chain can run sample by sample on a phone.
-The data set's description names a third-order low-pass; its files were made with this chain instead: it
-gives all 10,299 published windows back within 5.0e-7, the rounding of their text (checked in the tests).
+The dataset's description names a third-order low-pass, but its files were made with this chain: it reproduces all
+10,299 published windows within 5.0e-7, the rounding of their text (checked in the tests). Every filter is causal and
+starts from zero, so the same chain can run sample by sample (see stream.py).
 """
 
 from __future__ import annotations
@@ -15,56 +15,119 @@ from harexport.model.contract import FilterChain, Lowpass
 
 Floats = NDArray[np.float64]
 
+# The gravity filter starts from the mean acceleration of this time (see `preprocess`).
+START_SECONDS = 1.0
+
 
 def design_sos(lowpass: Lowpass, rate_hz: float) -> Floats:
-    """Second-order sections [ceil(order / 2), 6] (b0 b1 b2 a0 a1 a2, a0 = 1) of a Butterworth low-pass.
+    """Design a Butterworth low-pass as second-order sections.
 
-    Raises InputError where such a filter does not exist, as with a cutoff at or above half the rate.
+    Args:
+        lowpass: Order and cutoff.
+        rate_hz: Sampling rate.
+
+    Returns:
+        [ceil(order / 2), 6]: b0 b1 b2 a0 a1 a2 of each section, a0 = 1.
+
+    Raises:
+        InputError: The order is below 1, or the cutoff is not between 0 and half the rate.
     """
     from scipy.signal import butter
 
     if lowpass.order < 1 or not 0.0 < lowpass.cutoff_hz < rate_hz / 2:
         raise InputError(
-            f"a low-pass of order {lowpass.order} at {lowpass.cutoff_hz} Hz is impossible at {rate_hz} samples a "
-            f"second: the order must be at least 1 and the cutoff between 0 and {rate_hz / 2} Hz"
+            f"a low-pass of order {lowpass.order} at {lowpass.cutoff_hz} Hz is impossible at {rate_hz} Hz: the order "
+            f"must be at least 1 and the cutoff between 0 and {rate_hz / 2} Hz"
         )
     result: Floats = butter(lowpass.order, lowpass.cutoff_hz, btype="low", fs=rate_hz, output="sos")
     return result
 
 
-def preprocess(acc: NDArray[np.floating], gyro: NDArray[np.floating], chain: FilterChain, rate_hz: float) -> Floats:
-    """One recording, filtered whole: acc [n, 3] in g and gyro [n, 3] in rad/s -> [n, 9] like contract.CHANNELS.
+def steady_state(sos: Floats, x: float) -> list[tuple[float, float]]:
+    """Return the state z0, z1 of each section that a constant input `x` leads to (as scipy.signal.sosfilt_zi)."""
+    state = []
+    for b0, b1, b2, _, a1, a2 in sos.tolist():
+        y = x * (b0 + b1 + b2) / (1.0 + a1 + a2)
+        z1 = b2 * x - a2 * y
+        state.append((b1 * x - a1 * y + z1, z1))
+        x = y
+    return state
 
-    Raises InputError for other shapes, no samples, and NaN or infinity, which would stay in the filters.
+
+def mean_of_start(values: list[float]) -> float:
+    """Return the mean, summed in the order of time (as the Kotlin version does)."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total / len(values)
+
+
+def preprocess(
+    acc: NDArray[np.floating], gyro: NDArray[np.floating], chain: FilterChain, rate_hz: float, start: str = "zero"
+) -> Floats:
+    """Filter a whole recording.
+
+    Args:
+        acc: [n, 3], in g.
+        gyro: [n, 3], in rad/s.
+        chain: Filters of the contract.
+        rate_hz: Sampling rate.
+        start: Initial state of the filters. "zero" reproduces the published windows. "steady" is what a stream uses:
+            the median and the noise filter start as if the first sample had lasted forever, the gravity filter as if
+            the mean acceleration of the first second had, and the drift filter from no rotation.
+
+    Returns:
+        [n, 9], channels as in `contract.CHANNELS`.
+
+    Raises:
+        InputError: The shapes differ, there are no samples, or a sample is NaN or infinite and would stay in the
+            filters.
     """
     for name, signal in (("acceleration", acc), ("angular velocity", gyro)):
         if signal.ndim != 2 or signal.shape[1] != 3 or len(signal) != len(acc):
-            raise InputError(f"{name} has shape {signal.shape}; expected [samples, 3], as many samples as acceleration")
+            raise InputError(
+                f"{name} has shape {signal.shape}; expected [samples, 3] and as many samples as the acceleration"
+            )
         if not np.isfinite(signal).all():
             bad = int(np.argmin(np.isfinite(signal).all(axis=1)))
-            raise InputError(f"{name} holds NaN or infinity in sample {bad}: repair or cut the recording there")
+            raise InputError(f"{name} is NaN or infinite in sample {bad}: repair or cut the recording there")
     if not len(acc):
         raise InputError("the recording has no samples")
     raw = np.concatenate([acc, gyro], axis=1).astype(np.float64)
-    smooth = _lowpassed(_median(raw, chain.median), chain.noise, rate_hz)
+    first, gravity = None, None
+    if start == "steady":
+        first = raw[0]
+        beginning = raw[: max(1, round(START_SECONDS * rate_hz)), :3]
+        gravity = np.array([mean_of_start(axis) for axis in beginning.T.tolist()])
+        before = np.repeat(raw[:1], chain.median // 2, axis=0)
+        middle = _median(np.concatenate([before, raw]), chain.median)[len(before) :]
+    else:
+        middle = _median(raw, chain.median)
+    smooth = _lowpassed(middle, chain.noise, rate_hz, first)
     total_acc, rotation = smooth[:, :3], smooth[:, 3:]
-    body_acc = total_acc - _lowpassed(total_acc, chain.gravity, rate_hz)
+    body_acc = total_acc - _lowpassed(total_acc, chain.gravity, rate_hz, gravity)
     body_gyro = rotation - _lowpassed(rotation, chain.drift, rate_hz)
     return np.concatenate([body_acc, body_gyro, total_acc], axis=1)
 
 
 def _median(x: Floats, size: int) -> Floats:
-    """Median of `size` samples around each one, per channel; beyond the ends there are zeros."""
-    from scipy.ndimage import median_filter  # scipy.signal.medfilt's answers, also for recordings shorter than `size`
+    """Apply a median filter of `size` samples per channel; zeros are assumed beyond the ends."""
+    from scipy.ndimage import median_filter  # equal to scipy.signal.medfilt, also for short recordings
 
     if size < 1 or size % 2 == 0:
-        raise InputError(f"a median filter of {size} samples has no middle: choose 1, 3, 5, ...")
+        raise InputError(f"a median filter of {size} samples must have an odd size: 1, 3, 5, ...")
     result: Floats = median_filter(x, size=(size, 1), mode="constant", cval=0.0)
     return result
 
 
-def _lowpassed(x: Floats, lowpass: Lowpass, rate_hz: float) -> Floats:
+def _lowpassed(x: Floats, lowpass: Lowpass, rate_hz: float, steady: Floats | None = None) -> Floats:
+    """Filter each channel, from the steady state of the constant input `steady` [channels]; None: from zero."""
     from scipy.signal import sosfilt
 
-    result: Floats = sosfilt(design_sos(lowpass, rate_hz), x, axis=0)  # no `zi`: zero initial state
+    sos = design_sos(lowpass, rate_hz)
+    if steady is None:
+        result: Floats = sosfilt(sos, x, axis=0)
+    else:
+        states = np.array([steady_state(sos, value) for value in steady.tolist()])  # [channels, sections, 2]
+        result, _ = sosfilt(sos, x, axis=0, zi=states.transpose(1, 2, 0))
     return result

@@ -12,9 +12,18 @@ from scipy import signal
 
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass
-from harexport.preprocessing.filters import preprocess, design_sos
+from harexport.preprocessing.filters import design_sos, preprocess
 from harexport.preprocessing.resampler import GAP_SECONDS, SENSOR_TIMEOUT_S, Resampler, Restart, averaging_length
-from harexport.preprocessing.stream import ACC, GYRO, MedianFilter, SosFilter, Stream, Window, required_sensors
+from harexport.preprocessing.stream import (
+    ACC,
+    GYRO,
+    SETTLING_SECONDS,
+    MedianFilter,
+    SosFilter,
+    Stream,
+    Window,
+    required_sensors,
+)
 from tests.preprocessing.motion import SECOND, Floats, Times, regular, walking
 
 CONTRACT = Contract()
@@ -61,7 +70,7 @@ def batch_twin(samples: Samples, contract: Contract = CONTRACT) -> list[tuple[in
                 np.stack([np.interp(grid - start, times - start, axis) for axis in values.T], axis=1)
                 for times, values in ((acc_times, acc), (gyro_times, gyro))
             ]
-            filtered = preprocess(both[0], both[1], contract.filters, contract.rate_hz)
+            filtered = preprocess(both[0], both[1], contract.filters, contract.rate_hz, "steady")
             for k in range(0, len(grid) - contract.window + 1, contract.hop):
                 out.append((int(grid[k]), filtered[k : k + contract.window]))
     return out
@@ -197,9 +206,11 @@ def test_a_sensor_that_falls_silent_is_not_waited_for_for_ever() -> None:
 
 def test_filters_settle_before_windows_count() -> None:
     windows = windows_of(run(Stream(CONTRACT), in_order(recording(12.0))))
-    assert [window.settled for window in windows] == [window.start_ns >= 5 * SECOND for window in windows]
-    assert windows[0].settled is False
-    assert windows[-1].settled is True
+    assert [window.is_settled for window in windows] == [
+        window.start_ns >= SETTLING_SECONDS * SECOND for window in windows
+    ]
+    assert windows[0].is_settled is False
+    assert windows[-1].is_settled is True
 
 
 def test_an_accelerometer_alone_is_enough_where_the_contract_says_so() -> None:
@@ -214,16 +225,16 @@ def test_an_accelerometer_alone_is_enough_where_the_contract_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "units", "words"),
+    ("channels", "units", "message"),
     [
-        (("heart_rate",), ("bpm",), "'heart_rate', which this chain does not make"),
+        (("heart_rate",), ("bpm",), "'heart_rate', which is not supported"),
         (("body_acc_w",), ("g",), "'body_acc_w'"),
         (("total_gyro_x",), ("rad/s",), "'total_gyro_x'"),
-        (("body_acc_x",), ("m/s2",), "body_acc_x in m/s2; this chain makes it in g"),
+        (("body_acc_x",), ("m/s2",), "body_acc_x in m/s2; only g is supported"),
     ],
 )
-def test_channels_it_cannot_make_are_refused(channels: tuple[str], units: tuple[str], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_unsupported_channels_are_refused(channels: tuple[str], units: tuple[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Stream(dataclasses.replace(CONTRACT, channels=channels, units=units))
 
 
@@ -310,11 +321,11 @@ def test_sections_are_scipys(lowpass: Lowpass) -> None:
     np.testing.assert_allclose([cascade.push(float(v)) for v in x], signal.sosfilt(sos, x), rtol=0, atol=1e-13)
 
 
-def test_the_median_is_scipys() -> None:
+def test_median_equals_scipy() -> None:
     x = np.random.default_rng(0).normal(size=100)
     for size in (1, 3, 7):
         median = MedianFilter(size)
-        answers = [median.push(v) for v in [*x.tolist(), *[0.0] * (size // 2)]]
-        assert [answer for answer in answers if answer is not None] == signal.medfilt(x, size).tolist()
-    with pytest.raises(InputError, match="has no middle"):
+        outputs = [median.push(v) for v in [*x.tolist(), *[0.0] * (size // 2)]]
+        assert [output for output in outputs if output is not None] == signal.medfilt(x, size).tolist()
+    with pytest.raises(InputError, match="must have an odd size"):
         MedianFilter(4)
