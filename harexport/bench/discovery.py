@@ -1,11 +1,10 @@
-"""What takes part in a bench: files and checkpoints found, read once, and let in or turned away with a sentence."""
+"""Find, load and validate the models to benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from harexport import runtimes
 from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
+from harexport.evaluation.comparison import Kind
 from harexport.formats import macs, read_model, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.model import checkpoint as checkpoints
@@ -22,13 +22,19 @@ from harexport.runtimes import Runner
 from harexport.runtimes.sandbox import run_sandboxed
 from harexport.utils.console import info
 
-_CHECKPOINT = ".safetensors"
-_READABLE = ("float32", "int8", "uint8", "int16")
+CHECKPOINT_SUFFIX = ".safetensors"
+_INPUT_DTYPES = ("float32", "int8", "uint8", "int16")
 
 
 @dataclass(frozen=True)
 class ReferenceCheckpoint:
-    """A checkpoint among the given paths or beside them; `given` says which."""
+    """A checkpoint that can be the reference of a file.
+
+    Attributes:
+        path: Where it is.
+        checkpoint: Its content.
+        given: Whether the user named it; otherwise it was found in a folder or beside a file.
+    """
 
     path: Path
     checkpoint: Checkpoint
@@ -36,12 +42,116 @@ class ReferenceCheckpoint:
 
 
 @dataclass(frozen=True)
-class ModelUnderTest:
-    """A file that loads, answers, and reads windows of the right shape.
+class FoundModels:
+    """Result of `find_models`.
 
-    `digest`: the network it must answer like, of one of the known checkpoints; None for a file of which nothing is
-    promised. `answers`: what its chosen output holds. `channels`: those of the data that it reads. `batch`: the windows
-    it takes at once, None for any number. `size_bytes`: with the weights that lie in files beside it.
+    Attributes:
+        files: .onnx and .tflite files.
+        checkpoints: Checkpoints by the digest of their network.
+        folders: Folders that were named or contain a named file.
+        against: Model with which all others are compared, from --against.
+    """
+
+    files: tuple[Path, ...]
+    checkpoints: dict[str, ReferenceCheckpoint]
+    folders: tuple[Path, ...]
+    against: Path | None = None
+
+    def check_default_dataset(self) -> None:
+        """Raise InputError if there are checkpoints, and none of them fits UCI HAR, the default dataset."""
+        errors = []
+        for found in self.checkpoints.values():
+            try:
+                check_default_dataset(found.checkpoint.contract, found.path.name)
+            except InputError as error:
+                errors.append(error)
+            else:
+                return
+        if errors:
+            raise errors[0]
+
+
+def list_models(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
+    """List model files and checkpoints.
+
+    Args:
+        paths: Files, or folders that are searched one level down too (artifacts/<recipe>/<file>).
+
+    Returns:
+        Each path with a flag: True if the user named it, False if it was found in a folder.
+
+    Raises:
+        InputError: A path does not exist.
+    """
+    listed: dict[Path, tuple[Path, bool]] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
+            suffixes = (*runtimes.SUFFIXES, CHECKPOINT_SUFFIX)
+            for found in (p for p in inside if p.suffix.lower() in suffixes):
+                listed.setdefault(found.resolve(), (found, False))
+        elif path.exists() or path.suffix == CHECKPOINT_SUFFIX:  # a missing checkpoint is reported when it is loaded
+            listed[path.resolve()] = (path, True)
+        else:
+            raise InputError(f"not found: {path}. Give .onnx or .tflite files, checkpoints, or folders of them")
+    return list(listed.values())
+
+
+def find_models(paths: Sequence[Path], against: Path | None = None) -> FoundModels:
+    """Find model files in `paths`, and checkpoints there or beside the files.
+
+    Args:
+        paths: Files or folders.
+        against: Model with which all others are compared.
+
+    Raises:
+        InputError: A path does not exist, a named checkpoint cannot be loaded, or there is no model.
+    """
+    every_path = [*paths, *([against] if against else [])]
+    listed = list_models(every_path)
+    files = tuple(path for path, _ in listed if path.suffix != CHECKPOINT_SUFFIX)
+    named = {path.resolve(): True for path, is_named in listed if is_named and path.suffix == CHECKPOINT_SUFFIX}
+    if not files and not named:
+        where = ", ".join(str(path) for path in paths)
+        raise InputError(f"no .onnx or .tflite file in {where}; `harexport export` writes them")
+    others = [path for path, is_named in listed if not is_named and path.suffix == CHECKPOINT_SUFFIX]
+    for path, is_named in listed:
+        if is_named and path.suffix != CHECKPOINT_SUFFIX:
+            others += sorted(path.resolve().parent.glob(f"*{CHECKPOINT_SUFFIX}"))
+    found: dict[str, ReferenceCheckpoint] = {}
+    for path in named | {path.resolve(): False for path in others if path.resolve() not in named}:
+        try:
+            checkpoint = checkpoints.load(path)
+        except InputError as error:
+            if path in named:
+                raise
+            info(f"Skipped {error}")
+            continue
+        found.setdefault(checkpoint.digest, ReferenceCheckpoint(path, checkpoint, path in named))
+    folders = tuple(path if path.is_dir() else path.parent for path in paths)
+    return FoundModels(files, found, folders, against)
+
+
+@dataclass(frozen=True)
+class ModelUnderTest:
+    """A model file that loads, runs, and accepts windows of the right shape.
+
+    Attributes:
+        name: Unique name in the benchmark.
+        path: The file.
+        model: Its content.
+        format: "tflite" or "onnx".
+        output: Index of the output with the predictions.
+        has_external_weights: Whether weights are in files beside it.
+        scheme: Quantization scheme, from the weights.
+        lowering: Lowering of the recurrent layers, from the metadata.
+        digest: Digest of the network it must match within a tolerance; None for a file without a known checkpoint.
+        kind: What the output holds.
+        channels: Channels of the data that it uses.
+        batch: Windows per call, None for any number.
+        size_bytes: Size with the weights beside it.
+        macs: Multiply-accumulates.
+        notes: Remarks for the report.
     """
 
     name: str
@@ -53,7 +163,7 @@ class ModelUnderTest:
     scheme: str
     lowering: str | None
     digest: str | None
-    answers: Literal["logits", "probabilities"]
+    kind: Kind
     channels: tuple[str, ...]
     batch: int | None
     size_bytes: int
@@ -66,234 +176,188 @@ class ModelUnderTest:
         return runtimes.load_bytes(model, f".{self.format}", self.name, threads=threads, output=self.output)
 
 
-def find_models(
-    paths: Sequence[Path], tell: Callable[[str], object] = info
-) -> tuple[list[Path], dict[str, ReferenceCheckpoint]]:
-    """The model files among `paths` (files or folders), and every checkpoint there or beside them, by digest.
-
-    `tell` is told which of those beside cannot be read. Raises InputError for a path that is not there, and where
-    there is nothing to measure.
-    """
-    files: list[Path] = []
-    given = {path.resolve(): None for path in paths if path.suffix == _CHECKPOINT}  # an ordered set
-    beside: list[Path] = []
-    for path in paths:
-        if path.resolve() in given:
-            continue
-        if path.is_dir():
-            # one level down too: artifacts/<recipe>/<files>
-            inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
-            files += [p for p in inside if p.suffix.lower() in runtimes.SUFFIXES]
-            beside += [p for p in inside if p.suffix == _CHECKPOINT]
-        elif path.exists():
-            files.append(path)
-            beside += sorted(path.resolve().parent.glob(f"*{_CHECKPOINT}"))
-        else:
-            raise InputError(f"not found: {path}. Give .onnx or .tflite files, or a folder of them")
-    files = list({path.resolve(): path for path in files}.values())
-    if not files and not given:
-        where = ", ".join(str(path) for path in paths)
-        raise InputError(f"no .onnx or .tflite file in {where}; `harexport export` writes them")
-    known: dict[str, ReferenceCheckpoint] = {}
-    for path in given | {path.resolve(): None for path in beside}:
-        try:
-            checkpoint = checkpoints.load(path)
-        except InputError as error:
-            if path in given:
-                raise
-            tell(f"Leaving out {error}")  # it only happened to lie there
-            continue
-        known.setdefault(checkpoint.digest, ReferenceCheckpoint(path, checkpoint, path in given))
-    return files, known
-
-
-def check_default_data(paths: Sequence[Path]) -> None:
-    """Raise InputError where no data were named and none of the checkpoints there or beside can be of UCI HAR."""
-    of_others = []
-    for one in find_models(paths, tell=lambda words: None)[1].values():
-        try:
-            check_default_dataset(one.checkpoint.contract, one.path.name)
-        except InputError as error:
-            of_others.append(error)
-        else:
-            return
-    if of_others:
-        raise of_others[0]
-
-
 def load_model_under_test(
-    path: Path, name: str, known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool
+    path: Path,
+    name: str,
+    known: dict[str, ReferenceCheckpoint],
+    data: Contract,
+    reference_optional: bool,
 ) -> ModelUnderTest:
-    """Read a file, look into it, run it in a child process; `lone`: it may do without its checkpoint.
+    """Parse a file, run it in a subprocess and validate it.
 
-    `data` is the contract of the windows that it will be asked: all their channels, or those of its own contract.
-    Raises InputError, in one sentence that begins with `name`, for everything that cannot be measured.
+    Args:
+        path: The file.
+        name: Its name in messages; every message begins with it.
+        known: Checkpoints by digest.
+        data: Contract of the test windows.
+        reference_optional: Whether the checkpoint that the file names may be missing.
+
+    Raises:
+        InputError: The file cannot be benchmarked.
     """
     try:
         model = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
-    held = read_model(model, name, path.parent)
-    _check_operators(held)
-    reads = _contract(held, known, data)
-    window, labels = (reads.window, len(reads.channels)), len(data.labels)
-    _check_input(held, window)
-    _check_numbers(held)
-    digest = _reference(held, known, lone)
-    given = path if held.external else model  # ONNX Runtime finds weights beside a file by the file's path only
-    verdict = run_sandboxed(given, f".{held.format}")
-    if verdict.error:
-        raise InputError(f"{name}: {verdict.error.rstrip('.')}; export it again")
-    output = _output(held, labels, verdict.probabilities)
-    answers: Literal["logits", "probabilities"] = "logits"
-    if held.outputs[output].name in verdict.probabilities:
-        answers = "probabilities"
-    runner = runtimes.load_bytes(given, f".{held.format}", name, output=output)
-    _check_answer(runner, name, labels, window)
-    scheme = _scheme(held, digest)
-    notes = [f"ONNX's checker: {held.problem}"] if held.problem else []
-    if answers == "probabilities":
-        notes.append("it answers probabilities only: its logits are taken as their logarithms")
-    if verdict.is_stateful:
+    file = read_model(model, name, path.parent)
+    _check_operators(file)
+    contract = _contract(file, known, data)
+    window, labels = (contract.window, len(contract.channels)), len(data.labels)
+    _check_input(file, window)
+    _check_constants(file)
+    digest = _reference_digest(file, known, reference_optional)
+    source = path if file.external else model  # ONNX Runtime finds external weights by the path of the file
+    sandbox = run_sandboxed(source, f".{file.format}")
+    if sandbox.error:
+        raise InputError(f"{name}: {sandbox.error.rstrip('.')}; export it again")
+    output = _select_output(file, labels, sandbox.probabilities)
+    kind: Kind = "probabilities" if file.outputs[output].name in sandbox.probabilities else "logits"
+    runner = runtimes.load_bytes(source, f".{file.format}", name, output=output)
+    _check_prediction(runner, name, labels, window)
+    scheme = _scheme(file, digest)
+    notes = [f"ONNX's checker: {file.problem}"] if file.problem else []
+    if kind == "probabilities":
+        notes.append("outputs probabilities only; their logarithms are compared instead of logits")
+    if sandbox.is_stateful:
         notes.append(
-            "it remembers the window before: here its state is reset before each window; where an app does not, its "
-            "answers are others than these (harexport inspect says more)"
+            "keeps state between windows; the state is reset before each window here, and predictions differ in an "
+            "app that does not reset it (see harexport inspect)"
         )
     return ModelUnderTest(
         name=name,
         path=path,
         model=model,
-        format=held.format,
+        format=file.format,
         output=output,
-        has_external_weights=bool(held.external),
+        has_external_weights=bool(file.external),
         scheme=scheme,
-        lowering=held.metadata.get("lowering"),
+        lowering=file.metadata.get("lowering"),
         digest=digest,
-        answers=answers,
-        channels=reads.channels,
+        kind=kind,
+        channels=contract.channels,
         batch=runner.batch,
-        size_bytes=len(model) + sum(size or 0 for size in held.external.values()),
-        macs=macs.count_macs(held),
+        size_bytes=len(model) + sum(size or 0 for size in file.external.values()),
+        macs=macs.count_macs(file),
         notes=tuple(notes),
     )
 
 
-def _contract(held: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
-    """What the file reads: its checkpoint's contract, or for a stranger's file that of the data. Raises InputError."""
-    one = known.get(held.metadata.get("network_sha256", ""))
-    if one is None:
+def _contract(file: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
+    """Return the contract of the file's checkpoint; for a file without a known checkpoint, that of the data."""
+    reference = known.get(file.metadata.get("network_sha256", ""))
+    if reference is None:
         return data
-    contract = one.checkpoint.contract
-    if differing := contract_mismatches(contract, data):
+    contract = reference.checkpoint.contract
+    if mismatches := contract_mismatches(contract, data):
         raise InputError(
-            f"{held.name} does not fit the data: {'; '.join(differing)}. With --data give the data that the model was "
-            "trained on"
+            f"{file.name} does not fit the data: {'; '.join(mismatches)}. Give the model's training data with --data"
         )
     return contract
 
 
-def _check_operators(held: ModelFile) -> None:
-    custom = {op.kind for graph in held.graphs for op in graph.ops if op.custom}
-    strange = sorted(kind for kind in custom if not kind.startswith("com.microsoft."))
-    if not strange:
+def _check_operators(file: ModelFile) -> None:
+    custom = {op.kind for graph in file.graphs for op in graph.ops if op.custom}
+    unsupported = sorted(kind for kind in custom if not kind.startswith("com.microsoft."))
+    if not unsupported:
         return
-    if flex := [kind for kind in strange if kind.startswith("Flex")]:
+    if flex := [kind for kind in unsupported if kind.startswith("Flex")]:
         raise InputError(
-            f"{held.name} needs TensorFlow's Flex delegate for {', '.join(flex)}, which no stock runtime has; "
+            f"{file.name} needs TensorFlow's Flex delegate for {', '.join(flex)}, which no standard runtime includes; "
             "convert it with TFLITE_BUILTINS only"
         )
     raise InputError(
-        f"{held.name} needs operators that no stock runtime has: {', '.join(strange)}; export without them"
+        f"{file.name} needs operators that no standard runtime includes: {', '.join(unsupported)}; export without them"
     )
 
 
-def _check_input(held: ModelFile, window: tuple[int, int]) -> None:
-    wanted = f"the data are float32 windows [n, {window[0]}, {window[1]}]"
-    if len(held.inputs) != 1:
-        listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in held.inputs)
-        raise InputError(
-            f"{held.name} has {len(held.inputs)} inputs ({listed}); {wanted}, and nothing else is handed in"
-        )
-    (tensor,) = held.inputs
+def _check_input(file: ModelFile, window: tuple[int, int]) -> None:
+    expected = f"the data are float32 windows [n, {window[0]}, {window[1]}]"
+    if len(file.inputs) != 1:
+        listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in file.inputs)
+        raise InputError(f"{file.name} has {len(file.inputs)} inputs ({listed}); one is supported, and {expected}")
+    (tensor,) = file.inputs
     shape = tensor.shape
     if len(shape) != 3 or not all(_fits(size, length) for size, length in zip(shape[1:], window, strict=True)):
-        turned = len(shape) == 3 and all(_fits(s, n) for s, n in zip(shape[1:], window[::-1], strict=True))
-        why = " with time and channels the other way round: put a transpose before its first layer" if turned else ""
-        raise InputError(f"{held.name} reads {_shown(shape)}{why}; {wanted}")
-    if tensor.dtype not in _READABLE or (tensor.dtype != "float32" and tensor.quantization is None):
-        raise InputError(f"{held.name} reads {tensor.dtype}; {wanted} (int8 needs a scale)")
+        is_swapped = len(shape) == 3 and all(_fits(s, n) for s, n in zip(shape[1:], window[::-1], strict=True))
+        hint = " (time and channels are swapped: add a transpose before the first layer)" if is_swapped else ""
+        raise InputError(f"{file.name} has the input {_format_shape(shape)}{hint}; {expected}")
+    if tensor.dtype not in _INPUT_DTYPES or (tensor.dtype != "float32" and tensor.quantization is None):
+        raise InputError(f"{file.name} has an input of {tensor.dtype}; {expected} (int8 needs a scale)")
 
 
 def _fits(size: Size, length: int) -> bool:
     return not isinstance(size, int) or size == length
 
 
-def _shown(shape: tuple[Size, ...]) -> str:
+def _format_shape(shape: tuple[Size, ...]) -> str:
     return f"[{', '.join(str(size) for size in shape)}]"
 
 
-def _check_numbers(held: ModelFile) -> None:
-    for tensor in held.constants:
+def _check_constants(file: ModelFile) -> None:
+    for tensor in file.constants:
         values = tensor.values
         if values is not None and values.dtype.kind == "f" and np.isnan(values).any():
-            raise InputError(
-                f"{held.name}: there is NaN among its weights ({tensor.name or 'unnamed'}); train it again"
-            )
+            raise InputError(f"{file.name}: its weights contain NaN ({tensor.name or 'unnamed'}); train it again")
 
 
-def _output(held: ModelFile, labels: int, probabilities: Sequence[str]) -> int:
-    """Which output holds the answer: ours by its name, else logits before probabilities, else the first that fits."""
-    named = [tensor.name for tensor in held.outputs]
-    fitting = [k for k, tensor in enumerate(held.outputs) if _ends_in(tensor, labels)]
+def _select_output(file: ModelFile, labels: int, probabilities: Sequence[str]) -> int:
+    """Return the index of the output with the predictions.
+
+    It is the one named as in our exports, else logits before probabilities, else the first of a fitting shape.
+    """
+    names = [tensor.name for tensor in file.outputs]
+    fitting = [k for k, tensor in enumerate(file.outputs) if _has_size(tensor, labels)]
     if not fitting:
-        shapes = ", ".join(f"{tensor.name} {_shown(tensor.shape)}" for tensor in held.outputs)
-        raise InputError(f"{held.name} answers {shapes}; the data have {labels} labels")
-    if LOGITS_NAME in named and named.index(LOGITS_NAME) in fitting:
-        return named.index(LOGITS_NAME)
-    return min(fitting, key=lambda k: (named[k] in probabilities, k))
+        shapes = ", ".join(f"{tensor.name} {_format_shape(tensor.shape)}" for tensor in file.outputs)
+        raise InputError(f"{file.name} has the outputs {shapes}; the data have {labels} labels")
+    if LOGITS_NAME in names and names.index(LOGITS_NAME) in fitting:
+        return names.index(LOGITS_NAME)
+    return min(fitting, key=lambda k: (names[k] in probabilities, k))
 
 
-def _ends_in(tensor: Tensor, labels: int) -> bool:
+def _has_size(tensor: Tensor, labels: int) -> bool:
     return bool(tensor.shape) and _fits(tensor.shape[-1], labels)
 
 
-def _check_answer(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:
-    """What the file says of its shapes may leave lengths open: ask it one window."""
+def _check_prediction(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:
+    """Run one batch of zeros: shapes in the file may be unknown before."""
     size = runner.batch or 1
     try:
-        answer = runner.run_batch(np.zeros((size, *window), np.float32))
-    except Exception as error:  # the runtimes' kinds of error share no base class
+        prediction = runner.run_batch(np.zeros((size, *window), np.float32))
+    except Exception as error:  # the errors of the runtimes have no common base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error
-    if answer.size != size * labels:
-        raise InputError(f"{name} answers {list(answer.shape)} to {size} windows; the data have {labels} labels")
+    if prediction.size != size * labels:
+        raise InputError(
+            f"{name} has the output shape {list(prediction.shape)} for {size} windows; the data have {labels} labels"
+        )
 
 
-def _reference(held: ModelFile, known: dict[str, ReferenceCheckpoint], lone: bool) -> str | None:
-    """The digest of the checkpoint it must answer like; None where nothing was promised."""
-    digest = held.metadata.get("network_sha256")
+def _reference_digest(file: ModelFile, known: dict[str, ReferenceCheckpoint], reference_optional: bool) -> str | None:
+    """Return the digest of the checkpoint that the file was exported from; None for a file without one."""
+    digest = file.metadata.get("network_sha256")
     if digest is None:
         return None
     if digest not in known:
-        if lone:
+        if reference_optional:
             return None
         raise InputError(
-            f"{held.name}: no checkpoint among the given paths or beside it is the one it was exported from (network "
-            f"{digest[:12]}); give its .safetensors too, name a file to compare with by --against, or export it again"
+            f"{file.name}: the checkpoint it was exported from (network {digest[:12]}) is missing. Give its "
+            ".safetensors, or a file to compare with by --against"
         )
-    if held.contract != known[digest].checkpoint.contract.to_dict():
+    if file.contract != known[digest].checkpoint.contract.to_dict():
         raise InputError(
-            f"{held.name}: the contract in it (labels, units, window) is not its checkpoint's; export it again"
+            f"{file.name}: its contract (labels, units, window) differs from that of its checkpoint; export it again"
         )
     return digest
 
 
-def _scheme(held: ModelFile, digest: str | None) -> str:
-    """What its weights show. What is promised depends on it, so what a file of ours says of itself must be the same."""
-    found = structure.to_structure(held)
-    claimed = held.metadata.get("scheme")
-    if digest is not None and found.weights and found.scheme != claimed:
+def _scheme(file: ModelFile, digest: str | None) -> str:
+    """Return the scheme of the weights. The tolerance depends on it, so the metadata must agree."""
+    found = structure.to_structure(file)
+    declared = file.metadata.get("scheme")
+    if digest is not None and found.weights and found.scheme != declared:
         raise InputError(
-            f"{held.name} says that its scheme is {claimed}, but its weights are {found.scheme}; export it again"
+            f"{file.name} declares the scheme {declared}, but its weights are {found.scheme}; export it again"
         )
     return found.scheme

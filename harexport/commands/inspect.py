@@ -29,8 +29,8 @@ def inspect(model: Path, run: bool, tensors: bool, strict: bool, as_json: bool) 
     from harexport import inspection
     from harexport.inspection.report import render
 
-    anatomy = inspection.inspect(model, run=run)
-    words = "" if as_json else render(anatomy, colour=sys.stdout.isatty(), all_tensors=tensors)
-    print_result(anatomy.to_dict(), as_json, words)
-    if strict and anatomy.alarming:
+    result = inspection.inspect(model, run=run)
+    text = "" if as_json else render(result, color=sys.stdout.isatty(), all_tensors=tensors)
+    print_result(result.to_dict(), as_json, text)
+    if strict and result.problems:
         sys.exit(1)

@@ -1,11 +1,11 @@
-"""What a model file holds, whoever made it, and what will go wrong with it on a phone.
+"""Inspection of model files from any converter: contents, costs, and problems to expect on a phone.
 
     >>> from harexport import inspection
-    >>> anatomy = inspecting.inspect("model.tflite")
-    >>> [trap.id for trap in anatomy.traps]
+    >>> result = inspection.inspect("model.tflite")
+    >>> [finding.id for finding in result.findings]
 
-contents.py is what both formats have in common; tflite.py and onnx.py read it, macs.py and traps.py judge it,
-probe.py has trial.py run the file in a child process, anatomy.py joins all of that, text.py shows it to people.
+`formats` reads the file, `runtimes.sandbox` runs it in a child process, rules.py and performance_rules.py find
+problems, inspector.py joins the results, and report.py formats them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the probe's child imports this package, and neither format's schema
-    from harexport.inspection.inspector import Anatomy
+if TYPE_CHECKING:  # importing this package loads no file format's schema
+    from harexport.inspection.inspector import Inspection
 
 
-def inspect(path: Path | str, *, run: bool = True) -> Anatomy:
-    """Inspect a .onnx or .tflite file; `run` False leaves out loading and running it in a child process.
+def inspect(path: Path | str, *, run: bool = True) -> Inspection:
+    """Inspect a .onnx or .tflite file.
 
-    Raises InputError where it is neither, damaged or not readable.
+    Args:
+        path: The file.
+        run: Whether to load and run it in a child process, too.
+
+    Raises:
+        InputError: The file is of another format, damaged or unreadable.
     """
     from harexport.inspection.inspector import inspect
 

@@ -1,63 +1,71 @@
-"""What a trap is, and what it is looked for in."""
+"""Findings, and the context in which rules look for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import ModelFile, Operator
+from harexport.formats.model_file import ModelFile, Operator, Size
 from harexport.runtimes.sandbox import SandboxResult
 
 Severity = Literal["danger", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("danger", "warning", "note")
-_NAMED = 4  # of a list; the others are counted
+_MAX_NAMES = 4  # of a list; the others are counted
 
 
 @dataclass(frozen=True)
-class Trap:
-    """`id` is stable; `meaning` is one sentence on what happens on the phone; `advice` what to do.
+class Finding:
+    """One problem of a file."""
 
-    danger: wrong answers, or none. warning: slow, large or easily misused. note: good to know.
-    """
-
-    id: str
-    severity: Severity
-    meaning: str
-    advice: str
+    id: str  # stable, for scripts
+    severity: Severity  # danger: wrong or no outputs; warning: slow, large or easily misused; note: good to know
+    meaning: str  # one sentence: what happens on the phone
+    advice: str  # what to do
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A file, what it costs, and what running it showed (None: it was not run)."""
+class RuleContext:
+    """A file, its cost, and the result of running it."""
 
-    held: ModelFile
+    model: ModelFile
     macs: Macs
-    verdict: SandboxResult | None
+    run: SandboxResult | None  # None: the file was not run
 
     @property
     def ops(self) -> list[Operator]:
         """The operators of all graphs."""
-        return [op for graph in self.held.graphs for op in graph.ops]
+        return [op for graph in self.model.graphs for op in graph.ops]
 
     def count(self, *kinds: str) -> int:
-        """How many operators are of these kinds."""
-        return sum(self.held.ops.get(kind, 0) for kind in kinds)
+        """Count the operators of these kinds."""
+        return sum(self.model.ops.get(kind, 0) for kind in kinds)
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names with commas; of a long list the first ones and how many more."""
+class Rule(Protocol):
+    """A function that yields the findings of one kind of problem."""
+
+    def __call__(self, context: RuleContext, /) -> Iterator[Finding]: ...
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Join names with commas; of a long list the first ones and the number of the others."""
     known = [name or "(unnamed)" for name in names]
-    more = len(known) - _NAMED
-    return ", ".join(known[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(known) - _MAX_NAMES
+    return ", ".join(known[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def sentence(text: str) -> str:
-    """With a full stop."""
+def end_sentence(text: str) -> str:
+    """Add a full stop unless there is one."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def number(count: int, one: str, many: str = "") -> str:
-    """A count with its word."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
+def pluralize(count: int, singular: str, plural: str = "") -> str:
+    """Format a count with its noun."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def format_shape(shape: tuple[Size, ...]) -> str:
+    """Format a shape as "[1, 128, 9]"."""
+    return f"[{', '.join(str(size) for size in shape)}]"

@@ -1,4 +1,4 @@
-"""An Anatomy for people: compact, at most 100 columns, coloured on a terminal and plain elsewhere."""
+"""Format an Inspection as text: at most 100 columns, in color on a terminal."""
 
 from __future__ import annotations
 
@@ -10,93 +10,99 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harexport.formats.model_file import Size, Tensor
-from harexport.inspection.findings import Severity
-from harexport.inspection.inspector import Anatomy
+from harexport.formats.model_file import Tensor
+from harexport.inspection.findings import Severity, format_shape
+from harexport.inspection.inspector import Inspection
 
 _WIDTH = 100
-_BAR = 24
+_BAR_WIDTH = 24
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 _SIGNS: dict[Severity, tuple[str, str]] = {
     "danger": ("✗", "bold red"),
     "warning": ("!", "yellow"),
     "note": ("·", "dim"),
 }
-_MOST_ROWS = 12
-_MOST_LETTERS = 60  # of a metadata value: a contract's worth of JSON is in --json
+_MAX_ROWS = 12
+_MAX_VALUE_LENGTH = 60  # of a metadata value; --json has all of it
 
 
-def render(anatomy: Anatomy, *, colour: bool = False, all_tensors: bool = False) -> str:
-    """The text, `colour` with a terminal's escape sequences; `all_tensors` lists every tensor of every graph."""
+def render(inspection: Inspection, *, color: bool = False, all_tensors: bool = False) -> str:
+    """Format an inspection.
+
+    Args:
+        inspection: The result of `inspect`.
+        color: Whether to use a terminal's escape sequences.
+        all_tensors: Whether to list all tensors of all graphs instead of the weights.
+    """
     console = Console(
-        file=io.StringIO(), width=_WIDTH, force_terminal=colour, highlight=False, emoji=False, markup=False,
-        color_system="standard" if colour else None,
+        file=io.StringIO(), width=_WIDTH, force_terminal=color, highlight=False, emoji=False, markup=False,
+        color_system="standard" if color else None,
     )  # fmt: skip
-    for part in _parts(anatomy, all_tensors):
+    for part in _parts(inspection, all_tensors):
         console.print(part)
     written: io.StringIO = console.file  # type: ignore[assignment]
     return "\n".join(line.rstrip() for line in written.getvalue().rstrip().splitlines())
 
 
-def _parts(anatomy: Anatomy, all_tensors: bool) -> Iterable[RenderableType]:
-    held = anatomy.contents
-    yield from _header(anatomy)
-    if held.description:
-        yield Text(held.description, "dim")
+def _parts(inspection: Inspection, all_tensors: bool) -> Iterable[RenderableType]:
+    model = inspection.model
+    yield from _header(inspection)
+    if model.description:
+        yield Text(model.description, "dim")
     yield ""
-    yield _interface(anatomy)
+    yield _interface(inspection)
     yield ""
-    yield _operators(anatomy)
+    yield _operators(inspection)
     yield ""
-    yield _sizes(anatomy)
-    if held.weights and not all_tensors:
+    yield _sizes(inspection)
+    if model.weights and not all_tensors:
         yield ""
-        yield _tensors("weights", held.weights, _MOST_ROWS)
+        yield _tensors("weights", model.weights, _MAX_ROWS)
     if all_tensors:
-        for graph in held.graphs:
+        for graph in model.graphs:
             yield ""
             yield _tensors(f"tensors of {graph.name or 'the graph'}", graph.tensors, len(graph.tensors))
-    if told := _told(anatomy):
+    if declarations := _declarations(inspection):
         yield ""
-        yield told
+        yield declarations
     yield ""
-    yield from _traps(anatomy)
+    yield from _findings(inspection)
 
 
-def _header(anatomy: Anatomy) -> Iterable[RenderableType]:
-    held, macs = anatomy.contents, anatomy.macs
-    operators = sum(held.ops.values())
+def _header(inspection: Inspection) -> Iterable[RenderableType]:
+    model, macs = inspection.model, inspection.macs
+    operators = sum(model.ops.values())
     facts = [
-        _FORMATS[held.format],
-        f"{held.size_bytes / 1000:.1f} KB",
+        _FORMATS[model.format],
+        f"{model.size_bytes / 1000:.1f} KB",
         f"{operators:,} operator{'s' * (operators != 1)}",
-        f"{'' if macs.complete else '>= '}{_short(macs.total)} MACs",
-        f"runs from {' '.join(held.min_runtime)} on",
+        f"{'' if macs.complete else '>= '}{_format_count(macs.total)} MACs",
+        f"needs {' '.join(model.min_runtime)}",
     ]
-    yield Text(held.name, "bold")
+    yield Text(model.name, "bold")
     yield Text(" · ".join(facts))
 
 
-def _interface(anatomy: Anatomy) -> Table:
-    held = anatomy.contents
+def _interface(inspection: Inspection) -> Table:
+    model = inspection.model
     grid = _grid("", "", "", "")
-    for label, tensors in (("reads", held.inputs), ("answers", held.outputs), ("remembers", held.variables)):
-        shown = tensors[: _MOST_ROWS // 2]
+    for label, tensors in (("inputs", model.inputs), ("outputs", model.outputs), ("state", model.variables)):
+        shown = tensors[: _MAX_ROWS // 2]
         for k, tensor in enumerate(shown):
             grid.add_row(Text("" if k else label, "dim"), _name(tensor), tensor.dtype, _shape_and_scale(tensor))
         if len(tensors) > len(shown):
             grid.add_row("", f"and {len(tensors) - len(shown)} more", "", "")
-    for signature in held.signatures:
+    for signature in model.signatures:
         arrow = f"{', '.join(signature.inputs)} -> {', '.join(signature.outputs)}"
         grid.add_row(Text("signature", "dim"), Text(signature.key), "", Text(arrow))
     return grid
 
 
-def _operators(anatomy: Anatomy) -> RenderableType:
+def _operators(inspection: Inspection) -> RenderableType:
     """A row for each kind that multiplies, the others in a line below."""
-    held, macs = anatomy.contents, anatomy.macs
+    model, macs = inspection.model, inspection.macs
     versions: dict[str, set[int]] = {}
-    for graph in held.graphs:
+    for graph in model.graphs:
         for op in graph.ops:
             versions.setdefault(op.kind, set()).add(op.version)
     grid = _grid("operators", "<count", "<MACs", "<share", "")
@@ -104,22 +110,22 @@ def _operators(anatomy: Anatomy) -> RenderableType:
         numbers = ",".join(str(version) for version in sorted(versions[kind]) if version)
         name = Text.assemble(kind, (f" {numbers}" if numbers else "", "dim"))
         share = multiplied / macs.total
-        grid.add_row(name, f"{held.ops[kind]:,}", f"{multiplied:,}", f"{share:.0%}", _bar(share))
-    others = [f"{kind} {count:,}" for kind, count in held.ops.items() if kind not in macs.kinds]
+        grid.add_row(name, f"{model.ops[kind]:,}", f"{multiplied:,}", f"{share:.0%}", _bar(share))
+    others = [f"{kind} {count:,}" for kind, count in model.ops.items() if kind not in macs.kinds]
     rest = Text.assemble(("and " if macs.kinds else "operators ", "dim"), ", ".join(others))
     return Group(*([grid] if macs.kinds else []), *([rest] if others else []))
 
 
-def _sizes(anatomy: Anatomy) -> Table:
-    held = anatomy.contents
+def _sizes(inspection: Inspection) -> Table:
+    model = inspection.model
     grid = _grid("bytes", "<KB", "<share", "")
-    for part in held.size_breakdown:
+    for part in model.size_breakdown:
         name = part.name
         if name == "weights":
-            name += f" ({', '.join(sorted({weight.dtype for weight in held.weights}))})"
-        share = part.size_bytes / max(1, held.size_bytes)
+            name += f" ({', '.join(sorted({weight.dtype for weight in model.weights}))})"
+        share = part.size_bytes / max(1, model.size_bytes)
         grid.add_row(Text(name), f"{part.size_bytes / 1000:.1f}", f"{share:.0%}", _bar(share))
-    for name, size in held.external.items():
+    for name, size in model.external.items():
         grid.add_row(Text(f"beside it: {name}"), "missing" if size is None else f"{size / 1000:.1f}", "", "")
     return grid
 
@@ -135,17 +141,17 @@ def _tensors(title: str, tensors: tuple[Tensor, ...], most: int) -> Table:
     return grid
 
 
-def _told(anatomy: Anatomy) -> RenderableType | None:
-    """What the file says of itself."""
-    held = anatomy.contents
+def _declarations(inspection: Inspection) -> RenderableType | None:
+    """What the file declares about itself."""
+    model = inspection.model
     grid = _grid("", "")
-    versions = ", ".join(f"{name} {version}" for name, version in held.versions.items())
-    facts: dict[str, str] = {"declares": versions, **_contract(held.contract), **held.about, **held.metadata}
-    if held.attached:
-        facts["attached"] = ", ".join(held.attached)
+    versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
+    facts: dict[str, str] = {"declares": versions, **_contract(model.contract), **model.about, **model.metadata}
+    if model.attached:
+        facts["attached"] = ", ".join(model.attached)
     for key, value in facts.items():
         if value:
-            grid.add_row(Text(key, "dim", overflow="ellipsis"), Text(_cut(value, _MOST_LETTERS)))
+            grid.add_row(Text(key, "dim", overflow="ellipsis"), Text(_shorten(value, _MAX_VALUE_LENGTH)))
     return grid if grid.row_count else None
 
 
@@ -158,21 +164,19 @@ def _contract(contract: Any) -> dict[str, str]:
         rate = f"{contract['window']} samples of {len(channels)} channels ({units}) at {contract['rate_hz']:g} Hz"
         return {"contract": f"{rate}, every {contract['hop']}", "labels": ", ".join(labels)}
     except (KeyError, TypeError, ValueError):
-        return {"contract": "not one of this version"}
+        return {"contract": "of another version"}
 
 
-def _traps(anatomy: Anatomy) -> Iterable[RenderableType]:
-    verdict = anatomy.verdict
-    if verdict and verdict.error is None and verdict.change is not None and not (verdict.is_stateful or verdict.is_random):
-        after = ", also after one of NaN" if verdict.nan_persists is not None else ""
-        yield _line(
-            "✓", "green", f"It ran in {verdict.runtime}: its answer does not depend on the windows before{after}."
-        )
-    for trap in anatomy.traps:
-        sign, style = _SIGNS[trap.severity]
-        yield _line(sign, style, trap.meaning, Text.assemble((trap.advice, "dim"), (f"  [{trap.id}]", "dim")))
-    if not anatomy.alarming:
-        yield _line("✓", "green", "No trap recognised." if not anatomy.traps else "Nothing above a note.")
+def _findings(inspection: Inspection) -> Iterable[RenderableType]:
+    run = inspection.run
+    if run and run.error is None and run.change is not None and not (run.is_stateful or run.is_random):
+        after = ", not even one of NaN" if run.nan_persists is not None else ""
+        yield _line("✓", "green", f"It ran in {run.runtime}: its output does not depend on earlier windows{after}.")
+    for finding in inspection.findings:
+        sign, style = _SIGNS[finding.severity]
+        yield _line(sign, style, finding.meaning, Text.assemble((finding.advice, "dim"), (f"  [{finding.id}]", "dim")))
+    if not inspection.problems:
+        yield _line("✓", "green", "Nothing above a note." if inspection.findings else "No findings.")
 
 
 def _line(sign: str, style: str, sentence: str, below: Text | None = None) -> RenderableType:
@@ -194,11 +198,11 @@ def _grid(*titles: str) -> Table:
 
 
 def _name(tensor: Tensor) -> Text:
-    return Text(_cut(tensor.name or "(unnamed)", 44))
+    return Text(_shorten(tensor.name or "(unnamed)", 44))
 
 
 def _shape_and_scale(tensor: Tensor) -> Text:
-    shape = _shape(tensor.shape)
+    shape = format_shape(tensor.shape)
     found = tensor.quantization
     if not found:
         return Text(shape)
@@ -207,20 +211,16 @@ def _shape_and_scale(tensor: Tensor) -> Text:
     return Text.assemble(shape, (f" {scale}{zero}", "dim"))
 
 
-def _shape(shape: tuple[Size, ...]) -> str:
-    return f"[{', '.join(str(size) for size in shape)}]"
-
-
 def _bar(share: float) -> Text:
-    filled = round(_BAR * min(1.0, share))
+    filled = round(_BAR_WIDTH * min(1.0, share))
     return Text("█" * max(1, filled) if share > 0.005 else "▏", "cyan")
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _short(count: int) -> str:
+def _format_count(count: int) -> str:
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count / size:.2f} {unit}"

@@ -14,9 +14,10 @@ from harexport.cli import main
 from harexport.errors import InputError
 from harexport.exporters import onnx as onnx_format
 from harexport.exporters import tflite
-from harexport.formats import macs
-from harexport.inspection import inspector, report, rules
-from harexport.inspection.inspector import Anatomy
+from harexport.formats import macs, read_model
+from harexport.inspection import report
+from harexport.inspection.inspector import Inspection
+from harexport.inspection.rules import run_rules
 from harexport.runtimes import sandbox
 from tests.helpers.networks import contract_of, random_network
 from tests.inspection.build import dense, loop, onnx_dense
@@ -52,12 +53,12 @@ def _assert_refused(result: Result, *words: str) -> None:
 def _read(model: bytes, name: str, *, shown: bool = False) -> bool:
     """Everything short of running it; whether it was accepted. Anything but InputError fails the test."""
     try:
-        contents = inspector.read(model, name)
+        contents = read_model(model, name)
     except InputError as refusal:
         sentence = str(refusal)
     else:
         counted = macs.count_macs(contents)
-        found = Anatomy(contents, counted, None, rules.find(contents, counted, None))
+        found = Inspection(contents, counted, None, run_rules(contents, counted, None))
         json.dumps(found.to_dict())
         if shown:
             report.render(found, all_tensors=True)
@@ -137,7 +138,7 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path) -> Non
     path.write_bytes(bytes(damaged))
     result = _inspect(path)
     if result.exit_code == 0:  # what can be read is shown, with the danger first
-        assert "dies of it" in result.stdout
+        assert "crashes while" in result.stdout
     else:
         _assert_refused(result, "deadly.tflite")
 

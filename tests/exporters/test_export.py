@@ -28,7 +28,7 @@ from harexport.model.contract import Contract
 from harexport.model.layers import LstmLayer
 from harexport.model.network import Network
 from harexport.model.recipe import load as load_recipe
-from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of, random_network, uncleared
+from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of, random_network, variable_state
 
 EDGE = SHAPES["edge"]
 ASKED = [
@@ -257,7 +257,7 @@ def test_a_failing_gate_leaves_the_previous_file(tmp_path, monkeypatch, fmt, sch
 
 
 def test_the_gate_sees_a_graph_that_keeps_its_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = random_network(forget_bias=6.0)
     with pytest.raises(CheckFailedError, match="depends on the window before"):
         exported(network, tmp_path / "model.tflite", lowering="fused")

@@ -20,7 +20,7 @@ from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.layers import Conv1d, LstmLayer
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
-from tests.helpers.networks import SHAPES, contract_of, random_network, uncleared
+from tests.helpers.networks import SHAPES, contract_of, random_network, variable_state
 
 SCHEMES = ("float32", "float16", "int8-weights")
 # A forget-gate bias of 6: small random weights forget fast enough to hide a state that was kept.
@@ -89,7 +89,7 @@ def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, sche
 @every_memory
 def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory, scheme, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear the state."""
-    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=3)
     model = emitted(network, "fused", scheme)
@@ -103,7 +103,7 @@ def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory,
 
 
 def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
-    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING["128 steps"]
     windows = checks.synthetic_windows(contract_of(network), count=1)
     ask = Embedder(emitted(network, "fused"))

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from harexport.formats import macs
-from harexport.inspection import inspector
+from harexport.formats import macs, read_model
 from tests.inspection.build import File, dense, loop, onnx_model
 
 Shape = tuple[int, ...]
 
 
 def counted(model: bytes) -> macs.Macs:
-    return macs.count_macs(inspector.read(model, "model"))
+    return macs.count_macs(read_model(model, "model"))
 
 
 def _tflite(kind: str, shapes: list[Shape | None], answer: Shape, **options: Any) -> bytes:

@@ -51,8 +51,8 @@ def random_network(
     )
 
 
-def uncleared(graph: TfliteBuilder, shape: tuple[int, int], name: str) -> int:
-    """In place of fused.cleared: the LSTM's state as TensorFlow's converter writes it, which lives on."""
+def variable_state(graph: TfliteBuilder, shape: tuple[int, int], name: str) -> int:
+    """Replace tflite_lstm.zero_state: an LSTM state that persists, as TensorFlow's converter writes it."""
     return graph.tensor(shape, name, variable=True)
 
 

@@ -42,22 +42,22 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in made}
 
 
-def test_our_own_files_alarm_nobody(ours: dict[str, Path]) -> None:
+def test_our_own_files_have_no_problems(ours: dict[str, Path]) -> None:
     for name, path in ours.items():
         found = inspection.inspect(path)
-        assert not found.alarming, (name, found.alarming)
-        assert {trap.id for trap in found.traps} <= {"state-cured"}
-        assert ("state-cured" in {trap.id for trap in found.traps}) == name.startswith("fused")
-        assert found.verdict is not None
-        assert (found.verdict.error, found.verdict.is_stateful) == (None, False)
-        assert found.contents.metadata == METADATA
-        assert found.contents.contract == contract_of(SMALL).to_dict()
-        assert sum(part.size_bytes for part in found.contents.size_breakdown) == path.stat().st_size
-        assert op_versions.version_key(found.contents.min_runtime[1]) <= (2, 6)
+        assert not found.problems, (name, found.problems)
+        assert {finding.id for finding in found.findings} <= {"state-cured"}
+        assert ("state-cured" in {finding.id for finding in found.findings}) == name.startswith("fused")
+        assert found.run is not None
+        assert (found.run.error, found.run.is_stateful) == (None, False)
+        assert found.model.metadata == METADATA
+        assert found.model.contract == contract_of(SMALL).to_dict()
+        assert sum(part.size_bytes for part in found.model.size_breakdown) == path.stat().st_size
+        assert op_versions.version_key(found.model.min_runtime[1]) <= (2, 6)
 
 
 def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
-    held = inspection.inspect(ours["fused-int8-weights.tflite"], run=False).contents
+    held = inspection.inspect(ours["fused-int8-weights.tflite"], run=False).model
     assert {weight.dtype for weight in held.weights} == {"int8"}
     for weight in held.weights:
         assert weight.quantization is not None
@@ -79,9 +79,9 @@ def test_no_shape_of_ours_is_misread(shape: str, tmp_path: Path) -> None:
     network = SHAPES[shape]
     path = tmp_path / "model.tflite"
     path.write_bytes(tflite.build(network, contract_of(network), {}, "unrolled"))
-    alarming = {trap.id for trap in inspection.inspect(path, run=False).alarming}
-    assert alarming <= {"unrolled"}  # 128 steps are many operators, and that is so
-    assert (alarming == {"unrolled"}) == (network.num_steps == 128)
+    problems = {finding.id for finding in inspection.inspect(path, run=False).problems}
+    assert problems <= {"unrolled"}  # 128 steps are many operators, and that is so
+    assert (problems == {"unrolled"}) == (network.num_steps == 128)
 
 
 def test_the_command_prints_a_page(ours: dict[str, Path]) -> None:
@@ -90,16 +90,16 @@ def test_the_command_prints_a_page(ours: dict[str, Path]) -> None:
     for word in ("window", "float32", "[1, 128, 9]", "FULLY_CONNECTED", "weights (float32)", "TensorFlow Lite 2.6"):
         assert word in result.stdout
     assert "128 samples of 9 channels (g, rad/s) at 50 Hz" in result.stdout
-    assert "its answer does not depend on the windows before" in result.stdout
+    assert "its output does not depend on earlier windows" in result.stdout
     assert "\x1b" not in result.stdout, "escape sequences outside of a terminal"
     assert max(len(line) for line in result.stdout.splitlines()) <= 100
 
 
-def test_on_a_terminal_there_are_colours() -> None:
+def test_a_terminal_gets_colors() -> None:
     found = inspection.inspect(FOREIGN / "tf_keras-lstm.tflite", run=False)
-    assert "\x1b[1;31m" in report.render(found, colour=True)
+    assert "\x1b[1;31m" in report.render(found, color=True)
     plain = report.render(found)
-    assert re.sub(r"\x1b\[[\d;]*m", "", report.render(found, colour=True)).split() == plain.split()
+    assert re.sub(r"\x1b\[[\d;]*m", "", report.render(found, color=True)).split() == plain.split()
 
 
 def test_all_tensors_on_request() -> None:
@@ -122,7 +122,7 @@ def test_json_holds_everything(ours: dict[str, Path]) -> None:
         assert found["inputs"][0]["shape"][0] == 1
 
 
-def test_strict_ends_with_1_where_there_is_something_to_fear(ours: dict[str, Path]) -> None:
+def test_strict_exits_with_1_on_problems(ours: dict[str, Path]) -> None:
     assert harexport("inspect", ours["unrolled-float32.tflite"], "--strict").exit_code == 0
     assert harexport("inspect", FOREIGN / "keras3-lstm.tflite", "--strict", "--no-run").exit_code == 1
     assert harexport("inspect", FOREIGN / "keras3-lstm.tflite", "--no-run").exit_code == 0

@@ -1,4 +1,4 @@
-"""Each trap has a small file that shows it; a file without any shows none."""
+"""Each finding has a small file that shows it; a file without problems has none."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 
 from harexport import inspection
-from harexport.formats import macs, tflite_reader
-from harexport.inspection import inspector, rules
+from harexport.formats import macs, read_model, tflite_reader
 from harexport.inspection.findings import SEVERITIES
-from harexport.inspection.inspector import Anatomy
+from harexport.inspection.inspector import Inspection
+from harexport.inspection.rules import run_rules
 from tests.inspection.build import File, dense, loop, onnx_dense, onnx_model, packed
 
 FOREIGN = Path(__file__).with_name("foreign")
@@ -23,15 +23,15 @@ _NAN = np.array([[0.5] * 4, [np.nan] * 4, [0.5] * 4])
 _INFINITE = np.array([[0.5] * 4, [np.inf] * 4, [0.5] * 4])
 
 
-def static(model: bytes, name: str = "model.tflite") -> Anatomy:
+def static(model: bytes, name: str = "model.tflite") -> Inspection:
     """What is found without running the file."""
-    contents = inspector.read(model, name)
+    contents = read_model(model, name)
     counted = macs.count_macs(contents)
-    return Anatomy(contents, counted, None, rules.find(contents, counted, None))
+    return Inspection(contents, counted, None, run_rules(contents, counted, None))
 
 
-def ids(found: Anatomy) -> set[str]:
-    return {trap.id for trap in found.traps}
+def ids(found: Inspection) -> set[str]:
+    return {finding.id for finding in found.findings}
 
 
 def _op(kind: str, custom: bool = False) -> bytes:
@@ -135,7 +135,7 @@ def _by_uint8(largest: int, dtype: type = np.int8) -> bytes:
     return _onnx(nodes, {"weight": np.linspace(0, largest, 9).reshape(3, 3).astype(dtype)})
 
 
-# trap -> its severity, the sentence's telling words, a file that shows it
+# finding -> severity, key words of the message, a file that has it
 STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
     "flex-ops": ("danger", "FlexDet", lambda: _op("FlexDet"), "model.tflite"),
     "custom-ops": ("danger", "MyOp", lambda: _op("MyOp"), "model.tflite"),
@@ -184,24 +184,24 @@ STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("trap", STATIC)
-def test_each_trap_is_seen(trap: str) -> None:
-    severity, words, build, name = STATIC[trap]
+@pytest.mark.parametrize("identifier", STATIC)
+def test_each_finding_is_reported(identifier: str) -> None:
+    severity, words, build, name = STATIC[identifier]
     found = static(build(), name or "model.tflite")
-    (seen,) = [one for one in found.traps if one.id == trap]
+    (seen,) = [one for one in found.findings if one.id == identifier]
     assert seen.severity == severity
     assert words in seen.meaning
     assert seen.advice
 
 
 @pytest.mark.parametrize("model", [dense().bytes(), onnx_dense().SerializeToString()], ids=["tflite", "onnx"])
-def test_a_file_without_traps_shows_none(model: bytes) -> None:
+def test_a_file_without_problems_has_no_findings(model: bytes) -> None:
     found = static(model, "model.tflite" if model[4:8] == b"TFL3" else "model.onnx")
     assert ids(found) == {"no-contract"}
-    assert not found.alarming
+    assert not found.problems
 
 
-def test_the_other_formats_loops_clips_and_versions_are_seen() -> None:
+def test_loops_clips_and_versions_of_onnx_are_reported() -> None:
     found = static(_onnx_loop(), "model.onnx")
     assert "loop" in ids(found)
     assert found.macs.kinds == {"MatMul": 5 * 9}
@@ -209,11 +209,11 @@ def test_the_other_formats_loops_clips_and_versions_are_seen() -> None:
     assert "new-runtime" in ids(static(onnx_dense(opset=21, ir=10).SerializeToString(), "model.onnx"))
     assert "shape-chains" not in ids(static(onnx_dense().SerializeToString(), "model.onnx"))
     shape = helper.make_node("Shape", ["window"], ["logits"])
-    (chain,) = [one for one in static(_onnx([shape]), "m.onnx").traps if one.id == "shape-chains"]
+    (chain,) = [one for one in static(_onnx([shape]), "m.onnx").findings if one.id == "shape-chains"]
     assert chain.severity == "warning"
 
 
-def test_weights_that_cannot_saturate_are_no_trap() -> None:
+def test_weights_that_cannot_saturate_are_not_reported() -> None:
     assert "saturates" not in ids(static(_by_uint8(64), "model.onnx"))
     assert "saturates" not in ids(static(_by_uint8(255, np.uint8), "model.onnx"))
 
@@ -222,47 +222,47 @@ def test_an_open_length_is_more_than_an_open_batch() -> None:
     model = onnx_model(
         [helper.make_node("Relu", ["window"], ["logits"])], {"window": [1, "time", 9]}, {"logits": [1, "time", 9]}, {}
     )
-    (seen,) = [one for one in static(model.SerializeToString(), "m.onnx").traps if one.id == "dynamic-shape"]
+    (seen,) = [one for one in static(model.SerializeToString(), "m.onnx").findings if one.id == "dynamic-shape"]
     assert (seen.severity, "[1, time, 9]" in seen.meaning) == ("warning", True)
 
 
-def test_a_claim_of_int8_is_held_against_the_weights() -> None:
-    """FACTS, trap 5: by the file's name or its description; half kept is not kept; int8 itself is fine."""
+def test_a_claim_of_int8_is_compared_with_the_weights() -> None:
+    """The claim is in the file's name or description; partly quantized files are reported, too."""
     whole = dense(weight=np.eye(3, 4), dtype="int8").bytes()
     assert "float-weights" not in ids(static(whole, "model-int8.tflite"))
-    (half,) = [one for one in static(_mixed(), "model-quantized.tflite").traps if one.id == "float-weights"]
+    (half,) = [one for one in static(_mixed(), "model-quantized.tflite").findings if one.id == "float-weights"]
     assert half.severity == "danger"
     assert "43% of its weights are not: head (float32)" in half.meaning
-    (unasked,) = [one for one in static(_mixed(), "model.tflite").traps if one.id == "float-weights"]
+    (unasked,) = [one for one in static(_mixed(), "model.tflite").findings if one.id == "float-weights"]
     assert unasked.severity == "warning"
-    (few,) = [one for one in static(_mixed(wide=100), "model-int8.tflite").traps if one.id == "float-weights"]
+    (few,) = [one for one in static(_mixed(wide=100), "model-int8.tflite").findings if one.id == "float-weights"]
     assert few.severity == "note", "converters leave small tensors in floats"
     assert "float-weights" in ids(static(dense().bytes(description="dynamic-range quantised"), "model.tflite"))
     assert "float-weights" not in ids(static(dense().bytes(), "model.tflite"))
 
 
-def test_an_understated_runtime_is_seen() -> None:
+def test_an_understated_runtime_is_reported() -> None:
     file = tflite_reader.unpack(dense(version=12).bytes(), "model")
     file.buffers.append(schema.BufferT(data=np.frombuffer(b"1.5.0".ljust(16, b"\0"), np.uint8)))
     file.metadata = [schema.MetadataT(name="min_runtime_version", buffer=len(file.buffers) - 1)]
     found = static(packed(file))
     assert {"understated-runtime", "new-runtime"} <= ids(found)
-    assert found.contents.versions["min_runtime_version"] == "1.5.0"
+    assert found.model.versions["min_runtime_version"] == "1.5.0"
 
 
 def test_weights_in_another_file(tmp_path: Path) -> None:
-    """torch.onnx writes them there: without the file the model is worth nothing."""
+    """torch.onnx writes weights there: without the file the model cannot be loaded."""
     path, data = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
     onnx.save(onnx_dense(), path, save_as_external_data=True, location=data.name, size_threshold=0)
     found = inspection.inspect(path)
-    assert found.verdict is not None
-    assert found.verdict.error is None
-    assert found.contents.external == {"model.onnx.data": 48}
-    (seen,) = [one for one in found.traps if one.id == "weights-elsewhere"]
+    assert found.run is not None
+    assert found.run.error is None
+    assert found.model.external == {"model.onnx.data": 48}
+    (seen,) = [one for one in found.findings if one.id == "weights-elsewhere"]
     assert seen.severity == "warning"
     data.unlink()
     found = inspection.inspect(path)
-    assert {("weights-elsewhere", "danger"), ("does-not-run", "danger")} <= {(t.id, t.severity) for t in found.traps}
+    assert {("weights-elsewhere", "danger"), ("does-not-run", "danger")} <= {(t.id, t.severity) for t in found.findings}
 
 
 def test_weights_are_looked_for_in_the_models_folder_only(tmp_path: Path) -> None:
@@ -275,10 +275,10 @@ def test_weights_are_looked_for_in_the_models_folder_only(tmp_path: Path) -> Non
         if entry.key == "location":
             entry.value = "../secret"
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    assert inspection.inspect(folder / "m.onnx", run=False).contents.external == {"../secret": None}
+    assert inspection.inspect(folder / "m.onnx", run=False).model.external == {"../secret": None}
 
 
 def test_dangers_come_first() -> None:
-    order = [SEVERITIES.index(trap.severity) for trap in static(_lstm(cell_clip=10.0)).traps]
+    order = [SEVERITIES.index(finding.severity) for finding in static(_lstm(cell_clip=10.0)).findings]
     assert order == sorted(order)
     assert order[0] == 0

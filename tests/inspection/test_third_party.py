@@ -11,10 +11,10 @@ from onnx import helper
 
 from harexport import inspection
 from harexport.exporters import tflite, tflite_lstm
-from harexport.formats import macs, tflite_reader
-from harexport.inspection import inspector, rules
+from harexport.formats import macs, read_model, tflite_reader
+from harexport.inspection.rules import run_rules
 from harexport.runtimes import sandbox
-from tests.helpers.networks import contract_of, random_network, uncleared
+from tests.helpers.networks import contract_of, random_network, variable_state
 from tests.inspection.build import dense, onnx_model, packed
 
 FOREIGN = Path(__file__).with_name("foreign")
@@ -40,28 +40,28 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_in_it(name: str) -> None:
-    needs, macs, traps = FILES[name]
+    needs, macs, findings = FILES[name]
     found = inspection.inspect(FOREIGN / name)
-    assert found.contents.min_runtime[1] == needs
+    assert found.model.min_runtime[1] == needs
     assert found.macs.kinds == macs
     assert found.macs.complete
-    assert {trap.id: trap.severity for trap in found.traps} == traps
-    assert sum(part.size_bytes for part in found.contents.size_breakdown) == found.contents.size_bytes
-    assert found.verdict is not None
-    assert found.verdict.error is None
+    assert {finding.id: finding.severity for finding in found.findings} == findings
+    assert sum(part.size_bytes for part in found.model.size_breakdown) == found.model.size_bytes
+    assert found.run is not None
+    assert found.run.error is None
 
 
 def test_the_state_that_persists_is_measured() -> None:
-    """FACTS, trap 1: the forget bias of 6 shows it; the sentence says how far the answer moved."""
+    """LiteRT keeps LSTM state between invoke() calls; a forget bias of 6 makes it visible."""
     found = inspection.inspect(FOREIGN / "tf_keras-lstm.tflite")
-    assert found.verdict is not None
-    assert found.verdict.change == pytest.approx(0.595, abs=0.01)
-    (trap,) = [trap for trap in found.traps if trap.id == "state-persists"]
-    assert trap.meaning == (
-        "It remembers: its answer to a window changed by 0.59 after another window and a window of "
-        "NaN is still felt three windows later."
+    assert found.run is not None
+    assert found.run.change == pytest.approx(0.595, abs=0.01)
+    (finding,) = [finding for finding in found.findings if finding.id == "state-persists"]
+    assert finding.meaning == (
+        "It keeps state: its output for a window changed by 0.59 after another window and a window of "
+        "NaN still affects the output three windows later."
     )
-    keras3 = inspection.inspect(FOREIGN / "keras3-lstm.tflite").verdict
+    keras3 = inspection.inspect(FOREIGN / "keras3-lstm.tflite").run
     assert keras3 is not None
     assert (keras3.change, keras3.nan_persists) == (0.0, False)
     assert keras3.probabilities == ("StatefulPartitionedCall_1:0",)
@@ -101,19 +101,19 @@ def test_variables_that_the_graph_writes_first_are_cured() -> None:
         slice_ = schema.OperatorT(opcodeIndex=len(file.operatorCodes) - 1, inputs=inputs, outputs=[variable])
         graph.operators.insert(0, slice_)
     cured = packed(file)
-    contents = inspector.read(cured, "model.tflite")
+    contents = read_model(cured, "model.tflite")
     verdict = sandbox.run_sandboxed(cured, ".tflite")
     assert (verdict.error, verdict.change, verdict.state_residual, verdict.is_stateful) == (None, 0.0, None, False)
     for run in (None, verdict):
-        assert "state-cured" in {trap.id for trap in rules.find(contents, macs.count_macs(contents), run)}
+        assert "state-cured" in {finding.id for finding in run_rules(contents, macs.count_macs(contents), run)}
 
 
 def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own fused graph without what clears its state: one window of NaN stays for good (FACTS, trap 1)."""
+    """Our own fused graph without what clears its state: one window of NaN persists."""
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), forget_bias=6.0)
     whole = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
     assert (whole.change, whole.nan_persists, whole.is_stateful) == (0.0, False, False)
-    monkeypatch.setattr(tflite_lstm, "cleared", uncleared)
+    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     verdict = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
     assert verdict.nan_persists
     assert verdict.is_stateful
@@ -134,4 +134,4 @@ def test_answers_that_are_no_numbers_are_seen(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(dense(weight=np.full((3, 4), np.nan)).bytes())
     found = inspection.inspect(path)
-    assert {"no-numbers", "nan-weights"} <= {trap.id for trap in found.traps}
+    assert {"no-numbers", "nan-weights"} <= {finding.id for finding in found.findings}
