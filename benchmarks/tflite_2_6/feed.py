@@ -99,6 +99,6 @@ class Feed:
 
 
 def _scale(tensor: Tensor) -> tuple[float, int]:
-    if tensor.quantisation is None:
+    if tensor.quantization is None:
         raise InputError(f"{tensor.name} holds integers without a scale: export the file again")
-    return tensor.quantisation.scales[0], tensor.quantisation.zero_points[0]
+    return tensor.quantization.scales[0], tensor.quantization.zero_points[0]

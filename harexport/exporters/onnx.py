@@ -1,17 +1,15 @@
-"""Network -> .onnx: as few nodes as it takes, no Transpose for one window and no Shape chains.
+"""ONNX exporter, with few nodes: no Transpose for one window, no Shape nodes.
 
-Schemes:
-- float32.
-- float16: weights stored as float16 and widened by a Cast, which ONNX Runtime folds away when it loads the
-  file: half the size, float32's speed.
-- int8-weights: LSTM layers by ONNX Runtime's own DynamicQuantizeLSTM (domain com.microsoft), which rounds the
-  states to 8 bits on the way; every other matrix is widened by a DequantizeLinear. One scale a row.
+- float16: weights are stored as float16 and cast to float32; ONNX Runtime folds the Cast when it loads the file, so
+  that the latency is that of float32.
+- int8-weights: LSTM layers use DynamicQuantizeLSTM of ONNX Runtime (domain com.microsoft), which quantizes the states
+  as well. Other matrices have a DequantizeLinear. There is one scale per row.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,19 +20,15 @@ from harexport.model.contract import CONTRACT_KEY, INPUT_NAME, Contract
 from harexport.model.layers import GruLayer, Head, LstmLayer
 from harexport.model.network import Network
 
-if TYPE_CHECKING:  # onnx.py imports this module
-    pass
-
-
-# Opset 13 and IR 7 belong together (ONNX 1.8): read by ONNX Runtime from 1.6 (2020) on.
+# Opset 13 and IR 7 are those of ONNX 1.8; ONNX Runtime reads them from 1.6 (2020) on.
 _OPSET, _IR = 13, 7
 _CONTRIB = "com.microsoft"
-_ZERO = 128  # the zero point of uint8 weights
-_OPEN = "windows"  # the name of a dimension that is not fixed
+_ZERO_POINT = 128  # of uint8 weights
+_BATCH_AXIS = "windows"  # name of the dynamic axis
 
 
 class OnnxBuilder:
-    """Nodes and initializers in the order they are made; weights as the scheme stores them."""
+    """Collects nodes and initializers; stores weights in the type of the scheme."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
@@ -42,7 +36,7 @@ class OnnxBuilder:
         self.initializers: list[Any] = []
 
     def constant(self, values: NDArray[Any] | list[int], name: str) -> str:
-        """float32, int8, uint8, or int64."""
+        """Add an initializer; other types become float32 or int64."""
         array = np.asarray(values)
         if array.dtype not in (np.float16, np.int8, np.uint8):
             array = array.astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64)
@@ -50,21 +44,22 @@ class OnnxBuilder:
         return name
 
     def weight(self, values: NDArray[np.floating], name: str) -> str:
-        """A matrix [..., rows, inputs], as the scheme stores it, ready for a float32 operator."""
+        """Add a matrix [..., rows, inputs] in the type of the scheme, converted to float32 for its operator."""
         if self.scheme == "float16":
             stored = self.constant(values.astype(np.float16), f"{name}.float16")
             return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
         if self.scheme == "int8-weights":
-            flat = values.reshape(-1, values.shape[-1])  # one direction only: rows are rows
-            integers, scales = _by_row(flat)
+            flat = values.reshape(-1, values.shape[-1])  # the leading axis, of directions, has length 1
+            integers, scales = _quantize_rows(flat)
             parts = [self.constant(integers, f"{name}.int8"), self.constant(scales, f"{name}.scale")]
-            widened = self.op("DequantizeLinear", parts, f"{name}.rows" if values.ndim > 2 else name, axis=0)
+            rows = self.op("DequantizeLinear", parts, f"{name}.rows" if values.ndim > 2 else name, axis=0)
             if values.ndim == 2:
-                return widened
-            return self.op("Reshape", [widened, self.constant(list(values.shape), f"{name}.shape")], name)
+                return rows
+            return self.op("Reshape", [rows, self.constant(list(values.shape), f"{name}.shape")], name)
         return self.constant(values, name)
 
     def op(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node with one output, which has the node's name."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
@@ -76,13 +71,21 @@ def build(
     scheme: str = "float32",
     batch: int | None = 1,
 ) -> bytes:
-    """The file: `window` [batch, window, channels] in physical units -> `logits` and `probabilities` [batch, labels].
+    """Build a .onnx file. The same arguments give the same bytes.
 
-    A second head answers `coarse_logits` and `coarse_probabilities`. batch None leaves the number of windows open.
-    metadata_props hold `metadata` and, as JSON under "contract", the contract. Same input, same bytes.
+    Args:
+        network: Network.
+        contract: Its contract, stored as JSON under the key "contract" of metadata_props.
+        metadata: Strings to store in metadata_props.
+        scheme: "float32", "float16" or "int8-weights".
+        batch: Windows per run; None: dynamic.
+
+    Returns:
+        The file: `window` [batch, window, channels] in physical units -> `logits` and `probabilities` [batch, labels],
+        with a second head also `coarse_logits` and `coarse_probabilities`.
     """
     graph = OnnxBuilder(scheme)
-    # raw windows are never rounded: with int8 the input layer stays apart from the LSTM, which rounds what it reads
+    # the int8 LSTM quantizes its input; a separate input layer keeps raw windows in float32
     folded = network.fold_normalization() if scheme == "int8-weights" else network.fold_input()
     rows = _input_layer(graph, folded, batch)
     for k, layer in enumerate(folded.recurrent_layers):
@@ -97,7 +100,7 @@ def build(
         _head(graph, head, rows, name, names.pop(0), names.pop(0))
 
     def value(name: str, shape: list[int]) -> Any:
-        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch or _OPEN, *shape])
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch or _BATCH_AXIS, *shape])
 
     contrib = [helper.make_opsetid(_CONTRIB, 1)] if any(node.domain == _CONTRIB for node in graph.nodes) else []
     model = helper.make_model(
@@ -114,15 +117,15 @@ def build(
     )
     facts = {**metadata, CONTRACT_KEY: json.dumps(contract.to_dict(), ensure_ascii=False)}
     helper.set_model_props(model, facts)
-    onnx.checker.check_model(model, full_check=not contrib)  # shapes cannot be inferred through an operator not ONNX's
+    onnx.checker.check_model(model, full_check=not contrib)  # ONNX cannot infer shapes of ONNX Runtime's operators
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _input_layer(graph: OnnxBuilder, network: Network, batch: int | None) -> str:
-    """Frames of samples through a Gemm: [batch, window, channels] -> [steps, batch, units], what a stack reads.
+    """Return [steps, batch, units] of [batch, window, channels], by a Gemm of the samples of each step.
 
-    Steps that overlap gather their samples first. Conv would not need to, but it answers units first, so
-    that a Transpose follows: with frame 32 and hop 16 the whole model then takes 1.09 times as long.
+    Steps that overlap gather their samples first. The output of a Conv has the units first and needs a Transpose: with
+    kernel size 32 and stride 16, the latency of the whole model is 1.09 times as high.
     """
     layer, steps = network.input, network.num_steps
     samples = INPUT_NAME
@@ -139,7 +142,7 @@ def _input_layer(graph: OnnxBuilder, network: Network, batch: int | None) -> str
         rows = graph.op("Gemm", [frames, weight, graph.constant(layer.bias, "input.bias")], "input.linear", transB=1)
         if layer.relu:
             rows = graph.op("Relu", [rows], "input.relu")
-    if batch == 1:  # no data moves
+    if batch == 1:  # a Reshape copies no data
         return graph.op("Reshape", [rows, graph.constant([steps, 1, layer.out_channels], "steps.shape")], "input.rows")
     sequence = graph.op(
         "Reshape", [rows, graph.constant([-1, steps, layer.out_channels], "steps.shape")], "input.sequence"
@@ -154,9 +157,9 @@ def _head(graph: OnnxBuilder, head: Head, state: str, name: str, logits: str, pr
 
 
 def _lstm(graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str, last: bool) -> str:
-    """[steps, batch, inputs] -> every state [steps, batch, hidden], or, of the `last` layer, the last [batch, hidden].
+    """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
-    Gate order i, o, f, c and a second bias, as the operator LSTM of ONNX's opset 7 defines them.
+    The operator LSTM (opset 7) has the gate order i, o, f, c and a second bias.
     """
     bias = np.concatenate([*_onnx_order(layer.bias), np.zeros_like(layer.bias)])[None]
     weights = {part: np.concatenate(_onnx_order(values)) for part, values in
@@ -165,11 +168,11 @@ def _lstm(graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str
     if graph.scheme == "int8-weights":
         stored, scales = [], []
         for part, values in weights.items():
-            integers, scale = _by_row(values)
-            # the operator reads matrices transposed; its zero points are those of a symmetric range
-            stored.append(graph.constant(_unsigned(integers.T[None]), f"{name}.{part}"))
+            integers, scale = _quantize_rows(values)
+            # the operator reads transposed matrices
+            stored.append(graph.constant(_to_uint8(integers.T[None]), f"{name}.{part}"))
             scales.append(graph.constant(scale[None], f"{name}.{part}.scale"))
-            scales.append(graph.constant(np.full((1, len(scale)), _ZERO, np.uint8), f"{name}.{part}.zero"))
+            scales.append(graph.constant(np.full((1, len(scale)), _ZERO_POINT, np.uint8), f"{name}.{part}.zero"))
         inputs = [rows, *stored, graph.constant(bias, f"{name}.B"), "", "", "", "", *scales]
         node = helper.make_node("DynamicQuantizeLSTM", inputs, outputs, name=name, domain=_CONTRIB)
         node.attribute.append(helper.make_attribute("hidden_size", layer.hidden))
@@ -188,29 +191,28 @@ def _onnx_order(gates: NDArray[np.floating]) -> list[NDArray[np.floating]]:
     return [i, o, f, g]
 
 
-def _unsigned(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """The same integers around the zero point 128.
+def _to_uint8(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Shift integers to the zero point 128.
 
-    ONNX Runtime multiplies states in uint8 with weights. Where those are int8 and an x86 processor has no VNNI, two
-    products are added up in 16 bits and saturate: of seed-lstm's test windows 97.2 % had the reference's answer there,
-    99.6 % elsewhere. With uint8 weights it takes another kernel, and every processor answers alike.
+    ONNX Runtime quantizes the states to uint8. With int8 weights, on x86 processors without VNNI, it adds two products
+    in 16 bits, which saturate: 97.2 % of the baseline LSTM's predictions agreed with the reference there, 99.6 %
+    elsewhere. With uint8 weights it uses another kernel, with equal results on all processors.
     """
-    return (integers.astype(np.int16) + _ZERO).astype(np.uint8)
+    return (integers.astype(np.int16) + _ZERO_POINT).astype(np.uint8)
 
 
-def _by_row(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A matrix [rows, inputs] as integers and one scale a row; a row of zeros gets scale 1."""
+def _quantize_rows(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return integers and one scale per row of a matrix [rows, inputs]; the scale of a row of zeros is 1."""
     scales = (np.abs(matrix).max(axis=1) / 127).astype(np.float32)
     scales[scales == 0] = 1.0
     return np.clip(np.rint(matrix / scales[:, None]), -127, 127).astype(np.int8), scales
 
 
 def _gru(graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, last: bool) -> str:
-    """[steps, batch, inputs] -> every state [steps, batch, hidden], or, of the `last` layer, the last [batch, hidden].
+    """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
-    The operator's gates are z, r, h and its update is ours; B holds Wb and Rb, one after the other. A gate adds
-    both, so only the candidate's Rbh matters. linear_before_reset = 0: act(W x + R (r h) + Rbh + Wbh), where Rbh
-    has nothing to add; 1: act(W x + r (R h + Rbh) + Wbh).
+    The operator GRU has the gate order z, r, h. B is the concatenation of Wb and Rb; the gates z and r add both. The
+    candidate is act(W x + R (r h) + Rbh + Wbh) with linear_before_reset = 0 and act(W x + r (R h + Rbh) + Wbh) with 1.
     """
     recurrent_bias = np.zeros_like(layer.bias)
     if layer.reset_after:

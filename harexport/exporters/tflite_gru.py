@@ -1,14 +1,14 @@
-"""A stack of GRU layers as plain operators, one group a step: stateless by construction, and XNNPACK takes all of it.
+"""GRU layers of a .tflite file, as plain operators for each step. Stateless, and XNNPACK runs all of it.
 
-TensorFlow Lite has no GRU operator. The update (1 - z) n + z h (Cho et al. 2014) is computed as n + z (h - n),
-one operator less. Gates r and z share a matrix product and a LOGISTIC. Where the reset gate comes after the
-recurrent product (torch.nn.GRU), the candidate's product is part of that same product; where it comes before
-(TensorFlow 1's GRUCell), it needs one of its own, on r h.
+TensorFlow Lite has no GRU operator. The update (1 - z) n + z h (Cho et al. 2014) is computed as n + z (h - n), which
+takes one operator less. Gates r and z share a matrix product and a LOGISTIC. If the reset gate is applied after the
+recurrent product (torch.nn.GRU), that product includes the candidate's; if it is applied before (TensorFlow 1's
+GRUCell), the candidate needs a product of its own, of r h.
 
-Two forms, as for the LSTM: layer after layer (unrolled.py), and for stacks with int8 weights all layers side by
-side (wavefront.py), whose time against layer after layer is 0.86 (two of 48, 7 steps), 0.69 (two of 32, 32
-steps), 0.75 (three layers, 8 steps), 1.1 (two of 64, 7 steps), and with float32 1.4 to 1.9 from hidden 48 on.
-Sequences and steps have the shapes that unrolled.py explains.
+As for the LSTM, layers are lowered one after the other, or with int8 weights as a wavefront. The latency of the
+wavefront relative to layer after layer is 0.86 (two layers of 48 units, 7 steps), 0.69 (two of 32, 32 steps), 0.75
+(three layers, 8 steps) and 1.1 (two of 64, 7 steps); with float32 it is 1.4 to 1.9 from 48 units on. tflite_lstm.py
+describes the shapes of sequences and steps.
 """
 
 from __future__ import annotations
@@ -25,65 +25,75 @@ from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import GruLayer
 
 
-def lower(graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str) -> int:
-    """From the input layer's `rows` to the last layer's last state, one step of a sequence.
+def lower(
+    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
+) -> int:
+    """Add the GRU layers.
 
-    `lead` is (steps,), then `rows` may have any shape that holds so many rows, or (windows, steps).
+    Args:
+        graph: Graph to add to.
+        layers: GRU layers.
+        rows: Output of the input layer, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
+        leading_shape: Shape of the sequence without its last axis.
+        scheme: Type of the weights.
+
+    Returns:
+        The last layer's last state, one step of a sequence.
     """
     if scheme == "int8-weights" and len(layers) > 1:
-        return _side_by_side(graph, layers, rows, lead, scheme)
+        return _wavefront(graph, layers, rows, leading_shape, scheme)
     states: list[int] = []
     for k, layer in enumerate(layers):
         if states:
             rows = concat_steps(graph, states)
-        states = _layer(graph, layer, rows, lead, scheme, f"gru.{k}")
+        states = _layer(graph, layer, rows, leading_shape, scheme, f"gru.{k}")
     return states[-1]
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A matrix product with a bias; its constants are in the file once, however many steps call it."""
+    """A matrix product with a bias, whose constants all steps share."""
 
     weight: int
     bias: int
     scheme: str
 
     @staticmethod
-    def add(
+    def create(
         graph: TfliteBuilder, values: NDArray[np.floating], bias: NDArray[np.floating] | None, name: str, scheme: str
     ) -> _Product:
         weight = tflite_ops.add_weight(graph, values, f"{name}_weight", scheme)
-        # zeros where there is none: without a bias the operator needs version 6
+        # zeros instead of no bias, which would need version 6 of FULLY_CONNECTED
         offsets = np.zeros(len(values)) if bias is None else bias
         return _Product(weight, graph.constant(offsets.astype(np.float32), f"{name}_bias"), scheme)
 
-    def of(self, graph: TfliteBuilder, rows: int, lead: tuple[int, ...]) -> int:
-        return tflite_ops.fully_connected(graph, rows, self.weight, self.bias, lead, self.scheme)
+    def apply(self, graph: TfliteBuilder, rows: int, leading_shape: tuple[int, ...]) -> int:
+        return tflite_ops.fully_connected(graph, rows, self.weight, self.bias, leading_shape, self.scheme)
 
 
 def _layer(
-    graph: TfliteBuilder, layer: GruLayer, rows: int, lead: tuple[int, ...], scheme: str, name: str
+    graph: TfliteBuilder, layer: GruLayer, rows: int, leading_shape: tuple[int, ...], scheme: str, name: str
 ) -> list[int]:
-    """One layer: its state h after each step. The inputs of all steps are projected at once."""
+    """Return the state h after each step. The inputs of all steps are projected at once."""
     hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
-    now = (*lead[:-1], 1)
-    forward = _Product.add(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
+    now = (*leading_shape[:-1], 1)
+    forward = _Product.create(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
     candidate = None
     if layer.reset_after:
         bias = np.concatenate([np.zeros(gates), layer.recurrent_bias])
-        recurrent = _Product.add(graph, matrix, bias, f"{name}.recurrent", scheme)
+        recurrent = _Product.create(graph, matrix, bias, f"{name}.recurrent", scheme)
     else:
-        recurrent = _Product.add(graph, matrix[:gates], None, f"{name}.gates", scheme)
-        candidate = _Product.add(graph, matrix[gates:], None, f"{name}.candidate", scheme)
+        recurrent = _Product.create(graph, matrix[:gates], None, f"{name}.gates", scheme)
+        candidate = _Product.create(graph, matrix[gates:], None, f"{name}.candidate", scheme)
 
-    projected = forward.of(graph, rows, lead)
+    projected = forward.apply(graph, rows, leading_shape)
     states: list[int] = []
-    for t in range(lead[-1]):
+    for t in range(leading_shape[-1]):
         sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
         h, inner = None, None
-        if states:  # h = 0 before the first step: nothing to multiply
+        if states:  # h = 0 before the first step
             h = states[-1]
-            back = recurrent.of(graph, h, now)
+            back = recurrent.apply(graph, h, now)
             if layer.reset_after:
                 back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)
             sums = graph.op("ADD", [sums, back], graph.shapes[sums])
@@ -93,17 +103,17 @@ def _layer(
     return states
 
 
-def _side_by_side(
-    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, lead: tuple[int, ...], scheme: str
+def _wavefront(
+    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
 ) -> int:
-    """All layers at once, layer k on step t - k: one group of operators serves the whole stack. Its last state."""
+    """Return the last state of all layers side by side, layer k on step t - k."""
     first, ends = layers[0], np.cumsum([layer.hidden for layer in layers])
-    width, steps, now = int(ends[-1]), lead[-1], (*lead[:-1], 1)
-    projection, matrix, own = _blocks(layers, ends)
-    recurrent = _Product.add(graph, *matrix, "gru.recurrent", scheme)
-    candidate = None if first.reset_after else _Product.add(graph, own, None, "gru.candidate", scheme)
+    width, steps, now = int(ends[-1]), leading_shape[-1], (*leading_shape[:-1], 1)
+    projection, matrix, own = _stack_layer_weights(layers, ends)
+    recurrent = _Product.create(graph, *matrix, "gru.recurrent", scheme)
+    candidate = None if first.reset_after else _Product.create(graph, own, None, "gru.candidate", scheme)
 
-    projected = _Product.add(graph, *projection, "gru.0.input", scheme).of(graph, rows, lead)
+    projected = _Product.create(graph, *projection, "gru.0.input", scheme).apply(graph, rows, leading_shape)
     h = None
     for t in range(steps + len(layers) - 1):
         inner = None
@@ -113,34 +123,35 @@ def _side_by_side(
                 bias = np.pad(first.recurrent_bias, (0, width - first.hidden))
                 inner = graph.constant(bias.astype(np.float32))
         else:
-            sums = recurrent.of(graph, h, now)
+            sums = recurrent.apply(graph, h, now)
             if first.reset_after:
                 sums, inner = (
                     slice_columns(graph, sums, 0, 0, 3 * width),
                     slice_columns(graph, sums, 0, 3 * width, width),
                 )
-            if t < steps:  # after that layer 0 runs on, into values that no layer above reads any more
+            if t < steps:  # after the last step only the layers above continue
                 sums = graph.op("ADD", [sums, slice_columns(graph, projected, t, 0, 3 * width)], (*now, 3 * width))
         gates, n = slice_columns(graph, sums, 0, 0, 2 * width), slice_columns(graph, sums, 0, 2 * width, width)
         h = _step(graph, gates, n, inner, candidate, h, first.relu)
-        if t + 1 < len(layers):  # the states of layers that have not begun stay 0
-            begun = graph.constant((np.arange(width) < ends[t]).astype(np.float32))
-            h = graph.op("MUL", [h, begun], (*now, width))
+        if t + 1 < len(layers):  # the states of layers that have not started stay 0
+            started = graph.constant((np.arange(width) < ends[t]).astype(np.float32))
+            h = graph.op("MUL", [h, started], (*now, width))
     assert h is not None
     return slice_columns(graph, h, 0, int(ends[-2]), layers[-1].hidden)
 
 
-_Weighted = tuple[NDArray[np.floating], NDArray[np.floating]]
+_WeightAndBias = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
-def _blocks(
+def _stack_layer_weights(
     layers: tuple[GruLayer, ...], ends: NDArray[np.integer]
-) -> tuple[_Weighted, _Weighted, NDArray[np.floating]]:
-    """Weight and bias of the inputs' projection, of the product with all states, and the candidates' own matrix.
+) -> tuple[_WeightAndBias, _WeightAndBias, NDArray[np.floating]]:
+    """Stack the weights of all layers into block matrices, gate by gate with the rows of all layers.
 
-    Gate by gate, each with all layers below each other. What a layer above has from the layer below are its
-    inputs, so the product with all states answers r, z, the candidates' sums, and where the reset gate comes
-    after the product the candidates' R h + b_R apart from them.
+    Returns:
+        Weight and bias of the input projection [3 * width, inputs]; weight and bias of the product with all states,
+        whose rows are r, z, the candidates' sums, and with `reset_after` the candidates' R h + b_R; and the
+        candidates' recurrent weight [width, width].
     """
     width, after = int(ends[-1]), layers[0].reset_after
     projection, first = np.zeros((3, width, layers[0].input_weight.shape[1])), np.zeros((3, width))
@@ -165,27 +176,33 @@ def _blocks(
 def _step(
     graph: TfliteBuilder, gates: int, n: int, inner: int | None, candidate: _Product | None, h: int | None, relu: bool
 ) -> int:
-    """The state after a step: `gates` are the sums of r and z side by side, `n` those of the candidate.
+    """Return the state after a step.
 
-    To these come r times `inner`, which is R h + b_R, or the product `candidate` of r h; before the first step
-    there is no h.
+    Args:
+        graph: Graph to add to.
+        gates: Sums of r and z, [..., 2 * width].
+        n: Sums of the candidate, [..., width].
+        inner: R h + b_R of the candidate, which r multiplies; None with a reset gate before the product.
+        candidate: The candidate's product of r h; None with a reset gate after the product.
+        h: The state before the step; None at the first step.
+        relu: Whether the candidate's activation is ReLU instead of tanh.
     """
-    both, one = graph.shapes[gates], graph.shapes[n]
-    columns = graph.constant(np.array(len(both) - 1, np.int32))
-    r, z = graph.ops("SPLIT", [columns, graph.op("LOGISTIC", [gates], both)], [one, one], numSplits=2)
+    gates_shape, shape = graph.shapes[gates], graph.shapes[n]
+    axis = graph.constant(np.array(len(gates_shape) - 1, np.int32))
+    r, z = graph.ops("SPLIT", [axis, graph.op("LOGISTIC", [gates], gates_shape)], [shape, shape], numSplits=2)
     back = None
     if inner is not None:
-        back = graph.op("MUL", [r, inner], one)
+        back = graph.op("MUL", [r, inner], shape)
     elif candidate is not None and h is not None:
-        back = candidate.of(graph, graph.op("MUL", [r, h], one), one[:-1])
-    n = _activated(graph, n, back, relu)
+        back = candidate.apply(graph, graph.op("MUL", [r, h], shape), shape[:-1])
+    n = _activate(graph, n, back, relu)
     if h is None:
-        return graph.op("SUB", [n, graph.op("MUL", [z, n], one)], one)
-    return graph.op("ADD", [n, graph.op("MUL", [z, graph.op("SUB", [h, n], one)], one)], one)
+        return graph.op("SUB", [n, graph.op("MUL", [z, n], shape)], shape)
+    return graph.op("ADD", [n, graph.op("MUL", [z, graph.op("SUB", [h, n], shape)], shape)], shape)
 
 
-def _activated(graph: TfliteBuilder, sums: int, back: int | None, relu: bool) -> int:
-    """The candidate: ReLU or tanh of its sums and what comes back from the state."""
+def _activate(graph: TfliteBuilder, sums: int, back: int | None, relu: bool) -> int:
+    """Return the candidate: ReLU or tanh of the input's sums plus the state's contribution."""
     shape, operator = graph.shapes[sums], "RELU" if relu else "TANH"
     if back is None:
         return graph.op(operator, [sums], shape)

@@ -77,7 +77,7 @@ def matmul_input_dtypes(contents: ModelFile) -> list[str]:
     for graph in contents.graphs:
         for op in graph.ops:
             source = _CONVOLUTIONS[op.kind][1] if op.kind in _CONVOLUTIONS else 0
-            if op.kind in _ALL and source < len(op.inputs) and (tensor := graph.at(op.inputs[source])):
+            if op.kind in _ALL and source < len(op.inputs) and (tensor := graph.tensor_at(op.inputs[source])):
                 found.append(tensor.dtype)
     return found
 
@@ -116,8 +116,8 @@ class _Counter:
         return total
 
     def _op(self, graph: Graph, op: Operator) -> int:
-        values = [graph.at(k) for k in (*op.inputs, *[-1] * (34 - len(op.inputs)))]
-        answer = graph.at(op.outputs[0]) if op.outputs else None
+        values = [graph.tensor_at(k) for k in (*op.inputs, *[-1] * (34 - len(op.inputs)))]
+        answer = graph.tensor_at(op.outputs[0]) if op.outputs else None
         if op.kind in _CONVOLUTIONS:
             position, source, axes, by_output = _CONVOLUTIONS[op.kind]
             return self._numbers(answer if by_output else values[source]) * self._numbers(values[position], axes)
@@ -148,9 +148,9 @@ class _Counter:
 def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
     """How often a loop of `graph` runs, None where the file does not say."""
     if op.kind == "Loop":
-        return _scalar(graph.at(op.inputs[0])) if op.inputs else None
+        return _scalar(graph.tensor_at(op.inputs[0])) if op.inputs else None
     if op.kind == "Scan":
-        scanned = graph.at(op.inputs[-1]) if op.inputs else None
+        scanned = graph.tensor_at(op.inputs[-1]) if op.inputs else None
         steps = scanned.shape[0] if scanned and scanned.shape else None
         return steps if isinstance(steps, int) else None
     if len(op.bodies) != 2:
@@ -165,7 +165,7 @@ def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
 
 def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Operator]:
     """The comparisons that are all true as long as the loop goes on."""
-    op = graph.maker(index)
+    op = graph.producer(index)
     if op is None or depth > _DEEPEST:
         return []
     if op.kind == "LOGICAL_AND":
@@ -179,16 +179,16 @@ def _until(graph: Graph, op: Operator, condition: Graph, body: Graph, less: Oper
     if counter not in condition.inputs:
         return None
     position = condition.inputs.index(counter)
-    begin = _scalar(graph.at(op.inputs[position]))
-    end = _scalar(condition.at(limit))
+    begin = _scalar(graph.tensor_at(op.inputs[position]))
+    end = _scalar(condition.tensor_at(limit))
     if end is None and limit in condition.inputs:  # a value that the loop carries without changing it
         carried = condition.inputs.index(limit)
         if body.inputs[carried] == body.outputs[carried]:
-            end = _scalar(graph.at(op.inputs[carried]))
-    grows = body.maker(body.outputs[position])
+            end = _scalar(graph.tensor_at(op.inputs[carried]))
+    grows = body.producer(body.outputs[position])
     if begin is None or end is None or grows is None or grows.kind != "ADD" or len(grows.inputs) != 2:
         return None
-    steps = [_scalar(body.at(k)) for k in grows.inputs if k != body.inputs[position]]
+    steps = [_scalar(body.tensor_at(k)) for k in grows.inputs if k != body.inputs[position]]
     if len(steps) != 1 or not steps[0] or steps[0] < 0:
         return None
     return max(0, ceil((end - begin) / steps[0]))

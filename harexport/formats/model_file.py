@@ -44,7 +44,7 @@ class Tensor:
     role: Role
     size_bytes: int = 0
     storage: int | None = None
-    quantisation: Quantization | None = None
+    quantization: Quantization | None = None
     values: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -94,11 +94,11 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    def at(self, index: int) -> Tensor | None:
+    def tensor_at(self, index: int) -> Tensor | None:
         """The tensor of an operator's input or output; None where it is not there."""
         return self.tensors[index] if 0 <= index < len(self.tensors) else None
 
-    def maker(self, index: int) -> Operator | None:
+    def producer(self, index: int) -> Operator | None:
         """The operator that fills a tensor."""
         return next((op for op in self.ops if index in op.outputs), None)
 
@@ -141,8 +141,8 @@ class ModelFile:
     metadata: dict[str, str]
     contract: Any
     versions: dict[str, str]
-    needs: tuple[str, str]
-    parts: tuple[Part, ...]
+    min_runtime: tuple[str, str]
+    size_breakdown: tuple[Part, ...]
     attached: tuple[str, ...] = ()
     external: dict[str, int | None] = field(default_factory=dict)
     problem: str | None = None
@@ -214,7 +214,7 @@ def sanitize(text: bytes | str | None) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in decoded)
 
 
-def size_breakdown(size: int, constants: tuple[Tensor, ...], metadata: int, attached: int) -> tuple[Part, ...]:
+def break_down_size(size: int, constants: tuple[Tensor, ...], metadata: int, attached: int) -> tuple[Part, ...]:
     """Where the `size` bytes of a file go; `metadata` and `attached` of them are strings and files behind it."""
     weights = sum(tensor.size_bytes for tensor in constants if tensor.is_weight)
     others = sum(tensor.size_bytes for tensor in constants) - weights

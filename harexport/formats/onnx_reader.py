@@ -22,8 +22,8 @@ from harexport.formats.model_file import (
     Role,
     Size,
     Tensor,
+    break_down_size,
     sanitize,
-    size_breakdown,
     to_quantization,
     unique_constants,
 )
@@ -82,8 +82,8 @@ def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> Model
         metadata={key: sanitize(value) for key, value in strings.items()},
         contract=None if contract is None else json.loads(contract),
         versions=declared,
-        needs=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
-        parts=size_breakdown(len(model), inside, metadata_size, 0),
+        min_runtime=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
+        size_breakdown=break_down_size(len(model), inside, metadata_size, 0),
         external=reader.external,
         problem=problem,
     )
@@ -154,7 +154,7 @@ class _Reader:
                     tensors[name] = around.get(name, Tensor(sanitize(name), ("?",), "unknown", "activation"))
                 used.setdefault(name)
         used.pop("", None)
-        _note_quantisation(graph.node, tensors)
+        _set_quantization(graph.node, tensors)
         numbers = {name: k for k, name in enumerate(used)}
         scope = {**around, **tensors}
         for node in graph.node:
@@ -241,7 +241,7 @@ def _values(tensor: Any) -> NDArray[Any] | None:
     return values
 
 
-def _note_quantisation(nodes: Any, tensors: dict[str, Tensor]) -> None:
+def _set_quantization(nodes: Any, tensors: dict[str, Tensor]) -> None:
     """DequantizeLinear says which scale a constant has: note it with the constant."""
     for node in nodes:
         if node.op_type != "DequantizeLinear" or len(node.input) < 2:
@@ -252,4 +252,4 @@ def _note_quantisation(nodes: Any, tensors: dict[str, Tensor]) -> None:
         zero = tensors[node.input[2]].values if len(node.input) > 2 and node.input[2] in tensors else None
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         found = to_quantization(np.ravel(scale.values), zero, int(axis))
-        tensors[node.input[0]] = dataclasses.replace(held, quantisation=found)
+        tensors[node.input[0]] = dataclasses.replace(held, quantization=found)

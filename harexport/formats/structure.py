@@ -1,7 +1,4 @@
-"""What a model file really holds, read from its bytes: a converter's word is not evidence (FACTS, trap 5).
-
-The reading is `harexport.inspection`'s, which takes any file; this is what gate and bench ask of ours.
-"""
+"""Structure of a model file: operators, tensor shapes, weight types and quantization scheme, read from its bytes."""
 
 from __future__ import annotations
 
@@ -13,14 +10,18 @@ from harexport.errors import InputError
 from harexport.formats import macs
 from harexport.formats.model_file import FLOATS, ModelFile
 
-_CLIPS = ("cellClip", "clip")  # what the two formats call it
+_CELL_CLIP_OPTIONS = ("cellClip", "clip")  # in .tflite and .onnx
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant with two dimensions above 1 (the others are biases, axes, scalars).
+    """A weight matrix: a constant with at least two axes longer than 1.
 
-    Its name, shape, dtype ("float32", "int8"; see `_dtype`) and bytes in the file.
+    Attributes:
+        name: Name of the tensor.
+        shape: Shape of the tensor.
+        dtype: "float32", "float16" or "int8"; uint8 weights of a .onnx file count as int8.
+        size_bytes: Size in the file.
     """
 
     name: str
@@ -31,10 +32,18 @@ class Weight:
 
 @dataclass(frozen=True)
 class Structure:
-    """Operators with their counts; inputs and outputs as name -> shape; weights; the cell clips of fused LSTMs.
+    """Structure of a model file.
 
-    An axis of open length is -1 in a shape. `metadata` is what harexport wrote into the file: its strings, and the
-    contract as plain JSON values. `integer` says whether every matrix product reads integers.
+    Attributes:
+        ops: Number of operators by kind.
+        inputs: Shapes by name; a dynamic axis is -1.
+        outputs: Shapes by name; a dynamic axis is -1.
+        weights: Weight matrices.
+        cell_clips: Cell clips of the LSTM operators.
+        is_integer: Whether every matrix product reads integer activations.
+        min_runtime: Lowest version of TensorFlow Lite (2.6 at least) or ONNX Runtime that has the operators: "2.6".
+        metadata: Strings that harexport wrote into the file.
+        contract: Contract as JSON values; None in files of other tools.
     """
 
     ops: dict[str, int]
@@ -42,91 +51,86 @@ class Structure:
     outputs: dict[str, tuple[int, ...]]
     weights: tuple[Weight, ...]
     cell_clips: tuple[float, ...]
-    integer: bool
+    is_integer: bool
+    min_runtime: str
     metadata: dict[str, str]
     contract: Any
 
     @property
     def scheme(self) -> str:
-        """The scheme that weights and operators themselves show; a mixture of weights by its dtypes.
+        """Quantization scheme of weights and operators; mixed weight types are joined by "+".
 
-        int8 is full integer, int8-weights has activations in floats. A network so small that it has no weight
-        matrix is held to what float32 promises, unless an operator of its own rounds the states.
+        int8 is full integer; int8-weights has float activations. A network without a weight matrix counts as float32,
+        unless its LSTM operator quantizes the states.
         """
         if not self.weights and "DynamicQuantizeLSTM" in self.ops:
             return "int8-weights"
         dtypes = "+".join(sorted({weight.dtype for weight in self.weights})) or "float32"
-        return "int8-weights" if dtypes == "int8" and not self.integer else dtypes
+        return "int8-weights" if dtypes == "int8" and not self.is_integer else dtypes
 
 
 def read_structure(model: bytes, fmt: str, where: str) -> Structure:
-    """Read a file of the format "onnx" or "tflite". Raises InputError where it is damaged."""
-    return read_onnx_structure(model, where) if fmt == "onnx" else read_tflite_structure(model, where)
+    """Read the structure of a model file.
 
+    Args:
+        model: Content of the file.
+        fmt: "onnx" or "tflite".
+        where: Name of the file in error messages.
 
-def read_tflite_structure(model: bytes, where: str) -> Structure:
-    """Read a .tflite file. Raises InputError where it is damaged."""
-    from harexport.formats import tflite_reader
-
-    return to_structure(tflite_reader.read(model, where))
-
-
-def read_onnx_structure(model: bytes, where: str) -> Structure:
-    """Read a .onnx file. Raises InputError where it is damaged."""
-    from harexport.formats import onnx_reader
-
-    contents = onnx_reader.read(model, where)
-    if contents.problem:
-        raise InputError(f"{where} is damaged or not a .onnx file ({contents.problem}); export it again")
-    return to_structure(contents)
-
-
-def min_runtime(model: bytes, fmt: str) -> str:
-    """The oldest TensorFlow Lite (2.6 at least) or ONNX Runtime that has the file's operators: "2.6", "1.6"."""
+    Raises:
+        InputError: The file is damaged.
+    """
     from harexport.formats import onnx_reader, tflite_reader
 
-    read = onnx_reader.read if fmt == "onnx" else tflite_reader.read
-    return read(model, "the model").needs[1]
+    file = (onnx_reader if fmt == "onnx" else tflite_reader).read(model, where)
+    if file.problem:
+        raise InputError(f"{where} is damaged or not a .onnx file ({file.problem}); export it again")
+    return to_structure(file)
 
 
-def to_structure(contents: ModelFile) -> Structure:
-    """What gate and bench ask, of a file that was read already."""
-    graph = contents.main
-    written = _only_written(contents)
+def to_structure(file: ModelFile) -> Structure:
+    """Return the structure of a parsed model file."""
+    graph = file.main
+    copied = _copied_constants(file)
 
-    def named(indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def shapes(indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         return {graph.tensors[k].name: _sizes(graph.tensors[k].shape) for k in indices}
 
     return Structure(
-        ops=dict(Counter(op.kind.rpartition(".")[2] for g in contents.graphs for op in g.ops)),  # without its domain
-        inputs=named(graph.inputs),
-        outputs=named(graph.outputs),
+        ops=dict(Counter(op.kind.rpartition(".")[2] for g in file.graphs for op in g.ops)),  # without the domain
+        inputs=shapes(graph.inputs),
+        outputs=shapes(graph.outputs),
         weights=tuple(
-            Weight(t.name, _sizes(t.shape), _dtype(t.dtype, contents.format), t.size_bytes)
-            for t in contents.weights
-            if t.name not in written
+            Weight(t.name, _sizes(t.shape), _weight_dtype(t.dtype, file.format), t.size_bytes)
+            for t in file.weights
+            if t.name not in copied
         ),
         cell_clips=tuple(
-            float(value) for g in contents.graphs for op in g.ops for key, value in op.options.items() if key in _CLIPS
+            float(value)
+            for g in file.graphs
+            for op in g.ops
+            for key, value in op.options.items()
+            if key in _CELL_CLIP_OPTIONS
         ),
-        integer=not any(dtype in FLOATS for dtype in macs.matmul_input_dtypes(contents)),
-        metadata=contents.metadata,
-        contract=contents.contract,
+        is_integer=not any(dtype in FLOATS for dtype in macs.matmul_input_dtypes(file)),
+        min_runtime=file.min_runtime[1],
+        metadata=file.metadata,
+        contract=file.contract,
     )
 
 
-def _dtype(held: str, fmt: str) -> str:
-    """ONNX Runtime's quantised operators take int8 as well as uint8 around 128: eight bits either way."""
-    return "int8" if (held, fmt) == ("uint8", "onnx") else held
+def _weight_dtype(dtype: str, fmt: str) -> str:
+    # ONNX Runtime's quantized operators take int8, or uint8 with the zero point 128
+    return "int8" if (dtype, fmt) == ("uint8", "onnx") else dtype
 
 
-def _only_written(contents: ModelFile) -> set[str]:
-    """The constants that are copied and multiplied with nothing: the zeros that the fused lowering begins with."""
+def _copied_constants(file: ModelFile) -> set[str]:
+    """Return the names of constants that only SLICE reads: the initial states of the fused lowering, no weights."""
     readers: dict[str, set[str]] = {}
-    for graph in contents.graphs:
+    for graph in file.graphs:
         for op in graph.ops:
             for index in op.inputs:
-                if (tensor := graph.at(index)) is not None:
+                if (tensor := graph.tensor_at(index)) is not None:
                     readers.setdefault(tensor.name, set()).add(op.kind)
     return {name for name, kinds in readers.items() if kinds == {"SLICE"}}
 

@@ -1,7 +1,7 @@
-"""The .tflite container: tensors and operators in, bytes out, and back again.
+"""Builds .tflite files from tensors and operators.
 
-A .tflite file is one FlatBuffer after TensorFlow Lite's schema.fbs. Writing it directly takes
-milliseconds and no TensorFlow (FACTS, trap 4). Bytes are deterministic: same graph, same file.
+A .tflite file is a FlatBuffer that follows TensorFlow Lite's schema.fbs. Building it takes milliseconds and no
+TensorFlow. The bytes are deterministic: the same graph gives the same file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16  # schema.fbs: force_align of Buffer.data; the generated Python code forgets it
+_ALIGNMENT = 16  # force_align of Buffer.data in schema.fbs, which the generated Python code ignores
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
@@ -29,7 +29,7 @@ _OPTION_TYPES = {name: code for name, code in vars(schema.BuiltinOptions).items(
 
 @dataclass(frozen=True)
 class QuantParams:
-    """What the integers of an activation mean: scale * (integer - zero_point), in int8 or int16."""
+    """Quantization of an int8 or int16 activation: value = scale * (integer - zero_point)."""
 
     dtype: type[np.int8] | type[np.int16]
     scale: float
@@ -52,9 +52,12 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 
 class TfliteBuilder:
-    """One subgraph under construction. Tensors are named by their index.
+    """Builds a model of one subgraph. A tensor is referred to by its index.
 
-    `shapes` remembers their shapes and `quants` what the integers of the quantised activations mean.
+    Attributes:
+        shapes: Shape of each tensor.
+        quants: Quantization of each quantized activation.
+        has_dynamic_batch: Whether the first axis of the activations is dynamic.
     """
 
     def __init__(self) -> None:
@@ -65,7 +68,7 @@ class TfliteBuilder:
         self._codes: dict[tuple[int, int], int] = {}
         self._buffers: list[Any] = [_AlignedBuffer()]  # buffer 0 is the schema's "no data"
         self._shared: dict[bytes, int] = {}
-        self.is_open = False  # whether the number of windows is left to whoever loads the file
+        self.has_dynamic_batch = False
 
     def tensor(
         self,
@@ -76,15 +79,22 @@ class TfliteBuilder:
         dynamic: bool = False,
         quant: QuantParams | None = None,
     ) -> int:
-        """A tensor, float32 or `quant`, that an operator fills, or (`variable`) that lives on between invokes.
+        """Add an input or a variable tensor.
 
-        `dynamic` leaves its first dimension open: whoever loads the file may resize it, and with it what
-        every operator answers.
+        Args:
+            shape: Its shape.
+            name: Its name in the file.
+            variable: Whether it keeps its values between invocations.
+            dynamic: Whether its first axis, and that of every operator's output, can be resized.
+            quant: Quantization; None: float32.
+
+        Returns:
+            The index of the tensor.
         """
         index = self._activation(shape, name, quant, variable=variable)
         if dynamic:
-            self.is_open = True
-            self._leave_open(index)
+            self.has_dynamic_batch = True
+            self._set_dynamic(index)
         return index
 
     def constant(
@@ -94,10 +104,16 @@ class TfliteBuilder:
         scale: float | NDArray[np.floating] | None = None,
         zero_point: int = 0,
     ) -> int:
-        """A constant of its array's dtype (float32, float16, int8 to int64).
+        """Add a constant. Equal constants share one buffer.
 
-        `scale` says that integers mean scale * (value - zero_point): one number, or one a row of the first axis.
-        Equal constants share one buffer, so a weight that 100 steps use is in the file once.
+        Args:
+            values: Array of float32, float16, or int8 to int64.
+            name: Name of the tensor in the file.
+            scale: Quantization scale of integers, per tensor or per slice of the first axis.
+            zero_point: Zero point of integers.
+
+        Returns:
+            The index of the tensor.
         """
         array = np.ascontiguousarray(values)
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
@@ -120,7 +136,19 @@ class TfliteBuilder:
         quant: QuantParams | None = None,
         **options: Any,
     ) -> int:
-        """Append an operator with one output, float32 (LESS: bool) or `quant`; `options` as in schema.fbs."""
+        """Append an operator with one output.
+
+        Args:
+            operator: Name in schema.fbs.
+            inputs: Indices of the input tensors; -1: an optional input without a value.
+            shape: Shape of the output.
+            version: Version of the operator.
+            quant: Quantization of the output; None: float32 (bool for LESS).
+            **options: Options of the operator in schema.fbs.
+
+        Returns:
+            The index of the output tensor.
+        """
         return self.ops(operator, inputs, [shape], version=version, quant=quant, **options)[0]
 
     def ops(
@@ -133,15 +161,15 @@ class TfliteBuilder:
         quant: QuantParams | None = None,
         **options: Any,
     ) -> list[int]:
-        """`op` with as many outputs as there are `shapes`."""
+        """Append an operator with one output per shape; arguments as for `op`."""
         outputs = [self._activation(shape, None, quant, boolean=operator == "LESS") for shape in shapes]
-        if self.is_open and operator != "DEQUANTIZE":  # that widens weights, which have no number of windows
+        if self.has_dynamic_batch and operator != "DEQUANTIZE":  # its input is a weight, without a batch axis
             for output in outputs:
-                self._leave_open(output)
-        self.write(operator, inputs, outputs, version=version, **options)
+                self._set_dynamic(output)
+        self.add_op(operator, inputs, outputs, version=version, **options)
         return outputs
 
-    def write(
+    def add_op(
         self,
         operator: str,
         inputs: list[int],
@@ -151,7 +179,7 @@ class TfliteBuilder:
         intermediates: list[int] | None = None,
         **options: Any,
     ) -> None:
-        """Append an operator that fills tensors which are there already."""
+        """Append an operator whose output tensors exist already; arguments as for `op`."""
         code = getattr(schema.BuiltinOperator, operator)
         index = self._codes.setdefault((code, version), len(self._codes))
         record = schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=outputs, intermediates=intermediates)
@@ -163,7 +191,14 @@ class TfliteBuilder:
     def finish(
         self, inputs: dict[str, int], outputs: dict[str, int], description: str, metadata: dict[str, bytes]
     ) -> bytes:
-        """The file. Inputs and outputs get their names as tensors and in the signature `serving_default`."""
+        """Return the bytes of the file.
+
+        Args:
+            inputs: Tensors by name, as in the signature `serving_default`.
+            outputs: Tensors by name, as in the signature `serving_default`.
+            description: Description of the model.
+            metadata: Metadata entries by name.
+        """
         for name, index in {**inputs, **outputs}.items():
             self._tensors[index].name = name
         subgraph = schema.SubGraphT(
@@ -195,7 +230,7 @@ class TfliteBuilder:
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
 
-    def _leave_open(self, tensor: int) -> None:
+    def _set_dynamic(self, tensor: int) -> None:
         self._tensors[tensor].shapeSignature = [-1, *self.shapes[tensor][1:]]
 
     def _buffer(self, data: bytes) -> int:
@@ -214,8 +249,8 @@ class TfliteBuilder:
         if quant is None:
             dtype = schema.TensorType.BOOL if boolean else schema.TensorType.FLOAT32
             return self._add(shape, dtype, 0, name, variable=variable)
-        meaning = schema.QuantizationParametersT(scale=[quant.scale], zeroPoint=[quant.zero_point])
-        index = self._add(shape, _TYPES[np.dtype(quant.dtype)], 0, name, variable=variable, quantization=meaning)
+        parameters = schema.QuantizationParametersT(scale=[quant.scale], zeroPoint=[quant.zero_point])
+        index = self._add(shape, _TYPES[np.dtype(quant.dtype)], 0, name, variable=variable, quantization=parameters)
         self.quants[index] = quant
         return index
 

@@ -1,7 +1,7 @@
-"""Labels and descriptions where LiteRT's tools look for them (Android Studio, MetadataExtractor, MediaPipe).
+"""Model metadata and label files for LiteRT's tools (Android Studio, MetadataExtractor, MediaPipe).
 
-They read the buffer TFLITE_METADATA, a FlatBuffer after LiteRT's metadata_schema.fbs, which names the files
-that lie in a zip archive behind the model's own bytes. Interpreters stop reading before it.
+The tools read the metadata entry TFLITE_METADATA, a FlatBuffer that follows LiteRT's metadata_schema.fbs. It names
+files in a zip archive that is appended to the model. Interpreters ignore the archive.
 """
 
 from __future__ import annotations
@@ -18,52 +18,62 @@ TFLITE_METADATA = "TFLITE_METADATA"
 LABELS_NAME = "labels.txt"
 _IDENTIFIER = b"M001"
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
-_OLDEST_PARSER = "1.0.0"  # everything used here was in the schema's first version
-_ALONE = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same export gives the same bytes
+_MIN_PARSER_VERSION = "1.0.0"  # all fields used here are in the first version of the schema
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same export gives the same bytes
 
 
 def build_metadata(description: str, contract: Contract) -> tuple[bytes, dict[str, str]]:
-    """The ModelMetadata that `description` and `contract` make, and the files that it names, as name -> text."""
+    """Build the TFLITE_METADATA entry of a model.
+
+    Args:
+        description: Description of the model.
+        contract: Input and output contract.
+
+    Returns:
+        The serialized ModelMetadata, and the text of the label files that it names.
+    """
     channels = ", ".join(f"{name} ({unit})" for name, unit in zip(contract.channels, contract.units, strict=True))
     files: dict[tuple[str, ...], str] = {contract.labels: LABELS_NAME}
     if contract.coarse_labels:
         files.setdefault(contract.coarse_labels, f"coarse_{LABELS_NAME}")
     builder = flatbuffers.Builder(1024)
-    reads = _tensor(builder, INPUT_NAME, f"{contract.window} samples at {contract.rate_hz:g} Hz of {channels}", None)
-    answers = [
+    model_input = _tensor(
+        builder, INPUT_NAME, f"{contract.window} samples at {contract.rate_hz:g} Hz of {channels}", None
+    )
+    model_outputs = [
         _tensor(builder, name, f"one value for each of {', '.join(labels)}", files[labels])
         for name, labels in contract.outputs.items()
     ]
-    subgraph = _table(builder, 10, {2: _vector(builder, [reads]), 3: _vector(builder, answers)})
+    subgraph = _table(builder, 10, {2: _vector(builder, [model_input]), 3: _vector(builder, model_outputs)})
     fields = {
         0: builder.CreateString("harexport"),
         1: builder.CreateString(description),
         3: _vector(builder, [subgraph]),
-        7: builder.CreateString(_OLDEST_PARSER),
+        7: builder.CreateString(_MIN_PARSER_VERSION),
     }
     builder.Finish(_table(builder, 8, fields), _IDENTIFIER)
     return bytes(builder.Output()), {name: labels_text(labels) for labels, name in files.items()}
 
 
 def append_files(model: bytes, files: dict[str, str]) -> bytes:
-    """The model with a zip of `files` (name -> text) behind it."""
+    """Append a zip archive of text files to a model."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
         for name, text in files.items():
-            opened.writestr(zipfile.ZipInfo(name, _ALONE), text)
+            opened.writestr(zipfile.ZipInfo(name, _DATE), text)
     return model + archive.getvalue()
 
 
 def is_complete(model: bytes) -> bool:
-    """Whether the archive that a model's metadata names is there to its last byte (true where it names none)."""
+    """Return whether the zip archive of a model is complete; True if its metadata names no files."""
     if TFLITE_METADATA.encode() not in model:
         return True
-    # zip's "end of central directory" without a comment, APPNOTE.TXT 4.3.16: 22 bytes at the very end
+    # "end of central directory" without a comment (APPNOTE.TXT 4.3.16): the last 22 bytes
     return model[-22:-18] == b"PK\x05\x06"
 
 
 def labels_text(labels: tuple[str, ...]) -> str:
-    """A labels file: one label a line, in the order of the logits."""
+    """Return the content of labels.txt: one label per line, in the order of the logits."""
     return "".join(f"{label}\n" for label in labels)
 
 
@@ -79,7 +89,7 @@ def _tensor(builder: flatbuffers.Builder, name: str, description: str, labels: s
 
 
 def _table(builder: flatbuffers.Builder, size: int, fields: dict[int, int]) -> int:
-    """A table of `size` fields after the schema, of which `fields` (position -> offset) are there."""
+    """Write a table with `size` fields in the schema; `fields` maps the positions of those present to offsets."""
     builder.StartObject(size)
     for position, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(position, offset, 0)

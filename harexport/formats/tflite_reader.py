@@ -22,8 +22,8 @@ from harexport.formats.model_file import (
     Role,
     Signature,
     Tensor,
+    break_down_size,
     sanitize,
-    size_breakdown,
     to_quantization,
     unique_constants,
 )
@@ -156,8 +156,8 @@ def _contents(file: Any, model: bytes, where: str) -> ModelFile:
         metadata=strings,
         contract=contract,
         versions=declared,
-        needs=("TensorFlow Lite", op_versions.min_tflite(kinds)),
-        parts=size_breakdown(len(model), constants, metadata_size, attached_size),
+        min_runtime=("TensorFlow Lite", op_versions.min_tflite(kinds)),
+        size_breakdown=break_down_size(len(model), constants, metadata_size, attached_size),
         attached=attached,
     )
 
@@ -203,7 +203,7 @@ def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...],
         role=role,
         size_bytes=len(data) if role == "constant" else 0,
         storage=tensor.buffer if role == "constant" else None,
-        quantisation=to_quantization(found.scale, found.zeroPoint, found.quantizedDimension) if found else None,
+        quantization=to_quantization(found.scale, found.zeroPoint, found.quantizedDimension) if found else None,
         values=_values(data, dtype, sizes) if role == "constant" else None,
     )
 

@@ -138,11 +138,11 @@ def test_contract_and_metadata_can_be_read_back():
     contract = contract_of(SHAPES["edge"]).to_dict()
     for lowering in LOWERINGS:
         model = tflite_of("edge", lowering)
-        held = structure.read_tflite_structure(model, "edge")
+        held = structure.read_structure(model, "tflite", "edge")
         assert (held.metadata, held.contract) == (METADATA, contract)
         assert LiteRtRunner(model, "edge").metadata == METADATA
     model = onnx_of("edge")
-    held = structure.read_onnx_structure(model, "edge")
+    held = structure.read_structure(model, "onnx", "edge")
     assert (held.metadata, held.contract) == (METADATA, contract)
     strings = OnnxRunner(model, "edge").metadata
     assert json.loads(strings.pop("contract")) == contract
@@ -151,25 +151,25 @@ def test_contract_and_metadata_can_be_read_back():
 
 def test_the_graphs_hold_no_more_operators_than_needed():
     # the seed's linear input layer is in its first LSTM's weights
-    assert structure.read_onnx_structure(onnx_of("seed"), "seed").ops == {
+    assert structure.read_structure(onnx_of("seed"), "onnx", "seed").ops == {
         "Reshape": 3,
         "Gemm": 1,
         "LSTM": 2,
         "Softmax": 1,
     }
-    edge = structure.read_onnx_structure(onnx_of("edge"), "edge").ops
+    edge = structure.read_structure(onnx_of("edge"), "onnx", "edge").ops
     assert edge == {"Gather": 1, "Reshape": 4, "Gemm": 2, "Relu": 1, "LSTM": 2, "Softmax": 1}
-    fused = structure.read_tflite_structure(tflite_of("seed", "fused"), "seed").ops
+    fused = structure.read_structure(tflite_of("seed", "fused"), "tflite", "seed").ops
     assert fused["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 2
     # four states cleared, one row cut out, the head
     assert fused == {"SLICE": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
-    unrolled = structure.read_tflite_structure(tflite_of("edge", "unrolled"), "edge").ops
+    unrolled = structure.read_structure(tflite_of("edge", "unrolled"), "tflite", "edge").ops
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in unrolled
     # 2 layers of 7 steps; the first step of a layer has no recurrent product, nothing to add and to forget
     assert (unrolled["FULLY_CONNECTED"], unrolled["TANH"], unrolled["LOGISTIC"]) == (2 * 6 + 2 + 1, 14, 14)
     assert sum(unrolled.values()) == 169
     # int8 weights: both layers side by side in 8 groups
-    side_by_side = structure.read_tflite_structure(tflite_of("edge", "unrolled", "int8-weights"), "edge").ops
+    side_by_side = structure.read_structure(tflite_of("edge", "unrolled", "int8-weights"), "tflite", "edge").ops
     assert (side_by_side["FULLY_CONNECTED"], side_by_side["TANH"]) == (7 + 1 + 1, 8)
     assert sum(side_by_side.values()) == 97
 
@@ -208,7 +208,7 @@ def test_buffers_are_aligned():
 
 
 def test_steps_share_one_copy_of_the_weights():
-    held = structure.read_tflite_structure(tflite_of("edge", "unrolled"), "edge")
+    held = structure.read_structure(tflite_of("edge", "unrolled"), "tflite", "edge")
     assert sorted(weight.name for weight in held.weights) == [
         "head.weight", "input.weight", "lstm.0.input_weight", "lstm.0.recurrent_weight",
         "lstm.1.input_weight", "lstm.1.recurrent_weight",

@@ -62,7 +62,7 @@ def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Co
     told = np.array(golden["windows"], np.float32).reshape(signals.shape)
     assert np.array_equal(told, signals), "as many digits as tell float32 numbers apart"
     assert np.abs(signals).max() < 8, "MAX_SIGNAL_DIFFERENCE counts on it"
-    assert sum(window.settled for window in windows) >= 6
+    assert sum(window.is_settled for window in windows) >= 6
     answers = runtimes.load_bytes(content, ".tflite", "it").logits(signals)
     assert np.array_equal(np.array(golden["logits"], np.float32), answers)
     assert answers.shape == (len(windows), len(contract.labels))
@@ -71,10 +71,10 @@ def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Co
 
 
 def test_the_recording_is_of_a_phone() -> None:
-    samples, mean_of = android_golden.synthetic_recording(Contract())
-    assert mean_of == {ACC: 1, GYRO: 1}
+    samples, average_over = android_golden.synthetic_recording(Contract())
+    assert average_over == {ACC: 1, GYRO: 1}
     own: dict[str, list[int]] = {
-        sensor: [time_ns for name, time_ns, *_ in samples if name == sensor] for sensor in mean_of
+        sensor: [time_ns for name, time_ns, *_ in samples if name == sensor] for sensor in average_over
     }
     for sensor, rate in ((ACC, 52.6), (GYRO, 49.2)):
         steps = np.diff(own[sensor]) / 1e9
