@@ -108,6 +108,8 @@ class Dataset:
     def matching(self, contract: Contract, model: str = "the model") -> Dataset:
         """Select the channels of a model's contract after checking that the model fits the dataset.
 
+        Recordings are rotated into the model's frame, if it has one, each by its own level walking.
+
         Args:
             contract: The model's contract.
             model: Name of the model in the error message.
@@ -120,7 +122,12 @@ class Dataset:
                 f"{model} does not fit the data ({self.source}): {'; '.join(mismatches)}. Pass the data that the model "
                 "was trained on with --data"
             )
-        return self.select_channels(contract.channels)
+        selected = self.select_channels(contract.channels)
+        if contract.frame is None or self.contract.frame is not None:
+            return selected
+        from harexport.data.mounting import mount_dataset  # which imports this module
+
+        return mount_dataset(selected)
 
 
 def contract_mismatches(model: Contract, data: Contract) -> list[str]:

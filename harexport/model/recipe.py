@@ -33,6 +33,13 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
     channels: Annotated[
         tuple[Channel, ...], Meta(description="input channels in this order; empty: all channels of the data set")
     ] = ()
+    mount: Annotated[
+        Literal["none", "standing", "walking"],
+        Meta(
+            description="rotate each training recording so that its gravity in windows labeled STANDING, or while "
+            "walking (found without labels), is along +x; other windows always by walking"
+        ),
+    ] = "none"
 
 
 class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +87,10 @@ class AugmentConfig(Struct, frozen=True, forbid_unknown_fields=True):
     speed: Annotated[float, Meta(ge=0, le=0.5, description="maximum relative change of playback speed")] = 0.0
     rotation_deg: Annotated[
         float, Meta(ge=0, description="standard deviation of the angle of a rotation about a random axis, in degrees")
+    ] = 0.0
+    heading_deg: Annotated[
+        float,
+        Meta(ge=0, le=180, description="maximum angle of a random rotation about the x axis, in degrees; 180: any"),
     ] = 0.0
     gravity_swap: Annotated[
         float,
@@ -159,7 +170,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 # keys of recipes before version 0.2 -> keys of today
 _RENAMED = {"optimiser": "optimizer", "model.normalise": "model.normalize"}
 # keys that version 0.2 added; files of older checkpoints do not have them
-_ADDED: tuple[str, ...] = ()
+_ADDED: tuple[str, ...] = ("data.mount", "augment.heading_deg")
 
 
 def from_legacy(table: dict[str, Any]) -> dict[str, Any]:
@@ -294,7 +305,7 @@ def _check_consistency(recipe: Recipe, source: str) -> None:
     """Raise InputError for keys that contradict each other or have no effect."""
     model, channels = recipe.model, recipe.data.channels
     problem = ""
-    rotated = [key for key in ("rotation_deg", "gravity_swap") if getattr(recipe.augment, key)]
+    rotated = [key for key in ("rotation_deg", "heading_deg", "gravity_swap") if getattr(recipe.augment, key)]
     if model.hop > model.frame:
         problem = f"model.hop {model.hop} is larger than model.frame {model.frame}; samples in between would be skipped"
     elif model.cell == "lstm" and model.candidate != "tanh":

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
+from harexport.data.mounting import select_held_out
 from harexport.errors import HarExportError
 from harexport.evaluation.metrics import classification_metrics, cross_entropy
 from harexport.model.recipe import Recipe
@@ -107,7 +108,7 @@ def work(dataset: Dataset, run: Run) -> Outcome:
     try:
         dataset = apply_recipe_to_dataset(dataset, run.recipe)
         train = dataset.train.select_subjects(run.held_out, exclude=True)
-        held_out = dataset.train.select_subjects(run.held_out)
+        held_out = select_held_out(dataset, run.held_out)
         labels = len(dataset.contract.labels)
         network, _ = fit(train, None, run.recipe, labels, run.seed)
         logits = network.logits(held_out.signals)
