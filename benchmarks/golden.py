@@ -93,16 +93,16 @@ def _sampled(values: Any, sensor: str, seconds: float, rate: float, phase: float
     ]
 
 
-def run(name: str, samples: list[list[Any]], mean_of: dict[str, int]) -> dict[str, Any]:
+def run(name: str, samples: list[list[Any]], average_over: dict[str, int]) -> dict[str, Any]:
     """One case: what every stage of the chain makes of `samples`."""
     units = {ACC: "m/s2", GYRO: "rad/s"}
-    case: dict[str, Any] = {"name": name, "units": units, "mean_of": mean_of, "samples": samples}
+    case: dict[str, Any] = {"name": name, "units": units, "mean_of": average_over, "samples": samples}
     grid: list[list[float]] = []
     restarts: list[dict[str, Any]] = []
     filtered: list[list[float]] = []
     windows: list[dict[str, Any]] = []
     signals = []
-    resampler = Resampler((ACC, GYRO), CONTRACT.rate_hz, mean_of)
+    resampler = Resampler((ACC, GYRO), CONTRACT.rate_hz, average_over)
     filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
     held_back: deque[int] = deque()
 
@@ -118,7 +118,7 @@ def run(name: str, samples: list[list[Any]], mean_of: dict[str, int]) -> dict[st
                     "first": first,
                     "start_ns": window.start_ns,
                     "end_ns": window.end_ns,
-                    "settled": window.settled,
+                    "settled": window.is_settled,
                 }
             )
 
@@ -142,7 +142,7 @@ def run(name: str, samples: list[list[Any]], mean_of: dict[str, int]) -> dict[st
     if signals:
         stacked = np.array(signals, np.float32)
         case["logits"] = {
-            model: (models.load() if path is None else models.Model("", runtimes.load(path), CONTRACT))
+            model: (models.load_model() if path is None else models.Model("", runtimes.load(path), CONTRACT))
             .runner.logits(stacked)
             .tolist()
             for model, path in MODELS.items()

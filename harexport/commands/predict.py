@@ -104,12 +104,12 @@ def predict(
 
     said = Units(acc_unit, gyro_unit)
     if recording is None:
-        _follow(models.load(model), said, smoothing)
+        _follow(models.load_model(model), said, smoothing)
         return
     from harexport.predict import report
     from harexport.predict.predict import predict as run
 
-    result = run(recording, models.load(model), said, smoothing, data)
+    result = run(recording, models.load_model(model), said, smoothing, data)
     target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
     if target is not None:
         report.plot_timeline(result, target)

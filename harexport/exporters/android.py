@@ -67,7 +67,7 @@ def write_assets(model: Path, project: Path) -> list[Path]:
     All are written before the first takes its name. Returns their paths. Raises InputError where the file is none of
     ours, or one cannot be written; then nothing has changed.
     """
-    loaded, content = models.load(model), model.read_bytes()
+    loaded, content = models.load_model(model), model.read_bytes()
     contract = loaded.contract
     contract_json = (json.dumps(contract.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
     golden = android_golden.make_test_vectors(

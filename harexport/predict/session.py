@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors
+from harexport.data.recordings.sensors import SensorInfo, Units
+from harexport.model.network import softmax
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Restart, Values
 from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes.model import Model
 
-__all__ = ["Answer", "Session", "Source", "Units", "examine"]
+__all__ = ["SensorInfo", "Session", "Units", "WindowPrediction"]
 
 SMOOTHINGS = ("exponential", "none")
 # One contrary answer, however certain, stays below a half; a second one is above it. So a lone slip is not shown,
@@ -71,7 +72,7 @@ class Session:
 
     def __init__(self, model: Model, source: SensorInfo, smoothing: str, zero_ns: int) -> None:
         self._model, self._zero_ns = model, zero_ns
-        self._stream = Stream(model.contract, source.units, source.mean_of)
+        self._stream = Stream(model.contract, source.units, source.average_over)
         self._newest = _NEWEST if smoothing == "exponential" else 1.0
         self._smoothed: NDArray[np.float64] | None = None
         self._times: dict[str, deque[int]] = {sensor: deque([zero_ns - 1]) for sensor in self._stream.sensors}
@@ -115,10 +116,9 @@ class Session:
 
     def _answer(self, window: Window, began: float) -> WindowPrediction:
         signals = window.array()
-        logits = self._model.runner.logits(signals[None].astype(np.float32))[0].astype(np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-        doubt = SETTLING if not window.settled else SPARSE if self._is_sparse(window) else None
+        logits = self._model.runner.logits(signals[None].astype(np.float32))
+        shares = softmax(logits)[0]
+        doubt = SETTLING if not window.is_settled else SPARSE if self._is_sparse(window) else None
         before = shares if self._smoothed is None or doubt is not None else self._smoothed
         smoothed = self._newest * shares + (1.0 - self._newest) * before
         self._smoothed = smoothed if doubt is None else None  # a doubtful answer has no say in the next one

@@ -124,7 +124,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, Model]:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no checkpoint in {where}; `harexport train` writes one, or name a model file")
     files = list({path.resolve(): path for path in found}.values())
-    return {name.removesuffix(_CHECKPOINT): models.load(path) for name, path in zip(unique_names(files), files, strict=True)}
+    return {name.removesuffix(_CHECKPOINT): models.load_model(path) for name, path in zip(unique_names(files), files, strict=True)}
 
 
 def evaluate_robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:

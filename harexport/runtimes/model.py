@@ -1,4 +1,4 @@
-"""Model files ready to answer, and the one that comes with harexport: edge.tflite, a copy of what artifacts/ holds."""
+"""Load model files and checkpoints together with their contract, and the pretrained model of the package."""
 
 from __future__ import annotations
 
@@ -6,77 +6,106 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harexport import runtimes
 from harexport.errors import InputError
-from harexport.model.contract import Contract
+from harexport.model.contract import CONTRACT_KEY, Contract
+from harexport.model.layers import Array
+from harexport.model.network import Network
 from harexport.runtimes import Runner
 from harexport.utils import files
 
-SHIPPED = "edge.tflite"
+PRETRAINED = "edge.tflite"  # a copy of a file in artifacts/
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model file ready to answer, with the contract that it carries."""
+    """A loaded model with its contract.
+
+    Attributes:
+        name: File name.
+        runner: The model in its runtime.
+        contract: Its inputs and outputs.
+        network: The network of a checkpoint, which `harexport.export` takes; None for an exported file.
+    """
 
     name: str
     runner: Runner
     contract: Contract
+    network: Network | None = None
+
+    def logits(self, windows: Array) -> NDArray[Any]:
+        """Windows [n, window, channels] in physical units -> logits [n, labels]. Raises InputError."""
+        return self.runner.logits(windows)
 
 
-def load(path: Path | None = None) -> Model:
-    """A .tflite, .onnx or .safetensors file that harexport wrote; None: the one that comes with harexport.
+def load_model(path: Path | str | None = None) -> Model:
+    """Load a file that harexport wrote.
 
-    Raises InputError for a file that cannot be run or carries no contract.
+    Args:
+        path: A .tflite, .onnx or .safetensors file; None for the pretrained model of the package.
+
+    Raises:
+        InputError: The file cannot be run, or has no contract.
     """
     if path is None:
-        name = f"{SHIPPED}, shipped with harexport"
-        return _of_bytes((resources.files("harexport.pretrained") / SHIPPED).read_bytes(), ".tflite", name, name)
+        name = f"{PRETRAINED}, the pretrained model"
+        return _load_bytes((resources.files("harexport.pretrained") / PRETRAINED).read_bytes(), ".tflite", name, name)
+    path = Path(path)
     if path.suffix.lower() == ".safetensors":
         from harexport.model import checkpoint as checkpoints
         from harexport.runtimes.reference import ReferenceRunner
 
         checkpoint = checkpoints.load(path)
-        return Model(path.name, ReferenceRunner(checkpoint.network, str(path)), checkpoint.contract)
-    runtimes.prepare(path)  # has the words for a suffix that no runtime reads
+        runner = ReferenceRunner(checkpoint.network, str(path))
+        return Model(path.name, runner, checkpoint.contract, checkpoint.network)
+    runtimes.prepare(path)  # reports a suffix that no runtime reads
     try:
-        return _of_bytes(path.read_bytes(), path.suffix, path.name, str(path))
+        return _load_bytes(path.read_bytes(), path.suffix, path.name, str(path))
     except FileNotFoundError:
         raise InputError(f"model not found: {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def ship(source: Path) -> Path:
-    """Make `source`, an exported .tflite, the model that comes with harexport (artifacts/build.py does)."""
-    target = Path(str(resources.files("harexport.pretrained") / SHIPPED))
+def update_pretrained(source: Path) -> Path:
+    """Copy an exported .tflite over the pretrained model of the package (called by artifacts/build.py)."""
+    target = Path(str(resources.files("harexport.pretrained") / PRETRAINED))
     files.write_bytes(target, source.read_bytes())
     return target
 
 
-def _of_bytes(content: bytes, suffix: str, name: str, where: str) -> Model:
+def _load_bytes(content: bytes, suffix: str, name: str, where: str) -> Model:
     runner = runtimes.load_bytes(content, suffix, where)
-    if suffix.lower() == ".tflite":
-        from harexport.formats.tflite_reader import read_metadata
-
-        found = read_metadata(content, where)["contract"]
-    else:
-        try:
-            found = json.loads(runner.metadata.get("contract", "null"))
-        except ValueError as error:
-            raise InputError(f"{where}: the contract in it is not JSON ({error}); export it again") from error
+    found = _read_contract(content, suffix, runner, where)
     if found is None:
         raise InputError(
-            f"{where} carries no contract: what it expects (rate, units, channels, filters) and what its answers are "
-            "called is not known. Give a file that `harexport export` wrote"
+            f"{where} contains no contract, so its rate, units, channels, filters and labels are unknown. Give a file "
+            "that `harexport export` wrote"
         )
     contract = Contract.from_dict(found, where)
     if runner.window_shape != (contract.window, len(contract.channels)):
-        raise InputError(f"{where} reads windows of {runner.window_shape}, which its contract denies; export it again")
-    answered = runner.logits(np.zeros((1, *runner.window_shape), np.float32)).shape[1]
-    if answered != len(contract.labels):
-        raise InputError(f"{where} answers {answered} numbers for {len(contract.labels)} labels; export it again")
+        raise InputError(
+            f"{where} expects windows of {runner.window_shape}, its contract {contract.window} samples of "
+            f"{len(contract.channels)} channels; export it again"
+        )
+    labels = runner.logits(np.zeros((1, *runner.window_shape), np.float32)).shape[1]
+    if labels != len(contract.labels):
+        raise InputError(f"{where} has {labels} logits for {len(contract.labels)} labels; export it again")
     return Model(name, runner, contract)
+
+
+def _read_contract(content: bytes, suffix: str, runner: Runner, where: str) -> Any:
+    """The contract as plain JSON values, None where there is none."""
+    if suffix.lower() == ".tflite":
+        from harexport.formats.tflite_reader import read_metadata
+
+        return read_metadata(content, where)["contract"]
+    try:
+        return json.loads(runner.metadata.get(CONTRACT_KEY, "null"))
+    except ValueError as error:
+        raise InputError(f"{where}: the contract in it is not JSON ({error}); export it again") from error

@@ -1,4 +1,4 @@
-"""The truth: the network in float64 NumPy."""
+"""The float64 NumPy reference as a runner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harexport.runtimes import Floats
 
 
 class ReferenceRunner:
-    """`Network.logits` with a runner's verbs; answers float64."""
+    """`Network.logits` with the interface of a runner; logits are float64."""
 
     def __init__(self, network: Network, name: str = "reference") -> None:
         self.name = name
@@ -24,9 +24,9 @@ class ReferenceRunner:
         self._network = network
 
     def logits(self, windows: Array, progress: Callable[[int], None] | None = None) -> NDArray[np.float64]:
-        """windows [n, window, channels] -> logits [n, labels]; `progress` is told what is done. Raises InputError."""
+        """Windows [n, window, channels] -> logits [n, labels]; see `Network.logits`. Raises InputError."""
         return self._network.logits(windows, progress)
 
-    def run_batch(self, window: Floats) -> NDArray[np.float64]:
-        """One window [1, window, channels] -> logits [1, labels]."""
-        return self._network.logits(window)
+    def run_batch(self, windows: Floats) -> NDArray[np.float64]:
+        """Windows [n, window, channels] -> logits [n, labels]."""
+        return self._network.logits(windows)

@@ -1,4 +1,4 @@
-"""PyTorch: the network's arrays in torch.nn.LSTM or torch.nn.GRU, as a second implementation to compare with."""
+"""PyTorch: the network's arrays in torch.nn.LSTM or torch.nn.GRU, a second implementation to compare with."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ except ImportError:
 
 
 class TorchRunner:
-    """A network on the CPU in float32."""
+    """A network on the CPU in float32, on one thread."""
 
     def __init__(self, network: Network, name: str = "torch") -> None:
-        torch.set_num_threads(1)  # as every runner
+        torch.set_num_threads(1)
         self.name = name
         self.runtime = "PyTorch"
         self.window_shape = (network.window, network.num_channels)
         self.batch: int | None = None
         self.metadata: dict[str, str] = {}
-        self._hop, self._relu = network.input.stride, network.input.relu
+        self._stride, self._relu = network.input.stride, network.input.relu
         self._mean, self._std = _tensor(network.mean), _tensor(network.std)
-        # conv1d reads [n, channels, window] and weights [units, channels, frame]
+        # conv1d expects samples [n, channels, window] and weights [out_channels, channels, kernel_size]
         self._weight = _tensor(network.input.weight).transpose(1, 2).contiguous()
         self._bias = _tensor(network.input.bias)
-        self._stack = [_module(layer).eval() for layer in network.recurrent_layers]
+        self._layers = [_module(layer).eval() for layer in network.recurrent_layers]
         self._head = _tensor(network.head.weight), _tensor(network.head.bias)
 
     def logits(self, windows: Array) -> Floats:
-        """windows [n, window, channels] -> logits float32 [n, labels]. Raises InputError."""
+        """Windows [n, window, channels] -> logits float32 [n, labels]. Raises InputError."""
         check_windows(windows, *self.window_shape)
         return self.run_batch(np.ascontiguousarray(windows, dtype=np.float32))
 
-    def run_batch(self, window: Floats) -> Floats:
-        """Windows [n, window, channels] float32 -> logits [n, labels]; checks nothing."""
+    def run_batch(self, windows: Floats) -> Floats:
+        """Windows [n, window, channels] float32 -> logits [n, labels], without checks."""
         with torch.inference_mode():
-            x = (torch.from_numpy(window) - self._mean) / self._std
-            x = torch.nn.functional.conv1d(x.transpose(1, 2), self._weight, self._bias, stride=self._hop)
+            x = (torch.from_numpy(windows) - self._mean) / self._std
+            x = torch.nn.functional.conv1d(x.transpose(1, 2), self._weight, self._bias, stride=self._stride)
             if self._relu:
                 x = torch.relu(x)
             x = x.transpose(1, 2)
-            for module in self._stack:
+            for module in self._layers:
                 x, _ = module(x)
-            answer: Floats = torch.nn.functional.linear(x[:, -1], *self._head).numpy()
-            return answer
+            logits: Floats = torch.nn.functional.linear(x[:, -1], *self._head).numpy()
+            return logits
 
 
 class _Gru(torch.nn.Module):
-    """The GRUs that torch.nn.GRU cannot say: with the reset gate before the product, or ReLU for the candidate."""
+    """The GRUs that torch.nn.GRU lacks: with the reset gate before the product, or ReLU for the candidate."""
 
     def __init__(self, layer: GruLayer) -> None:
         super().__init__()
@@ -64,11 +64,11 @@ class _Gru(torch.nn.Module):
         self.recurrent_bias = _tensor(layer.recurrent_bias)
 
     def forward(self, sequence: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """sequence [n, steps, inputs] -> states [n, steps, hidden], and nothing where torch.nn.GRU has its last one."""
+        """Sequence [n, steps, inputs] -> states [n, steps, hidden], and None in place of torch.nn.GRU's last state."""
         linear, states = torch.nn.functional.linear, []
         h = sequence.new_zeros(len(sequence), len(self.candidate))
-        for now in linear(sequence, *self.input).unbind(1):
-            r, z, n = now.chunk(3, dim=1)
+        for inputs in linear(sequence, *self.input).unbind(1):
+            r, z, n = inputs.chunk(3, dim=1)
             back_r, back_z = linear(h, self.gates).chunk(2, dim=1)
             r, z = torch.sigmoid(r + back_r), torch.sigmoid(z + back_z)
             if self.reset_after:
@@ -81,7 +81,7 @@ class _Gru(torch.nn.Module):
 
 
 def _module(layer: Layer) -> torch.nn.Module:
-    """One layer as a module: sequences [n, steps, inputs] -> states [n, steps, hidden] and something more."""
+    """A layer as a module: sequences [n, steps, inputs] -> (states [n, steps, hidden], last state)."""
     inputs = layer.input_weight.shape[1]
     second = np.zeros_like(layer.bias)  # PyTorch adds two biases
     if not isinstance(layer, GruLayer):

@@ -106,7 +106,7 @@ def test_answers_of_a_second_head_are_left_out() -> None:
 
 def test_a_slip_in_the_chain_is_seen_and_rounding_is_not() -> None:
     """What is allowed lies far below what two swapped axes, or a forgotten division by g, do to logits."""
-    model = models.load(_ARTIFACTS / "edge-unrolled-float32.tflite")
+    model = models.load_model(_ARTIFACTS / "edge-unrolled-float32.tflite")
     golden = _golden((_ARTIFACTS / "edge-unrolled-float32.tflite").read_bytes(), Contract())
     windows = np.array(golden["windows"], np.float32).reshape(-1, 128, 9)
     logits = np.array(golden["logits"], np.float32)

@@ -81,7 +81,7 @@ def test_the_whole_stream_gives_the_windows_and_the_model_their_logits(golden: d
         np.testing.assert_allclose(window.array(), signals, rtol=0, atol=1e-9)
     (restart,) = [event for event in events if isinstance(event, Restart)]
     assert restart.time_ns == case["restarts"][0]["time_ns"]
-    logits = model.load().runner.logits(np.array([window.array() for window in windows], np.float32))
+    logits = model.load_model().runner.logits(np.array([window.array() for window in windows], np.float32))
     np.testing.assert_allclose(logits, case["logits"]["harexport/pretrained/edge.tflite"], rtol=0, atol=1e-3)
 
 

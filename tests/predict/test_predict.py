@@ -60,18 +60,18 @@ def scripted(*labels: int, contract: Contract = CONTRACT) -> Model:
 
 
 def test_the_shipped_model_is_the_artifact() -> None:
-    shipped = Path(model.__file__).parent / model.SHIPPED
+    shipped = Path(model.__file__).parent / model.PRETRAINED
     assert shipped.read_bytes() == (EDGE / "edge-unrolled-int8-weights.tflite").read_bytes(), (
-        "harexport.runtimes.model.ship(artifacts/edge/edge-unrolled-int8-weights.tflite)"
+        "harexport.runtimes.model.update_pretrained(artifacts/edge/edge-unrolled-int8-weights.tflite)"
     )
-    assert model.load().contract == CONTRACT
+    assert model.load_model().contract == CONTRACT
 
 
 def test_shipping_replaces_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.resources, "files", lambda package: tmp_path)
     source = EDGE / "edge-fused-float32.tflite"
-    assert model.ship(source).read_bytes() == source.read_bytes()
-    assert model.load().contract == CONTRACT
+    assert model.update_pretrained(source).read_bytes() == source.read_bytes()
+    assert model.load_model().contract == CONTRACT
 
 
 def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
     told = json.loads(result.stdout)
     signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0)
     windows = np.stack([signals[k : k + 128] for k in range(0, len(signals) - 127, 64)])
-    logits = model.load().runner.logits(windows.astype(np.float32)).astype(np.float64)
+    logits = model.load_model().runner.logits(windows.astype(np.float32)).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert len(told["windows"]) == len(windows) == WINDOWS
     for k, (window, chances) in enumerate(zip(told["windows"], expected, strict=True)):
@@ -105,15 +105,15 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
 )
 def test_every_exported_format_answers_the_same(name: str, tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", WALK)
-    reference = predict(path, model.load(EDGE / "edge.safetensors"), SAID, "none")
-    told = predict(path, model.load(EDGE / name), SAID, "none")
+    reference = predict(path, model.load_model(EDGE / "edge.safetensors"), SAID, "none")
+    told = predict(path, model.load_model(EDGE / name), SAID, "none")
     assert told.model == name
     for ours, theirs in zip(told.answers, reference.answers, strict=True):
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-4)
 
 
 def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tmp_path: Path) -> None:
-    expected = predict(written(tmp_path / "walk.csv", WALK), model.load(), SAID, "none")
+    expected = predict(written(tmp_path / "walk.csv", WALK), model.load_model(), SAID, "none")
     fast, slow = regular(14.1, 100), regular(14.1, 49.2, 0.003)
     path = zipped(
         tmp_path / "walk.zip",
@@ -122,10 +122,10 @@ def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tm
             "Gyroscope.csv": sensor_logger(slow, walking(slow)[1]),
         },
     )
-    told = predict(path, model.load(), SAID, "none")
+    told = predict(path, model.load_model(), SAID, "none")
     assert told.family == "Sensor Logger"
     assert told.source.units == {ACC: "m/s2", GYRO: "rad/s"}
-    assert told.source.mean_of == {ACC: 2, GYRO: 1}
+    assert told.source.average_over == {ACC: 2, GYRO: 1}
     settled = [pair for pair in zip(told.answers, expected.answers, strict=False) if pair[1].doubt is None]
     assert len(settled) == WINDOWS - 4
     for ours, theirs in settled:  # a grid some milliseconds away; benchmarks/stream_fidelity.json has real motion

@@ -36,7 +36,7 @@ def test_the_stream_gives_the_same_2947_answers_as_the_official_windows(
     official = dataset.test
     assert windows.shape == official.signals.shape == (2947, 128, 9)
     np.testing.assert_allclose(windows, official.signals, rtol=0, atol=1e-6)
-    runner = model.load().runner
+    runner = model.load_model().runner
     answers = runner.logits(windows.astype(np.float32)).argmax(axis=1)
     expected = runner.logits(official.signals).argmax(axis=1)
     assert np.array_equal(answers, expected)
