@@ -28,8 +28,8 @@ lint: $(VENV)/.test ## Check style, types and the layers of the package
 android: $(VENV)/.test ## Compile, test and package the Android demo without Android
 	@$(BIN)/python android_demo/checks/run.py
 
-docs: $(VENV)/.test ## Generate docs/cli.md from the help texts
-	$(BIN)/python tools/cli_reference.py
+docs: $(VENV)/.test ## Generate docs/cli.md and the tables in the documentation
+	$(BIN)/python tools/docs.py
 
 artifacts: $(VENV)/.test ## Build every file in artifacts/ from its checkpoint
 	$(BIN)/python artifacts/build.py

@@ -46,7 +46,7 @@ def measure() -> dict[str, Any]:
     rows = []
     with pin_to_idle_cores() as cores, progress("batches", len(RECIPES) * len(BATCHES), "steps") as advance:
         watch = NoiseMonitor(cores)
-        conditions = watch.judge([])
+        conditions = watch.conditions([])
         models = {(recipe, key): model for recipe in RECIPES for key, model in _models(recipe).items()}
         for done, batch in enumerate(BATCHES, 1):
             times = _race(models, np.resize(signals, (max(batch, len(signals)), *signals.shape[1:])), batch)

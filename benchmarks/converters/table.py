@@ -8,11 +8,11 @@ HEAD = ("converter", "scheme", "graph", "KB", "ops", "convert s", "MB", "keeps s
         "logit diff.", "drop", "min µs", "p50 µs")  # fmt: skip
 
 EXPLAINED = (
-    "*convert*: one process from the trained arrays to the file (in brackets: `harexport export` with its checks on all "
-    "test windows). *MB*: its peak memory. *keeps state*: the largest logit error on the test windows in order without a "
-    "reset of the file's variables; latency and the other columns are with a reset. *after NaN*: the logits of the "
-    "windows after one of NaN, without a reset. *cell clip*: the limit that the converter adds to the cell state. *drop*: "
-    "percentage points of accuracy."
+    "*convert*: one process from the trained arrays to the file (in brackets: `harexport export` with its checks on "
+    "all test windows). *MB*: its peak memory. *keeps state*: the largest logit error on the test windows in order "
+    "without a reset of the file's variables; latency and the other columns are with a reset. *after NaN*: the logits "
+    "of the windows after one of NaN, without a reset. *cell clip*: the limit that the converter adds to the cell "
+    "state. *drop*: percentage points of accuracy."
 )
 
 
@@ -79,7 +79,8 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
     latency = deployed["latency"]
     if keras := made.get(("seed-lstm", "keras-loop-float32")):
-        ratio("faster than the baseline LSTM converted by Keras 3 and TFLiteConverter", 70, True, keras["latency"], latency)
+        what = "faster than the baseline LSTM converted by Keras 3 and TFLiteConverter"
+        ratio(what, 70, True, keras["latency"], latency)
     fused = [row for (model, _), row in made.items() if model == "seed-lstm" and lowering(row) == "fused"]
     if best := min(fused, key=lambda row: row["latency"]["p50"], default=None):
         what = f"faster than the best fused file of the baseline LSTM ({best['who']}, {best['scheme']})"

@@ -13,16 +13,16 @@ from tests.preprocessing.phones import G
 LABELS = ("jump", "sit", "walk")
 PEOPLE = ("anna", "ben", "carla")
 TOML = """\
-rate_hz = 50                        # of the model's windows; a recording may be faster, hardly slower
+rate_hz = 50                        # of the model's windows; recordings can be faster, hardly slower
 window = 100                        # samples: 2 s
 hop = 50                            # samples between the starts of two windows
 sensors = ["accelerometer"]         # no gyroscope needed
-labels = ["sit", "walk", "jump"]    # in this order; other labels are left out
+labels = ["sit", "walk", "jump"]    # in this order; other labels are ignored
 subject_pattern = "{subject}_*.csv"
 test_subjects = ["carla"]
 validation_subjects = ["ben"]
 
-[columns]                           # only those that `harexport predict` would not know
+[columns]                           # only those that `harexport predict` would not recognize
 time = "t"
 acc = ["ax", "ay", "az"]
 label = "what"
