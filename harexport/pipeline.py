@@ -14,7 +14,7 @@ from harexport.model.checkpoint import Checkpoint
 from harexport.model.recipe import Recipe
 from harexport.training.resume import ResumeError
 from harexport.training.train import checkpoint_path, resume_path, train
-from harexport.training.validation import as_seen
+from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils.console import info
 from harexport.version import __version__
 
@@ -24,7 +24,7 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
 
     Returns the bench result and the report's path. Raises what its stages raise.
     """
-    check_output_folder(out, as_seen(dataset, recipe).contract)  # before minutes of training
+    check_output_folder(out, apply_recipe_to_dataset(dataset, recipe).contract)  # before minutes of training
     checkpoint = trained(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:

@@ -33,7 +33,13 @@ from harexport.commands.options import (
     show_default=True,
     help="auto: a GPU if there is one. Only training on the CPU is reproducible byte for byte.",
 )
-@option("--temperature", section="Training", is_flag=True, help="Calibrate the probabilities on the held-out subjects.")
+@option(
+    "--temperature/--no-temperature",
+    section="Training",
+    default=True,
+    show_default=True,
+    help="Calibrate the probabilities on the held-out subjects.",
+)
 @option("--resume", section="Training", is_flag=True, help="Continue the interrupted run in --out.")
 @option(
     "--watch-test",
@@ -61,22 +67,22 @@ def train(
     Trains twice: once without the recipe's held-out subjects, for validation, and once on all training subjects. The
     second model is saved and evaluated on the test set once.
 
-    Ctrl-C and SIGTERM save the run and print the command that continues it. A new run renames the file of an
-    interrupted one to <recipe>.resume.old.pt.
+    Ctrl-C and SIGTERM save the run and print the command that continues it. A new run in the same folder replaces an
+    interrupted one.
 
     \b
     Example:  harexport train
               harexport train --recipe seed-lstm --seed 1
               harexport train --data my-recordings
-              harexport train --temperature --tensorboard
+              harexport train --no-temperature --tensorboard
     """
     from harexport.model import recipe as recipes
     from harexport.training.train import train as run
 
-    cooked = recipes.load(recipe)
+    loaded = recipes.load(recipe)
     trained = run(
         load_data(data),
-        cooked,
+        loaded,
         out,
         seed=seed,
         resume=resume,
@@ -84,11 +90,11 @@ def train(
         device=device,
         temperature=temperature,
         tensorboard=tensorboard,
-        again=_again(),
+        resume_command=_resume_command(),
     )
     result = {
         "checkpoint": str(trained.path),
-        "recipe": cooked.name,
+        "recipe": loaded.name,
         "seed": seed,
         "network_sha256": trained.checkpoint.digest,
         "figures": trained.checkpoint.figures,
@@ -101,14 +107,17 @@ def train(
     print_result(result, as_json, f"\n{trained.report}\n\nTime:       {spent}\nCheckpoint: {trained.path}\n{pictures}")
 
 
-def _again() -> str:
-    """The command line as it was given, and --resume: what goes on with this run."""
+def _resume_command() -> str:
+    """Return the current command line with --resume."""
     context = click.get_current_context()
     words = context.command_path.split()
     for parameter in context.command.params:
         name = parameter.name or ""
         if name == "resume" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
-        flag = isinstance(parameter, click.Option) and parameter.is_flag
-        words += [parameter.opts[0]] if flag else [parameter.opts[0], str(context.params[name])]
+        value = context.params[name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
+        else:
+            words += [parameter.opts[0], str(value)]
     return shlex.join([*words, "--resume"])

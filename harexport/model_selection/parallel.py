@@ -22,7 +22,7 @@ from harexport.data.dataset import Dataset
 from harexport.errors import InputError, MissingExtraError
 from harexport.model.recipe import Recipe
 from harexport.model_selection.trials import Kept, Outcome, Run, lost, versions, without_test, work
-from harexport.training.validation import as_seen, check_fit
+from harexport.training.validation import apply_recipe_to_dataset, check_windows_and_recipe
 from harexport.utils import files
 from harexport.utils.console import info, progress
 
@@ -77,8 +77,8 @@ def check(dataset: Dataset, recipes: Sequence[Recipe]) -> None:
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "train", "training")
     for recipe in recipes:
-        seen = as_seen(dataset, recipe)
-        check_fit(seen.train, None, recipe, len(seen.contract.labels))
+        seen = apply_recipe_to_dataset(dataset, recipe)
+        check_windows_and_recipe(seen.train, None, recipe, len(seen.contract.labels))
 
 
 def described(run: Run, dataset: Dataset) -> str:

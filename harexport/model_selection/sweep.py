@@ -271,7 +271,7 @@ def text(result: Sweep) -> str:
 SCHEMES = ("float32", "float16", "int8-weights")
 _NO_PART = ("name", "description", "augment", "optimizer", "schedule", "validation")  # of a recipe, in its shape
 _WINDOWS = 256
-_RUNS, _SITTINGS = 1000, 8
+_RUNS, _SESSIONS = 1000, 8
 
 
 @dataclass(frozen=True)
@@ -331,8 +331,8 @@ def latencies(files: Sequence[File]) -> tuple[list[Latency], tuple[str, ...]]:
     with pin_to_idle_cores() as cores, progress(f"latency, {len(different)} shapes interleaved", _RUNS, "runs each") as advance:
         watch = NoiseMonitor(cores)
         # Shapes may read different channels: each is asked its own window, whichever is offered.
-        times = measure(load, np.zeros((1, 1, 1), np.float32), _RUNS, sittings=_SITTINGS, progress=advance)
-        conditions = watch.judge([times.rounds(name) for name in times.taken])
+        times = measure(load, np.zeros((1, 1, 1), np.float32), _RUNS, sessions=_SESSIONS, progress=advance)
+        conditions = watch.conditions([times.round_medians(name) for name in times.by_model])
     return [times.latency(names[id(file)]) for file in files], conditions.noise
 
 

@@ -1,7 +1,7 @@
-"""Coarse labels, which lump some of the contract's together: what a network's second head tells apart.
+"""Coarse labels: groups of labels that a second head predicts (coarse and fine labels, as in CIFAR-100).
 
-A recipe's model.coarse names a coarse label for each label, as a number: (0, 1, 1, 3, 3, 5) merges 1 with 2 and
-3 with 4. There are as many outputs as the largest number asks for; here 2 and 4 are outputs that never occur.
+A recipe's model.coarse gives the coarse label of each label as a number: (0, 1, 1, 3, 3, 5) merges 1 with 2 and 3 with
+4. The second head has one output up to the largest number; here outputs 2 and 4 never occur.
 """
 
 from __future__ import annotations
@@ -17,51 +17,62 @@ from harexport.evaluation import metrics
 from harexport.model.network import Network
 
 if TYPE_CHECKING:
-    from harexport.training.history import Row
+    from harexport.training.history import LogEntry
 
 
-def outputs(coarse: tuple[int, ...]) -> int:
-    """How many outputs the second head has; 0 without one."""
+def num_coarse_labels(coarse: tuple[int, ...]) -> int:
+    """Return the number of outputs of the second head, 0 without one."""
     return max(coarse, default=-1) + 1
 
 
-def truth(coarse: tuple[int, ...], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The coarse labels [n] of the labels [n]."""
+def to_coarse(coarse: tuple[int, ...], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Convert labels [n] to coarse labels [n]."""
     return np.asarray(coarse, dtype=np.int64)[labels]
 
 
-def names(coarse: tuple[int, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The contract's `coarse_labels`: the names of the labels each one lumps, joined by _OR_; empty where none does.
+def coarse_label_names(coarse: tuple[int, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the contract's `coarse_labels`: the merged names joined by _OR_, empty for outputs that never occur.
 
-    Raises InputError where `coarse` is for another number of labels.
+    Raises:
+        InputError: `coarse` has another number of labels.
     """
-    check(coarse, len(labels))
+    check_coarse_labels(coarse, len(labels))
     return tuple(
         "_OR_".join(label for label, number in zip(labels, coarse, strict=True) if number == output)
-        for output in range(outputs(coarse))
+        for output in range(num_coarse_labels(coarse))
     )
 
 
-def check(coarse: tuple[int, ...], labels: int) -> None:
-    """Raise InputError unless there is a coarse label for each of so many labels, or none at all."""
-    if coarse and len(coarse) != labels:
+def check_coarse_labels(coarse: tuple[int, ...], num_labels: int) -> None:
+    """Raise InputError unless there is one coarse label for each label, or none at all."""
+    if coarse and len(coarse) != num_labels:
         raise InputError(
-            f"model.coarse has a coarse label for each of {len(coarse)} labels, the data has {labels} labels: give one "
-            "for each of these, or none"
+            f"model.coarse lists coarse labels for each of {len(coarse)} labels, but the data has {num_labels}; "
+            "list one for each label, or none"
         )
 
 
-def figures(network: Network, coarse: tuple[int, ...], test: Windows, held_out_pass: list[Row]) -> dict[str, Any]:
-    """What a checkpoint says of the second head, as plain JSON values.
+def coarse_metrics(
+    network: Network, coarse: tuple[int, ...], test: Windows, held_out_history: list[LogEntry]
+) -> dict[str, Any]:
+    """Evaluate the second head.
 
-    "test": its figures on the test windows, answered once. "held_out": its accuracy on the held-out subjects at
-    the end of the held-out pass, and "held_out_after_stage_1": before the labels themselves were trained.
+    Args:
+        network: Network with a coarse head.
+        coarse: Coarse label of each label.
+        test: Test windows.
+        held_out_history: Log of the held-out pass; empty if there was none.
+
+    Returns:
+        Plain JSON values: "test", the metrics on the test windows; "held_out", the accuracy on the held-out subjects
+        at the end of the held-out pass; "held_out_after_stage_1", the same after stage 1.
     """
-    answers = network.logits(test.signals, head="coarse").argmax(axis=1)
-    watched = [row for row in held_out_pass if row.held_out_coarse_accuracy is not None]
-    first = [row for row in watched if row.stage == 1]
+    predictions = network.logits(test.signals, head="coarse").argmax(axis=1)
+    evaluated = [entry for entry in held_out_history if entry.eval_coarse_accuracy is not None]
+    stage_1 = [entry for entry in evaluated if entry.stage == 1]
+    figures = metrics.classification_metrics(to_coarse(coarse, test.labels), predictions, num_coarse_labels(coarse))
     return {
-        "test": metrics.classification_metrics(truth(coarse, test.labels), answers, outputs(coarse)).to_dict(),
-        "held_out": watched[-1].held_out_coarse_accuracy if watched else None,
-        "held_out_after_stage_1": first[-1].held_out_coarse_accuracy if first else None,
+        "test": figures.to_dict(),
+        "held_out": evaluated[-1].eval_coarse_accuracy if evaluated else None,
+        "held_out_after_stage_1": stage_1[-1].eval_coarse_accuracy if stage_1 else None,
     }

@@ -1,138 +1,165 @@
-"""The log of a run as files: JSON and CSV at its end, TensorBoard's events while it goes on."""
+"""Training log: its entries, and their JSON, CSV and TensorBoard forms."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from harexport.errors import InputError, MissingExtraError
 from harexport.utils import files
 from harexport.utils.console import info
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
-
-def plain(phases: Mapping[str, list[Row]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every pass as plain JSON values."""
-    return {phase: [dataclasses.asdict(row) for row in rows] for phase, rows in phases.items()}
-
-
-def to_csv(phases: Mapping[str, list[Row]]) -> str:
-    """One line a row, the pass it belongs to in the column `phase`; what no row has measured has no column."""
-    lines = [{"phase": phase, **row} for phase, rows in plain(phases).items() for row in rows]
-    columns = [name for name in lines[0] if any(line[name] is not None for line in lines)]
-    whole = io.StringIO()
-    writer = csv.DictWriter(whole, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return whole.getvalue()
-
-
-class EventLog:
-    """TensorBoard's event files, a folder a pass: every number of a row over the windows seen.
-
-    Written one record after the other with TensorBoard's own record writer. Its SummaryWriter would import all of
-    TensorFlow where that is installed, and writes from a thread whose errors on a full disk come as other kinds.
-    Raises MissingExtraError without the package, InputError where `folder` cannot be written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.summary.writer.record_writer import RecordWriter
-        except ImportError:
-            raise MissingExtraError("tensorboard", "logging", "--tensorboard") from None
-        files.check_writable(folder)
-        self.folder = folder
-        self._event, self._summary = event_pb2, summary_pb2
-        self._writer = RecordWriter
-        self._file: BinaryIO | None = None
-        self._records: Any = None
-
-    def begin(self, phase: str, windows_seen: int) -> None:
-        """Start a file for this pass; what an earlier run logged at or after `windows_seen` is not shown any more."""
-        self.close()
-        folder = self.folder / phase.replace(" ", "-")
-        name = f"events.out.tfevents.{time.time_ns() // 1000:020d}.{os.getpid()}"
-        try:
-            folder.mkdir(exist_ok=True)
-            self._file = (folder / name).open("xb")
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
-        self._records = self._writer(self._file)
-        self._add(file_version="brain.Event:2")
-        start = self._event.SessionLog(status=self._event.SessionLog.START)
-        self._add(step=windows_seen, session_log=start)
-
-    def add(self, row: Row) -> None:
-        """Log a row: loss, accuracy, held-out figures, learning rate."""
-        values = {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
-        seen, _ = values.pop("windows"), values.pop("epoch")
-        summary = self._summary.Summary(
-            value=[self._summary.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        )
-        self._add(step=seen, summary=summary)
-
-    def _add(self, **content: Any) -> None:
-        if self._file is None:
-            return
-        try:
-            self._records.write(self._event.Event(wall_time=time.time(), **content).SerializeToString())
-            self._records.flush()
-        except OSError as error:
-            info(f"could not write {self._file.name}: {error.strerror or error}. Training goes on without TensorBoard")
-            self.close()
-
-    def close(self) -> None:
-        if self._file is not None:
-            opened, self._file = self._file, None
-            try:
-                opened.close()
-            except OSError:
-                return  # what could not be written was said when it could not
+EvalSet = Literal["held_out", "test"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the log: batch loss and accuracy since the last line, then the held-out subjects'.
+class LogEntry:
+    """One line of the log.
 
-    Where the recipe has a coarse head, the same of that head, and the stage: in stage 1 only that head is trained,
-    and loss and accuracy are what the labels' own head makes of it untrained.
+    Losses are the training objective: cross-entropy with the recipe's label smoothing, plus its L2 penalty.
+
+    Attributes:
+        windows: Training windows seen so far.
+        epoch: The same in epochs.
+        loss: Mean over the batches since the last entry.
+        accuracy: The same, 0 to 1.
+        learning_rate: Learning rate of the last batch.
+        eval_set: Windows that `eval_*` were measured on; None: not measured.
+        eval_loss: Loss on these windows, without dropout and augmentation.
+        eval_accuracy: Accuracy on these windows.
+        stage: 1 while only the coarse head is trained, then 2; None without a coarse head.
+        coarse_loss, coarse_accuracy, eval_coarse_loss, eval_coarse_accuracy: The same for the coarse head.
     """
 
     windows: int
     epoch: float
     loss: float
     accuracy: float
-    held_out_loss: float | None
-    held_out_accuracy: float | None
     learning_rate: float
+    eval_set: EvalSet | None = None
+    eval_loss: float | None = None
+    eval_accuracy: float | None = None
     stage: int | None = None
     coarse_loss: float | None = None
     coarse_accuracy: float | None = None
-    held_out_coarse_loss: float | None = None
-    held_out_coarse_accuracy: float | None = None
+    eval_coarse_loss: float | None = None
+    eval_coarse_accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, with `eval_` replaced by the name of the evaluated set."""
+        plain = dataclasses.asdict(self)
+        prefix = f"{plain.pop('eval_set') or 'held_out'}_"
+        order = ("windows", "epoch", "loss", "accuracy", "eval_loss", "eval_accuracy", "learning_rate")
+        ordered = {key: plain.pop(key) for key in order} | plain
+        return {key.replace("eval_", prefix, 1) if key.startswith("eval_") else key: ordered[key] for key in ordered}
+
+    def format(self) -> str:
+        """Return one line of text."""
+        text = f"epoch {self.epoch:6.1f}  windows {self.windows:8d}  loss {self.loss:.4f}, accuracy {self.accuracy:.2%}"
+        if self.coarse_accuracy is not None:
+            text += f", coarse {self.coarse_accuracy:.2%}"
+        if self.eval_set is not None:
+            name = self.eval_set.replace("_", " ")
+            text += f"  {name}: loss {self.eval_loss:.4f}, accuracy {self.eval_accuracy:.2%}"
+        if self.eval_coarse_accuracy is not None:
+            text += f", coarse {self.eval_coarse_accuracy:.2%}"
+        return text
 
 
 @dataclass
-class State:
-    """Where a run stands after `step` batches, all on the CPU; torch can save it and `fit` can go on from it.
+class TrainerState:
+    """State of a training run after `step` batches, on the CPU. `fit` can continue from it.
 
-    `optimizer` and `average` hold what goes with each head's loss and with each trained array.
+    Attributes:
+        step: Number of batches.
+        model: The module's state_dict.
+        optimizer: One optimizer state_dict for each head.
+        average: Moving average of each trained parameter.
+        history: Log entries so far.
     """
 
     step: int
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     average: list[Tensor]
-    history: list[Row] = field(default_factory=list)
+    history: list[LogEntry] = field(default_factory=list)
+
+
+def to_dicts(passes: Mapping[str, list[LogEntry]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the log entries of each pass as plain JSON values."""
+    return {name: [entry.to_dict() for entry in entries] for name, entries in passes.items()}
+
+
+def to_csv(passes: Mapping[str, list[LogEntry]]) -> str:
+    """Return the log as CSV: one line per entry, its pass in column `phase`, no column without values."""
+    lines = [{"phase": name, **entry} for name, entries in to_dicts(passes).items() for entry in entries]
+    names = dict.fromkeys(name for line in lines for name in line)
+    columns = [name for name in names if any(line.get(name) is not None for line in lines)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+class TensorBoardLog:
+    """TensorBoard event files, one folder per pass: every number of a log entry over the windows seen.
+
+    Args:
+        folder: Folder for the event files.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+        InputError: The folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise MissingExtraError("tensorboard", "logging", "--tensorboard") from None
+        files.check_writable(folder)
+        self.folder = folder
+        self._create_writer = SummaryWriter
+        self._writers: dict[str, Any] = {}
+
+    def begin(self, name: str, windows_seen: int) -> None:
+        """Start a file for a pass. Entries of earlier runs from `windows_seen` on are no longer shown."""
+        folder = self.folder / name.replace(" ", "-")
+        try:
+            self._writers[name] = self._create_writer(folder, purge_step=windows_seen)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+    def add(self, name: str, entry: LogEntry) -> None:
+        """Log an entry. After an error training continues without TensorBoard."""
+        writer = self._writers.get(name)
+        if writer is None:
+            return
+        values = entry.to_dict()
+        step, _ = values.pop("windows"), values.pop("epoch")
+        try:
+            for tag, value in values.items():
+                if value is not None:
+                    writer.add_scalar(tag, value, step)
+            writer.flush()
+        except OSError as error:  # the writer's thread failed, for example on a full disk
+            info(f"could not write {self.folder}: {error.strerror or error}. Training continues without TensorBoard")
+            self._writers.clear()
+
+    def close(self) -> None:
+        """Close all files."""
+        for writer in self._writers.values():
+            try:
+                writer.close()
+            except OSError as error:
+                info(f"could not write {self.folder}: {error.strerror or error}")
+        self._writers.clear()

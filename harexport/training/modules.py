@@ -1,4 +1,4 @@
-"""The network as a torch module, and back to plain arrays."""
+"""The network as a PyTorch module, and its conversion to plain arrays."""
 
 from __future__ import annotations
 
@@ -14,91 +14,97 @@ from harexport.model.layers import Conv1d, Head, Layer, LstmLayer
 from harexport.model.network import Network
 from harexport.model.recipe import ModelConfig, Recipe
 from harexport.training import coarse_labels
-from harexport.training.tf1 import Gru
+from harexport.training.tf1 import TF1GRU
 
 
 class HarNet(nn.Module):
-    """Normalisation, strided input layer, stacked LSTM or GRU, linear heads; windows [n, window, channels] -> logits.
+    """Normalization, strided convolution, stacked LSTM or GRU, linear heads.
 
-    `coarse` is the second head, None without one. The initial values are drawn on the CPU.
+    Args:
+        recipe: Recipe with the architecture.
+        window: Samples per window.
+        mean: Mean of each input channel.
+        std: Standard deviation of each input channel.
+        num_labels: Number of labels.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, recipe: Recipe, window: int, mean: NDArray[np.floating], std: NDArray[np.floating], labels: int
+        self, recipe: Recipe, window: int, mean: NDArray[np.floating], std: NDArray[np.floating], num_labels: int
     ) -> None:
         super().__init__()
         keys = recipe.model
         channels = len(mean)
         self.window, self.frame, self.hop, self.relu = window, keys.frame, keys.hop, keys.relu
         self.steps = (window - keys.frame) // keys.hop + 1
-        self.cell, self.share = keys.cell, keys.dropout
+        self.cell, self.dropout_rate = keys.cell, keys.dropout
         self.register_buffer("mean", torch.as_tensor(np.asarray(mean), dtype=torch.float32))
         self.register_buffer("std", torch.as_tensor(np.asarray(std), dtype=torch.float32))
         self.input = nn.Linear(keys.frame * channels, keys.input_units)
         widths = [keys.input_units, *[keys.hidden] * keys.layers]
-        self.stack = nn.ModuleList(_layer(keys, inputs) for inputs in widths[:-1])
-        self.head: nn.Module = nn.Linear(keys.hidden, labels)
+        self.stack = nn.ModuleList(_create_layer(keys, inputs) for inputs in widths[:-1])
+        self.head: nn.Module = nn.Linear(keys.hidden, num_labels)
         if keys.head_units:
-            self.head = nn.Sequential(nn.Linear(keys.hidden, keys.head_units), nn.Linear(keys.head_units, labels))
-        self.coarse = nn.Linear(keys.hidden, coarse_labels.outputs(keys.coarse)) if keys.coarse else None
+            self.head = nn.Sequential(nn.Linear(keys.hidden, keys.head_units), nn.Linear(keys.head_units, num_labels))
+        self.coarse = nn.Linear(keys.hidden, coarse_labels.num_coarse_labels(keys.coarse)) if keys.coarse else None
         for layer in self.stack:
             if isinstance(layer, nn.LSTM):
-                _initialise(layer, keys)
+                _initialize(layer, keys)
         if keys.init == "tf1":
             for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
                 nn.init.normal_(linear.weight)
                 nn.init.normal_(linear.bias)
 
     def heads(self) -> dict[str, nn.Module]:
-        """The heads under the names that `Network.heads` gives them."""
+        """Return the heads by the names of `Network.heads`."""
         return {"head": self.head} | ({"coarse": self.coarse} if self.coarse is not None else {})
 
     def forward(self, windows: Tensor) -> Tensor:
+        """Return the logits [n, labels] of windows [n, window, channels]."""
         logits: Tensor = self.head(self.last_state(windows))
         return logits
 
     def last_state(self, windows: Tensor) -> Tensor:
-        """What the heads read: the last layer's last state [n, hidden], dropout applied."""
+        """Return the input of the heads: the last state of the last layer [n, hidden], after dropout."""
         x = (windows - self.mean) / self.std
-        # [n, steps, channels, frame] from unfold; frame before channels, as Network.input.weight has it
+        # unfold: [n, steps, channels, frame] -> [n, steps, frame * channels], the order of Network.input.weight
         frames = x.unfold(1, self.frame, self.hop).transpose(2, 3).flatten(2)
         state = self._gru(frames) if self.cell == "gru" else self._lstm(frames)
-        return self._dropped(state)
+        return self._dropout(state)
 
     def _lstm(self, frames: Tensor) -> Tensor:
         steps = self.input(frames)
         if self.relu:
             steps = torch.relu(steps)
-        # steps first: torch's CPU kernel is a fifth faster on that layout
-        states = self._dropped(steps).transpose(0, 1).contiguous()
+        # [steps, n, units]: PyTorch's CPU kernel is a fifth faster with this layout
+        states = self._dropout(steps).transpose(0, 1).contiguous()
         for k, layer in enumerate(self.stack):
-            states, _ = layer(self._dropped(states) if k else states)
+            states, _ = layer(self._dropout(states) if k else states)
         last: Tensor = states[-1]
         return last
 
     def _gru(self, frames: Tensor) -> Tensor:
-        # steps first and windows last, as Gru reads them; turned before the input layer, where there is less to turn
-        turned = frames.permute(1, 2, 0).contiguous()
-        states = torch.baddbmm(self.input.bias[:, None], self.input.weight.expand(self.steps, -1, -1), turned)
+        # [steps, features, n], the layout of TF1GRU
+        transposed = frames.permute(1, 2, 0).contiguous()
+        states = torch.baddbmm(self.input.bias[:, None], self.input.weight.expand(self.steps, -1, -1), transposed)
         if self.relu:
             states = torch.relu(states)
         for k, layer in enumerate(self.stack):
-            states = layer(self._dropped(states), last=k == len(self.stack) - 1)
+            states = layer(self._dropout(states), last=k == len(self.stack) - 1)
         return states.t().contiguous()
 
-    def _dropped(self, x: Tensor) -> Tensor:
-        """Dropout whose draws come from the CPU's generator, on whatever device `x` is."""
-        if x.is_cpu or not self.training or not self.share:
-            return dropout(x, self.share, self.training)
-        return x * dropout(torch.ones(x.shape, device="cpu"), self.share).to(x.device)
+    def _dropout(self, x: Tensor) -> Tensor:
+        """Apply dropout with the CPU's generator, on every device."""
+        if x.is_cpu or not self.training or not self.dropout_rate:
+            return dropout(x, self.dropout_rate, self.training)
+        return x * dropout(torch.ones(x.shape, device="cpu"), self.dropout_rate).to(x.device)
 
     def to_network(self) -> Network:
-        """The trained arrays, float32 on the CPU. A head of two linear layers becomes their product."""
+        """Return the trained arrays. A head of two linear layers becomes one, their product."""
         channels = len(self.mean)
-        heads = {name: _head(module) for name, module in self.heads().items()}
+        heads = {name: _to_head(module) for name, module in self.heads().items()}
         return Network(
             window=self.window,
             mean=_array(self.mean),
@@ -109,36 +115,36 @@ class HarNet(nn.Module):
                 self.hop,
                 self.relu,
             ),
-            recurrent_layers=tuple(_plain(layer) for layer in self.stack),
+            recurrent_layers=tuple(_to_layer(layer) for layer in self.stack),
             head=heads["head"],
             coarse_head=heads.get("coarse"),
         )
 
 
-def _layer(keys: ModelConfig, inputs: int) -> nn.Module:
+def _create_layer(keys: ModelConfig, inputs: int) -> nn.Module:
     if keys.cell == "gru":
-        return Gru(inputs, keys.hidden, keys.candidate == "relu", keys.init)
+        return TF1GRU(inputs, keys.hidden, keys.candidate == "relu", keys.init)
     return nn.LSTM(inputs, keys.hidden)
 
 
-def _initialise(lstm: nn.LSTM, keys: ModelConfig) -> None:
+def _initialize(lstm: nn.LSTM, keys: ModelConfig) -> None:
     for name, parameter in lstm.named_parameters():
         if name.startswith("bias_hh"):
-            # One bias is enough; the second carries the constant of the forget gate (gates: i, f, g, o)
-            # and is not trained, so it is neither decayed nor averaged.
+            # The second bias holds the constant of the forget gate (gates: i, f, g, o). It is not trained, hence
+            # neither decayed nor averaged.
             parameter.requires_grad_(False)
             parameter.data.zero_()
             parameter.data[keys.hidden : 2 * keys.hidden] = keys.forget_bias
         elif keys.init == "tf1" and name.startswith("bias_ih"):
             parameter.data.zero_()
         elif keys.init == "tf1":
-            # TensorFlow's default of 2016, uniform unit scaling over the joint kernel [x, h]: fan_in counts both.
-            reach = math.sqrt(3.0 / (lstm.input_size + keys.hidden))
-            nn.init.uniform_(parameter, -reach, reach)
+            # TensorFlow's default of 2016: uniform unit scaling over the joint kernel [x, h], fan_in of both
+            bound = math.sqrt(3.0 / (lstm.input_size + keys.hidden))
+            nn.init.uniform_(parameter, -bound, bound)
 
 
-def _plain(layer: nn.Module) -> Layer:
-    if isinstance(layer, Gru):
+def _to_layer(layer: nn.Module) -> Layer:
+    if isinstance(layer, TF1GRU):
         return layer.to_layer()
     named = dict(layer.named_parameters())
     return LstmLayer(
@@ -148,8 +154,8 @@ def _plain(layer: nn.Module) -> Layer:
     )
 
 
-def _head(module: nn.Module) -> Head:
-    """One linear layer, or several with nothing between them as one (their product in float64)."""
+def _to_head(module: nn.Module) -> Head:
+    """Return one linear layer, or the float64 product of several without activations in between."""
     first, *others = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
     weight, bias = first.weight.detach().double(), first.bias.detach().double()
     for layer in others:

@@ -1,8 +1,7 @@
-"""The GRU of TensorFlow 1's GRUCell as a torch layer: the reset gate comes before the recurrent product.
+"""TensorFlow 1's GRUCell and RMSPropOptimizer in PyTorch.
 
-torch.nn.GRU has it after the product, and autograd over a loop of steps keeps a dozen tensors a step and walks
-them one by one. So the gradients of all steps are written out here: two matrix products and four operators a step
-forward, and about twice as many back.
+In TensorFlow 1's GRUCell the reset gate is applied before the recurrent product, in torch.nn.GRU after it. The
+gradients of all steps are written out, because autograd over a loop stores a dozen tensors per step and is slower.
 """
 
 from __future__ import annotations
@@ -23,12 +22,17 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-class Gru(nn.Module):
-    """One layer in `layers.GruLayer`'s convention: gates r, z, n, one bias; the candidate n is ReLU or tanh.
+class TF1GRU(nn.Module):
+    """One GRU layer with the weight layout of `layers.GruLayer`: gates r, z, n, one bias.
 
-    `init`: "torch", kernels from U(+-1 / sqrt(hidden)) as torch.nn.GRU's; "seed", TensorFlow's default of 2016,
-    uniform unit scaling over the joint kernels of [x, h]. Either way, as in TensorFlow 1's GRUCell, the biases of
-    the gates start at 1 and those of the candidate at 0.
+    As in TensorFlow 1's GRUCell, the biases of the gates are initialized to 1 and those of the candidate to 0.
+
+    Args:
+        inputs: Input features.
+        hidden: Hidden units.
+        relu: Activation of the candidate n is ReLU instead of tanh.
+        init: "torch": kernels from U(+-1 / sqrt(hidden)), as torch.nn.GRU; "tf1": uniform unit scaling over the joint
+            kernels of [x, h], TensorFlow's default of 2016.
     """
 
     def __init__(self, inputs: int, hidden: int, relu: bool, init: str) -> None:
@@ -37,32 +41,41 @@ class Gru(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.recurrent_weight = nn.Parameter(torch.empty(3 * hidden, hidden))
         self.bias = nn.Parameter(torch.cat([torch.ones(2 * hidden), torch.zeros(hidden)]))
-        reach = math.sqrt(3.0 / (inputs + hidden)) if init == "tf1" else 1 / math.sqrt(hidden)
+        bound = math.sqrt(3.0 / (inputs + hidden)) if init == "tf1" else 1 / math.sqrt(hidden)
         for kernel in (self.input_weight, self.recurrent_weight):
-            nn.init.uniform_(kernel, -reach, reach)
+            nn.init.uniform_(kernel, -bound, bound)
 
     def forward(self, x: Tensor, last: bool) -> Tensor:
-        """x [steps, inputs, n] -> every state [steps, hidden, n], or the `last` one only [hidden, n].
+        """Run the layer.
 
-        The n windows come last, so that the gates of a step, and every operand of an operator, are one block.
+        Args:
+            x: Input [steps, inputs, n]. The n windows are the last axis, so that every operand is contiguous.
+            last: Return the last state only.
+
+        Returns:
+            States [steps, hidden, n], or the last one [hidden, n].
         """
-        answer: Tensor = _Recurrence.apply(x, self.input_weight, self.recurrent_weight, self.bias, self.relu, last)
-        return answer
+        states: Tensor = _Recurrence.apply(x, self.input_weight, self.recurrent_weight, self.bias, self.relu, last)
+        return states
 
     def to_layer(self) -> GruLayer:
-        """The trained arrays, float32 on the CPU."""
+        """Return the trained arrays, float32 on the CPU."""
         arrays = (self.input_weight, self.recurrent_weight, self.bias)
         weight, recurrent, bias = (p.detach().cpu().numpy().astype("float32").copy() for p in arrays)
         return GruLayer(weight, recurrent, bias, 0 * bias[: self.hidden], reset_after=False, relu=self.relu)
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """What a pass forward leaves for the way back; u units and i inputs, n windows.
+class _Activations:
+    """Intermediate results of the forward pass for the backward pass; u units, i inputs, n windows.
 
-    gates [2u, u + i] and candidate [u, i + u] are TensorFlow's joint kernels, on [h, x] and on [x, r h].
-    rows [steps + 1, 2u + i, n] holds a step's h, x and r h below each other, so that both are a slice of it;
-    opened [steps, 2u, n] are r and z, proposed [steps, u, n] is n.
+    Attributes:
+        gates: Joint kernel of the gates on [h, x], [2u, u + i].
+        candidate: Joint kernel of the candidate on [x, r h], [u, i + u].
+        rows: h, x and r h of each step in one array, so that [h, x] and [x, r h] are slices, [steps + 1, 2u + i, n].
+        opened: Gates r and z, [steps, 2u, n].
+        proposed: Candidates n, [steps, u, n].
+        relu: Activation of the candidate is ReLU.
     """
 
     gates: Tensor
@@ -78,16 +91,16 @@ class _Pass:
 
     @property
     def states(self) -> Tensor:
-        """h after each step [steps, u, n]."""
+        """State after each step [steps, u, n]."""
         return self.rows[1:, : self.units]
 
 
-def _forward(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: bool) -> _Pass:
+def _forward(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: bool) -> _Activations:
     (steps, inputs, n), units = x.shape, recurrent.shape[1]
     gates = torch.cat([recurrent[: 2 * units], weight[: 2 * units]], dim=1)
     candidate = torch.cat([weight[2 * units :], recurrent[2 * units :]], dim=1)
     gate_bias, candidate_bias = bias[: 2 * units, None], bias[2 * units :, None]
-    kept = _Pass(
+    kept = _Activations(
         gates,
         candidate,
         x.new_empty(steps + 1, 2 * units + inputs, n),
@@ -107,8 +120,11 @@ def _forward(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: b
     return kept
 
 
-def _backward(kept: _Pass, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """From the gradient of the states, or of the `last` one: those of x, input weight, recurrent weight and bias."""
+def _backward(kept: _Activations, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, input weight, recurrent weight and bias.
+
+    `gradient` is that of the states [steps, u, n], or of the last state [u, n].
+    """
     units, (steps, _, n) = kept.units, kept.opened.shape
     inputs = kept.gates.shape[1] - units
     h, hx, xrh, _ = _slices(kept.rows, units, inputs)
@@ -117,10 +133,10 @@ def _backward(kept: _Pass, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor
     to_x = kept.rows.new_empty(steps, inputs, n)
     to_gates, to_candidate = torch.zeros_like(kept.gates), torch.zeros_like(kept.candidate)
     to_bias, ones = kept.rows.new_zeros(3 * units), kept.rows.new_ones(n)
-    # gradients of h, x and r h, laid out as `rows` is; in turns, for a step reads what the step after it wrote
+    # gradients of h, x and r h in the layout of `rows`; two buffers, because a step reads what the next one wrote
     to_rows = kept.rows.new_empty(2, 2 * units + inputs, n)
     to_h, to_hx, to_xrh, to_rh = _slices(to_rows, units, inputs)
-    sums = kept.rows.new_empty(3 * units, n)  # gradients of what goes into sigmoid and activation: r, z, n
+    sums = kept.rows.new_empty(3 * units, n)  # gradients of the pre-activations of r, z, n
     to_opened = kept.rows.new_empty(2 * units, n)
     to_r, to_z = to_opened[:units], to_opened[units:]
     gate_sums, candidate_sums = sums[: 2 * units], sums[2 * units :]
@@ -151,12 +167,12 @@ def _backward(kept: _Pass, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor
 
 
 def _tanh_back(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    answer: Tensor = _tanh_backward(gradient, value, grad_input=out)
-    return answer
+    result: Tensor = _tanh_backward(gradient, value, grad_input=out)
+    return result
 
 
 def _slices(rows: Tensor, units: int, inputs: int) -> tuple[tuple[Tensor, ...], ...]:
-    """Of [k, h x rh, n], for each k: h, h with x, x with r h, r h."""
+    """Split rows [k, h x rh, n] into h, [h, x], [x, r h] and r h of each k."""
     ends = units + inputs
     return rows[:, :units].unbind(), rows[:, :ends].unbind(), rows[:, units:].unbind(), rows[:, ends:].unbind()
 
@@ -166,7 +182,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: bool, last: bool) -> Tensor:
         ctx.kept, ctx.last = _forward(x, weight, recurrent, bias, relu), last
         states: Tensor = ctx.kept.states
-        # a copy: whoever changed it would change what the way back reads
+        # a copy, because the backward pass reads the original
         return (states[-1] if last else states).clone()
 
     @staticmethod
@@ -175,13 +191,13 @@ class _Recurrence(torch.autograd.Function):
         return *_backward(ctx.kept, gradient, ctx.last), None, None
 
 
-class RmsProp(torch.optim.Optimizer):
-    """m <- decay m + (1 - decay) g^2;  p <- p - rate g / sqrt(m + epsilon)  (Hinton's lecture 6e, 2012).
+class TF1RMSprop(torch.optim.Optimizer):
+    """RMSProp as in TensorFlow 1: m <- decay m + (1 - decay) g^2;  p <- p - rate g / sqrt(m + epsilon).
 
-    From TensorFlow 1.15, python/training/rmsprop.py and the kernel ApplyRMSProp in core/kernels/training_ops.cc,
-    without momentum: m starts at one, and epsilon is inside the root. torch.optim.RMSprop starts m at zero, so
-    that its first steps are over three times the rate whatever the gradient, and adds epsilon to the root: where
-    gradients stay away (units whose ReLU is shut) the first ones to return would be blown up to full steps.
+    Hinton's lecture 6e (2012) in the form of TensorFlow 1.15 without momentum (python/training/rmsprop.py and
+    ApplyRMSProp in core/kernels/training_ops.cc): m is initialized to 1, and epsilon is inside the square root.
+    torch.optim.RMSprop initializes m to 0, so that the first steps are over three times the learning rate, and adds
+    epsilon outside: the first gradients of units whose ReLU was inactive would cause full steps.
     """
 
     def __init__(
@@ -191,7 +207,7 @@ class RmsProp(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update; arrays without a gradient stay as they are."""
+        """Make one step. Parameters without a gradient do not change."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
+from harexport.data.mounting import select_held_out
 from harexport.errors import InputError, MissingExtraError
 from harexport.evaluation import metrics
 from harexport.model import checkpoint as checkpoints
@@ -26,7 +27,7 @@ from harexport.utils.console import info
 from harexport.version import __version__
 
 if TYPE_CHECKING:
-    from harexport.training.history import LogEntry, TrainerState
+    from harexport.training.history import EvalSet, LogEntry, TrainerState
     from harexport.training.resume import Report
 
 HELD_OUT_PASS, FINAL_PASS = "held-out pass", "all subjects"
@@ -177,7 +178,7 @@ class _Run:
 
     @property
     def held_out(self) -> Windows | None:
-        return self.dataset.train.select_subjects(self.held_out_subjects) if self.held_out_subjects else None
+        return select_held_out(self.dataset, self.held_out_subjects) if self.held_out_subjects else None
 
     def train(self) -> Network:
         """Run the passes that are not finished yet. Return the network of the final pass."""
@@ -188,7 +189,7 @@ class _Run:
         if held_out is not None and HELD_OUT_PASS not in self.saved.finished:
             others = train.select_subjects(self.held_out_subjects, exclude=True)
             passes.append(Pass(HELD_OUT_PASS, others, ("held_out", held_out), held_out))
-        watched = ("test", test) if self.watch_test and len(test) else None
+        watched: tuple[EvalSet, Windows] | None = ("test", test) if self.watch_test and len(test) else None
         passes.append(Pass(FINAL_PASS, train, watched, None))
         for training in passes:
             subjects = len(set(training.train.subjects.tolist()))
@@ -308,14 +309,14 @@ class _Run:
         names = [name for name in (HELD_OUT_PASS, FINAL_PASS) if name in self.saved.finished]
         histories = {name: self.saved.finished[name].history for name in names}
         seconds = {name: self.saved.seconds[name] for name in names}
-        stem, contract = path.with_suffix(""), self.dataset.contract
-        report.write_history(stem, histories, seconds, self.saved.elapsed)
+        stem, contract, elapsed = path.with_suffix(""), self.dataset.contract, self.saved.elapsed
+        report.write_history(stem, histories, seconds, elapsed)
         pictures = report.plot_results(stem, histories, contract, evaluated.evaluations, evaluated.uncalibrated)
         self.saved.delete()
         text = report.format_results(
             contract, evaluated.evaluations, evaluated.uncalibrated, evaluated.checkpoint.figures["coarse"]
         )
-        return TrainingResult(path, evaluated.checkpoint, text, pictures, seconds, self.saved.elapsed)
+        return TrainingResult(path, evaluated.checkpoint, text, pictures, seconds, elapsed)
 
 
 def _log_test_calibration(before: float, after: float) -> None:

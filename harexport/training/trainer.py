@@ -1,8 +1,7 @@
-"""The training loop: windows and a recipe in, a network and its history out.
+"""Training loop: windows and a recipe in, a network and its log out.
 
-All randomness is drawn from (seed, position) by generators of the CPU, whatever device the rest is on, and never
-carried along, so a run is repeatable bit for bit on one machine and a resumed run ends exactly where the
-uninterrupted one would have.
+Random numbers depend on (seed, position) only and are drawn by generators of the CPU on every device. A run is
+therefore reproducible bit for bit on one machine, and a resumed run ends exactly as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -23,231 +22,320 @@ from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.model.network import Network
 from harexport.model.recipe import Recipe
-from harexport.training import coarse_labels as coarse
-from harexport.training import schedule
+from harexport.training import coarse_labels, schedule
 from harexport.training.augmentation import Augmenter
-from harexport.training.history import Row, State
+from harexport.training.history import EvalSet, LogEntry, TrainerState
 from harexport.training.modules import HarNet
-from harexport.training.schedule import Plan
-from harexport.training.tf1 import RmsProp
-from harexport.training.validation import check_fit
+from harexport.training.schedule import BatchSchedule
+from harexport.training.tf1 import TF1RMSprop
+from harexport.training.validation import check_windows_and_recipe
+
+# Steps per micro-batch on a CPU. The gradients of the micro-batches add up to that of the batch. 1500 windows of 128
+# steps exceed the cache: in micro-batches of 64 windows the LSTM takes half the time. The GRU launches many small
+# operators, whose overhead is lower with larger micro-batches.
+_MICRO_BATCH_STEPS = {"lstm": 8192, "gru": 131072}
+
+LossAndAccuracy = tuple[float, float]
 
 
-def pick_device(name: str) -> str:
-    """The device that `name` stands for: "auto" is a GPU where there is one. Raises InputError for what is not here."""
+def resolve_device(name: str) -> str:
+    """Return the PyTorch device for a name; "auto" is a GPU if there is one.
+
+    Raises:
+        InputError: There is no such device on this machine.
+    """
     gpu = torch.accelerator.current_accelerator(check_available=True)
-    here = ["cpu"]
+    available = ["cpu"]
     if gpu is not None:
-        here += [gpu.type, *(f"{gpu.type}:{k}" for k in range(torch.accelerator.device_count()))]
+        available += [gpu.type, *(f"{gpu.type}:{k}" for k in range(torch.accelerator.device_count()))]
     if name == "auto":
-        return here[1] if gpu is not None else "cpu"
-    if name not in here:
+        return available[1] if gpu is not None else "cpu"
+    if name not in available:
         hint = "" if gpu is not None else "; PyTorch finds no GPU on this machine"
-        raise InputError(f"no device {name!r} here; valid: auto, {', '.join(here)}{hint}")
+        raise InputError(f"no device {name!r} here; valid: auto, {', '.join(available)}{hint}")
     return name
 
 
 def fit(
     train: Windows,
-    held_out: Windows | None,
+    evaluated: Windows | None,
     recipe: Recipe,
-    labels: int,
+    num_labels: int,
     seed: int = 0,
-    resume: State | None = None,
-    on_report: Callable[[Row, State, int], None] = lambda row, state, steps: None,
+    resume: TrainerState | None = None,
+    on_report: Callable[[LogEntry, TrainerState, int], None] = lambda entry, state, steps: None,
     device: str = "cpu",
-) -> tuple[Network, list[Row]]:
-    """Train on `train`, looking at `held_out` at every report; returns the network and the history.
+    eval_set: EvalSet | None = "held_out",
+) -> tuple[Network, list[LogEntry]]:
+    """Train a network.
 
-    The held-out subjects are only looked at: no epoch, threshold or weight is chosen by them here.
-    `on_report` gets each row as it is made, a state to resume from (live: copy it), and the steps in all.
-    `device` is one that `pick_device` answers: network, windows and augmentation are there; what is drawn at random
-    is the same on every device, the last bits of what is computed are not.
-    Raises CheckFailedError when the loss stops being a number, InputError for windows that cannot teach (none, of
-    one label only, not finite) and for a recipe that does not fit the windows.
+    Args:
+        train: Training windows.
+        evaluated: Windows whose loss and accuracy are logged. Nothing is chosen by them.
+        recipe: Hyperparameters.
+        num_labels: Number of labels.
+        seed: Seed of the random number generators.
+        resume: State to continue from.
+        on_report: Called with each log entry, the state after it (updated in place: copy it) and the total number of
+            steps.
+        device: A result of `resolve_device`. Random numbers are the same on every device, rounding is not.
+        eval_set: Name of `evaluated` in the log.
+
+    Returns:
+        The network with averaged weights, and the log.
+
+    Raises:
+        CheckFailedError: The loss is no longer finite.
+        InputError: The windows are empty, not finite or of one label only, or do not fit the recipe.
     """
-    check_fit(train, held_out, recipe, labels)
-    # One thread: models of this size gain little from a second, lose much where something else is running, and
-    # the order of sums, so the last bit, would depend on the number of cores.
+    check_windows_and_recipe(train, evaluated, recipe, num_labels)
+    # Networks of this size gain little from a second thread, and the order of summation, hence the last bit, would
+    # depend on the number of cores.
     torch.set_num_threads(1)
-    run = _Run(train, recipe, labels, seed, device)
-    history = run.restore(resume) if resume is not None else []
-    while run.step < run.plan.steps:
-        stage, batches, rate = run.advance()
-        seen = run.plan.windows_seen(run.step)
+    trainer = Trainer(train, recipe, num_labels, seed, device)
+    history = trainer.restore(resume) if resume is not None else []
+    while trainer.step < trainer.schedule.steps:
+        stage, batches, rate = trainer.advance()
+        seen = trainer.schedule.windows_seen(trainer.step)
         if not all(math.isfinite(loss) for loss, _ in batches.values()):
             raise CheckFailedError(
                 f"the loss is not a number after {seen} windows; lower optimizer.learning_rate "
                 f"(now {recipe.optimizer.learning_rate:g}) or set optimizer.clip_norm"
             )
-        held: dict[str, tuple[float, float]] = {}
-        if held_out is not None:
-            with run.averaged():
-                held = evaluate(run.model, held_out, recipe.model.coarse)
-        history.append(_row(seen, run.plan.n, batches, held, rate, stage))
-        on_report(history[-1], run.state(history), run.plan.steps)
-    with run.averaged():
-        return run.model.to_network(), history
+        results: dict[str, LossAndAccuracy] = {}
+        if evaluated is not None:
+            with trainer.averaged_weights():
+                results = evaluate(trainer.model, evaluated, recipe)
+        name = eval_set if evaluated is not None else None
+        history.append(_log_entry(seen, trainer.schedule.n, batches, name, results, rate, stage))
+        on_report(history[-1], trainer.state(history), trainer.schedule.steps)
+    with trainer.averaged_weights():
+        return trainer.model.to_network(), history
 
 
-def network_at(state: State, train: Windows, recipe: Recipe, labels: int) -> Network:
-    """The network that the run had at `state`, as `fit` would have answered it had it ended there.
+def network_at(state: TrainerState, train: Windows, recipe: Recipe, num_labels: int) -> Network:
+    """Return the network at a saved state, as `fit` would have returned it then.
 
-    The arguments are those that `fit` had. Raises InputError for the state of another recipe.
+    Args:
+        state: State that `fit` reported.
+        train: The training windows of `fit`.
+        recipe: The recipe of `fit`.
+        num_labels: The number of labels of `fit`.
+
+    Raises:
+        InputError: The state belongs to another recipe.
     """
-    run = _Run(train, recipe, labels, seed=0, device="cpu")
-    run.restore(state)
-    with run.averaged():
-        return run.model.to_network()
+    trainer = Trainer(train, recipe, num_labels, seed=0, device="cpu")
+    trainer.restore(state)
+    with trainer.averaged_weights():
+        return trainer.model.to_network()
 
 
-def _row(
+def _log_entry(
     seen: int,
     n: int,
-    batches: dict[str, tuple[float, float]],
-    held: dict[str, tuple[float, float]],
+    batches: dict[str, LossAndAccuracy],
+    eval_set: EvalSet | None,
+    results: dict[str, LossAndAccuracy],
     rate: float,
     stage: int,
-) -> Row:
-    (loss, accuracy), (held_loss, held_accuracy) = batches["head"], held.get("head", (None, None))
-    row = Row(seen, seen / n, loss, accuracy, held_loss, held_accuracy, rate)
+) -> LogEntry:
+    entry = LogEntry(seen, seen / n, *batches["head"], rate, eval_set, *results.get("head", (None, None)))
     if "coarse" not in batches:
-        return row
-    (loss, accuracy), (held_loss, held_accuracy) = batches["coarse"], held.get("coarse", (None, None))
-    return replace(
-        row,
-        stage=stage,
-        coarse_loss=loss,
-        coarse_accuracy=accuracy,
-        held_out_coarse_loss=held_loss,
-        held_out_coarse_accuracy=held_accuracy,
-    )
+        return entry
+    coarse = dict(zip(("coarse_loss", "coarse_accuracy"), batches["coarse"], strict=True))
+    if results:
+        coarse |= dict(zip(("eval_coarse_loss", "eval_coarse_accuracy"), results["coarse"], strict=True))
+    return LogEntry(**{**vars(entry), **coarse, "stage": stage})
 
 
-class _Run:
-    """What changes while training: weights, their running average, the optimizers' moments, the step."""
+class Trainer:
+    """Everything that changes during training: weights, moving average, optimizer moments, step.
 
-    def __init__(self, train: Windows, recipe: Recipe, labels: int, seed: int, device: str) -> None:
+    Args:
+        train: Training windows.
+        recipe: Hyperparameters.
+        num_labels: Number of labels.
+        seed: Seed of the random number generators.
+        device: PyTorch device.
+    """
+
+    def __init__(self, train: Windows, recipe: Recipe, num_labels: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
         self.recipe, self.seed, self.device = recipe, seed, torch.device(device)
-        mean, std = _normalisation(train, recipe)
-        with torch.device("cpu"):  # the initial values are drawn there
-            self.model = HarNet(recipe, train.signals.shape[1], mean, std, labels)
+        mean, std = _normalization(train, recipe)
+        with torch.device("cpu"):  # initial values are drawn on the CPU
+            self.model = HarNet(recipe, train.signals.shape[1], mean, std, num_labels)
         self.model.to(self.device)
-        self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        # moments of its own for each loss: the publication does not say, TensorFlow 1 keeps them with the optimizer
-        self.optimizers = {name: _optimizer(self.trained, recipe) for name in self.model.heads()}
-        self.average = [p.detach().clone() for p in self.trained]
-        spread = torch.from_numpy(train.signals.std(axis=(0, 1)))
-        self.augment = Augmenter(train, recipe.augment, spread, self.device)
-        self.truth = truth(train.labels, recipe.model.coarse, self.device)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        # One optimizer per loss, each with its own moments, as in TensorFlow 1; the publication does not specify it.
+        self.optimizers = {name: _create_optimizer(self.parameters, recipe) for name in self.model.heads()}
+        self.average = [p.detach().clone() for p in self.parameters]
+        std_of_channels = torch.from_numpy(train.signals.std(axis=(0, 1)))
+        self.augmenter = Augmenter(train, recipe.augment, std_of_channels, self.device)
+        self.targets = head_targets(train.labels, recipe.model.coarse, self.device)
         keys = recipe.schedule
-        self.plan = Plan(
+        self.schedule = BatchSchedule(
             len(train), keys.batch, keys.order == "shuffled", keys.epochs, keys.report_windows, keys.coarse_epochs
         )
         self.step = 0
 
-    def advance(self) -> tuple[int, dict[str, tuple[float, float]], float]:
-        """Train up to the next report; returns the stage, each head's mean loss and accuracy, and the learning rate."""
+    def advance(self) -> tuple[int, dict[str, LossAndAccuracy], float]:
+        """Train up to the next log entry.
+
+        Returns:
+            The stage, mean loss and accuracy of each head, and the last learning rate.
+        """
         generator = schedule.generator(self.seed, 2, self.step)
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator, device="cpu")))  # dropout's draws
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator, device="cpu")))  # for dropout
         self.model.train()
-        stage = 1 if self.step < self.plan.coarse_steps else 2
-        # the published order: first the coarse loss, then the other
+        stage = 1 if self.step < self.schedule.coarse_steps else 2
+        # as published: a step on the coarse loss, then one on the main loss
         trained = ("coarse",) if stage == 1 else tuple(reversed(self.model.heads()))
         sums = dict.fromkeys(self.model.heads(), (0.0, 0.0))
         seen, rate = 0.0, 0.0
-        for _ in range(self.step, self.plan.next_report(self.step)):
-            index = self.plan.index(self.step, self.seed)
-            rate = schedule.learning_rate(self.recipe, self.step, self.plan.steps)
-            windows = self.augment.batch(index, generator)
-            truth = {name: labels[index.to(self.device)] for name, labels in self.truth.items()}
+        for _ in range(self.step, self.schedule.next_report(self.step)):
+            index = self.schedule.batch_indices(self.step, self.seed)
+            rate = schedule.learning_rate(self.recipe, self.step, self.schedule.steps)
+            windows = self.augmenter.batch(index, generator)
+            targets = {name: labels[index.to(self.device)] for name, labels in self.targets.items()}
             for name in trained:
-                measured = self._update(windows, truth, name, rate)
-            for name, (loss, hits) in measured.items():
-                sums[name] = (sums[name][0] + loss * len(index), sums[name][1] + hits)
+                measured = self._update(windows, targets, name, rate)
+            for name, (loss, correct) in measured.items():
+                sums[name] = (sums[name][0] + loss * len(index), sums[name][1] + correct)
             seen += len(index)
             self.step += 1
-        return stage, {name: (loss / seen, right / seen) for name, (loss, right) in sums.items()}, rate
+        return stage, {name: (loss / seen, correct / seen) for name, (loss, correct) in sums.items()}, rate
 
     def _update(
-        self, windows: Tensor, truth: dict[str, Tensor], trained: str, rate: float
+        self, windows: Tensor, targets: dict[str, Tensor], trained: str, rate: float
     ) -> dict[str, tuple[float, int]]:
-        """One update on the loss of the head `trained`; returns every head's loss, and how many it got right."""
+        """Make one step on the loss of the head `trained`. Return loss and number of hits of every head."""
         keys, optimizer = self.recipe.optimizer, self.optimizers[trained]
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        total = {name: torch.zeros((), device=self.device) for name in truth}
-        hits = dict.fromkeys(truth, 0)
+        losses = {name: torch.zeros((), device=self.device) for name in targets}
+        correct = dict.fromkeys(targets, 0)
         size = micro_batch_size(self.model, self.device)
         for start in range(0, len(windows), size):
-            piece = slice(start, start + size)
-            state = self.model.last_state(windows[piece])
+            part = slice(start, start + size)
+            state = self.model.last_state(windows[part])  # [n, hidden]
             for name, head in self.model.heads().items():
                 with torch.set_grad_enabled(name == trained):
-                    logits, answer = head(state), truth[name][piece]
-                    loss = cross_entropy(logits, answer, label_smoothing=keys.label_smoothing, reduction="sum")
+                    logits, target = head(state), targets[name][part]
+                    loss = cross_entropy(logits, target, label_smoothing=keys.label_smoothing, reduction="sum")
                     loss = loss / len(windows)
                 if name == trained:
                     loss.backward()  # type: ignore[no-untyped-call]
-                total[name], hits[name] = total[name] + loss.detach(), hits[name] + num_correct(logits, answer)
+                losses[name], correct[name] = losses[name] + loss.detach(), correct[name] + num_correct(logits, target)
         if keys.l2:
-            penalty = keys.l2 * torch.stack([p.square().sum() / 2 for p in self.trained]).sum()
+            penalty = _l2_penalty(self.parameters, keys.l2)
             penalty.backward()  # type: ignore[no-untyped-call]
-            total = {name: loss + penalty.detach() for name, loss in total.items()}
+            losses = {name: loss + penalty.detach() for name, loss in losses.items()}
         if keys.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.trained, keys.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.parameters, keys.clip_norm)
         optimizer.step()
         with torch.no_grad():
-            # a young average forgets faster, or it would remember the initial weights
+            # EMA warm-up: a small decay in the first steps, as in tf.train.ExponentialMovingAverage
             decay = min(keys.average, (1 + self.step) / (10 + self.step))
-            for kept, parameter in zip(self.average, self.trained, strict=True):
-                kept.lerp_(parameter, 1 - decay)
-        return {name: (float(loss), hits[name]) for name, loss in total.items()}
+            for average, parameter in zip(self.average, self.parameters, strict=True):
+                average.lerp_(parameter, 1 - decay)
+        return {name: (float(loss), correct[name]) for name, loss in losses.items()}
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the model carries the averaged weights (with average = 0, the weights as they are)."""
-        own = [p.detach().clone() for p in self.trained]
-        self._put(self.average)
+    def averaged_weights(self) -> Iterator[None]:
+        """Use the averaged weights inside the block. With optimizer.average = 0 they are the current ones."""
+        current = [p.detach().clone() for p in self.parameters]
+        self._set_weights(self.average)
         yield
-        self._put(own)
+        self._set_weights(current)
 
-    def _put(self, values: list[Tensor]) -> None:
+    def _set_weights(self, values: list[Tensor]) -> None:
         with torch.no_grad():
-            for parameter, value in zip(self.trained, values, strict=True):
+            for parameter, value in zip(self.parameters, values, strict=True):
                 parameter.copy_(value)
 
-    def state(self, history: list[Row]) -> State:
+    def state(self, history: list[LogEntry]) -> TrainerState:
+        """Return the state on the CPU. Its tensors may share memory with the trainer."""
         moments = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        values = _on_cpu({"model": dict(self.model.state_dict()), "optimizer": moments, "average": self.average})
-        return State(self.step, history=history, **values)
+        values = _to_cpu({"model": dict(self.model.state_dict()), "optimizer": moments, "average": self.average})
+        return TrainerState(self.step, history=history, **values)
 
-    def restore(self, state: State) -> list[Row]:
-        state = copy.deepcopy(state)  # torch keeps tensors that are where it wants them, and would change the caller's
+    def restore(self, state: TrainerState) -> list[LogEntry]:
+        """Continue from a state. Return its log.
+
+        Raises:
+            InputError: The state belongs to another recipe.
+        """
+        state = copy.deepcopy(state)  # load_state_dict may keep references to the caller's tensors
         try:
             self.model.load_state_dict(state.model)
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state.optimizer[name])
-        except Exception as error:  # shapes, names, kinds: torch has an error for each
+        except Exception as error:  # torch raises many kinds for wrong names, shapes and types
             raise InputError(
-                f"the saved state is not one of this recipe ({type(error).__name__}); start without --resume"
+                f"the saved state does not fit this recipe ({type(error).__name__}); start without --resume"
             ) from error
-        self.step, self.average = state.step, [kept.to(self.device) for kept in state.average]
+        self.step, self.average = state.step, [average.to(self.device) for average in state.average]
         return list(state.history)
 
 
-def _on_cpu(value: Any) -> Any:
-    """The tensors in dicts and lists, on the CPU; those that are there already are not copied."""
+def evaluate(model: HarNet, windows: Windows, recipe: Recipe) -> dict[str, LossAndAccuracy]:
+    """Return loss (the training objective, without dropout) and accuracy of each head."""
+    model.eval()
+    device = model.mean.device
+    targets = head_targets(windows.labels, recipe.model.coarse, device)
+    sums = dict.fromkeys(targets, (0.0, 0.0))
+    smoothing = recipe.optimizer.label_smoothing
+    with torch.no_grad():
+        size = micro_batch_size(model, device)
+        for start in range(0, len(windows), size):
+            part = slice(start, start + size)
+            state = model.last_state(torch.from_numpy(windows.signals[part].copy()).to(device))
+            for name, head in model.heads().items():
+                logits, target = head(state), targets[name][part]
+                loss = float(cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum"))
+                sums[name] = (sums[name][0] + loss, sums[name][1] + num_correct(logits, target))
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        penalty = float(_l2_penalty(parameters, recipe.optimizer.l2)) if recipe.optimizer.l2 else 0.0
+    n = len(windows)
+    return {name: (loss / n + penalty, correct / n) for name, (loss, correct) in sums.items()}
+
+
+def head_targets(labels: NDArray[np.int64], coarse: tuple[int, ...], device: torch.device) -> dict[str, Tensor]:
+    """Return the target labels [n] of each head by its name."""
+    targets = {"head": labels.copy()} | ({"coarse": coarse_labels.to_coarse(coarse, labels)} if coarse else {})
+    return {name: torch.from_numpy(values).to(device) for name, values in targets.items()}
+
+
+def num_correct(logits: Tensor, targets: Tensor) -> int:
+    """Count correct predictions; logits [n, labels], targets [n]."""
+    return int((logits.argmax(1) == targets).sum())
+
+
+def micro_batch_size(model: HarNet, device: torch.device) -> int:
+    """Return the number of windows per forward pass: all of the batch on a GPU."""
+    if device.type != "cpu":
+        return 2**31
+    return max(1, _MICRO_BATCH_STEPS[model.cell] // model.steps)
+
+
+def _l2_penalty(parameters: list[torch.nn.Parameter], factor: float) -> Tensor:
+    return factor * torch.stack([p.square().sum() / 2 for p in parameters]).sum()
+
+
+def _to_cpu(value: Any) -> Any:
+    """Move the tensors in dicts and lists to the CPU, without copying those that are there already."""
     if isinstance(value, Tensor):
         return value.cpu()
     if isinstance(value, dict):
-        return {key: _on_cpu(one) for key, one in value.items()}
-    return [_on_cpu(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _to_cpu(item) for key, item in value.items()}
+    return [_to_cpu(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _normalisation(train: Windows, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def _normalization(train: Windows, recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation [channels] of the input."""
     channels = train.signals.shape[2]
     if not recipe.model.normalize:
         return np.zeros(channels), np.ones(channels)
@@ -255,57 +343,15 @@ def _normalisation(train: Windows, recipe: Recipe) -> tuple[np.ndarray, np.ndarr
     std = flat.std(axis=0)
     if (std <= 0).any():
         raise InputError(
-            f"channel {int(np.argmin(std))} of the training windows is constant; drop it or record it again"
+            f"channel {int(np.argmin(std))} of the training windows is constant; remove it or record it again"
         )
     return flat.mean(axis=0), std
 
 
-def _optimizer(trained: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def _create_optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     keys = recipe.optimizer
     if keys.name == "adam":
-        return torch.optim.Adam(trained, lr=keys.learning_rate)
+        return torch.optim.Adam(parameters, lr=keys.learning_rate)
     if keys.name == "rmsprop":
-        return RmsProp(trained, keys.learning_rate)
-    return torch.optim.AdamW(trained, lr=keys.learning_rate, weight_decay=keys.weight_decay)
-
-
-# Steps that go through the network together on a CPU. A batch is cut into pieces of about this many whose gradients
-# add up to the batch's: 1500 windows of 128 steps outgrow the cache, in pieces of 64 windows the LSTM takes half the
-# time. The GRU's operators are called one by one, which pays with longer pieces.
-_PIECE_STEPS = {"lstm": 8192, "gru": 131072}
-
-
-def evaluate(model: HarNet, windows: Windows, coarse_labels: tuple[int, ...] = ()) -> dict[str, tuple[float, float]]:
-    """Each head's mean cross-entropy and accuracy on `windows`, without dropout."""
-    model.eval()
-    device = model.mean.device
-    wanted = truth(windows.labels, coarse_labels, device)
-    sums = dict.fromkeys(wanted, (0.0, 0.0))
-    with torch.no_grad():
-        size = micro_batch_size(model, device)
-        for start in range(0, len(windows), size):
-            part = slice(start, start + size)
-            state = model.last_state(torch.from_numpy(windows.signals[part].copy()).to(device))
-            for name, head in model.heads().items():
-                logits, answer = head(state), wanted[name][part]
-                loss, right = float(cross_entropy(logits, answer, reduction="sum")), num_correct(logits, answer)
-                sums[name] = (sums[name][0] + loss, sums[name][1] + right)
-    return {name: (loss / len(windows), right / len(windows)) for name, (loss, right) in sums.items()}
-
-
-def truth(labels: np.ndarray, coarse_labels: tuple[int, ...], device: torch.device) -> dict[str, Tensor]:
-    """What each head should answer [n], under the heads' names."""
-    named = {"head": labels.copy()} | ({"coarse": coarse.truth(coarse_labels, labels)} if coarse_labels else {})
-    return {name: torch.from_numpy(values).to(device) for name, values in named.items()}
-
-
-def num_correct(logits: Tensor, answers: Tensor) -> int:
-    """How many windows [n, labels] are answered as they should be [n]."""
-    return int((logits.argmax(1) == answers).sum())
-
-
-def micro_batch_size(model: HarNet, device: torch.device) -> int:
-    """Windows that go through the network together; a GPU takes a batch as it is."""
-    if device.type != "cpu":
-        return 2**31
-    return max(1, _PIECE_STEPS[model.cell] // model.steps)
+        return TF1RMSprop(parameters, keys.learning_rate)
+    return torch.optim.AdamW(parameters, lr=keys.learning_rate, weight_decay=keys.weight_decay)

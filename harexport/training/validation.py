@@ -1,4 +1,4 @@
-"""Whether data and recipe can end in a model and its figures at all: asked before the first of many minutes."""
+"""Validates dataset and recipe before training starts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
+from harexport.data.mounting import mount_dataset
 from harexport.errors import InputError
 from harexport.model.network import check_windows
 from harexport.model.recipe import Recipe
@@ -17,24 +18,29 @@ from harexport.utils.console import info
 
 
 def apply_recipe_to_dataset(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """The data as the recipe's network sees them: its channels, and the names of its coarse labels.
+    """Select the recipe's channels, rotate recordings by their mounting, and name the coarse labels in the contract.
 
-    Raises InputError for channels that are not there and for coarse labels of another number of labels.
+    Raises:
+        InputError: The dataset lacks a channel, has another number of labels than the coarse labels, or a recording
+            whose mounting is unknown.
     """
-    seen = dataset.select_channels(recipe.data.channels or dataset.contract.channels)
-    lumps = coarse_labels.coarse_label_names(recipe.model.coarse, seen.contract.labels)
-    return replace(seen, contract=replace(seen.contract, coarse_labels=lumps))
+    selected = dataset.select_channels(recipe.data.channels or dataset.contract.channels)
+    if recipe.data.mount != "none":
+        selected = mount_dataset(selected, recipe.data.mount)
+    names = coarse_labels.coarse_label_names(recipe.model.coarse, selected.contract.labels)
+    return replace(selected, contract=replace(selected.contract, coarse_labels=names))
 
 
 def held_out_subjects(dataset: Dataset, recipe: Recipe) -> tuple[int, ...]:
-    """The training subjects that the first pass holds out: those that the data name, else those of the recipe."""
+    """Return the subjects that the first pass holds out: those of the dataset, else those of the recipe."""
     return recipe.validation.subjects if dataset.held_out is None else dataset.held_out
 
 
 def check_recipe(dataset: Dataset, recipe: Recipe) -> None:
-    """Raise InputError, naming windows, subjects and labels, for what `train` could not end well with.
+    """Check that dataset and recipe can be trained and evaluated. Labels without training windows are logged.
 
-    Says which labels have no training window: that is no error, but such a label is hardly ever answered.
+    Raises:
+        InputError: They cannot; the message names windows, subjects or labels.
     """
     train, labels = dataset.train, dataset.contract.labels
     check_windows_and_recipe(train, None, recipe, len(labels))
@@ -45,30 +51,40 @@ def check_recipe(dataset: Dataset, recipe: Recipe) -> None:
         try:
             _check_labels(train.labels[~np.isin(train.subjects, held)], recipe)
         except InputError as error:
-            names = _listed(dataset.subject_name(subject) for subject in held)
+            names = _join(dataset.subject_name(subject) for subject in held)
             raise InputError(f"with the subjects {names} held out: {error}") from error
     seen = set(np.unique(train.labels).tolist())
     if missing := [label for k, label in enumerate(labels) if k not in seen]:
-        info(f"No training window is labelled {_listed(missing)}: the model will hardly ever answer that")
+        info(f"No training window has the label {_join(missing)}: the model will hardly ever predict it")
 
 
-def check_windows_and_recipe(train: Windows, held_out: Windows | None, recipe: Recipe, labels: int) -> None:
-    """Raise InputError for windows that cannot teach or be watched, and for a recipe that does not fit them."""
+def check_windows_and_recipe(train: Windows, held_out: Windows | None, recipe: Recipe, num_labels: int) -> None:
+    """Check the windows of one training.
+
+    Args:
+        train: Training windows.
+        held_out: Windows to evaluate, None if there are none.
+        recipe: Hyperparameters.
+        num_labels: Number of labels.
+
+    Raises:
+        InputError: Windows are missing, not finite or all of one label, or do not fit the recipe.
+    """
     window = train.signals.shape[1]
     if recipe.model.frame > window:
         raise InputError(
             f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
         )
-    coarse_labels.check_coarse_labels(recipe.model.coarse, labels)
-    _check_windows("training", train, labels)
+    coarse_labels.check_coarse_labels(recipe.model.coarse, num_labels)
+    _check_windows("training", train, num_labels)
     if held_out is not None:
-        _check_windows("held-out", held_out, labels)
+        _check_windows("held-out", held_out, num_labels)
     _check_labels(train.labels, recipe)
 
 
 def _check_windows(what: str, windows: Windows, labels: int) -> None:
     if not len(windows):
-        raise InputError(f"there are no {what} windows: the group of subjects is empty; choose others")
+        raise InputError(f"there are no {what} windows; choose other subjects")
     finite = np.isfinite(windows.signals)
     whole = finite.all(axis=(1, 2))
     if not whole.all():
@@ -85,26 +101,24 @@ def _check_windows(what: str, windows: Windows, labels: int) -> None:
 
 
 def _check_labels(labels: NDArray[np.int64], recipe: Recipe) -> None:
-    """Raise InputError where the training windows' labels [n] leave nothing to learn."""
+    """Raise InputError if the labels [n] of the training windows are all the same."""
     if len(np.unique(labels)) < 2:
-        raise InputError("the training windows carry one label only; there is nothing to tell apart")
+        raise InputError("all training windows have the same label (one label only); at least two are needed")
     if recipe.schedule.coarse_epochs and len(np.unique(coarse_labels.to_coarse(recipe.model.coarse, labels))) < 2:
-        raise InputError(
-            "the training windows carry one coarse label only (model.coarse); there is nothing to tell apart"
-        )
+        raise InputError("all training windows have the same coarse label (one coarse label only); change model.coarse")
 
 
 def _check_subjects(dataset: Dataset, recipe: Recipe, held: tuple[int, ...]) -> None:
     where = f"recipe {recipe.name}: validation.subjects" if dataset.held_out is None else "the data"
     present = sorted(set(dataset.train.subjects.tolist()))
-    everybody = _listed(dataset.subject_name(subject) for subject in present)
+    all_subjects = _join(dataset.subject_name(subject) for subject in present)
     if unknown := sorted(set(held) - set(present)):
         raise InputError(
-            f"{where} holds out {_listed(unknown)}, of whom there is no training window; the training subjects are "
-            f"{everybody}. Name some of these in a recipe of your own, or nobody: subjects = []"
+            f"{where} holds out {_join(unknown)}, who have no training windows; the training subjects are "
+            f"{all_subjects}. Choose some of these in a recipe of your own, or none: subjects = []"
         )
     if not set(present) - set(held):
-        raise InputError(f"{where} holds out every training subject ({everybody}); keep some to train on")
+        raise InputError(f"{where} holds out every training subject ({all_subjects}); keep some to train on")
 
 
 def _check_test(dataset: Dataset) -> None:
@@ -120,9 +134,9 @@ def _check_test(dataset: Dataset) -> None:
         first = int(np.argmax(wrong))
         raise InputError(
             f"test window {first} has label {test.labels[first]}; the labels are 0 to {len(contract.labels) - 1}: "
-            f"{_listed(contract.labels)}"
+            f"{_join(contract.labels)}"
         )
 
 
-def _listed(values: Iterable[object]) -> str:
+def _join(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)

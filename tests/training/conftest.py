@@ -27,4 +27,6 @@ def small_recipe(**sections: dict[str, object]) -> Recipe:
 @pytest.fixture(scope="session")
 def small(dataset: Dataset) -> Dataset:
     """Two training subjects and one test subject."""
-    return Dataset(dataset.train.select_subjects([1, 3]), dataset.test.select_subjects([2]), dataset.source, dataset.digest)
+    return Dataset(
+        dataset.train.select_subjects([1, 3]), dataset.test.select_subjects([2]), dataset.source, dataset.digest
+    )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harexport.data import Dataset
-from harexport.errors import InputError
 from harexport.evaluation import metrics
 from harexport.model import checkpoint as checkpoints
 from harexport.model.network import softmax
-from harexport.training.calibration import fitted, scaled
+from harexport.training.calibration import apply_temperature, fit_temperature
 from harexport.training.train import train
 from tests.helpers.networks import random_gru
 
@@ -31,7 +31,7 @@ def _drawn(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("boast", [0.4, 1.0, 3.0])
 def test_it_finds_the_temperature_that_is_there(boast: float) -> None:
     logits, truth = _drawn()
-    found = fitted(boast * logits, truth)
+    found = fit_temperature(boast * logits, truth)
     assert found is not None
     assert found.value == pytest.approx(boast, rel=0.03)
     assert found.ece_after < 0.012
@@ -45,7 +45,7 @@ def test_it_finds_the_temperature_that_is_there(boast: float) -> None:
 
 def test_where_every_answer_is_right_there_is_none() -> None:
     logits, _ = _drawn(100)
-    assert fitted(logits, logits.argmax(axis=1)) is None
+    assert fit_temperature(logits, logits.argmax(axis=1)) is None
 
 
 def test_cross_entropy_by_hand_and_of_large_logits() -> None:
@@ -58,14 +58,14 @@ def test_cross_entropy_by_hand_and_of_large_logits() -> None:
 def test_the_network_divides_its_logits_and_nothing_else() -> None:
     network = random_gru(coarse=4)
     windows = np.random.default_rng(1).normal(size=(7, network.window, network.num_channels))
-    divided = scaled(network, 2.5)
+    divided = apply_temperature(network, 2.5)
     np.testing.assert_allclose(divided.logits(windows), network.logits(windows) / 2.5, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(divided.logits(windows, head="coarse"), network.logits(windows, head="coarse"))
 
 
 def test_a_calibrated_run_differs_in_its_head_only_and_says_so(small: Dataset, tmp_path: Path) -> None:
-    plain = train(small, small_recipe(), tmp_path / "plain").checkpoint
-    trained = train(small, small_recipe(), tmp_path / "calibrated", temperature=True)
+    plain = train(small, small_recipe(), tmp_path / "plain", temperature=False).checkpoint
+    trained = train(small, small_recipe(), tmp_path / "calibrated")
     kept = checkpoints.load(trained.path)
     said = kept.figures["temperature"]
     assert said["loss_after"] < said["loss_before"]
@@ -81,13 +81,24 @@ def test_a_calibrated_run_differs_in_its_head_only_and_says_so(small: Dataset, t
     )  # fmt: skip
     assert test["ece"] == metrics.calibration_error(softmax(kept.network.logits(small.test.signals)), small.test.labels)
     assert json.dumps(kept.figures, allow_nan=False)
-    again = train(small, small_recipe(), tmp_path / "again", temperature=True)
+    again = train(small, small_recipe(), tmp_path / "again")
     assert again.path.read_bytes() == trained.path.read_bytes()
 
 
-def test_without_held_out_subjects_there_is_nothing_to_fit_it_on(
-    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_held_out_subjects_nothing_is_calibrated(
+    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
-    with pytest.raises(InputError, match=r"recipe small holds nobody out; name some in validation\.subjects"):
-        train(small, small_recipe(validation={"subjects": []}), tmp_path, temperature=True)
+    trained = train(small, small_recipe(validation={"subjects": []}), tmp_path)
+    assert trained.checkpoint.figures["temperature"] is None
+    assert "the probabilities are not calibrated" in capsys.readouterr().err
+
+
+def test_few_held_out_subjects_and_a_higher_test_ece_are_warned_about(
+    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = train(small, small_recipe(), tmp_path)
+    messages = capsys.readouterr().err
+    assert "fitted on 1 held-out subject(s) and may not fit other people" in messages
+    before, after = map(float, re.findall(r"On the test set: ECE ([\d.]+) -> ([\d.]+)", messages)[0])
+    assert after == pytest.approx(trained.checkpoint.figures["test"]["ece"], abs=1e-4)
+    assert ("Warning: calibration increased the ECE" in messages) == (after > before)

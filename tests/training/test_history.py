@@ -12,15 +12,15 @@ import pytest
 
 from harexport.data import Dataset
 from harexport.errors import InputError, MissingExtraError
-from harexport.training.history import EventLog, Row, to_csv
+from harexport.training.history import LogEntry, TensorBoardLog, to_csv
 from harexport.training.train import train
 
 from .conftest import small_recipe
 
 
-def _rows(count: int, held: bool = True) -> list[Row]:
+def _rows(count: int, held: bool = True) -> list[LogEntry]:
     return [
-        Row(100 * k, k / 2, 1 / (k + 1), k / 10, 0.5 if held else None, 0.25 if held else None, 0.01)
+        LogEntry(100 * k, k / 2, 1 / (k + 1), k / 10, 0.01, *(("held_out", 0.5, 0.25) if held else ()))
         for k in range(1, count + 1)
     ]
 
@@ -67,26 +67,27 @@ def test_tensorboard_reads_every_row(small: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_resumed_or_repeated_run_takes_the_place_of_what_it_repeats(tmp_path: Path) -> None:
-    log = EventLog(tmp_path)
+    log = TensorBoardLog(tmp_path)
     log.begin("held-out pass", 0)
     for row in _rows(5):
-        log.add(row)
+        log.add("held-out pass", row)
+    log.close()
     log.begin("held-out pass", 301)  # resumed after 300 windows
     for row in _rows(6)[3:]:
-        log.add(dataclasses.replace(row, loss=-1.0))
+        log.add("held-out pass", dataclasses.replace(row, loss=-1.0))
     log.close()
     expected = [row.loss for row in _rows(3)] + [-1.0] * 3
     assert [value for _, value in _shown(tmp_path / "held-out-pass")["loss"]] == pytest.approx(expected)
-    log = EventLog(tmp_path)
+    log = TensorBoardLog(tmp_path)
     log.begin("held-out pass", 0)
-    log.add(_rows(1)[0])
+    log.add("held-out pass", _rows(1)[0])
     log.close()
     assert _shown(tmp_path / "held-out-pass")["loss"] == [(100, 0.5)]
 
 
 def test_the_package_that_is_missing_is_named(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
-    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"--tensorboard needs tensorboard.*pip install 'harexport\[logging\]'"):
         train(small, small_recipe(), tmp_path / "out", tensorboard=True)
 
@@ -94,17 +95,27 @@ def test_the_package_that_is_missing_is_named(small: Dataset, tmp_path: Path, mo
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "small.tensorboard").write_text("")
     with pytest.raises(InputError, match=r"cannot write to .*small\.tensorboard"):
-        EventLog(tmp_path / "small.tensorboard")
+        TensorBoardLog(tmp_path / "small.tensorboard")
 
 
-def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = EventLog(tmp_path)
+def test_a_full_disk_ends_the_log_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = TensorBoardLog(tmp_path)
     log.begin("all subjects", 0)
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.flush", fail)
+    for entry in _rows(3):
+        log.add("all subjects", entry)
+    monkeypatch.undo()
     log.close()
-    log._file = Path("/dev/full").open("wb")  # noqa: SIM115 - the log closes it
-    log._records = log._writer(log._file)
-    for row in _rows(3):
-        log.add(row)
-    log.close()
-    said = capsys.readouterr().err
-    assert said.count("/dev/full: No space left on device. Training goes on without TensorBoard") == 1
+    messages = capsys.readouterr().err
+    assert messages.count("No space left on device. Training continues without TensorBoard") == 1
+
+
+def test_test_metrics_have_columns_of_their_own() -> None:
+    entry = dataclasses.replace(_rows(1)[0], eval_set="test")
+    assert to_csv({"all subjects": [entry]}).splitlines()[0].split(",")[5:7] == ["test_loss", "test_accuracy"]
+    assert "test: loss 0.5000" in entry.format()

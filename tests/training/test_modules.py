@@ -16,7 +16,7 @@ from harexport.model import recipe as recipes
 from harexport.model.recipe import AugmentConfig, Recipe
 from harexport.training.augmentation import Augmenter
 from harexport.training.modules import HarNet
-from harexport.training.tf1 import Gru, RmsProp
+from harexport.training.tf1 import TF1GRU, TF1RMSprop
 from tests.training.test_augmentation import some_windows
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ def test_initial_values_of_seed_gru() -> None:
     values = torch.cat([p.flatten() for m in linear for p in m.parameters()])
     assert abs(values.std().item() - 1) < 0.1
     (layer,) = model.stack
-    assert isinstance(layer, Gru)
+    assert isinstance(layer, TF1GRU)
     for kernel in (layer.input_weight, layer.recurrent_weight):
         assert kernel.abs().max() <= math.sqrt(3 / 32)
         assert abs(kernel.std().item() - math.sqrt(1 / 32)) < 0.01
@@ -107,7 +107,7 @@ def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, to
     assert x.device.type == device
     loss = torch.stack([head(model.last_state(x)).square().sum() for head in model.heads().values()]).sum()
     loss.backward()
-    RmsProp(model.parameters(), 0.1).step()
+    TF1RMSprop(model.parameters(), 0.1).step()
     gradient = model.input.weight.grad
     assert gradient is not None
     return gradient, torch.cat([torch.get_rng_state(), generator.get_state()])

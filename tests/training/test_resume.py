@@ -1,4 +1,4 @@
-"""An interrupted run loses nothing: not by Ctrl-C, not by SIGTERM, not by a full disk, not by starting anew."""
+"""Interrupted runs are saved and resumed bit for bit, also after SIGTERM and on a full disk."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import torch
 
 from harexport.data import Dataset
 from harexport.errors import InputError
-from harexport.training.history import Row, State
-from harexport.training.resume import Progress
+from harexport.training.history import LogEntry, TrainerState
+from harexport.training.resume import ResumableRun
 from harexport.training.train import resume_path, train
 from harexport.utils import files
 
@@ -32,17 +32,17 @@ Patch = pytest.MonkeyPatch
 def unseen(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
     """Pictures take longer than these trainings: only the tests of a full disk draw them."""
     if "name" not in request.fixturenames:
-        monkeypatch.setattr("harexport.training.report.draw", lambda *_: ())
+        monkeypatch.setattr("harexport.training.report.plot_results", lambda *_: ())
 
 
 def _interrupt(monkeypatch: Patch, reports: int, how: Callable[[], None]) -> None:
     """Do `how` after so many lines of the log."""
-    original, seen = Progress.reporter, []
+    original, seen = ResumableRun.reporter, []
 
-    def impatient(self: Progress, phase: str) -> Callable[[Row, State, int], None]:
+    def impatient(self: ResumableRun, phase: str) -> Callable[[LogEntry, TrainerState, int], None]:
         report = original(self, phase)
 
-        def counting(row: Row, state: State, steps: int) -> None:
+        def counting(row: LogEntry, state: TrainerState, steps: int) -> None:
             report(row, state, steps)
             seen.append(row)
             if len(seen) == reports:
@@ -50,7 +50,7 @@ def _interrupt(monkeypatch: Patch, reports: int, how: Callable[[], None]) -> Non
 
         return counting
 
-    monkeypatch.setattr(Progress, "reporter", impatient)
+    monkeypatch.setattr(ResumableRun, "reporter", impatient)
 
 
 def _ctrl_c() -> None:
@@ -77,7 +77,7 @@ def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
     small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, reports: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = _interrupted(small, tmp_path, monkeypatch, reports)
-    assert f"The run is saved in {state}. Go on with: " in capsys.readouterr().err
+    assert f"The run is saved in {state}. Resume it with: " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["small.resume.pt"]
     resumed = train(small, small_recipe(), tmp_path, resume=True)
     assert resumed.path.read_bytes() == whole
@@ -110,7 +110,7 @@ def test_the_command_that_is_said_goes_on_with_the_run(official_path: Path, tmp_
                 break
         rest = child.stderr.read()
         assert child.wait() == 130, rest
-    (said,) = [line.split("Go on with: ")[1] for line in rest.splitlines() if "Go on with: " in line]
+    (said,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
     again = shlex.split(said)
     assert again == ["python", "-m", "harexport", *command[3:], *options, "--resume"]
     end = subprocess.run([sys.executable, *again[1:]], capture_output=True, text=True)
@@ -124,7 +124,7 @@ def test_interrupted_after_the_last_epoch_nothing_is_lost(
     small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("harexport.training.report.draw", lambda *_: _ctrl_c())
+        patch.setattr("harexport.training.report.plot_results", lambda *_: _ctrl_c())
         with pytest.raises(KeyboardInterrupt):
             train(small, small_recipe(), tmp_path)
     assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
@@ -145,13 +145,13 @@ def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path:
         train(small, small_recipe(), tmp_path, resume=True)
     state = _interrupted(small, tmp_path, monkeypatch)
     kept = state.read_bytes()
-    with pytest.raises(InputError, match=r"started otherwise: recipe\.schedule\.epochs 3, not 4\..*small\.resume\.old"):
+    with pytest.raises(InputError, match=r"another run: recipe\.schedule\.epochs 3, not 4\. Resume it"):
         train(small, small_recipe(schedule={"epochs": 4}), tmp_path, resume=True)
-    with pytest.raises(InputError, match="started otherwise: seed 0, not 1"):
+    with pytest.raises(InputError, match="another run: seed 0, not 1"):
         train(small, small_recipe(), tmp_path, seed=1, resume=True)
-    with pytest.raises(InputError, match=r"started otherwise: data .*, not ffff"):
+    with pytest.raises(InputError, match=r"another run: data .*, not ffff"):
         train(replace(small, digest="f" * 64), small_recipe(), tmp_path, resume=True)
-    with pytest.raises(InputError, match="started otherwise: watch_test False, not True"):
+    with pytest.raises(InputError, match="another run: watch_test False, not True"):
         train(small, small_recipe(), tmp_path, watch_test=True, resume=True)
     other = msgspec.structs.replace(small_recipe(), name="other")
     with pytest.raises(
@@ -170,29 +170,27 @@ def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monk
     state = _interrupted(small, tmp_path, monkeypatch)
     saved = torch.load(state, weights_only=True)
     for damage in ({"model": {}}, {"optimizer": {}}):
-        torch.save({**saved, "state": {**saved["state"], **damage}}, state)
-        with pytest.raises(InputError, match="not one of this recipe"):
+        states = {name: {**saved_state, **damage} for name, saved_state in saved["states"].items()}
+        torch.save({**saved, "states": states}, state)
+        with pytest.raises(InputError, match="does not fit this recipe"):
             train(small, small_recipe(), tmp_path, resume=True)
-    for damage in ({"fingerprint": []}, {"finished": 3}, {"seconds": None}, {"state": {}}):
+    for damage in ({"fingerprint": []}, {"finished": 3}, {"seconds": None}, {"states": 5}):
         torch.save({**saved, **damage}, state)
         with pytest.raises(InputError, match="cannot be resumed"):
             train(small, small_recipe(), tmp_path, resume=True)
 
 
-def test_starting_anew_moves_an_interrupted_run_aside(
-    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+def test_a_new_run_replaces_an_interrupted_one(
+    small: Dataset, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = _interrupted(small, tmp_path, monkeypatch)
-    kept, aside = state.read_bytes(), tmp_path / "small.resume.old.pt"
-    with pytest.raises(InputError):  # what is refused moves nothing
+    saved = state.read_bytes()
+    with pytest.raises(InputError):  # a run that is refused replaces nothing
         train(small, small_recipe(validation={"subjects": [1, 3]}), tmp_path)
-    assert state.read_bytes() == kept
+    assert state.read_bytes() == saved
     train(small, small_recipe(), tmp_path, seed=1)
-    assert f"is kept as {aside}; to go on with it, move it back" in capsys.readouterr().err
-    assert aside.read_bytes() == kept
+    assert f"replaces the interrupted run in {state}" in capsys.readouterr().err
     assert not state.exists()
-    aside.replace(state)
-    assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
 
 
 def _full(monkeypatch: Patch, *names: str) -> None:
@@ -220,9 +218,9 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(
     with monkeypatch.context() as patch:
         _full(patch, name)
         with pytest.raises(
-            InputError, match=r"No space left on device\. The run is saved in .*Go on with: harexport x"
+            InputError, match=r"No space left on device\. The run is saved in .*Resume it with: harexport x"
         ):
-            train(small, small_recipe(), tmp_path, again="harexport x")
+            train(small, small_recipe(), tmp_path, resume_command="harexport x")
     assert {path: path.read_bytes() for path in pictures} == pictures
     assert (tmp_path / "small.safetensors").read_bytes() in (earlier, whole)
     assert not list(tmp_path.glob(".*"))
@@ -235,48 +233,21 @@ def test_a_disk_without_room_for_the_state_does_not_end_the_training(
     monkeypatch.setattr("harexport.training.resume._SAVE_EVERY_SECONDS", 0.0)
     _full(monkeypatch, "resume.pt")
     assert train(small, small_recipe(), tmp_path).path.read_bytes() == whole
-    assert capsys.readouterr().err.count("No space left on device. Training goes on") == 1
+    assert capsys.readouterr().err.count("No space left on device. Training continues") == 1
 
 
-@pytest.fixture
-def spare(tmp_path: Path, monkeypatch: Patch) -> Path:
-    """The system's folder of temporary files."""
-    (tmp_path / "spare").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spare"))
-    return tmp_path / "spare" / "small.resume.pt"
-
-
-def test_where_the_folder_has_no_room_the_state_goes_elsewhere(
-    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, spare: Path
-) -> None:
-    out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        _full(patch, "out/small.resume.pt", "safetensors")
-        with pytest.raises(
-            InputError, match=rf"small\.safetensors: No space.* saved in {spare}. Make room, move it to"
-        ):
-            train(small, small_recipe(), out)
-    assert list(out.iterdir()) == []
-    spare.rename(out / "small.resume.pt")
-    assert train(small, small_recipe(), out, resume=True).path.read_bytes() == whole
-
-
-def test_where_nothing_at_all_can_be_saved_it_is_said(
-    small: Dataset, tmp_path: Path, monkeypatch: Patch, spare: Path
-) -> None:
+def test_nothing_can_be_saved(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     _full(monkeypatch, "resume.pt", "safetensors")
     with pytest.raises(InputError, match=r"small\.safetensors: No space.*Nothing of this run could be saved"):
         train(small, small_recipe(), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_where_only_the_last_state_cannot_be_saved_an_earlier_one_stays(
-    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, spare: Path
+def test_an_earlier_state_remains_if_the_last_one_cannot_be_saved(
+    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    spare.write_text("another run's")
     with monkeypatch.context() as patch:
         _interrupt(patch, 3, lambda: _full(patch, "out/small.resume.pt", "safetensors"))
-        with pytest.raises(InputError, match=r"An earlier state of the run stands in .*small\.resume\.pt\. Make room"):
+        with pytest.raises(InputError, match=r"An earlier state is saved in .*small\.resume\.pt\. Free some space"):
             train(small, small_recipe(), tmp_path / "out")
-    assert spare.read_text() == "another run's"
     assert train(small, small_recipe(), tmp_path / "out", resume=True).path.read_bytes() == whole

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from harexport.training.tf1 import Gru
+from harexport.training.tf1 import TF1GRU
 from tests.helpers.networks import random_gru
 
 both_candidates = pytest.mark.parametrize("relu", [True, False])
 
 
-def _layer(inputs: int, hidden: int, relu: bool) -> Gru:
+def _layer(inputs: int, hidden: int, relu: bool) -> TF1GRU:
     """A layer in float64, all of whose arrays are random."""
     torch.manual_seed(0)
-    layer = Gru(inputs, hidden, relu, "torch").double()
+    layer = TF1GRU(inputs, hidden, relu, "torch").double()
     for array in layer.parameters():
         torch.nn.init.normal_(array, std=0.7)
     return layer
 
 
-def _by_autograd(layer: Gru, x: torch.Tensor) -> torch.Tensor:
+def _by_autograd(layer: TF1GRU, x: torch.Tensor) -> torch.Tensor:
     """Every state [steps, hidden, n], step by step, for autograd to follow."""
     units, h, states = layer.hidden, x.new_zeros(layer.hidden, x.shape[2]), []
     for now in layer.input_weight @ x + layer.bias[:, None]:
@@ -63,7 +63,7 @@ def test_gradients_over_a_whole_window_are_autograds(relu: bool) -> None:
 @both_candidates
 def test_states_are_those_of_the_reference(relu: bool) -> None:
     (reference,) = random_gru(relu_candidate=relu).gru
-    layer = Gru(16, 16, relu, "torch").double()
+    layer = TF1GRU(16, 16, relu, "torch").double()
     arrays = (reference.input_weight, reference.recurrent_weight, reference.bias)
     with torch.no_grad():
         for parameter, values in zip(layer.parameters(), arrays, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harexport.training.tf1 import RmsProp
+from harexport.training.tf1 import TF1RMSprop
 
 # nothing, a gradient that comes after a long pause, ordinary ones
 GRADIENTS = np.concatenate([np.full((1, 3), 0.3), np.zeros((300, 3)), np.random.default_rng(0).normal(size=(4, 3))])
@@ -26,7 +26,7 @@ def _by_formula(start: np.ndarray, gradients: np.ndarray, rate: float) -> np.nda
 def test_updates_are_the_formulas(count: int) -> None:
     start = np.array([1.0, -2.0, 0.5])
     parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    optimizer = RmsProp([parameter], 0.01)
+    optimizer = TF1RMSprop([parameter], 0.01)
     for g in GRADIENTS[:count]:
         parameter.grad = torch.from_numpy(g.copy())
         optimizer.step()
@@ -37,7 +37,7 @@ def test_it_is_not_torchs() -> None:
     """The first step from a mean square of one is the rate times about the gradient, torch's over three rates."""
     ours, theirs = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
     for parameter, optimizer in (
-        (ours, RmsProp([ours], 0.01)),
+        (ours, TF1RMSprop([ours], 0.01)),
         (theirs, torch.optim.RMSprop([theirs], lr=0.01, alpha=0.9, eps=1e-10)),
     ):
         parameter.grad = torch.full((1,), 0.1)
@@ -48,12 +48,12 @@ def test_it_is_not_torchs() -> None:
 
 def test_arrays_without_a_gradient_stay_and_a_copy_goes_on_alike() -> None:
     trained, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    optimizer = RmsProp([trained, idle], 0.1)
+    optimizer = TF1RMSprop([trained, idle], 0.1)
     trained.grad = torch.tensor([1.0, -1.0])
     optimizer.step()
     assert idle.tolist() == [1.0, 1.0]
     other = torch.nn.Parameter(trained.detach().clone()), torch.nn.Parameter(torch.ones(2))
-    resumed = RmsProp(other, 0.1)
+    resumed = TF1RMSprop(other, 0.1)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     other[0].grad = trained.grad.clone()
     optimizer.step()

@@ -296,7 +296,7 @@ def test_windows_that_make_no_sense_are_named(small: Dataset, what: str, change:
 
 
 def test_coarse_labels_that_do_not_fit_the_data_are_refused(small: Dataset) -> None:
-    with pytest.raises(InputError, match="each of 6 labels, the data has 7 labels"):
+    with pytest.raises(InputError, match="each of 6 labels, but the data has 7"):
         fit(small.train, None, two_heads(), 7)
     still = small.train.labels % 2 + 3  # sitting and standing
     windows = replace(small.train, labels=still)

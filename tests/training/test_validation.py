@@ -49,7 +49,7 @@ def test_nobody_left_and_nobody_there(small: Dataset, tmp_path: Path) -> None:
     _assert_refused(
         small, tmp_path / "out", r"holds out every training subject \(1, 3\)", validation={"subjects": [1, 3]}
     )
-    words = r"recipe small: validation.subjects holds out 4, of whom there is no training window.*are 1, 3\."
+    words = r"recipe small: validation.subjects holds out 4, who have no training windows.*are 1, 3\."
     _assert_refused(small, tmp_path / "out", words, validation={"subjects": [3, 4]})
     nothing = replace(small, train=_kept(small.train, small.train.labels < 0))
     _assert_refused(nothing, tmp_path / "out", "no training windows")
@@ -64,7 +64,9 @@ def test_subjects_with_names_are_called_by_them(small: Dataset, tmp_path: Path) 
 def test_nan_in_a_window(small: Dataset, tmp_path: Path, part: str) -> None:
     bad = replace(small, **{part: _with_nan(getattr(small, part), 11)})
     words = (
-        "1 of the training windows hold NaN.*window 11" if part == "train" else "in the test set: window 11 contains NaN"
+        "1 of the training windows hold NaN.*window 11"
+        if part == "train"
+        else "in the test set: window 11 contains NaN"
     )
     _assert_refused(bad, tmp_path / "out", words)
 
@@ -87,4 +89,4 @@ def test_a_label_without_windows_is_said(small: Dataset, capsys: pytest.CaptureF
     some = replace(small, train=_kept(small.train, small.train.labels != 5))
     with pytest.raises(pytest.fail.Exception):
         train(some, small_recipe(), tmp_path)
-    assert "No training window is labelled LAYING" in capsys.readouterr().err
+    assert "No training window has the label LAYING" in capsys.readouterr().err
