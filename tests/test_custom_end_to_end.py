@@ -134,11 +134,11 @@ def test_other_data_is_refused_with_words(
     given = out / "tiny.safetensors"
     result = harexport(command, given, "--out", tmp_path / "new")
     assert result.exit_code == 2
-    assert "was not trained on UCI HAR: it answers sit, walk, jump to 100 samples" in result.stderr
+    assert "was not trained on UCI HAR: its labels are sit, walk, jump, its windows 100 samples" in result.stderr
     result = harexport(command, given, "--data", official_path, "--out", tmp_path / "new")
     assert result.exit_code == 2, result.output
     assert "it reads 100 samples at 50 Hz, the data have 128 at 50 Hz" in result.stderr
-    assert "With --data give the data that the model was trained on" in result.stderr
+    assert "Pass the data that the model was trained on with --data" in result.stderr
     assert not (tmp_path / "new").exists()
 
 
@@ -166,7 +166,7 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     folder.mkdir()
     checkpoints.save(fewer, folder / "fewer.safetensors")
     export_checkpoint(fewer, folder, small, "onnx")
-    field = prepare_benchmark([folder], small)
+    field = prepare_benchmark(find_models([folder]), small)
     assert field.dataset.contract.channels == channels
     assert [candidate.name for candidate in field.candidates] == ["fewer-float32.onnx", "fewer in torch"]
     all_of_them = random_network(frame=32, hop=32, units=4, hidden=(4,))
@@ -175,12 +175,12 @@ def test_bench_asks_a_model_for_the_channels_that_it_reads(dataset: Dataset, tmp
     other.mkdir()
     checkpoints.save(whole, other / "all.safetensors")
     export_checkpoint(whole, other, small, "onnx")
-    together = prepare_benchmark([other / "all-float32.onnx", folder / "fewer-float32.onnx"], small)
+    together = prepare_benchmark(find_models([other / "all-float32.onnx", folder / "fewer-float32.onnx"]), small)
     assert [one.name for one in together.refused] == ["fewer-float32.onnx"]
     assert "reads other channels than all-float32.onnx: bench them apart" in together.refused[0].reason
     assert {candidate.name for candidate in together.candidates} == {"all-float32.onnx", "all in torch"}
     with pytest.raises(InputError, match="bench them apart"):
-        prepare_benchmark([other / "all-float32.onnx", folder / "fewer.safetensors"], small)
+        prepare_benchmark(find_models([other / "all-float32.onnx", folder / "fewer.safetensors"]), small)
     shutil.rmtree(folder)
 
 

@@ -1,1 +1,1 @@
-"""The official preprocessing: raw acceleration and angular velocity to the nine channels."""
+"""Preprocessing of sensor signals: resampling, filters and windows, for whole recordings and sample by sample."""

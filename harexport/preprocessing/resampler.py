@@ -1,7 +1,8 @@
-"""Samples at a sensor's own times -> samples on a uniform grid, for one sensor or for two with rates of their own.
+"""Resampling of irregular sensor samples to a uniform grid, for one sensor or for two with different rates.
 
-Meant to be mirrored in Kotlin line by line: times are integers (nanoseconds, Long), values are doubles, and what comes
-out depends on each sensor's samples alone, not on how those of two sensors are interleaved (unless one is given up).
+The class is ported to Kotlin line by line (android_demo): times are integers in nanoseconds (Long), values are doubles.
+The result depends on the samples of each sensor, not on how those of two sensors are interleaved, unless a sensor
+times out.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from collections import deque
 from dataclasses import dataclass
 
 SECOND = 1_000_000_000  # nanoseconds
-GAP_SECONDS = 0.2  # a longer silence is not bridged: benchmarks/stream_fidelity.json has what bridging costs
-SENSOR_TIMEOUT_S = 10.0  # how long one sensor is waited for: phones deliver in batches, of a few seconds at most
-MAX_PLAUSIBLE = 1e6  # no phone measures this in any unit; a number that large is no measurement
+GAP_SECONDS = 0.2  # longer gaps are not interpolated; benchmarks/stream_fidelity.json measures the effect
+SENSOR_TIMEOUT_S = 10.0  # phones deliver samples in batches of a few seconds at most
+MAX_PLAUSIBLE = 1e6  # larger numbers are no measurements of a phone, in any unit
 
 Values = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class GridSample:
-    """The values of all sensors (three axes each, one sensor after the other) at a time of the grid."""
+    """Values of all sensors (three axes each, one sensor after the other) at one time of the grid."""
 
     time_ns: int
     values: Values
@@ -27,7 +28,7 @@ class GridSample:
 
 @dataclass(frozen=True)
 class Restart:
-    """The grid ended before `time_ns` and starts anew at or after it; `reason` says why, in words for people."""
+    """The grid ends before `time_ns` and restarts at or after it; `reason` is for messages."""
 
     time_ns: int
     reason: str
@@ -35,11 +36,11 @@ class Restart:
 
 @dataclass
 class Dropped:
-    """Samples of a sensor that were left out, by what was wrong with them."""
+    """Number of dropped samples of a sensor, by cause."""
 
-    repeated: int = 0  # the time of the sample before
+    repeated: int = 0  # same time as the sample before
     late: int = 0  # earlier than the sample before, by no more than a gap
-    unreadable: int = 0  # NaN, infinity, or implausibly large
+    unreadable: int = 0  # NaN, infinite, or above MAX_PLAUSIBLE
 
     @property
     def total(self) -> int:
@@ -54,17 +55,17 @@ class _Point:
 
 
 class _Track:
-    """One sensor's samples that the grid has not passed yet; the first one is at or before the grid's next time.
+    """Pending samples of one sensor; the first one is at or before the next time of the grid.
 
-    A sensor that is much faster than the grid is averaged over `mean_of` samples first: values above half the grid's
-    rate would otherwise fold back as slow motion that never was. The mean belongs to the middle of its samples' times.
+    A sensor that is faster than the grid is averaged over `average_over` samples first, against aliasing of
+    frequencies above half the rate of the grid. The mean is assigned to the middle of its samples' times.
     """
 
-    def __init__(self, name: str, gap_ns: int, mean_of: int) -> None:
+    def __init__(self, name: str, gap_ns: int, average_over: int) -> None:
         self.name = name
         self.pending: deque[_Point] = deque()
         self.dropped = Dropped()
-        self._gap_ns, self._mean_of = gap_ns, mean_of
+        self._gap_ns, self._mean_of = gap_ns, average_over
         self._last_ns: int | None = None
         self._recent: deque[tuple[int, Values]] = deque()
         self._after_gap = False
@@ -75,7 +76,7 @@ class _Track:
         self._last_ns, self._after_gap = None, False
 
     def runs_back(self, time_ns: int) -> bool:
-        """Whether the sensor's clock has jumped back by more than a gap, as when a recording starts again."""
+        """Return whether time jumps back by more than a gap, as when a recording restarts."""
         return self._last_ns is not None and time_ns < self._last_ns - self._gap_ns
 
     def push(self, time_ns: int, values: Values) -> None:
@@ -96,15 +97,15 @@ class _Track:
         if len(self._recent) < self._mean_of:
             return
         first_ns, last_ns = self._recent[0][0], self._recent[-1][0]
-        # Not the mean of the times themselves: their sum may not fit into 64 bits.
+        # The sum of the times may not fit into 64 bits.
         middle_ns = first_ns + (last_ns - first_ns) // 2
         mean = tuple(sum(axis) / self._mean_of for axis in zip(*(past for _, past in self._recent), strict=True))
         self.pending.append(_Point(middle_ns, mean, self._after_gap))
         self._after_gap = False
         self._recent.popleft()
 
-    def move_to(self, time_ns: int) -> str:
-        """Drop what lies before `time_ns`, and say whether its value is "ready", to "wait" for, or lost in a "gap"."""
+    def advance_to(self, time_ns: int) -> str:
+        """Drop samples before `time_ns`; return whether the value there is "ready", must "wait", or is in a "gap"."""
         while self.pending[0].time_ns < time_ns:
             if len(self.pending) < 2:
                 return "wait"
@@ -115,55 +116,60 @@ class _Track:
             self.pending.popleft()
         return "ready"
 
-    def at(self, time_ns: int) -> Values:
-        """The values at a time that is "ready": linear between the neighbours, a sample itself at its own time."""
+    def interpolate(self, time_ns: int) -> Values:
+        """Interpolate linearly at a time that is "ready"."""
         left = self.pending[0]
         if left.time_ns == time_ns:
             return left.values
         right = self.pending[1]
-        share = (right.time_ns - time_ns) / (right.time_ns - left.time_ns)
-        return tuple(b - (b - a) * share for a, b in zip(left.values, right.values, strict=True))
+        weight = (right.time_ns - time_ns) / (right.time_ns - left.time_ns)
+        return tuple(b - (b - a) * weight for a, b in zip(left.values, right.values, strict=True))
 
 
 class Resampler:
-    """Samples of `sensors` in, grid samples and restarts out.
+    """Converts samples of sensors to grid samples and restarts.
 
-    The grid begins at the first time that all sensors cover, and its k-th time is rint(k * 1e9 / rate_hz) nanoseconds
-    later. It ends, and begins anew, where a sensor is silent for more than `gap_s`, where one sensor is waited for
-    longer than PATIENCE_SECONDS, and where time runs back by more than `gap_s`.
-    `mean_of` says, a sensor, of how many samples the mean is taken first (see `mean_length`); 1 means none.
+    The grid starts at the first time that all sensors cover; its k-th time is rint(k * 1e9 / rate_hz) nanoseconds
+    later. It ends and restarts where a sensor has a gap of more than `gap_s`, where one sensor times out after
+    SENSOR_TIMEOUT_S, and where time jumps back by more than `gap_s`.
+
+    Args:
+        sensors: Names of the sensors.
+        rate_hz: Rate of the grid.
+        average_over: Number of samples to average first, by sensor (see `averaging_length`); default 1.
+        gap_s: Longest gap to interpolate.
     """
 
     def __init__(
-        self, sensors: tuple[str, ...], rate_hz: float, mean_of: dict[str, int], gap_s: float = GAP_SECONDS
+        self, sensors: tuple[str, ...], rate_hz: float, average_over: dict[str, int], gap_s: float = GAP_SECONDS
     ) -> None:
         self._rate_hz = rate_hz
-        self._tracks = {name: _Track(name, round(gap_s * SECOND), mean_of.get(name, 1)) for name in sensors}
+        self._tracks = {name: _Track(name, round(gap_s * SECOND), average_over.get(name, 1)) for name in sensors}
         self._origin_ns: int | None = None
         self._index = 0
 
     @property
     def dropped(self) -> dict[str, Dropped]:
-        """What was left out so far, a sensor."""
+        """Number of dropped samples of each sensor so far."""
         return {name: track.dropped for name, track in self._tracks.items()}
 
     def push(self, sensor: str, time_ns: int, values: Values) -> list[GridSample | Restart]:
-        """One sample of one sensor: three axes. Returns what became known by it, in the order of time."""
+        """Add one sample of one sensor (three axes); return the grid samples and restarts it completes, by time."""
         out: list[GridSample | Restart] = []
         track = self._tracks[sensor]
         if track.runs_back(time_ns):
-            for every in self._tracks.values():  # nothing recorded by the old clock fits to the new one
-                every.clear()
+            for other in self._tracks.values():  # samples of the old clock do not fit the new one
+                other.clear()
             self._origin_ns = None
             out.append(Restart(time_ns, f"the time of the {sensor} runs back"))
         track.push(time_ns, values)
         self._advance(out)
         if track.pending and track.pending[-1].time_ns - track.pending[0].time_ns > SENSOR_TIMEOUT_S * SECOND:
-            self._give_up_waiting(track, out)
+            self._drop_timed_out(track, out)
         return out
 
     def end(self) -> None:
-        """Forget all samples: what comes next is a new recording. A grid never reaches beyond its last samples."""
+        """Drop all samples: the next sample begins a new recording."""
         for track in self._tracks.values():
             track.clear()
         self._origin_ns = None
@@ -175,24 +181,26 @@ class Resampler:
                 return
             assert self._origin_ns is not None
             time_ns = self._origin_ns + round(self._index * SECOND / self._rate_hz)
-            states = [track.move_to(time_ns) for track in tracks]
+            states = [track.advance_to(time_ns) for track in tracks]
             if "gap" in states:
-                silent = tracks[states.index("gap")]
-                before, after = silent.pending[0].time_ns, silent.pending[1].time_ns
-                silent.pending.popleft()
+                lagging = tracks[states.index("gap")]
+                before, after = lagging.pending[0].time_ns, lagging.pending[1].time_ns
+                lagging.pending.popleft()
                 self._origin_ns = None
-                out.append(Restart(after, f"no {silent.name} for {(after - before) / SECOND:.2f} s"))
+                out.append(Restart(after, f"no {lagging.name} for {(after - before) / SECOND:.2f} s"))
             elif "wait" in states:
                 return
             else:
-                out.append(GridSample(time_ns, tuple(value for track in tracks for value in track.at(time_ns))))
+                out.append(
+                    GridSample(time_ns, tuple(value for track in tracks for value in track.interpolate(time_ns)))
+                )
                 self._index += 1
 
     def _begin(self, tracks: list[_Track]) -> bool:
-        """Find the first time that all sensors cover, if it is known already."""
+        """Find the first time that all sensors cover; return whether it is known."""
         while all(track.pending for track in tracks):
             start_ns = max(track.pending[0].time_ns for track in tracks)
-            states = [track.move_to(start_ns) for track in tracks]
+            states = [track.advance_to(start_ns) for track in tracks]
             if "gap" in states:
                 tracks[states.index("gap")].pending.popleft()
             elif "wait" in states:
@@ -202,15 +210,15 @@ class Resampler:
                 return True
         return False
 
-    def _give_up_waiting(self, track: _Track, out: list[GridSample | Restart]) -> None:
-        silent = " and ".join(name for name, other in self._tracks.items() if other is not track)
+    def _drop_timed_out(self, track: _Track, out: list[GridSample | Restart]) -> None:
+        lagging = " and ".join(name for name, other in self._tracks.items() if other is not track)
         newest = track.pending[-1]
         track.pending.clear()
         track.pending.append(newest)
         self._origin_ns = None
-        out.append(Restart(newest.time_ns, f"no {silent} for {SENSOR_TIMEOUT_S:.0f} s"))
+        out.append(Restart(newest.time_ns, f"no {lagging} for {SENSOR_TIMEOUT_S:.0f} s"))
 
 
 def averaging_length(sensor_hz: float, grid_hz: float) -> int:
-    """Of how many samples of a sensor to take the mean before its values go to the grid: one period of the grid."""
+    """Return the number of samples of a sensor in one period of the grid, at least 1."""
     return max(1, round(sensor_hz / grid_hz))

@@ -62,13 +62,13 @@ def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
     recording = read_recording(tmp_path / "anna.csv")
     source = resolve_sensors(recording.tracks, contract, Units(), "anna")
     assert source.units == {ACC: "m/s2", GYRO: "rad/s"}
-    stream = Stream(contract, source.units, source.mean_of)
+    stream = Stream(contract, source.units, source.average_over)
     events = [event for sample in merge_by_time(recording.tracks) for event in stream.push(*sample)] + stream.flush()
     windows = [event for event in events if isinstance(event, Window)]
     expected = []
     for window in windows:
         inside = {name for at, name in recording.labels if window.start_ns <= at <= window.end_ns}
-        if window.settled and len(inside) == 1 and inside != {None}:
+        if window.is_settled and len(inside) == 1 and inside != {None}:
             expected.append((contract.labels.index(str(inside.pop())), window.array().astype(np.float32)))
     assert 5 < len(expected) < len(windows) - 4
     assert dataset.test.labels.tolist() == [label for label, _ in expected]
@@ -192,9 +192,11 @@ def test_a_model_of_other_data_is_told_what_is_missing(
     monkeypatch.setattr(
         sys.modules["harexport.data.load"], "load_or_download", lambda: pytest.fail("must not download")
     )
-    with pytest.raises(InputError, match=r"^mine was not trained on UCI HAR: it answers sit, .* With --data give"):
+    with pytest.raises(InputError, match=r"^mine was not trained on UCI HAR: its labels are sit, .* Pass the data"):
         load_dataset_for(mine.contract, "mine")
-    with pytest.raises(InputError, match=r"^edge does not fit the data .*: it answers WALKING, .* have sit, walk"):
+    with pytest.raises(
+        InputError, match=r"^edge does not fit the data .*: its labels are WALKING, .* those of the data sit, walk"
+    ):
         mine.matching(Contract(), "edge")
     with pytest.raises(InputError, match=r"it reads 100 samples at 50 Hz, the data have 128 at 50 Hz"):
         dataset.matching(mine.contract)

@@ -1,1 +1,1 @@
-"""Custom datasets: a folder of labelled recordings."""
+"""Custom datasets: a folder of labeled recordings with harexport.toml."""

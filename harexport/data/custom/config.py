@@ -1,31 +1,88 @@
-"""harexport.toml: what somebody's own recordings are, and which windows are made of them. Every key has a default."""
+"""Configuration of a custom dataset (harexport.toml). Every key has a default."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
-from collections.abc import Callable
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from harexport.data.recordings.sensors import Units
 from harexport.data.uci_har.reader import CUSTOM_CONFIG
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass
 from harexport.preprocessing.filters import design_sos
-from harexport.preprocessing.stream import ACC, GYRO, UNITS
+from harexport.preprocessing.stream import ACC, GYRO
 
 CONFIG_NAME = CUSTOM_CONFIG
-TIME_UNITS = ("s", "ms", "us", "ns")
-SUBJECT = "{subject}"
-_NOISE_SHARE = 0.4  # of the rate: the official 20 Hz at 50 Hz
+SUBJECT, LABEL = "{subject}", "{label}"
+_NOISE_CUTOFF = 0.4  # of the rate: the 20 Hz of UCI HAR at 50 Hz
+
+Word = str | int  # subjects and labels may be numbers
+Axes = Annotated[tuple[str, ...], Meta(min_length=3, max_length=3)]
+
+
+class ColumnsTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """[columns]: names of columns that `harexport predict` does not recognize."""
+
+    time: str | UnsetType = UNSET
+    acc: Axes | UnsetType = UNSET
+    gyro: Axes | UnsetType = UNSET
+    label: str | UnsetType = UNSET
+    subject: str | UnsetType = UNSET
+
+
+class UnitsTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """[units]: units that the columns do not contain."""
+
+    time: Literal["s", "ms", "us", "ns"] | UnsetType = UNSET
+    acc: Literal["g", "m/s2"] | UnsetType = UNSET
+    gyro: Literal["rad/s", "deg/s"] | UnsetType = UNSET
+
+
+class LowpassTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """A Butterworth low-pass."""
+
+    order: Annotated[int, Meta(ge=1, le=20)]
+    cutoff_hz: float
+
+
+class FiltersTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """[filters]: filters of the preprocessing; default: those of UCI HAR."""
+
+    median: Annotated[int, Meta(ge=1, le=99)] = 3
+    noise: LowpassTable | UnsetType = UNSET
+    gravity: LowpassTable | UnsetType = UNSET
+    drift: LowpassTable | UnsetType = UNSET
+
+
+class ConfigTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Top level of harexport.toml."""
+
+    columns: ColumnsTable = ColumnsTable()
+    units: UnitsTable = UnitsTable()
+    filters: FiltersTable = FiltersTable()
+    subjects: dict[str, Word] = {}
+    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 50.0
+    window: Annotated[int, Meta(ge=4, le=10_000)] = 128
+    hop: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    sensors: Annotated[tuple[Literal["accelerometer", "gyroscope"], ...], Meta(min_length=1)] = (ACC, GYRO)
+    labels: tuple[Word, ...] = ()
+    subject_pattern: str | UnsetType = UNSET
+    test_subjects: tuple[Word, ...] = ()
+    validation_subjects: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """[columns]: the columns' names where they are none that `harexport predict` knows; acc and gyro are x, y, z."""
+    """Names of columns, None or empty where they are recognized; `acc` and `gyro` are x, y, z."""
 
     time: str | None = None
     acc: tuple[str, ...] = ()
@@ -36,9 +93,18 @@ class Columns:
 
 @dataclass(frozen=True)
 class CustomConfig:
-    """A harexport.toml as read. `file` is its path; `subjects` says whose a file is, by the file's name.
+    """A validated harexport.toml.
 
-    The contract's labels are empty where the file lists none: then they are those found, sorted.
+    Attributes:
+        file: Path of the file.
+        contract: Contract of the windows; its labels are empty where the file lists none: then all labels are used.
+        columns: Names of columns.
+        time_unit: Unit of the time column.
+        units: Units of the sensors.
+        subject_pattern: Pattern of file names with {subject}.
+        subjects: Subject of a file, by file name.
+        test_subjects: Subjects of the test set.
+        validation_subjects: Training subjects held out for validation.
     """
 
     file: Path
@@ -53,7 +119,11 @@ class CustomConfig:
 
 
 def load_config(file: Path) -> CustomConfig:
-    """Read a harexport.toml. Raises InputError for what is not TOML, unknown keys, and values that do not fit."""
+    """Load harexport.toml.
+
+    Raises:
+        InputError: The file is missing or not TOML, a key is unknown, or a value is not valid.
+    """
     try:
         table = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -66,188 +136,178 @@ def load_config(file: Path) -> CustomConfig:
 
 
 def parse_config(table: dict[str, Any], file: Path) -> CustomConfig:
-    """Settings from a TOML table; `file` names it in errors. Raises InputError."""
-    top = _Keys(table, str(file), "")
-    columns, units, filters, subjects = (
-        _Keys(top.take(name, {}, _table), str(file), f"{name}.") for name in ("columns", "units", "filters", "subjects")
-    )
-    rate_hz = top.take("rate_hz", 50.0, _number(1.0, 1000.0))
-    window = top.take("window", 128, _whole(4, 10_000))
-    hop = top.take("hop", max(1, window // 2), _whole(1, window))
-    settings = CustomConfig(
+    """Validate the table of harexport.toml.
+
+    Args:
+        table: TOML table.
+        file: Path of the file, for messages.
+
+    Raises:
+        InputError: A key is unknown, or a value is not valid.
+    """
+    try:
+        config = convert(table, ConfigTable)
+    except ValidationError as error:
+        raise InputError(f"{file}: {_explain(str(error), table)}") from None
+    if config.hop is not UNSET and config.hop > config.window:
+        raise InputError(f"{file}: hop must be a whole number from 1 to {config.window} (window), got {config.hop}")
+    if config.subject_pattern is not UNSET:
+        _check_pattern(config.subject_pattern, "subject_pattern", SUBJECT, file)
+    test, validation = (_words(config, key, file) for key in ("test_subjects", "validation_subjects"))
+    if both := sorted(set(test) & set(validation)):
+        raise InputError(f"{file}: {', '.join(both)} is in test_subjects and in validation_subjects; remove one")
+    columns = config.columns
+    return CustomConfig(
         file=file,
-        contract=_contract(top, rate_hz, window, hop, _filters(filters, rate_hz)),
+        contract=_contract(config, file),
         columns=Columns(
-            time=columns.take("time", None, _text),
-            acc=columns.take("acc", (), _three),
-            gyro=columns.take("gyro", (), _three),
-            label=columns.take("label", None, _text),
-            subject=columns.take("subject", None, _text),
+            time=columns.time or None,
+            acc=columns.acc or (),
+            gyro=columns.gyro or (),
+            label=columns.label or None,
+            subject=columns.subject or None,
         ),
-        time_unit=units.take("time", None, _choice(TIME_UNITS)),
-        units=Units(
-            units.take("acc", None, _choice(tuple(UNITS[ACC]))),
-            units.take("gyro", None, _choice(tuple(UNITS[GYRO]))),
-            file.name,
-        ),
-        subject_pattern=top.take("subject_pattern", None, _pattern),
-        subjects={name: subjects.take(name, "", _text) for name in subjects.table},
-        test_subjects=top.take("test_subjects", (), _texts),
-        validation_subjects=top.take("validation_subjects", (), _texts),
+        time_unit=config.units.time or None,
+        units=Units(config.units.acc or None, config.units.gyro or None, file.name),
+        subject_pattern=config.subject_pattern or None,
+        subjects={name: _word(subject, f"subjects.{name}", file) for name, subject in config.subjects.items()},
+        test_subjects=test,
+        validation_subjects=validation,
     )
-    for keys in (columns, units, filters, top):
-        keys.refuse_unknown()
-    if both := sorted(set(settings.test_subjects) & set(settings.validation_subjects)):
-        raise InputError(
-            f"{file}: {', '.join(both)} cannot be in test_subjects and in validation_subjects: a test is of people "
-            "that nothing was chosen by"
-        )
-    return settings
 
 
-def _contract(top: _Keys, rate_hz: float, window: int, hop: int, filters: FilterChain) -> Contract:
-    sensors = top.take("sensors", (ACC, GYRO), _some_of((ACC, GYRO)))
-    channels = tuple(name for name in CHANNELS if (GYRO if "gyro" in name else ACC) in sensors)
+def _contract(config: ConfigTable, file: Path) -> Contract:
+    channels = tuple(name for name in CHANNELS if (GYRO if "gyro" in name else ACC) in config.sensors)
     return Contract(
-        rate_hz=rate_hz,
-        window=window,
-        hop=hop,
+        rate_hz=float(config.rate_hz),
+        window=config.window,
+        hop=config.hop or max(1, config.window // 2),
         channels=channels,
         units=tuple("rad/s" if "gyro" in name else "g" for name in channels),
-        labels=top.take("labels", (), _texts),
-        filters=filters,
+        labels=_words(config, "labels", file),
+        filters=_filters(config.filters, float(config.rate_hz), file),
     )
 
 
-def _filters(keys: _Keys, rate_hz: float) -> FilterChain:
-    """The official filters unless said otherwise; the noise filter's cutoff follows a rate below 50 Hz down."""
-    usual = FilterChain()
-    noise = Lowpass(usual.noise.order, min(usual.noise.cutoff_hz, _NOISE_SHARE * rate_hz))
-    chain = FilterChain(
-        median=keys.take("median", usual.median, _whole(1, 99)),
-        noise=keys.take("noise", noise, _lowpass),
-        gravity=keys.take("gravity", usual.gravity, _lowpass),
-        drift=keys.take("drift", usual.drift, _lowpass),
-    )
-    if chain.median % 2 == 0:
-        raise InputError(f"{keys.where}: filters.median {chain.median} has no middle: choose 1, 3, 5, ...")
-    for name in ("noise", "gravity", "drift"):
+def _filters(table: FiltersTable, rate_hz: float, file: Path) -> FilterChain:
+    """Return the filters; below 50 Hz the default cutoff of the noise filter decreases with the rate."""
+    default = FilterChain()
+    noise = Lowpass(default.noise.order, min(default.noise.cutoff_hz, _NOISE_CUTOFF * rate_hz))
+    if table.median % 2 == 0:
+        raise InputError(f"{file}: filters.median must be odd (1, 3, 5, ...), got {table.median}")
+
+    def lowpass(name: str, usual: Lowpass) -> Lowpass:
+        given = getattr(table, name)
+        chosen = usual if given is UNSET else Lowpass(given.order, float(given.cutoff_hz))
+        if not math.isfinite(chosen.cutoff_hz):
+            raise InputError(f"{file}: filters.{name}.cutoff_hz must be a finite number, got {chosen.cutoff_hz}")
         try:
-            design_sos(getattr(chain, name), rate_hz)
+            design_sos(chosen, rate_hz)
         except InputError as error:
-            raise InputError(f"{keys.where}: filters.{name}: {error}") from None
-    return chain
+            raise InputError(f"{file}: filters.{name}: {error}") from None
+        return chosen
+
+    return FilterChain(
+        table.median, lowpass("noise", noise), lowpass("gravity", default.gravity), lowpass("drift", default.drift)
+    )
 
 
-class _Keys:
-    """One table of the file: takes its keys one by one, and knows then which were not meant."""
-
-    def __init__(self, table: dict[str, Any], where: str, prefix: str) -> None:
-        self.table, self.where, self._prefix = table, where, prefix
-        self._known: list[str] = []
-
-    def take(self, name: str, default: Any, read: Callable[[Any], Any]) -> Any:
-        """The key's value as `read` makes it, which raises ValueError with what was expected; or the default."""
-        self._known.append(name)
-        if name not in self.table:
-            return default
-        try:
-            return read(self.table[name])
-        except ValueError as error:
-            raise InputError(f"{self.where}: {self._prefix}{name} must be {error}, got {self.table[name]!r}") from None
-
-    def refuse_unknown(self) -> None:
-        for name in self.table:
-            if name not in self._known:
-                close = difflib.get_close_matches(name, self._known, n=1)
-                hint = f". Did you mean {self._prefix}{close[0]}?" if close else ""
-                raise InputError(
-                    f"{self.where}: unknown key {self._prefix}{name}; valid: {', '.join(self._known)}{hint}"
-                )
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("a table")
-    return value
-
-
-def _number(low: float, high: float) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return value
-
-    return read
-
-
-def _text(value: Any) -> str:
-    """A word; a number is one too, as subjects often are."""
-    word = str(value).strip() if type(value) in (str, int) else ""
+def _word(value: Word, key: str, file: Path) -> str:
+    word = str(value).strip()
     if not word or not word.isprintable():
-        raise ValueError("a word of one line")
+        raise InputError(f"{file}: {key} must be text of one line, got {value!r}")
     return word
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    try:
-        words = tuple(_text(word) for word in value) if isinstance(value, list) else ()
-    except ValueError:
-        words = ()
-    if not words or len(set(words)) < len(words):
-        raise ValueError("a list of different words")
+def _words(config: ConfigTable, key: str, file: Path) -> tuple[str, ...]:
+    words = tuple(_word(value, key, file) for value in getattr(config, key))
+    if len(set(words)) < len(words):
+        raise InputError(f"{file}: {key} must be a list of different words, got {', '.join(words)}")
     return words
 
 
-def _three(value: Any) -> tuple[str, ...]:
-    try:
-        words = _texts(value)
-    except ValueError:
-        words = ()
-    if len(words) != 3:
-        raise ValueError("a list of three columns: x, y, z")
-    return words
+def _check_pattern(pattern: str, key: str, placeholder: str, file: Path) -> None:
+    if pattern.count(placeholder) != 1 or len(pattern) > 200 or pattern.count("*") > 8:
+        raise InputError(
+            f"{file}: {key} must be a file name with one {placeholder}, and * for any text, such as "
+            f"{placeholder}_*.csv; got {pattern[:60]!r}"
+        )
 
 
-def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return str(value)
-
-    return read
+_KINDS = {
+    "array": "a list", "bool": "true or false", "float": "a number", "int": "a whole number", "object": "a table",
+    "str": "text", "int | str": "text or a number",
+}  # fmt: skip
 
 
-def _some_of(choices: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
-    def read(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value or any(one not in choices for one in value):
-            raise ValueError(f"a list of some of {', '.join(choices)}")
-        return tuple(choice for choice in choices if choice in value)
+def _explain(message: str, table: Any) -> str:
+    """Convert msgspec's message to one that names the key, its value and what is valid."""
+    text, _, path = message.partition(" - at `$")
+    key = path.removeprefix(".").removesuffix("`").removesuffix("[...]")
+    struct = _find_struct(key)
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
+        prefix = f"{key}." if key else ""
+        valid = struct.__struct_fields__
+        close = difflib.get_close_matches(unknown[1], valid, n=1)
+        hint = f". Did you mean {prefix}{close[0]}?" if close else ""
+        return f"unknown key {prefix}{unknown[1]}; valid: {', '.join(valid)}{hint}"
+    value = table
+    for part in re.findall(r"[^.\[\]]+", key):
+        if not isinstance(value, dict | list) or (isinstance(value, dict) and part not in value):
+            break
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", text):
+        return f"{key} lacks the key {missing[1]}"
+    return f"{key or 'the file'} must be {_describe_type(key, text)}, got {shown}"
 
-    return read
+
+def _find_struct(key: str) -> Any:
+    struct: Any = ConfigTable
+    for part in re.findall(r"[^.\[\]]+", key):
+        hint = typing.get_type_hints(struct).get(part)
+        nested = [kind for kind in (hint, *typing.get_args(hint)) if hasattr(kind, "__struct_fields__")]
+        if not nested:
+            break
+        struct = nested[0]
+    return struct
 
 
-def _pattern(value: Any) -> str:
-    if not isinstance(value, str) or value.count(SUBJECT) != 1:
-        raise ValueError(f"a file name with one {SUBJECT} in it and * for what does not matter, as in {SUBJECT}_*.csv")
-    return value
+def _describe_type(key: str, text: str) -> str:
+    leaf = key.rpartition(".")[2].partition("[")[0]
+    hints = typing.get_type_hints(_find_struct(key.rpartition(".")[0]), include_extras=True)
+    hint = hints.get(leaf)
+    if leaf in ("acc", "gyro") and key.startswith("columns"):
+        return "a list of three columns: x, y, z"
+    if choices := _choices(hint):
+        return ("a list of some of " if leaf == "sensors" and "[" not in key else "one of ") + ", ".join(choices)
+    bounds = [
+        meta for part in (hint, *typing.get_args(hint)) for meta in typing.get_args(part) if isinstance(meta, Meta)
+    ]
+    bounds += [meta for meta in typing.get_args(hint) if isinstance(meta, Meta)]
+    expected = text.partition(",")[0].replace("`", "").removeprefix("Expected ")
+    kind = re.split(r" [<>]=? ", expected)[0]
+    described = _KINDS.get(kind.removesuffix(" | null"), kind)
+    if bounds and bounds[0].ge is not None and "number" in described:
+        if bounds[0].le is not None:
+            return f"{described} from {bounds[0].ge} to {bounds[0].le}"
+        return f"{described} of at least {bounds[0].ge}"
+    return described
 
 
-def _lowpass(value: Any) -> Lowpass:
-    if not isinstance(value, dict) or set(value) != {"order", "cutoff_hz"}:
-        raise ValueError("a table { order = ..., cutoff_hz = ... }")
-    order, cutoff_hz = value["order"], value["cutoff_hz"]
-    if type(order) is not int or not 1 <= order <= 20 or type(cutoff_hz) not in (int, float):
-        raise ValueError("a table { order = 1 to 20, cutoff_hz = a number }")
-    if not math.isfinite(cutoff_hz):
-        raise ValueError("a table with a finite cutoff_hz")
-    return Lowpass(order, float(cutoff_hz))
+def _choices(hint: Any) -> tuple[str, ...]:
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return next((found for part in typing.get_args(hint) if (found := _choices(part))), ())
+
+
+def compile_pattern(pattern: str, placeholder: str, group: str) -> re.Pattern[str]:
+    """Compile a pattern of file names: * is any text, the placeholder becomes the group."""
+    parts = re.split(r"(\*|" + re.escape(placeholder) + ")", pattern)
+    special = {"*": ".*", placeholder: f"(?P<{group}>.+?)"}
+    return re.compile("".join(special.get(part, re.escape(part)) for part in parts))
+
+
+def list_some(names: Sequence[str]) -> str:
+    """List up to 12 names."""
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

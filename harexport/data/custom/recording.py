@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.custom.config import CONFIG_NAME, SUBJECT, CustomConfig
+from harexport.data.custom.config import CONFIG_NAME, SUBJECT, CustomConfig, compile_pattern
 from harexport.data.recordings.csv_format import PLAIN, Layout, Row, classify_column, recognize_layout, split_cells
 from harexport.data.recordings.reader import CsvTable, SensorTrack, add_gravity, decode_text
 from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
@@ -117,7 +116,7 @@ def make_windows(
     `wanted` if there are any. Raises InputError for sensors that are missing, slow, or in doubtful units.
     """
     source = resolve_sensors(recording.tracks, contract, units, recording.name)
-    stream = Stream(contract, source.units, source.mean_of)
+    stream = Stream(contract, source.units, source.average_over)
     tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
     zero_ns = min(int(track.time_ns.min()) for track in tracks.values())
     events: list[Window | Restart] = []
@@ -132,7 +131,7 @@ def make_windows(
         if isinstance(window, Restart):
             continue
         label = told.between(window.start_ns, window.end_ns)
-        if not window.settled:
+        if not window.is_settled:
             settling += 1
         elif label is None or (wanted and label not in wanted):
             mixed += 1
@@ -156,7 +155,7 @@ def find_subject(recording: CustomRecording, settings: CustomConfig) -> str:
     if (subject := settings.subjects.get(recording.name)) is not None:
         return subject
     if settings.subject_pattern is not None:
-        found = re.fullmatch(_regular(settings.subject_pattern), recording.name)
+        found = compile_pattern(settings.subject_pattern, SUBJECT, "subject").fullmatch(recording.name)
         if found is None:
             raise InputError(
                 f"{settings.file}: subject_pattern {settings.subject_pattern!r} does not fit {recording.name}; rename "
@@ -269,13 +268,6 @@ def _time_name(name: str, settings: CustomConfig, where: str) -> str:
     if unit is None:
         raise InputError(f'{where}: in which unit is the column {name!r}? Say units.time = "s", "ms", "us" or "ns"')
     return f"timestamp_{unit}"
-
-
-def _regular(pattern: str) -> str:
-    """A subject_pattern as a regular expression."""
-    parts = re.split(r"(\*|" + re.escape(SUBJECT) + ")", pattern)
-    special = {"*": ".*", SUBJECT: "(?P<subject>.+?)"}
-    return "".join(special.get(part, re.escape(part)) for part in parts)
 
 
 def _listed(names: Sequence[str]) -> str:

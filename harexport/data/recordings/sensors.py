@@ -35,7 +35,7 @@ class SensorInfo:
 
     units: dict[str, str]
     rates: dict[str, float]
-    mean_of: dict[str, int]
+    average_over: dict[str, int]
 
 
 def resolve_sensors(tracks: dict[str, SensorTrack], contract: Contract, said: Units, where: str) -> SensorInfo:
