@@ -45,6 +45,7 @@ print(seconds, int(peak) / 1024)
 
 def measure() -> dict[str, Any]:
     from harexport.bench import run as benches
+    from harexport.bench.discovery import find_models
     from harexport.bench.report import save
     from harexport.data import load_dataset
     from harexport.utils import files
@@ -52,7 +53,7 @@ def measure() -> dict[str, Any]:
     dataset = load_dataset()
     load_seconds = min(_timed(load_dataset) for _ in range(5))
     folders = [ARTIFACTS / name for name in RECIPES]
-    result = benches.bench(folders, dataset, RUNS)
+    result = benches.bench(find_models(folders), dataset, RUNS)
     save.save(result, ROOT / "harexport-out", folders)
     measured = {
         "command": "make bench",

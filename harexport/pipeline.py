@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harexport.bench.discovery import find_models
 from harexport.bench.report import save
-from harexport.bench.run import BenchResult, bench
+from harexport.bench.result import BenchResult
+from harexport.bench.run import bench
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporters.export import ExportFailure, check_output_folder, export_checkpoint, format_result
@@ -31,7 +33,7 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
         if isinstance(result, ExportFailure):
             raise CheckFailedError(result.reason)
         info(format_result(result))
-    measured = bench([checkpoint_path(out, recipe), *(result.path for result in results)], dataset)
+    measured = bench(find_models([checkpoint_path(out, recipe), *(result.path for result in results)]), dataset)
     return measured, save.save(measured, out, [out])
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harexport.bench.candidates import prepare_benchmark
+from harexport.bench.discovery import find_models
 from harexport.cli import main
 from harexport.data import Dataset, Windows, load_dataset
 from harexport.data.dataset import Dataset as Windowed

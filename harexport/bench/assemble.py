@@ -1,4 +1,4 @@
-"""From answers and measurements to the result object, the same way on every target."""
+"""Assemble predictions and measurements into a BenchResult, in the same way for every target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from harexport.bench import divergence
 from harexport.bench.candidates import Benchmark, Candidate
 from harexport.bench.divergence import Divergence
 from harexport.bench.result import BenchResult, ColdStart, ModelResult, Reference, Throughput
-from harexport.evaluation import comparison
-from harexport.evaluation.comparison import Comparison, Predictions
+from harexport.evaluation import comparison, environment
+from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.environment import Conditions
-from harexport.evaluation.environment import describe as machine
 from harexport.evaluation.latency import Latency
 from harexport.evaluation.statistics import Interval
 from harexport.runtimes import Floats
@@ -27,7 +26,7 @@ from harexport.utils.console import info
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a target found out about a model, besides its answers; a target leaves out what it cannot tell."""
+    """Measurements of one model on a target. Fields that a target cannot measure keep their defaults."""
 
     latency: Latency | None = None
     ratio: Interval | None = None
@@ -40,105 +39,117 @@ class Measurements:
 
 
 def model_result(
-    candidate: Candidate, field: Benchmark, measured: Measurements, look_inside: bool = False
+    candidate: Candidate, benchmark: Benchmark, measurements: Measurements, explain: bool = False
 ) -> ModelResult:
-    """A candidate's answers compared, its promise judged. Where that is broken, or to `look_inside`, its states are
-    compared with the reference's too."""
-    entrant, truth = candidate.entrant, field.dataset.test.labels
-    answers, reference, other = candidate.answers, field.reference(candidate), field.other
-    figures, calibration = comparison.evaluate(answers, truth)
-    compared = comparison.compare(answers, reference, truth)
+    """Compare a candidate with its reference and combine the result with its measurements.
+
+    Args:
+        candidate: The model with its predictions.
+        benchmark: All models and references.
+        measurements: Of this model.
+        explain: Compare its activations with the reference's, even if it is within its tolerance.
+    """
+    file, labels = candidate.file, benchmark.dataset.test.labels
+    predictions, reference = candidate.predictions, benchmark.reference(candidate)
+    metrics, calibration_error = comparison.evaluate(predictions, labels)
+    compared = comparison.compare(predictions, reference, labels)
     failures = comparison.check_tolerance(compared, candidate.scheme) if candidate.digest is not None else ()
+    against = benchmark.against_predictions
+    if against is not None and against.name in (predictions.name, reference.name):
+        against = None
+    diverges = failures or explain
     return ModelResult(
         name=candidate.name,
-        file=entrant.path.name if entrant else None,
-        recipe=field.known[candidate.digest].checkpoint.recipe.name if candidate.digest else None,
+        file=file.path.name if file else None,
+        recipe=benchmark.checkpoints[candidate.digest].checkpoint.recipe.name if candidate.digest else None,
         runtime=candidate.runtime,
         scheme=candidate.scheme,
-        lowering=entrant.lowering if entrant else None,
+        lowering=file.lowering if file else None,
         promised=candidate.digest is not None,
         failures=failures,
-        size_bytes=entrant.size_bytes if entrant else None,
-        sha256=hashlib.sha256(entrant.model).hexdigest() if entrant else None,
-        macs=entrant.macs.total // (entrant.batch or 1) if entrant else None,
-        macs_complete=entrant.macs.complete if entrant else False,
-        figures=figures,
-        calibration_error=calibration,
-        comparison=None if reference.name == answers.name else compared,
-        against=_against(answers, reference, other, field),
-        departure=_departure(candidate, field, reference, compared.worst_window) if failures or look_inside else None,
-        latency=measured.latency,
-        ratio=measured.ratio,
-        threads=measured.threads,
-        throughput=measured.throughput,
-        cold_start=measured.cold_start,
-        arena_bytes=measured.arena_bytes,
-        instructions=measured.instructions,
-        notes=(*(entrant.notes if entrant else ()), *measured.notes),
+        size_bytes=file.size_bytes if file else None,
+        sha256=hashlib.sha256(file.model).hexdigest() if file else None,
+        macs=file.macs.total // (file.batch or 1) if file else None,
+        macs_complete=file.macs.complete if file else False,
+        figures=metrics,
+        calibration_error=calibration_error,
+        comparison=None if reference.name == predictions.name else compared,
+        against=comparison.compare(predictions, against, labels) if against else None,
+        departure=_divergence(candidate, benchmark, reference, compared.worst_window) if diverges else None,
+        latency=measurements.latency,
+        ratio=measurements.ratio,
+        threads=measurements.threads,
+        throughput=measurements.throughput,
+        cold_start=measurements.cold_start,
+        arena_bytes=measurements.arena_bytes,
+        instructions=measurements.instructions,
+        notes=(*(file.notes if file else ()), *measurements.notes),
     )
 
 
-def _against(
-    answers: Predictions, reference: Predictions, other: Predictions | None, field: Benchmark
-) -> Comparison | None:
-    """The comparison with --against, where that is another one than with the reference."""
-    if other is None or other.name in (answers.name, reference.name):
+def _divergence(candidate: Candidate, benchmark: Benchmark, reference: Predictions, window: int) -> Divergence | None:
+    """Compare activations on one window; None if the reference or the file has no float states to compare."""
+    file = candidate.file
+    digest = next((key for key, predictions in benchmark.references.items() if predictions is reference), None)
+    if file is None or digest is None or candidate.scheme not in divergence.SCHEMES:
         return None
-    return comparison.compare(answers, other, field.dataset.test.labels)
-
-
-def _departure(candidate: Candidate, field: Benchmark, reference: Predictions, worst: int) -> Divergence | None:
-    """Where the file leaves its reference, on the window where it is furthest off; None where that cannot be seen."""
-    entrant = candidate.entrant
-    digest = next((digest for digest, answers in field.expected.items() if answers is reference), None)
-    if entrant is None or digest is None or candidate.scheme not in divergence.SCHEMES:
-        return None
-    window: Floats = np.ascontiguousarray(field.dataset.test.signals[worst : worst + 1])
-    network = field.known[digest].checkpoint.network
+    signals: Floats = np.ascontiguousarray(benchmark.dataset.test.signals[window : window + 1])
+    network = benchmark.checkpoints[digest].checkpoint.network
     try:
-        return divergence.find_divergence(entrant.model, entrant.format, candidate.scheme, network, window, worst)
-    except Exception as error:  # a runtime that does not want to be looked into
-        info(f"{candidate.name} cannot be looked into: {error}")
+        return divergence.find_divergence(file.model, file.format, candidate.scheme, network, signals, window)
+    except Exception as error:  # the errors of the runtimes have no common base class
+        info(f"the activations of {candidate.name} cannot be read: {error}")
         return None
 
 
 def bench_result(
-    field: Benchmark,
+    benchmark: Benchmark,
     models: Sequence[ModelResult],
     *,
     baseline: str | None,
     target: dict[str, Any],
     instructions_unknown: str | None,
-    floors: dict[str, Latency] | None = None,
+    overheads: dict[str, Latency] | None = None,
     conditions: Conditions | None = None,
     threads: int = 1,
 ) -> BenchResult:
-    """Everything in one object. `threads`: of the latency that is compared."""
+    """Combine the results of all models.
+
+    Args:
+        benchmark: All models and references.
+        models: Their results.
+        baseline: Model that latency ratios are relative to.
+        target: Kind of the target, and what is known about it.
+        instructions_unknown: Why instructions are not counted; None if they are.
+        overheads: Runtime overhead by runtime.
+        conditions: State of the machine during the measurement.
+        threads: Number of threads of the latency.
+    """
     return BenchResult(
         models=tuple(models),
-        refused=tuple(field.refused),
-        references=tuple(_reference(field, digest) for digest in field.expected),
-        labels=field.labels,
+        refused=tuple(benchmark.skipped),
+        references=tuple(_reference(benchmark, digest) for digest in benchmark.references),
+        labels=benchmark.labels,
         baseline=baseline,
-        against=field.against,
-        floors=floors or {},
+        against=benchmark.against,
+        floors=overheads or {},
         conditions=conditions,
         target=target,
         instructions_unknown=instructions_unknown,
         data={
-            "source": field.dataset.source,
-            "digest": field.dataset.digest,
-            "test_windows": len(field.dataset.test),
+            "source": benchmark.dataset.source,
+            "digest": benchmark.dataset.digest,
+            "test_windows": len(benchmark.dataset.test),
         },
-        machine={**machine(), "threads": threads},
+        machine={**environment.describe(), "threads": threads},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _reference(field: Benchmark, digest: str) -> Reference:
-    path, checkpoint = field.known[digest].path, field.known[digest].checkpoint
+def _reference(benchmark: Benchmark, digest: str) -> Reference:
+    path, checkpoint = benchmark.checkpoints[digest].path, benchmark.checkpoints[digest].checkpoint
     network = checkpoint.network
-    figures, calibration = comparison.evaluate(field.expected[digest], field.dataset.test.labels)
+    metrics, calibration_error = comparison.evaluate(benchmark.references[digest], benchmark.dataset.test.labels)
     validation: dict[str, Any] | None = checkpoint.figures.get("validation")
     return Reference(
         recipe=checkpoint.recipe.name,
@@ -147,8 +158,8 @@ def _reference(field: Benchmark, digest: str) -> Reference:
         steps=network.num_steps,
         hidden=network.recurrent_layers[0].hidden,
         parameters=network.parameters,
-        figures=figures,
-        calibration_error=calibration or 0.0,
+        figures=metrics,
+        calibration_error=calibration_error or 0.0,
         labels=checkpoint.contract.labels,
         validation=validation,
         test_watched=bool(checkpoint.figures.get("test_watched")),

@@ -1,13 +1,12 @@
-"""Who takes part in a bench: every model that could be asked, with its answers to all test windows."""
+"""Models under test with their predictions on the test set."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from harexport.bench.discovery import ModelUnderTest, ReferenceCheckpoint, find_models, load_model_under_test
+from harexport.bench.discovery import FoundModels, ModelUnderTest, ReferenceCheckpoint, load_model_under_test
 from harexport.bench.result import SkippedModel
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
@@ -22,200 +21,224 @@ from harexport.utils.files import unique_names
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be measured: what it is called, what it must answer like, and how to ask it."""
+    """A model with its predictions on the test set.
+
+    Attributes:
+        name: Unique name.
+        runtime: Runtime's name in tables.
+        scheme: Quantization scheme, or "torch".
+        digest: Digest of its reference checkpoint; None without one.
+        batch: Windows per call, None for any number.
+        predictions: On all test windows.
+        load: Builds the model with a number of threads.
+        file: The model file; None for PyTorch.
+    """
 
     name: str
     runtime: str
     scheme: str
     digest: str | None
     batch: int | None
-    answers: Predictions
+    predictions: Predictions
     load: Callable[[int], Model]
-    entrant: ModelUnderTest | None
+    file: ModelUnderTest | None
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everyone who takes part, with the answers of the references: of checkpoints (by digest), in float64.
+    """All candidates and references of a benchmark.
 
-    `dataset` has the channels that all of them read.
+    Attributes:
+        candidates: Models to measure.
+        skipped: Files that cannot be measured.
+        checkpoints: Checkpoints by digest.
+        references: float64 predictions of the checkpoints that are references, by digest.
+        against: Name of the --against model.
+        dataset: The data, reduced to the channels that all candidates use.
     """
 
     candidates: list[Candidate]
-    refused: list[SkippedModel]
-    known: dict[str, ReferenceCheckpoint]
-    expected: dict[str, Predictions]
-    against: str | None  # what it is called
+    skipped: list[SkippedModel]
+    checkpoints: dict[str, ReferenceCheckpoint]
+    references: dict[str, Predictions]
+    against: str | None
     dataset: Dataset
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the labels are called."""
+        """Names of the labels."""
         return self.dataset.contract.labels
 
     def reference(self, candidate: Candidate) -> Predictions:
-        """What a candidate is compared with: its own checkpoint, else --against, else a given checkpoint, else the
-        first file."""
+        """Return what a candidate is compared with.
+
+        This is its own checkpoint, else --against, else a given checkpoint, else the first file.
+        """
         if candidate.digest is not None:
-            return self.expected[candidate.digest]
-        return self.other or next(iter(self.expected.values()), self.candidates[0].answers)
+            return self.references[candidate.digest]
+        return self.against_predictions or next(iter(self.references.values()), self.candidates[0].predictions)
 
     @property
-    def other(self) -> Predictions | None:
-        """The answers of --against."""
-        everyone = [*self.expected.values(), *(candidate.answers for candidate in self.candidates)]
-        return next((answers for answers in everyone if answers.name == self.against), None)
+    def against_predictions(self) -> Predictions | None:
+        """Predictions of the --against model."""
+        every = [*self.references.values(), *(candidate.predictions for candidate in self.candidates)]
+        return next((predictions for predictions in every if predictions.name == self.against), None)
 
     @property
     def baseline(self) -> str:
-        """The model that ratios are in: --against, else the first float32 file, else the first of all."""
-        named = [candidate.name for candidate in self.candidates]
-        if self.against in named:
+        """Name of the model that latency ratios are relative to.
+
+        This is --against, else the first float32 file, else the first model.
+        """
+        names = [candidate.name for candidate in self.candidates]
+        if self.against in names:
             return str(self.against)
-        files = [c.name for c in self.candidates if c.entrant and c.scheme == "float32"]
-        return (files or named)[0]
+        files = [candidate.name for candidate in self.candidates if candidate.file and candidate.scheme == "float32"]
+        return (files or names)[0]
 
 
-def prepare_benchmark(paths: Sequence[Path], dataset: Dataset, against: Path | None = None) -> Benchmark:
-    """Read, check and ask everything there is. Raises InputError where nothing is left to measure."""
-    files, known = find_models([*paths, *([against] if against else [])])
-    named = unique_names(files)
-    entrants, refused = _load_all(files, named, known, dataset.contract, lone=against is not None)
-    dataset, entrants, apart = _select_common_channels(entrants, known, dataset)
-    refused += apart
-    used = [entrant.digest for entrant in entrants if entrant.digest]
-    used += [digest for digest, one in known.items() if one.given]
-    expected: dict[str, Predictions] = {}
-    for digest in dict.fromkeys(used):
-        recipe = known[digest].checkpoint.recipe.name
-        with progress(f"float64 reference of {recipe}", len(dataset.test), "windows") as advance:
-            logits = known[digest].checkpoint.network.logits(dataset.test.signals, advance)
-        expected[digest] = Predictions(_recipe_name(known, digest, expected), "logits", logits)
-    candidates, more = _run_test_set(entrants, dataset)
-    refused += more
-    named_against = _against(against, files, named, known, expected)
-    for one in refused:
-        if one.name == named_against:
-            raise InputError(f"nothing can be compared with --against: {one.reason}")
-    candidates += _torch_candidates({digest: known[digest].checkpoint for digest in expected}, dataset)
+def prepare_benchmark(found: FoundModels, dataset: Dataset) -> Benchmark:
+    """Load all models and run them on the test set. Raises InputError if none can be measured."""
+    names = unique_names(found.files)
+    models, skipped = _load_all(found, names, dataset.contract)
+    dataset, models, other_channels = _select_common_channels(models, found.checkpoints, dataset)
+    skipped += other_channels
+    references = _run_references(found.checkpoints, models, dataset)
+    candidates, failed = _run_test_set(models, dataset)
+    skipped += failed
+    against = _name_of_against(found, names, references)
+    for model in skipped:
+        if model.name == against:
+            raise InputError(f"nothing can be compared with --against: {model.reason}")
+    candidates += _torch_candidates({d: found.checkpoints[d].checkpoint for d in references}, dataset)
     if not candidates:
-        reasons = [one.reason for one in refused] or ["nothing to measure: torch, which runs checkpoints, is missing"]
+        reasons = [model.reason for model in skipped] or ["no model to measure: torch is not installed"]
         raise InputError("; ".join(reasons))
-    return Benchmark(candidates, refused, known, expected, named_against, dataset)
+    return Benchmark(candidates, skipped, found.checkpoints, references, against, dataset)
+
+
+def _load_all(found: FoundModels, names: list[str], data: Contract) -> tuple[list[ModelUnderTest], list[SkippedModel]]:
+    models, skipped = [], []
+    reference_optional = found.against is not None
+    with progress("loading each file in a subprocess", len(found.files), "files") as advance:
+        for done, (path, name) in enumerate(zip(found.files, names, strict=True), 1):
+            try:
+                models.append(load_model_under_test(path, name, found.checkpoints, data, reference_optional))
+            except InputError as error:
+                skipped.append(SkippedModel(name, str(error)))
+            advance(done)
+    return models, skipped
 
 
 def _select_common_channels(
-    entrants: list[ModelUnderTest], known: dict[str, ReferenceCheckpoint], dataset: Dataset
+    models: list[ModelUnderTest], known: dict[str, ReferenceCheckpoint], dataset: Dataset
 ) -> tuple[Dataset, list[ModelUnderTest], list[SkippedModel]]:
-    """The data with the channels that the first model reads, and who reads the same ones.
+    """Reduce the data to the channels of the first model, and drop the models that use other channels.
 
-    Raises InputError where a given checkpoint does not fit the data, or reads other channels than the first model.
+    Raises InputError if a given checkpoint does not fit the data or uses other channels than the first model.
     """
-    given = [one for one in known.values() if one.given]
-    fitted = [dataset.matching(one.checkpoint.contract, one.path.name) for one in given]
-    reading = [(entrant.name, entrant.channels) for entrant in entrants]
-    reading += [(one.path.name, part.contract.channels) for one, part in zip(given, fitted, strict=True)]
-    if not reading:
+    given = [reference for reference in known.values() if reference.given]
+    matching = [dataset.matching(reference.checkpoint.contract, reference.path.name) for reference in given]
+    channels_of = [(model.name, model.channels) for model in models]
+    channels_of += [(r.path.name, part.contract.channels) for r, part in zip(given, matching, strict=True)]
+    if not channels_of:
         return dataset, [], []
-    first, channels = reading[0]
-    other = {
-        name: f"{name} reads other channels than {first}: bench them apart" for name, own in reading if own != channels
+    first, channels = channels_of[0]
+    different = {
+        name: f"{name} uses other channels than {first}; run bench separately for it"
+        for name, own in channels_of
+        if own != channels
     }
-    for one in given:
-        if one.path.name in other:
-            raise InputError(other[one.path.name])
-    left = [entrant for entrant in entrants if entrant.name not in other]
-    return dataset.select_channels(channels), left, [SkippedModel(name, reason) for name, reason in other.items()]
+    for reference in given:
+        if reference.path.name in different:
+            raise InputError(different[reference.path.name])
+    selected = [model for model in models if model.name not in different]
+    return dataset.select_channels(channels), selected, [SkippedModel(*item) for item in different.items()]
 
 
-def _recipe_name(known: dict[str, ReferenceCheckpoint], digest: str, taken: dict[str, Predictions]) -> str:
-    """What a reference is called; two runs of one recipe are told apart by their network."""
-    recipe = known[digest].checkpoint.recipe.name
-    name = f"{recipe} in float64"
-    return name if name not in {answers.name for answers in taken.values()} else f"{recipe} {digest[:8]} in float64"
+def _run_references(
+    known: dict[str, ReferenceCheckpoint], models: list[ModelUnderTest], dataset: Dataset
+) -> dict[str, Predictions]:
+    """Run the float64 forward pass of the checkpoints that files refer to, and of the given ones."""
+    digests = [model.digest for model in models if model.digest]
+    digests += [digest for digest, reference in known.items() if reference.given]
+    references: dict[str, Predictions] = {}
+    for digest in dict.fromkeys(digests):
+        checkpoint = known[digest].checkpoint
+        name = f"{checkpoint.recipe.name} in float64"
+        if name in {predictions.name for predictions in references.values()}:  # two runs of one recipe
+            name = f"{checkpoint.recipe.name} {digest[:8]} in float64"
+        with progress(f"float64 reference of {checkpoint.recipe.name}", len(dataset.test), "windows") as advance:
+            logits = checkpoint.network.logits(dataset.test.signals, advance)
+        references[digest] = Predictions(name, "logits", logits)
+    return references
 
 
-def _against(
-    against: Path | None,
-    files: list[Path],
-    named: list[str],
-    known: dict[str, ReferenceCheckpoint],
-    expected: dict[str, Predictions],
-) -> str | None:
-    """What --against is called."""
-    if against is None:
+def _name_of_against(found: FoundModels, names: list[str], references: dict[str, Predictions]) -> str | None:
+    if found.against is None:
         return None
-    wanted = against.resolve()
-    for path, name in zip(files, named, strict=True):
-        if path.resolve() == wanted:
+    against = found.against.resolve()
+    for path, name in zip(found.files, names, strict=True):
+        if path.resolve() == against:
             return name
-    for digest, one in known.items():
-        if one.path.resolve() == wanted and digest in expected:
-            return expected[digest].name
-    raise InputError(f"--against {against}: give one .onnx, .tflite or .safetensors file")
+    for digest, reference in found.checkpoints.items():
+        if reference.path.resolve() == against and digest in references:
+            return references[digest].name
+    raise InputError(f"--against {found.against}: give one .onnx, .tflite or .safetensors file")
 
 
-def _load_all(
-    files: list[Path], named: list[str], known: dict[str, ReferenceCheckpoint], data: Contract, lone: bool
-) -> tuple[list[ModelUnderTest], list[SkippedModel]]:
-    entrants, refused = [], []
-    with progress("looking into the files, each tried in a process of its own", len(files), "files") as advance:
-        for done, (path, name) in enumerate(zip(files, named, strict=True), 1):
+def _run_test_set(models: list[ModelUnderTest], dataset: Dataset) -> tuple[list[Candidate], list[SkippedModel]]:
+    candidates, skipped = [], []
+    with progress("predictions on all test windows", len(models), "models") as advance:
+        for done, model in enumerate(models, 1):
+            runner = model.load()
             try:
-                entrants.append(load_model_under_test(path, name, known, data, lone))
+                if model.digest is not None and model.scheme not in comparison.TOLERANCES:
+                    schemes = ", ".join(scheme for scheme in comparison.TOLERANCES if scheme != "torch")
+                    raise InputError(f"{model.name} is {model.scheme}; tolerances are defined for {schemes}")
+                values = runner.logits(dataset.test.signals)
             except InputError as error:
-                refused.append(SkippedModel(name, str(error)))
-            advance(done)
-    return entrants, refused
-
-
-def _run_test_set(entrants: list[ModelUnderTest], dataset: Dataset) -> tuple[list[Candidate], list[SkippedModel]]:
-    candidates, refused = [], []
-    with progress("parity on all test windows", len(entrants), "models") as advance:
-        for done, entrant in enumerate(entrants, 1):
-            asked = entrant.load()
-            try:
-                if entrant.digest is not None and entrant.scheme not in comparison.TOLERANCES:
-                    known = ", ".join(scheme for scheme in comparison.TOLERANCES if scheme != "torch")
-                    raise InputError(f"{entrant.name} is {entrant.scheme}: promises are made for {known}")
-                values = asked.logits(dataset.test.signals)
-            except InputError as error:
-                refused.append(SkippedModel(entrant.name, str(error)))
+                skipped.append(SkippedModel(model.name, str(error)))
                 continue
             finally:
                 advance(done)
-            answers = Predictions(entrant.name, entrant.answers, values)
             candidates.append(
                 Candidate(
-                    entrant.name, asked.runtime, entrant.scheme, entrant.digest, entrant.batch, answers,
-                    _loader(entrant), entrant,
+                    name=model.name,
+                    runtime=runner.runtime,
+                    scheme=model.scheme,
+                    digest=model.digest,
+                    batch=model.batch,
+                    predictions=Predictions(model.name, model.kind, values),
+                    load=_loader(model),
+                    file=model,
                 )
-            )  # fmt: skip
-    return candidates, refused
+            )
+    return candidates, skipped
 
 
-def _loader(entrant: ModelUnderTest) -> Callable[[int], Model]:
-    return lambda threads: entrant.load(threads).run_batch
+def _loader(model: ModelUnderTest) -> Callable[[int], Model]:
+    return lambda threads: model.load(threads).run_batch
 
 
 def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Candidate]:
     if not used:
         return []
     if importlib.util.find_spec("torch") is None:
-        info("torch is not installed: the trainer itself is not compared (pip install 'harexport[train]')")
+        info("torch is not installed: PyTorch is not compared (pip install 'harexport[train]')")
         return []
     from harexport.runtimes.torch import TorchRunner
 
-    found = []
+    candidates = []
     recipes = [checkpoint.recipe.name for checkpoint in used.values()]
     for digest, checkpoint in used.items():
-        # two runs of one recipe are told apart by their network
         recipe = checkpoint.recipe.name
         name = f"{recipe} in torch" if recipes.count(recipe) == 1 else f"{recipe} {digest[:8]} in torch"
         runner = TorchRunner(checkpoint.network)
-        answers = Predictions(name, "logits", runner.logits(dataset.test.signals))
-        found.append(Candidate(name, runner.runtime, "torch", digest, None, answers, _torch_loader(checkpoint), None))
-    return found
+        predictions = Predictions(name, "logits", runner.logits(dataset.test.signals))
+        loader = _torch_loader(checkpoint)
+        candidates.append(Candidate(name, runner.runtime, "torch", digest, None, predictions, loader, None))
+    return candidates
 
 
 def _torch_loader(checkpoint: Checkpoint) -> Callable[[int], Model]:

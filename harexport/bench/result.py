@@ -171,6 +171,8 @@ class BenchResult:
             model["macs_per_second"] = held.macs_per_second
             model["comparison"] = held.comparison.to_dict() if held.comparison else None
             model["against"] = held.against.to_dict() if held.against else None
+            if model["departure"]:
+                model["departure"]["says"] = model["departure"].pop("summary")
             if held.departure:
                 model["departure"]["says"] = model["departure"].pop("summary")
         return {"schema": SCHEMA, "passed": self.passed, **plain}

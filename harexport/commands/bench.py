@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,7 @@ from harexport.commands.options import (
 from harexport.errors import InputError
 
 if TYPE_CHECKING:
+    from harexport.bench.discovery import FoundModels
     from harexport.bench.result import BenchResult
     from harexport.data.dataset import Dataset
 
@@ -84,22 +86,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @option("--markdown", section="Output", type=_FILE, help="Markdown summary for a pull request.")
 @out_option
 @json_option
-def bench(
-    models: tuple[Path, ...],
-    data: Path | None,
-    against: Path | None,
-    runs: int,
-    threads: str,
-    target: str,
-    windows: str | None,
-    baseline: Path | None,
-    fail_if: tuple[str, ...],
-    explain: Path | None,
-    page: Path | None,
-    markdown: Path | None,
-    out: Path,
-    as_json: bool,
-) -> None:
+def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool, **options: Any) -> None:
     """Check and time model files on the test set.
 
     MODELS are .onnx and .tflite files, checkpoints, or folders of them (default: --out). Files exported by harexport
@@ -114,82 +101,91 @@ def bench(
               harexport bench --data my-recordings
               harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
     """
-    from harexport.bench import discovery, thresholds
-    from harexport.bench.report import save
+    from harexport.bench import thresholds
+    from harexport.bench.discovery import find_models
+    from harexport.bench.report import save, text
     from harexport.utils.files import check_writable, read_json, write_text
 
-    paths = models or (out,)
+    chosen = BenchOptions(**options)
+    found = find_models(models or (out,), chosen.against)
     if data is None:
-        discovery.check_default_data(paths)
+        found.check_default_dataset()
     dataset = load_data(data)
-    # what is wrong with them, before minutes of work
-    asked = [thresholds.parse(text, dataset.contract.labels) for text in fail_if]
-    thresholds.check_comparable(asked, baseline is not None, against is not None)
-    before = None
-    if baseline is not None:
-        before = read_json(baseline, "baseline")
-        thresholds.check_baseline(before, baseline.name)
-        if not asked:
-            raise InputError('--baseline alone judges nothing: say what is not to be, such as --fail-if "p50>1.15x"')
-    if out.exists():  # before minutes of work; a folder is made when there is something to put into it
+    # errors in the options are reported before the benchmark, which takes minutes
+    rules = [thresholds.parse(rule, dataset.contract.labels) for rule in chosen.fail_if]
+    thresholds.check_comparable(rules, chosen.baseline is not None, chosen.against is not None)
+    baseline = None
+    if chosen.baseline is not None:
+        baseline = read_json(chosen.baseline, "baseline")
+        thresholds.check_baseline(baseline, chosen.baseline.name)
+        if not rules:
+            raise InputError('--baseline has no effect without --fail-if, for example --fail-if "p50>1.15x"')
+    if out.exists():  # a new folder is created only when there is a file to write
         check_writable(out)
-    result = _measured(paths, dataset, runs, target, windows, _threads(threads), against, explain)
-    if asked:
-        result = thresholds.apply(result, asked, before, baseline.name if baseline else "")
-    written = save.save(result, out, [path if path.is_dir() else path.parent for path in paths], page)
-    if markdown is not None:
-        write_text(markdown, save.pull_request(result))
-    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {written}")
-    for refused in result.refused:
-        click.echo(f"Error: {refused.reason}", err=True)
+    result = _run_on_target(found, dataset, chosen)
+    if rules:
+        result = thresholds.apply(result, rules, baseline, chosen.baseline.name if chosen.baseline else "")
+    page = save.save(result, out, found.folders, chosen.page)
+    if chosen.markdown is not None:
+        write_text(chosen.markdown, save.pull_request(result))
+    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{text.summary(result)}\nReport: {page}")
+    for model in result.refused:
+        click.echo(f"Error: {model.reason}", err=True)
     if result.exit_code:
         sys.exit(result.exit_code)
 
 
-def _measured(
-    paths: tuple[Path, ...],
-    dataset: Dataset,
-    runs: int,
-    target: str,
-    windows: str | None,
-    threads: tuple[int, ...],
-    against: Path | None,
-    explain: Path | None,
-) -> BenchResult:
-    kind, _, serial = target.partition(":")
-    if windows is not None and kind != "arm64":
-        raise InputError(f"--windows is for --target arm64: {kind} takes all of them")
-    if target == "host":
-        from harexport.bench.run import bench as on_host
+@dataclass(frozen=True)
+class BenchOptions:
+    """Options of the command as click passes them."""
 
-        return on_host(paths, dataset, runs, against=against, threads=threads, explain=explain)
+    against: Path | None
+    baseline: Path | None
+    fail_if: tuple[str, ...]
+    explain: Path | None
+    target: str
+    runs: int
+    threads: str
+    windows: str | None
+    page: Path | None
+    markdown: Path | None
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """Value of --threads. Raises InputError."""
+        parts = [part.strip() for part in self.threads.split(",")]
+        if not all(part.isdecimal() and 1 <= int(part) <= 256 for part in parts):
+            raise InputError(f"--threads {self.threads}: give numbers from 1 to 256, such as 1,2,4")
+        return tuple(dict.fromkeys(int(part) for part in parts))
+
+    def window_count(self, default: int) -> int | None:
+        """Value of --windows; None for all windows. Raises InputError."""
+        if self.windows is None:
+            return default
+        if self.windows == "all":
+            return None
+        if not (self.windows.isdecimal() and int(self.windows) >= 1):
+            raise InputError(f"--windows {self.windows}: give a number of at least 1, or all")
+        return int(self.windows)
+
+
+def _run_on_target(found: FoundModels, dataset: Dataset, options: BenchOptions) -> BenchResult:
+    target, threads = options.target, options.thread_counts
+    kind, _, serial = target.partition(":")
+    if options.windows is not None and kind != "arm64":
+        raise InputError(f"--windows is for --target arm64 only; {kind} runs all windows")
+    if target == "host":
+        from harexport.bench import run
+
+        return run.bench(found, dataset, options.runs, threads=threads, explain=options.explain)
     if kind not in ("arm64", "adb") or (":" in target and (kind != "adb" or not serial)):
         raise InputError(f"--target {target}: choose host, arm64, adb or adb:SERIAL")
-    if threads != (1,) or explain is not None:
-        raise InputError(f"--target {target} takes neither --threads nor --explain: those are for host")
+    if threads != (1,) or options.explain is not None:
+        raise InputError(f"--target {target}: --threads and --explain are for --target host only")
     if kind == "adb":
-        from harexport.targets.android import bench as on_phone
+        from harexport.targets import android
 
-        return on_phone(paths, dataset, serial or None, against=against)
-    from harexport.targets.arm64.bench import bench as on_arm64
+        return android.bench(found, dataset, serial or None)
+    from harexport.targets.arm64 import bench as arm64
 
-    return on_arm64(paths, dataset, against=against, windows=_count(windows))
-
-
-def _count(text: str | None) -> int | None:
-    """`--windows` as a number, None for all of them. Raises InputError."""
-    from harexport.targets.arm64.bench import SAMPLE
-
-    if text == "all":
-        return None
-    if text is not None and not (text.isdecimal() and int(text) >= 1):
-        raise InputError(f"--windows {text}: give a number from 1 on, or all")
-    return SAMPLE if text is None else int(text)
-
-
-def _threads(text: str) -> tuple[int, ...]:
-    """`--threads` as numbers. Raises InputError."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= 256 for part in parts):
-        raise InputError(f"--threads {text}: give numbers from 1 to 256 with commas, such as 1,2,4")
-    return tuple(dict.fromkeys(int(part) for part in parts))
+    return arm64.bench(found, dataset, windows=options.window_count(arm64.DEFAULT_WINDOWS))

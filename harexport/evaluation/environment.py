@@ -1,4 +1,4 @@
-"""The machine that figures were taken on: what it is, which core was used, and whether it was quiet enough."""
+"""CPU and software versions of a measurement, pinning to cores, and noise."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PACKAGES = ("numpy", "onnxruntime", "ai-edge-litert", "torch")
-_LOOK_SECONDS = 0.2  # at the cores, to choose the idlest ones
-# From here on a machine is called noisy. Times of a quiet one spread by 1 to 3 % between rounds.
-_SPREAD, _DRIFT, _LOAD = 0.10, 0.05, 0.7
+_IDLE_SAMPLE_S = 0.2  # to find the idlest cores
+# Limits of a quiet machine; its times spread by 1 to 3 % between rounds.
+_MAX_SPREAD, _MAX_DRIFT, _MAX_LOAD = 0.10, 0.05, 0.7
 
 
 def describe() -> dict[str, Any]:
-    """The processor, the system and the versions that the figures were taken with; no host name, no path."""
+    """Return the processor, the system and the versions of the packages; no host name and no path."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:  # Linux tells its name nowhere else; other systems answer platform.processor()
+    try:  # platform.processor() has no name on Linux
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
@@ -49,13 +49,15 @@ def _processor() -> str:
 
 @contextlib.contextmanager
 def pin_to_idle_cores(threads: int = 1) -> Iterator[tuple[int, ...]]:
-    """Keep this thread, and what it starts, on the `threads` cores that are idlest now; yields their numbers.
+    """Pin this thread, and the threads it starts, to the currently idlest cores.
 
-    Yields nothing, and pins nothing, where the system does not allow it (macOS, Windows, some containers).
+    Yields:
+        The numbers of the cores; an empty tuple where the system does not support pinning (macOS, Windows, some
+        containers).
     """
     try:
         allowed = os.sched_getaffinity(0)
-        cores = tuple(sorted(_idlest(sorted(allowed))[: max(1, threads)]))
+        cores = tuple(sorted(_sort_by_idle_time(sorted(allowed))[: max(1, threads)]))
         os.sched_setaffinity(0, cores)
     except (AttributeError, OSError):
         yield ()
@@ -66,36 +68,37 @@ def pin_to_idle_cores(threads: int = 1) -> Iterator[tuple[int, ...]]:
         os.sched_setaffinity(0, allowed)
 
 
-def _idlest(cores: list[int]) -> list[int]:
-    """The cores, the one that idled most in the last moment first; ties by number, the last first, because a
-    system's own work prefers the first."""
-    before = _idle()
-    time.sleep(_LOOK_SECONDS)
-    after = _idle()
+def _sort_by_idle_time(cores: list[int]) -> list[int]:
+    """Sort cores by their idle time in a short sample, then by number, the last first: systems prefer the first."""
+    before = _idle_ticks()
+    time.sleep(_IDLE_SAMPLE_S)
+    after = _idle_ticks()
     return sorted(cores, key=lambda core: (before.get(core, 0) - after.get(core, 0), -core))
 
 
-def _idle() -> dict[int, int]:
-    """Ticks that each core has idled since the start; nothing where /proc is not there."""
-    found = {}
+def _idle_ticks() -> dict[int, int]:
+    """Return the idle ticks of each core since boot; empty without /proc."""
+    ticks_of = {}
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/stat").read_text().splitlines():
             name, *ticks = line.split()
             if name.startswith("cpu") and name != "cpu":
-                found[int(name[3:])] = int(ticks[3])
-    return found
+                ticks_of[int(name[3:])] = int(ticks[3])
+    return ticks_of
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How the machine was while it measured.
+    """State of the machine during a measurement. Unknown values are None.
 
-    cores: those that the measuring thread was kept on, empty where it could not be. governor: the frequency governor of
-    the first of them. load: processes that were running or waiting, a core, before the measuring began (1 minute's
-    mean). spread: of a model's round medians, (90 % quantile - 10 % quantile) / median; drift: its median in the second
-    half of the run in that of the first, minus 1; of both, the median over all models, the floors among them.
-    preempted: how often a second the system took the core away. noise: what is wrong with that, in sentences; empty on
-    a quiet machine. Unknown figures are None.
+    Attributes:
+        cores: Cores to which the thread was pinned; empty if it was not.
+        governor: Frequency governor of the first core.
+        load: 1-minute load average per core before the measurement.
+        spread: (90 % quantile - 10 % quantile) / median of the round medians; median over all models.
+        drift: Median time in the second half of the run relative to the first, minus 1; median over all models.
+        preempted: Involuntary context switches per second.
+        noise: A warning for each limit of a quiet machine that is exceeded.
     """
 
     cores: tuple[int, ...]
@@ -108,46 +111,50 @@ class Conditions:
 
 
 class NoiseMonitor:
-    """Looks at the machine before a run, and judges it afterwards."""
+    """Records the state of the machine from its construction to `conditions`."""
 
     def __init__(self, cores: tuple[int, ...]) -> None:
         self._cores = cores
-        self._load = _load()
-        self._began = time.perf_counter()
-        self._switches = _preemptions()
+        self._load = _load_per_core()
+        self._start = time.perf_counter()
+        self._switches = _context_switches()
 
-    def judge(self, rounds: Collection[NDArray[np.float64]]) -> Conditions:
-        """`rounds`: the round medians of each model, in the order they were run."""
-        seconds = max(1e-9, time.perf_counter() - self._began)
-        switches = _preemptions()
+    def conditions(self, round_medians: Collection[NDArray[np.float64]]) -> Conditions:
+        """Return the conditions of the measurement.
+
+        Args:
+            round_medians: Medians of each model's rounds, in the order of the rounds.
+        """
+        seconds = max(1e-9, time.perf_counter() - self._start)
+        switches = _context_switches()
         preempted = None
         if switches is not None and self._switches is not None:
             preempted = (switches - self._switches) / seconds
-        spread = float(np.median([_spread(medians) for medians in rounds])) if rounds else None
-        drift = float(np.median([_drift(medians) for medians in rounds])) if rounds else None
+        spread = float(np.median([_spread(medians) for medians in round_medians])) if round_medians else None
+        drift = float(np.median([_drift(medians) for medians in round_medians])) if round_medians else None
         governor = _governor(self._cores[0]) if self._cores else None
-        noise = tuple(_complaints(self._cores, governor, self._load, spread, drift))
+        noise = tuple(_warnings(self._cores, governor, self._load, spread, drift))
         return Conditions(self._cores, governor, self._load, spread, drift, preempted, noise)
 
 
-def _complaints(
+def _warnings(
     cores: tuple[int, ...], governor: str | None, load: float | None, spread: float | None, drift: float | None
 ) -> Iterator[str]:
-    if load is not None and load > _LOAD:
-        yield f"{load:.1f} processes a core were running or waiting before it began: close what you can"
-    if spread is not None and spread > _SPREAD:
+    if load is not None and load > _MAX_LOAD:
+        yield f"the load before the measurement was {load:.1f} per core; stop other processes"
+    if spread is not None and spread > _MAX_SPREAD:
         yield f"times spread by {spread:.0%} between rounds (on a quiet machine by 1 to 3 %)"
-    if drift is not None and abs(drift) > _DRIFT:
+    if drift is not None and abs(drift) > _MAX_DRIFT:
         yield f"all models were {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} in the second half of the run"
     if not cores:
-        yield "the thread could not be kept on one core"
+        yield "the thread was not pinned to a core"
     if governor not in (None, "performance"):
-        yield f"the core's frequency governor is {governor}: its clock follows the load"
+        yield f"the frequency governor of the core is {governor}: its clock follows the load"
 
 
 def _spread(rounds: NDArray[np.float64]) -> float:
-    low, middle, high = np.quantile(rounds, [0.1, 0.5, 0.9])
-    return float((high - low) / middle)
+    low, median, high = np.quantile(rounds, [0.1, 0.5, 0.9])
+    return float((high - low) / median)
 
 
 def _drift(rounds: NDArray[np.float64]) -> float:
@@ -161,17 +168,17 @@ def _governor(core: int) -> str | None:
     try:
         return Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor").read_text().strip()
     except OSError:
-        return None  # a virtual machine, or not Linux
+        return None  # a virtual machine, or another system
 
 
-def _load() -> float | None:
+def _load_per_core() -> float | None:
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):
         return None
 
 
-def _preemptions() -> int | None:
+def _context_switches() -> int | None:
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Latency: warmed up, the models of one run interleaved so that the machine's moods hit all alike."""
+"""Latency measurement, interleaved so that system noise affects all models equally."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ from harexport.evaluation.statistics import Interval, median_interval, ratio_int
 
 Model = Callable[[NDArray[np.float32]], object]
 
-_BLOCK = 25  # timed runs of one model in a row: long enough to be warm, short enough to share the noise
-_WARM_UP = 5  # untimed runs before each block: the model before it has taken the cache
-_STABLE = 0.98  # warm when a block's median is no longer below this share of the fastest one before it
-_LONGEST_WARM_UP = 20, 0.5  # blocks, seconds
-_WINDOWS = 256
+_BLOCK = 25  # consecutive timed runs of one model: enough to be warm, few enough to share the noise
+_BLOCK_WARM_UP = 5  # untimed runs before each block: the previous model has evicted the caches
+_STABLE = 0.98  # warm-up ends when a block's median is at least this share of the fastest one before it
+_MAX_WARM_UP_BLOCKS, _MAX_WARM_UP_S = 20, 0.5
+_MAX_WINDOWS = 256
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Per-window latency in microseconds over `runs` single runs: input in, inference, logits out.
+    """Latency per window in microseconds: input copied in, inference, logits read.
 
-    The median lies between `low` and `high` with 95 % confidence (statistics.py says how they are found).
+    Attributes:
+        runs: Number of timed runs.
+        min: Fastest run.
+        p50: Median.
+        p90: 90 % quantile.
+        p99: 99 % quantile.
+        low: Lower bound of the median's 95 % confidence interval.
+        high: Its upper bound.
     """
 
     runs: int
@@ -37,31 +44,32 @@ class Latency:
     low: float
     high: float
 
-    def shared(self, windows: int) -> Latency:
-        """The latency of each of `windows` windows that one run answered."""
+    def per_window(self, batch: int) -> Latency:
+        """Return the latency per window of runs with `batch` windows."""
         times = (self.min, self.p50, self.p90, self.p99, self.low, self.high)
-        return Latency(self.runs, *(value / windows for value in times))
+        return Latency(self.runs, *(value / batch for value in times))
 
 
 @dataclass(frozen=True)
 class Times:
-    """Microseconds of every run of every model: [sittings, rounds, runs in a row]; rounds are shared by all models."""
+    """Microseconds of every run by model: [sessions, rounds, runs of a block]. All models share the rounds."""
 
-    taken: dict[str, NDArray[np.float64]]
+    by_model: dict[str, NDArray[np.float64]]
 
     def latency(self, name: str) -> Latency:
-        times = self.taken[name]
+        """Return the latency of a model."""
+        times = self.by_model[name]
         p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
         interval = median_interval(times)
         return Latency(times.size, float(times.min()), p50, p90, p99, interval.low, interval.high)
 
-    def ratio(self, name: str, to: str) -> Interval:
-        """The median of one model's times in those of another."""
-        return ratio_interval(self.taken[name], self.taken[to])
+    def ratio(self, name: str, baseline: str) -> Interval:
+        """Return the median of a model relative to that of `baseline`."""
+        return ratio_interval(self.by_model[name], self.by_model[baseline])
 
-    def rounds(self, name: str) -> NDArray[np.float64]:
-        """The median of each round, in the order they were run."""
-        medians: NDArray[np.float64] = np.median(self.taken[name], axis=2).ravel()
+    def round_medians(self, name: str) -> NDArray[np.float64]:
+        """Return the median of each round, in the order of the rounds."""
+        medians: NDArray[np.float64] = np.median(self.by_model[name], axis=2).ravel()
         return medians
 
 
@@ -73,10 +81,7 @@ def time_interleaved(
     progress: Callable[[int], None] = lambda done: None,
     batch: int = 1,
 ) -> dict[str, Latency]:
-    """Time every model at least `runs` times on windows [n, window, channels], `batch` windows a run.
-
-    Raises InputError for runs < 1 and for fewer windows than a run takes.
-    """
+    """Measure the latency of loaded models in one session; for the arguments see `measure`."""
     times = measure(lambda: models, windows, runs, seed=seed, progress=progress, batch=batch)
     return {name: times.latency(name) for name in models}
 
@@ -86,65 +91,76 @@ def measure(
     windows: NDArray[np.float32],
     runs: int = 1000,
     *,
-    sittings: int = 1,
+    sessions: int = 1,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
     batch: int = 1,
 ) -> Times:
-    """`interleaved`, with the models loaded anew for each of `sittings` sittings; answers every single time.
+    """Time models in alternating blocks.
 
-    Where a model's buffers happen to lie in memory decides about its speed by several per cent, for as long as it is
-    loaded: intervals from one sitting would be too narrow. Blocks of all models alternate in shuffled order (`seed`);
-    every model sees the same windows. Raises InputError as `interleaved`.
+    The addresses of a model's buffers change its speed by several percent as long as it is loaded. Intervals from one
+    session would therefore be too narrow, and each session loads the models again.
+
+    Args:
+        load: Loads the models, by name; called once per session.
+        windows: Inputs [n, window, channels]; all models run on the same ones.
+        runs: Least number of timed runs per model.
+        sessions: Number of sessions.
+        seed: Seed of the order of models and windows.
+        progress: Called with the number of finished runs per model.
+        batch: Windows per run.
+
+    Raises:
+        InputError: `runs` is below 1, or there are fewer windows than one batch.
     """
     if runs < 1 or len(windows) < batch:
         raise InputError(
             f"latency needs at least one run and {batch} windows, got {runs} runs and {len(windows)} windows"
         )
     random = np.random.default_rng(seed)
-    starts = range(0, min(len(windows) - batch + 1, _WINDOWS * batch), batch)
-    singles = [np.ascontiguousarray(windows[start : start + batch]) for start in starts]
-    rounds = -(-runs // (_BLOCK * sittings))
-    taken: dict[str, list[list[int]]] = {}
-    collecting = gc.isenabled()
-    gc.disable()  # as timeit does: a collection is the harness's time and not the model's
+    starts = range(0, min(len(windows) - batch + 1, _MAX_WINDOWS * batch), batch)
+    batches = [np.ascontiguousarray(windows[start : start + batch]) for start in starts]
+    rounds = -(-runs // (_BLOCK * sessions))
+    blocks_of: dict[str, list[list[int]]] = {}
+    gc_was_enabled = gc.isenabled()
+    gc.disable()  # as timeit does: a collection would be counted as the model's time
     try:
-        for sitting in range(sittings):
+        for session in range(sessions):
             models = load()
             for model in models.values():
-                _warm(model, singles)
+                _warm_up(model, batches)
             for done in range(rounds):
-                block = [singles[int(k)] for k in random.integers(len(singles), size=_BLOCK)]
+                block = [batches[int(k)] for k in random.integers(len(batches), size=_BLOCK)]
                 for name in random.permutation(list(models)):
-                    taken.setdefault(str(name), []).append(_timed(models[name], block))
-                progress((sitting * rounds + done + 1) * _BLOCK)
+                    blocks_of.setdefault(str(name), []).append(_time_block(models[name], block))
+                progress((session * rounds + done + 1) * _BLOCK)
     finally:
-        if collecting:
+        if gc_was_enabled:
             gc.enable()
-    return Times({name: np.array(blocks).reshape(sittings, rounds, _BLOCK) / 1000 for name, blocks in taken.items()})
+    # nanoseconds -> microseconds [sessions, rounds, runs of a block]
+    return Times({name: np.array(times).reshape(sessions, rounds, _BLOCK) / 1000 for name, times in blocks_of.items()})
 
 
-def _timed(model: Model, block: list[NDArray[np.float32]]) -> list[int]:
-    """Nanoseconds of each run."""
+def _time_block(model: Model, block: list[NDArray[np.float32]]) -> list[int]:
+    """Return the nanoseconds of each run."""
     clock = time.perf_counter_ns
-    for window in block[:_WARM_UP]:
+    for window in block[:_BLOCK_WARM_UP]:
         model(window)
     times = []
     for window in block:
-        began = clock()
+        start = clock()
         model(window)
-        times.append(clock() - began)
+        times.append(clock() - start)
     return times
 
 
-def _warm(model: Model, singles: list[NDArray[np.float32]]) -> None:
-    """Run until it gets no faster: caches, branch predictors, the clock of a core that was asleep."""
-    block = [singles[k % len(singles)] for k in range(_BLOCK)]
-    most, seconds = _LONGEST_WARM_UP
-    until = time.perf_counter() + seconds
+def _warm_up(model: Model, batches: list[NDArray[np.float32]]) -> None:
+    """Run blocks until they get no faster: caches, branch prediction and the core's clock have settled."""
+    block = [batches[k % len(batches)] for k in range(_BLOCK)]
+    deadline = time.perf_counter() + _MAX_WARM_UP_S
     fastest = np.inf
-    for _ in range(most):
-        median = float(np.median(_timed(model, block)))
-        if median >= _STABLE * fastest or time.perf_counter() > until:
+    for _ in range(_MAX_WARM_UP_BLOCKS):
+        median = float(np.median(_time_block(model, block)))
+        if median >= _STABLE * fastest or time.perf_counter() > deadline:
             return
         fastest = median

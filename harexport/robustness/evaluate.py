@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation import metrics
@@ -28,7 +29,6 @@ from harexport.utils.console import progress
 from harexport.utils.files import unique_names
 from harexport.utils.tables import Table
 
-_CHECKPOINT = ".safetensors"
 _NONE = "-"
 
 
@@ -95,7 +95,9 @@ class Robustness:
                     one["runtime"],
                     ClassificationMetrics(**{**figures, "confusion": rows, "label_recall": recall}),
                     {subject: SubjectAccuracy(**share) for subject, share in one["subjects"].items()},
-                    tuple(ConditionResult(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes),
+                    tuple(
+                        ConditionResult(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes
+                    ),
                 )
             )
         return Robustness(value["source"], value["data_sha256"], tuple(value["labels"]), tuple(found))
@@ -108,23 +110,20 @@ class Robustness:
 
 
 def load_models(paths: Sequence[Path]) -> dict[str, Model]:
-    """The models in `paths`, ready to answer, by name: files, and of folders the checkpoints, one level down too.
+    """Load the named files, and the checkpoints in the named folders, one level down too.
 
-    Raises InputError for what cannot be run, and where there is nothing.
+    Returns:
+        The models by unique name.
+
+    Raises:
+        InputError: A model cannot be loaded, or there is none.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted([*path.glob(f"*{_CHECKPOINT}"), *path.glob(f"*/*{_CHECKPOINT}")])
-        elif path.exists():
-            found.append(path)
-        else:
-            raise InputError(f"not found: {path}. Give checkpoints, .onnx or .tflite files, or folders of checkpoints")
+    found = [path for path, is_named in list_models(paths) if is_named or path.suffix == CHECKPOINT_SUFFIX]
     if not found:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no checkpoint in {where}; `harexport train` writes one, or name a model file")
-    files = list({path.resolve(): path for path in found}.values())
-    return {name.removesuffix(_CHECKPOINT): models.load_model(path) for name, path in zip(unique_names(files), files, strict=True)}
+    names = [name.removesuffix(CHECKPOINT_SUFFIX) for name in unique_names(found)]
+    return {name: models.load_model(path) for name, path in zip(names, found, strict=True)}
 
 
 def evaluate_robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:

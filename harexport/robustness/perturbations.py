@@ -130,7 +130,13 @@ def perturbations(scene: PerturbationInput) -> list[Perturbation]:
         for mg in NOISES_MG:
             add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(add_noise, scene, mg))
     for share in LOSSES:
-        add("lost", f"{share * 100:g} % of the samples lost", share * 100, NOISE_DRAWS, partial(drop_samples, scene, share))
+        add(
+            "lost",
+            f"{share * 100:g} % of the samples lost",
+            share * 100,
+            NOISE_DRAWS,
+            partial(drop_samples, scene, share),
+        )
     for share in DRIFTS:
         name = f"clock {abs(share) * 100:g} % too {'fast' if share > 0 else 'slow'}"
         found.append(Perturbation("clock", name, share * 100, 1, _once(partial(clock_drift, scene, share))))

@@ -1,7 +1,7 @@
-"""`--target adb`: .tflite files on a connected phone, through the demo app's self-test.
+"""Benchmark on a connected phone, through adb and the self-test of the demo app.
 
-The app is given a model and windows, and writes what it answered and how long it took (selftest.schema.json says how).
-Everything that can be judged here is judged here: the phone only answers and times.
+The app gets a model and the test windows, runs them and writes logits and times as JSON (selftest.schema.json). The
+comparison with the references runs on this machine.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import dataclasses
 import hashlib
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.bench import assemble as outcome
-from harexport.bench.assemble import Measurements
+from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Benchmark, Candidate, prepare_benchmark
-from harexport.bench.discovery import ModelUnderTest
+from harexport.bench.discovery import FoundModels, ModelUnderTest
 from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
@@ -39,15 +37,26 @@ SCHEMA = "harexport-selftest-1"
 MAGIC = 0x57524148  # "HARW", little-endian
 _WINDOWS = "bench.windows"
 _EXTRAS = {"model": "bench.tflite", "windows": _WINDOWS, "result": "bench.json"}
-_SECONDS = 180.0  # that the app may take for one model
-_POLL = 0.5
-_INSTRUCTIONS = "a phone does not let an app count executed instructions; --target arm64 does"
-_NO_XNNPACK = "the phone did not say that XNNPACK was applied: with it, a model may be three times as fast"
+_TIMEOUT_S = 180.0  # per model
+_POLL_S = 0.5
+_NO_INSTRUCTIONS = "an app on a phone cannot count executed instructions; --target arm64 can"
+_NO_XNNPACK = "the phone did not report XNNPACK, with which a model can be three times as fast"
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfTest:
-    """What the phone said of one model: logits [n, labels], and times in microseconds [rounds, runs]."""
+    """Result of one model on the phone.
+
+    Attributes:
+        logits: [n, labels].
+        times: Microseconds [rounds, runs].
+        device: Manufacturer, model, Android version and ABI.
+        runtime: Name and version.
+        load_ms: Time to load the model.
+        first_answer_ms: Time of the first prediction.
+        peak_bytes: Peak memory; None if unknown.
+        notes: Remarks for the report.
+    """
 
     logits: Floats
     times: NDArray[np.float64]
@@ -59,150 +68,158 @@ class SelfTest:
     notes: tuple[str, ...]
 
 
-def bench(
-    paths: Sequence[Path], dataset: Dataset, serial: str | None = None, *, against: Path | None = None
-) -> BenchResult:
-    """`verify.bench.bench` on a phone: answers and times are the phone's, judged against the same references.
+def bench(found: FoundModels, dataset: Dataset, serial: str | None = None) -> BenchResult:
+    """Measure predictions and times on a phone and compare them with the same references as on this machine.
 
-    Files are first tried here, as always. ONNX files are refused: the app has no runtime for them. Raises InputError
-    where there is no usable phone, or where no file could be measured on it.
+    Args:
+        found: Result of `find_models`. ONNX files are skipped: the app has no runtime for them.
+        dataset: Provides the test windows.
+        serial: Serial number of the phone; None if one is connected.
+
+    Raises:
+        InputError: There is no usable phone, or no file could be measured.
     """
-    phone = Phone.find(serial)  # before a minute of work
-    if not phone.shell(f"pm path {PACKAGE} || true").strip():  # it ends with 1 where there is none
+    phone = Phone.find(serial)  # fails before the references are computed
+    if not phone.shell(f"pm path {PACKAGE} || true").strip():  # exits with 1 for a missing package
         raise InputError(
-            f"the demo app {PACKAGE} is not on the phone {phone.serial}: build and install it (android_demo/README.md)"
+            f"the demo app {PACKAGE} is not installed on the phone {phone.serial}. Build and install it "
+            "(android_demo/README.md)"
         )
-    field = prepare_benchmark(paths, dataset, against)
+    benchmark = prepare_benchmark(found, dataset)
     tests: dict[str, SelfTest] = {}
-    refused = list(field.refused)
-    entrants = [candidate.entrant for candidate in field.candidates if candidate.entrant]
-    with tempfile.TemporaryDirectory() as name, progress("on the phone", len(entrants), "files") as advance:
+    skipped = list(benchmark.skipped)
+    models = [candidate.file for candidate in benchmark.candidates if candidate.file]
+    with tempfile.TemporaryDirectory() as name, progress("on the phone", len(models), "files") as advance:
         folder = Path(name)
-        (folder / _WINDOWS).write_bytes(packed(field.dataset.test.signals))
+        (folder / _WINDOWS).write_bytes(pack_windows(benchmark.dataset.test.signals))
         phone.shell(f"mkdir -p {FOLDER}")
         phone.push(folder / _WINDOWS, f"{FOLDER}/{_WINDOWS}")
-        gone: InputError | None = None
-        for done, entrant in enumerate(entrants, 1):
+        disconnected: InputError | None = None
+        for done, model in enumerate(models, 1):
             try:
-                _check(entrant, gone)
-                tests[entrant.name] = _test(phone, entrant, folder, field.dataset)
+                _check_supported(model, disconnected)
+                tests[model.name] = _run_self_test(phone, model, folder, benchmark.dataset)
             except InputError as error:
-                gone = error if isinstance(error, PhoneGoneError) else gone
-                refused.append(SkippedModel(entrant.name, str(error)))
+                disconnected = error if isinstance(error, PhoneGoneError) else disconnected
+                skipped.append(SkippedModel(model.name, str(error)))
             advance(done)
     if not tests:
-        raise InputError("; ".join(one.reason for one in refused) or "the demo app runs .tflite files: give one")
-    return _result(field, tests, refused)
+        raise InputError("; ".join(model.reason for model in skipped) or "the demo app runs .tflite files; give one")
+    return _result(benchmark, tests, skipped)
 
 
-def packed(windows: Array) -> bytes:
-    """Windows [n, samples, channels] as the app reads them."""
+def pack_windows(windows: Array) -> bytes:
+    """Return windows [n, samples, channels] in the format that the app reads."""
     header = np.array([MAGIC, *windows.shape], "<i4")
     return header.tobytes() + np.ascontiguousarray(windows, "<f4").tobytes()
 
 
-def _check(entrant: ModelUnderTest, gone: InputError | None) -> None:
-    """Raise InputError for a file that need not be tried."""
-    if entrant.format != "tflite":
-        raise InputError(f"{entrant.name} is no .tflite file: the demo app runs no other")
-    if entrant.batch not in (1, None):
-        raise InputError(f"{entrant.name} takes {entrant.batch} windows at once: the demo app gives one at a time")
-    if gone is not None:
-        raise InputError(f"{entrant.name} was not measured: {gone}")
+def _check_supported(model: ModelUnderTest, disconnected: InputError | None) -> None:
+    """Raise InputError for a file that cannot be run."""
+    if model.format != "tflite":
+        raise InputError(f"{model.name} is not a .tflite file; the demo app runs no other format")
+    if model.batch not in (1, None):
+        raise InputError(f"{model.name} takes {model.batch} windows per call; the demo app runs one at a time")
+    if disconnected is not None:
+        raise InputError(f"{model.name} was not measured: {disconnected}")
 
 
-def _test(phone: Phone, entrant: ModelUnderTest, folder: Path, dataset: Dataset) -> SelfTest:
-    """Run one file on the phone, where the windows are already. Raises InputError."""
-    model, told = folder / _EXTRAS["model"], folder / _EXTRAS["result"]
-    model.write_bytes(entrant.model)
-    phone.push(model, f"{FOLDER}/{model.name}")
-    phone.shell(f"rm -f {FOLDER}/{told.name}")
+def _run_self_test(phone: Phone, model: ModelUnderTest, folder: Path, dataset: Dataset) -> SelfTest:
+    """Run one file on the phone, which has the windows already. Raises InputError."""
+    local_model, local_result = folder / _EXTRAS["model"], folder / _EXTRAS["result"]
+    local_model.write_bytes(model.model)
+    phone.push(local_model, f"{FOLDER}/{local_model.name}")
+    phone.shell(f"rm -f {FOLDER}/{local_result.name}")
     extras = " ".join(f"--es {name} {file}" for name, file in _EXTRAS.items())
-    started = phone.shell(f"am start -W -S -n {PACKAGE}/{ACTIVITY} {extras} 2>&1 || true")
-    if wrong := [line.strip() for line in started.splitlines() if line.startswith("Error")]:
+    output = phone.shell(f"am start -W -S -n {PACKAGE}/{ACTIVITY} {extras} 2>&1 || true")
+    if errors := [line.strip() for line in output.splitlines() if line.startswith("Error")]:
         raise InputError(
-            f"{entrant.name}: the demo app on the phone has no self-test that can be started ({wrong[-1]}): install a "
-            "newer one"
+            f"{model.name}: the self-test of the demo app cannot be started ({errors[-1]}). Install a newer version"
         )
-    until = time.monotonic() + _SECONDS
-    while not phone.has(f"{FOLDER}/{told.name}"):
-        if time.monotonic() > until:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not phone.has(f"{FOLDER}/{local_result.name}"):
+        if time.monotonic() > deadline:
             raise InputError(
-                f"{entrant.name}: the demo app had not finished after {_SECONDS:.0f} s; look at the phone's screen, "
-                "and keep it unlocked"
+                f"{model.name}: the demo app had not finished after {_TIMEOUT_S:.0f} s. Check the phone's screen, and "
+                "keep it unlocked"
             )
-        time.sleep(_POLL)
-    phone.pull(f"{FOLDER}/{told.name}", told)
+        time.sleep(_POLL_S)
+    phone.pull(f"{FOLDER}/{local_result.name}", local_result)
     shape = len(dataset.test), len(dataset.contract.labels)
-    return read(files.read_json(told, "the phone's result"), entrant, shape)
+    return parse_result(files.read_json(local_result, "the phone's result"), model, shape)
 
 
-def read(told: Any, entrant: ModelUnderTest, shape: tuple[int, int]) -> SelfTest:
-    """The app's json as a SelfTest; `shape` of the logits. Raises InputError where it is another one's, or of another
-    model."""
-    schema = told.get("schema") if isinstance(told, dict) else None
+def parse_result(result: Any, model: ModelUnderTest, shape: tuple[int, int]) -> SelfTest:
+    """Parse the JSON of the app.
+
+    Args:
+        result: Parsed JSON.
+        model: The file that was run.
+        shape: Expected shape of the logits.
+
+    Raises:
+        InputError: The result is invalid, or of another model.
+    """
+    schema = result.get("schema") if isinstance(result, dict) else None
     if schema != SCHEMA:
         raise InputError(
-            f"{entrant.name}: the phone's result is {schema or 'no self-test'}, expected {SCHEMA}: install the demo "
-            "app that belongs to this harexport"
+            f"{model.name}: the phone's result is {schema or 'no self-test'}, expected {SCHEMA}. Install the demo app "
+            "of this version of harexport"
         )
-    if "error" in told:
-        raise InputError(f"{entrant.name}: the phone says: {told['error']}")
+    if "error" in result:
+        raise InputError(f"{model.name}: the phone reports: {result['error']}")
     try:
-        device, runtime, peak = told["device"], told["runtime"], told["peak_bytes"]
+        device, runtime, peak = result["device"], result["runtime"], result["peak_bytes"]
         test = SelfTest(
-            logits=np.array(told["logits"], np.float32),
-            times=np.array(told["times_us"], np.float64),
+            logits=np.array(result["logits"], np.float32),
+            times=np.array(result["times_us"], np.float64),
             device=f"{device['manufacturer']} {device['model']}, Android {device['android']}, {device['abi']}",
             runtime=f"{runtime['name']} {runtime['version']}",
-            load_ms=float(told["load_ms"]),
-            first_answer_ms=float(told["first_answer_ms"]),
+            load_ms=float(result["load_ms"]),
+            first_answer_ms=float(result["first_answer_ms"]),
             peak_bytes=None if peak is None else int(peak),
             notes=() if runtime["xnnpack"] else (_NO_XNNPACK,),
         )
-        sha256 = told["sha256"]
+        sha256 = result["sha256"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{entrant.name}: the phone's result lacks or misstates {error}") from error
-    if sha256 != hashlib.sha256(entrant.model).hexdigest():
-        raise InputError(f"{entrant.name}: the phone ran another file than the one it was given; run it again")
+        raise InputError(f"{model.name}: the phone's result has a missing or invalid value: {error}") from error
+    if sha256 != hashlib.sha256(model.model).hexdigest():
+        raise InputError(f"{model.name}: the phone ran another file than this one; run the command again")
     if test.logits.shape != shape or test.times.ndim != 2 or not test.times.size:
         raise InputError(
-            f"{entrant.name}: the phone answered logits of shape {list(test.logits.shape)} and times of "
-            f"{list(test.times.shape)}; expected {list(shape)}, and rounds of equally many times"
+            f"{model.name}: the phone's result has logits of shape {list(test.logits.shape)} and times of shape "
+            f"{list(test.times.shape)}; expected logits {list(shape)} and times [rounds, runs]"
         )
     return test
 
 
-def _result(field: Benchmark, tests: dict[str, SelfTest], refused: list[SkippedModel]) -> BenchResult:
-    candidates = [_answered(one, tests[one.name]) for one in field.candidates if one.name in tests]
-    field = dataclasses.replace(field, candidates=candidates, refused=refused)
+def _result(benchmark: Benchmark, tests: dict[str, SelfTest], skipped: list[SkippedModel]) -> BenchResult:
+    candidates = [_with_predictions(c, tests[c.name]) for c in benchmark.candidates if c.name in tests]
+    benchmark = dataclasses.replace(benchmark, candidates=candidates, skipped=skipped)
     latency = {name: Times({name: test.times[None]}).latency(name) for name, test in tests.items()}
-    base = latency[field.baseline]
-    models = [
-        outcome.model_result(candidate, field, _measured(tests[candidate.name], latency[candidate.name], base))
-        for candidate in candidates
-    ]
-    return outcome.bench_result(
-        field,
+    baseline = latency[benchmark.baseline]
+    models = [model_result(c, benchmark, _measurements(tests[c.name], latency[c.name], baseline)) for c in candidates]
+    return bench_result(
+        benchmark,
         models,
-        baseline=field.baseline,
+        baseline=benchmark.baseline,
         target={"kind": "adb", "device": next(iter(tests.values())).device},
-        instructions_unknown=_INSTRUCTIONS,
+        instructions_unknown=_NO_INSTRUCTIONS,
     )
 
 
-def _answered(candidate: Candidate, test: SelfTest) -> Candidate:
-    """The candidate with the phone's answers in the place of this machine's."""
-    answers = Predictions(candidate.name, candidate.answers.kind, test.logits)
-    return dataclasses.replace(candidate, answers=answers, runtime=test.runtime)
+def _with_predictions(candidate: Candidate, test: SelfTest) -> Candidate:
+    """Return the candidate with the predictions of the phone instead of this machine's."""
+    predictions = Predictions(candidate.name, candidate.predictions.kind, test.logits)
+    return dataclasses.replace(candidate, predictions=predictions, runtime=test.runtime)
 
 
-def _measured(test: SelfTest, latency: Latency, base: Latency) -> Measurements:
-    # models run one after the other there, so nothing cancels out: the widest that both intervals allow
-    ratio = Interval(latency.p50 / base.p50, latency.low / base.high, latency.high / base.low)
+def _measurements(test: SelfTest, latency: Latency, baseline: Latency) -> Measurements:
+    # the phone runs models one after the other, so noise does not cancel out: the widest ratio of both intervals
+    ratio = Interval(latency.p50 / baseline.p50, latency.low / baseline.high, latency.high / baseline.low)
     return Measurements(
         latency=latency,
-        ratio=Interval(1.0, 1.0, 1.0) if latency is base else ratio,
+        ratio=Interval(1.0, 1.0, 1.0) if latency is baseline else ratio,
         throughput=(Throughput(1, 1e6 / latency.p50),),
         cold_start=ColdStart(1, test.load_ms, test.first_answer_ms, test.peak_bytes, None),
         notes=test.notes,

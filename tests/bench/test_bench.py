@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from harexport.bench.discovery import find_models
 from harexport.bench.result import BenchResult
 from harexport.bench.run import bench
 from harexport.cli import main
@@ -41,7 +42,7 @@ def cli_data(monkeypatch: pytest.MonkeyPatch, made_up: Dataset) -> None:
 
 
 def test_strangers_alone_are_compared_with_the_first_of_them(theirs: Path, made_up: Dataset) -> None:
-    result = bench([theirs], made_up)
+    result = bench(find_models([theirs]), made_up)
     dense, softmax, gemm = result.models
     assert result.passed
     assert result.exit_code == 0
@@ -59,14 +60,14 @@ def test_strangers_alone_are_compared_with_the_first_of_them(theirs: Path, made_
         assert model.comparison.max_logit_difference < 1e-4
     assert softmax.comparison
     assert softmax.comparison.quantity == "logarithms of probabilities"
-    assert softmax.notes == ("it answers probabilities only: its logits are taken as their logarithms",)
+    assert softmax.notes == ("outputs probabilities only; their logarithms are compared instead of logits",)
     assert [len(model.throughput) for model in result.models] == [1, 3, 3], "of those that take any number of windows"
     assert gemm.throughput[-1].windows_per_second > 3 * gemm.throughput[0].windows_per_second
 
 
 def test_every_figure_of_a_file_is_there(theirs: Path, made_up: Dataset) -> None:
     (theirs / "b-softmax.tflite").unlink()
-    result = bench([theirs], made_up, threads=(1, 2))
+    result = bench(find_models([theirs]), made_up, threads=(1, 2))
     for model in result.models:
         assert model.latency
         assert model.latency.runs >= 1000
@@ -92,7 +93,7 @@ def test_every_figure_of_a_file_is_there(theirs: Path, made_up: Dataset) -> None
 
 
 def test_ours_are_held_to_their_promise_and_strangers_are_not(ours: Path, theirs: Path, made_up: Dataset) -> None:
-    result = bench([ours, theirs / "c-gemm.onnx"], made_up)
+    result = bench(find_models([ours, theirs / "c-gemm.onnx"]), made_up)
     named = {model.name: model for model in result.models}
     assert [name for name, model in named.items() if model.promised] == [
         "edge-float32.onnx", "edge-unrolled-float32.tflite", "edge in torch",
@@ -118,7 +119,7 @@ def test_a_broken_promise_is_explained(ours: Path, made_up: Dataset, checkpoint:
     network = replace(checkpoint.network, recurrent_layers=(checkpoint.network.recurrent_layers[0], wrong))
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
     (ours / "edge-float32.onnx").write_bytes(onnx.build(network, checkpoint.contract, facts))
-    result = bench([ours], made_up)
+    result = bench(find_models([ours]), made_up)
     liar = result.model("edge-float32.onnx")
     assert not result.passed
     assert result.exit_code == 1
@@ -150,9 +151,9 @@ def test_against_a_file_of_the_same_name(ours: Path, tmp_path: Path, cli_data: N
 
 def test_against_lets_a_file_do_without_its_checkpoint(ours: Path, theirs: Path, made_up: Dataset) -> None:
     (ours / "edge.safetensors").unlink()
-    with pytest.raises(InputError, match=r"give its .safetensors too.* --against"):
-        bench([ours / "edge-float32.onnx"], made_up)
-    result = bench([ours / "edge-float32.onnx"], made_up, against=theirs / "c-gemm.onnx")
+    with pytest.raises(InputError, match=r"Give its .safetensors, .* --against"):
+        bench(find_models([ours / "edge-float32.onnx"]), made_up)
+    result = bench(find_models([ours / "edge-float32.onnx"], theirs / "c-gemm.onnx"), made_up)
     assert [(model.name, model.promised) for model in result.models] == [
         ("edge-float32.onnx", False), ("c-gemm.onnx", False),
     ]  # fmt: skip
@@ -166,7 +167,7 @@ def test_nothing_is_compared_with_a_file_that_cannot_be_measured(
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(third_party_models.tflite()[:3000])
     with pytest.raises(InputError, match=r"nothing can be compared with --against: cut.tflite is damaged"):
-        bench([theirs / "c-gemm.onnx"], made_up, against=cut)
+        bench(find_models([theirs / "c-gemm.onnx"], cut), made_up)
 
 
 def test_weights_beside_an_onnx_file_are_found_and_counted(tmp_path: Path, made_up: Dataset) -> None:
@@ -175,7 +176,7 @@ def test_weights_beside_an_onnx_file_are_found_and_counted(tmp_path: Path, made_
     model = onnx.load_from_string(third_party_models.onnx())
     path = tmp_path / "split.onnx"
     onnx.save_model(model, path, save_as_external_data=True, location="split.weights", size_threshold=0)
-    (measured,) = bench([path], made_up).models
+    (measured,) = bench(find_models([path]), made_up).models
     assert measured.figures
     assert measured.figures.accuracy == 0.75
     assert measured.size_bytes == path.stat().st_size + (tmp_path / "split.weights").stat().st_size
@@ -196,7 +197,7 @@ def test_a_stranger_can_be_looked_into_against_a_checkpoint(ours: Path, tmp_path
     assert "Where the lowering departs" in (tmp_path / "out" / "report.html").read_text("utf-8")
     refused = harexport(lone, "--explain", lone, "--out", tmp_path / "none")
     assert refused.exit_code == 2
-    assert "it cannot be looked into" in refused.stderr
+    assert "the activations cannot be compared" in refused.stderr
 
 
 def test_a_baseline_of_an_earlier_run(theirs: Path, tmp_path: Path, cli_data: None) -> None:
@@ -216,7 +217,7 @@ def test_a_baseline_of_an_earlier_run(theirs: Path, tmp_path: Path, cli_data: No
 
 
 def test_a_checkpoint_alone_is_measured_in_torch(ours: Path, made_up: Dataset) -> None:
-    (model,) = bench([ours / "edge.safetensors"], made_up).models
+    (model,) = bench(find_models([ours / "edge.safetensors"]), made_up).models
     assert (model.name, model.runtime, model.file, model.failures) == ("edge in torch", "PyTorch", None, ())
 
 
@@ -225,7 +226,7 @@ def test_two_runs_agree_within_their_intervals(theirs: Path, made_up: Dataset) -
     (theirs / "b-softmax.tflite").unlink()
     ratios: list[Interval] = []
     for _ in range(3):
-        ratios.append(_ratio(bench([theirs], made_up)))
+        ratios.append(_ratio(bench(find_models([theirs]), made_up)))
         if any(one.overlaps(ratios[-1]) for one in ratios[:-1]):
             return
     pytest.fail(f"no two of three runs agree: {ratios}")

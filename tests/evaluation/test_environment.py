@@ -33,13 +33,13 @@ def test_a_system_without_affinity_measures_all_the_same(monkeypatch: pytest.Mon
     monkeypatch.delattr(os, "sched_getaffinity")
     with environment.pin_to_idle_cores() as cores:
         assert cores == ()
-    assert "could not be kept on one core" in " ".join(environment.NoiseMonitor(()).judge([_QUIET]).noise)
+    assert "not pinned to a core" in " ".join(environment.NoiseMonitor(()).conditions([_QUIET]).noise)
 
 
 def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_load", lambda: 0.1)
     monkeypatch.setattr(environment, "_governor", lambda core: None)
-    seen = environment.NoiseMonitor((0,)).judge([_QUIET, 3 * _QUIET])
+    seen = environment.NoiseMonitor((0,)).conditions([_QUIET, 3 * _QUIET])
     assert seen.noise == ()
     assert seen.spread is not None
     assert seen.spread < 0.01
@@ -60,7 +60,7 @@ def test_noise_is_said(
 ) -> None:
     monkeypatch.setattr(environment, "_load", lambda: load)
     monkeypatch.setattr(environment, "_governor", lambda core: governor)
-    assert words in " | ".join(environment.NoiseMonitor((0,)).judge([rounds]).noise)
+    assert words in " | ".join(environment.NoiseMonitor((0,)).conditions([rounds]).noise)
 
 
 def test_it_names_no_machine_and_no_path() -> None:
@@ -69,10 +69,10 @@ def test_it_names_no_machine_and_no_path() -> None:
         assert private not in text
 
 
-@pytest.mark.parametrize("runtime", timing.FILES)
+@pytest.mark.parametrize("runtime", timing.OVERHEAD_MODELS)
 def test_the_floor_hands_back_numbers_of_its_window(runtime: str) -> None:
     fmt = next(fmt for fmt, name in RUNTIMES.items() if name == runtime)
-    runner = runtimes.load_bytes(timing.FILES[runtime](128, 9), f".{fmt}", "floor", output=0)
+    runner = runtimes.load_bytes(timing.OVERHEAD_MODELS[runtime](128, 9), f".{fmt}", "overhead", output=0)
     window = np.arange(128 * 9, dtype=np.float32).reshape(1, 128, 9)
     assert runner.runtime == runtime
     assert runner.run_batch(window).ravel().tolist() == [0, 1, 2, 3, 4, 5]

@@ -35,13 +35,13 @@ def test_known_durations_are_found() -> None:
 
 
 def test_ratios_come_with_an_interval() -> None:
-    times = measure(lambda: {"slow": _busy(200), "fast": _busy(50)}, _WINDOWS, 400, sittings=4)
+    times = measure(lambda: {"slow": _busy(200), "fast": _busy(50)}, _WINDOWS, 400, sessions=4)
     ratio = times.ratio("slow", "fast")
     assert ratio.low <= ratio.value <= ratio.high
     assert 3.2 < ratio.value < 4.2
     assert times.ratio("slow", "slow").high == 1.0
-    assert times.taken["slow"].shape == (4, 4, 25)
-    assert len(times.rounds("slow")) == 16
+    assert times.by_model["slow"].shape == (4, 4, 25)
+    assert len(times.round_medians("slow")) == 16
 
 
 def test_models_alternate_and_see_the_same_single_windows() -> None:
@@ -92,7 +92,7 @@ def test_every_sitting_loads_the_models_anew() -> None:
         loads.append({"a": _busy(1)})
         return loads[-1]
 
-    assert measure(load, _WINDOWS, 100, sittings=4).taken["a"].shape == (4, 1, 25)
+    assert measure(load, _WINDOWS, 100, sessions=4).by_model["a"].shape == (4, 1, 25)
     assert len(loads) == 4
 
 

@@ -266,7 +266,9 @@ def test_models_of_other_channels_stand_beside_and_files_answer_as_their_checkpo
         contract = few.select_channels(channels).contract
         checkpoints.save(Checkpoint(network, contract, recipe, seed=0), tmp_path / f"{name}.safetensors")
         (tmp_path / f"{name}.onnx").write_bytes(onnx.build(network, contract, {"scheme": "float32"}))
-    result = robust.evaluate_robustness(robust.load_models([tmp_path, tmp_path / "gyro.onnx", tmp_path / "all.onnx"]), few)
+    result = robust.evaluate_robustness(
+        robust.load_models([tmp_path, tmp_path / "gyro.onnx", tmp_path / "all.onnx"]), few
+    )
     by_name = {model.name: model for model in result.models}
     assert list(by_name) == ["all", "gyro", "gyro.onnx", "all.onnx"]
     assert by_name["all"].outcomes == by_name["all.onnx"].outcomes
@@ -299,7 +301,7 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path, few: Dataset) -> None:
     assert empty.exit_code == 2
     assert "no checkpoint in" in empty.stderr
     (tmp_path / "edge.safetensors").write_bytes(_EDGE.read_bytes()[:999])
-    assert "not a whole safetensors file" in _harexport(tmp_path).stderr
+    assert "not a complete safetensors file" in _harexport(tmp_path).stderr
     edge = robust.load_models([_EDGE])
     words = dataclasses.replace(few.contract, labels=("A", "B", "C", "D", "E", "F"))
     with pytest.raises(InputError, match="does not fit the data"):

@@ -164,9 +164,14 @@ def test_two_phones(model: Path, phones: Phones, tmp_path: Path) -> None:
 
 def test_the_app_is_missing_or_too_old(model: Path, phones: Phones, tmp_path: Path) -> None:
     phones.set(installed=False)
-    _refused(_bench(model, tmp_path), "the demo app org.harexport.demo is not on the phone", "install")
+    _refused(_bench(model, tmp_path), "the demo app org.harexport.demo is not installed on the phone", "install")
     phones.set(old_app=True)
-    _refused(_bench(model, tmp_path), "has no self-test that can be started", "does not exist", "install a newer one")
+    _refused(
+        _bench(model, tmp_path),
+        "self-test of the demo app cannot be started",
+        "does not exist",
+        "Install a newer version",
+    )
 
 
 @pytest.mark.parametrize(("at", "words"), [("push", "copied to it"), ("pull", "copied from it"), ("shell", "working")])
@@ -181,7 +186,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
     (ours / "edge-float32.onnx").unlink()
     for name in ("y.tflite", "z.tflite"):
         (ours / name).write_bytes(model.read_bytes())
-    test = android._test
+    test = android._run_self_test
     asked: list[str] = []
 
     def pulling(*arguments: Any) -> android.SelfTest:
@@ -190,7 +195,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
             phones.set(pulled_at="push")
         return test(*arguments)
 
-    monkeypatch.setattr(android, "_test", pulling)
+    monkeypatch.setattr(android, "_run_self_test", pulling)
     result = _bench(ours, tmp_path, "--json")
     assert result.exit_code == 2
     told = json.loads(result.stdout)
@@ -201,7 +206,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
 
 
 def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(android, "_SECONDS", 0.3)
+    monkeypatch.setattr(android, "_TIMEOUT_S", 0.3)
     phones.set(never_ends=True)
     _refused(_bench(model, tmp_path), model.name, "had not finished after 0 s", "keep it unlocked")
 
@@ -211,13 +216,13 @@ def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeyp
     [
         ({"told": {"schema": "harexport-selftest-0"}}, ("is harexport-selftest-0, expected harexport-selftest-1",)),
         ({"untold": ["schema"]}, ("is no self-test, expected",)),
-        ({"told": {"error": "the model's contract has 5 labels"}}, ("the phone says: the model's contract has 5",)),
+        ({"told": {"error": "the model's contract has 5 labels"}}, ("the phone reports: the model's contract has 5",)),
         ({"told": {"sha256": "0" * 64}}, ("ran another file",)),
-        ({"untold": ["times_us"]}, ("lacks or misstates 'times_us'",)),
+        ({"untold": ["times_us"]}, ("missing or invalid value: 'times_us'",)),
         ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected [48, 6]")),
-        ({"told": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("lacks or misstates",)),
-        ({"told": {"times_us": [[1.0], [1.0, 2.0]]}}, ("lacks or misstates",)),
-        ({"told": {"device": "a phone"}}, ("lacks or misstates",)),
+        ({"told": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("missing or invalid value",)),
+        ({"told": {"times_us": [[1.0], [1.0, 2.0]]}}, ("missing or invalid value",)),
+        ({"told": {"device": "a phone"}}, ("missing or invalid value",)),
     ],
     ids=lambda value: " ".join(json.dumps(value).split())[:40] if isinstance(value, dict) else "",
 )
@@ -229,7 +234,7 @@ def test_a_result_that_is_none(
 
 
 def test_what_a_phone_cannot_do_is_refused_first(model: Path, phones: Phones, tmp_path: Path) -> None:
-    _refused(_bench(model, tmp_path, "--threads", "1,2"), "takes neither --threads nor --explain")
-    _refused(_bench(model, tmp_path, "--explain", str(model)), "takes neither --threads nor --explain")
+    _refused(_bench(model, tmp_path, "--threads", "1,2"), "--threads and --explain are for --target host only")
+    _refused(_bench(model, tmp_path, "--explain", str(model)), "--threads and --explain are for --target host only")
     for target in ("phone", "adb:", "host:1", "arm64:1"):
         _refused(_bench(model, tmp_path, target=target), "choose host, arm64, adb or adb:SERIAL")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harexport import runtimes
+from harexport.bench.discovery import find_models
 from harexport.bench.report import save
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
@@ -48,7 +49,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> FakeTarget:
 
 
 def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
-    result = bench.bench([ours], made_up, windows=16)
+    result = bench.bench(find_models([ours]), made_up, windows=16)
     assert result.passed
     assert result.target == {
         "kind": "arm64", "device": "cortex-a76, emulated", "versions": "qemu 10, ai-edge-litert 2.3",
@@ -71,7 +72,7 @@ def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, 
 
 def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
     target.wrong = ("edge-float32.onnx",)
-    result = bench.bench([ours], made_up, windows=None)
+    result = bench.bench(find_models([ours]), made_up, windows=None)
     assert not result.passed
     assert result.model("edge-float32.onnx").failures
     assert not result.model("edge-unrolled-float32.tflite").failures
@@ -80,7 +81,7 @@ def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, 
 
 def test_a_file_that_dies_there_does_not_stop_the_others(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
     target.dies_of = ("edge-float32.onnx",)
-    result = bench.bench([ours], made_up, windows=8)
+    result = bench.bench(find_models([ours]), made_up, windows=8)
     assert [model.name for model in result.models] == ["edge-unrolled-float32.tflite"]
     assert "SIGILL" in result.refused[0].reason
     assert result.exit_code == 2
@@ -93,7 +94,7 @@ def test_a_share_of_all_windows_is_not_judged_on_a_sample(
     model = tflite.build(checkpoint.network, checkpoint.contract, facts, "unrolled", "float16")
     path = ours / "edge-unrolled-float16.tflite"
     path.write_bytes(model)
-    sampled, whole = (bench.bench([path], made_up, windows=count).models[0] for count in (8, None))
+    sampled, whole = (bench.bench(find_models([path]), made_up, windows=count).models[0] for count in (8, None))
     assert (sampled.promised, whole.promised) == (False, True)
     assert "--windows all judges it" in sampled.notes[-1]
 
@@ -105,7 +106,7 @@ def test_instructions_that_cannot_be_counted_are_a_note(
         raise CheckFailedError("the log does not add up")
 
     monkeypatch.setattr(bench.instructions, "instructions", refuses)
-    (model, *_) = bench.bench([ours], made_up, windows=8).models
+    (model, *_) = bench.bench(find_models([ours]), made_up, windows=8).models
     assert model.instructions is None
     assert model.notes == ("its instructions could not be counted: the log does not add up",)
 
@@ -114,4 +115,4 @@ def test_without_the_target_nothing_is_begun(ours: Path, made_up: Dataset, monke
                                              tmp_path: Path) -> None:  # fmt: skip
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "no cache"))
     with pytest.raises(InputError, match=r"not set up on this machine.*harexport targets setup arm64"):
-        bench.bench([ours], made_up)
+        bench.bench(find_models([ours]), made_up)

@@ -1,21 +1,18 @@
-"""`--target arm64`: the same files in Arm builds of the runtimes, emulated: answers and instructions, no times.
+"""Benchmark on emulated 64-bit Arm: predictions and executed instructions, but no times.
 
-Emulated answers are those of a real processor; emulated time means nothing, so executed instructions stand for it.
+The predictions are those of a real processor. Emulated times have no meaning, so instructions are counted.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.bench import assemble as outcome
-from harexport.bench.assemble import Measurements
+from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Candidate, prepare_benchmark
-from harexport.bench.discovery import ModelUnderTest
+from harexport.bench.discovery import FoundModels, ModelUnderTest
 from harexport.bench.result import BenchResult, ModelResult, SkippedModel
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
@@ -23,42 +20,50 @@ from harexport.evaluation.comparison import TOLERANCES, Predictions
 from harexport.targets.arm64 import emulator, instructions
 from harexport.utils.console import progress
 
-SAMPLE = 64
-_COUNTED = 3  # windows whose instructions are counted: the median of a number that hardly varies
+DEFAULT_WINDOWS = 64
+_COUNTED_WINDOWS = 3  # the count hardly varies between windows
 
 
-def bench(
-    paths: Sequence[Path], dataset: Dataset, *, against: Path | None = None, windows: int | None = SAMPLE
-) -> BenchResult:
-    """`verify.bench.bench` on emulated 64-bit Arm: on `windows` test windows, evenly spread, or (None) on all of them.
+def bench(found: FoundModels, dataset: Dataset, *, windows: int | None = DEFAULT_WINDOWS) -> BenchResult:
+    """Run files on the emulated processor and compare them with their references.
 
-    On a sample only float32 files can break their promise: those of the other schemes are shares of all windows.
-    Raises InputError where the target is not set up, or nothing could be measured on it.
+    Args:
+        found: Result of `find_models`.
+        dataset: Provides the test windows.
+        windows: Number of evenly spaced test windows; None for all. On a sample only float32 files are checked against
+            their tolerance: those of the other schemes are shares of all windows.
+
+    Raises:
+        InputError: The target is not set up, or no file could be measured.
     """
-    target = emulator.load()  # before a minute of work
-    sample = dataset if windows is None else _sampled(dataset, windows)
-    field = prepare_benchmark(paths, sample, against)
-    answered: list[Candidate] = []
-    measured: dict[str, Measurements] = {}
-    refused = list(field.refused)
-    entrants = [(candidate, candidate.entrant) for candidate in field.candidates if candidate.entrant]
-    with progress("on emulated 64-bit Arm", len(entrants), "files") as advance:
-        for done, (candidate, entrant) in enumerate(entrants, 1):
+    target = emulator.load()  # fails before the references are computed
+    sample = dataset if windows is None else _sample(dataset, windows)
+    benchmark = prepare_benchmark(found, sample)
+    candidates: list[Candidate] = []
+    measurements: dict[str, Measurements] = {}
+    skipped = list(benchmark.skipped)
+    files = [(candidate, candidate.file) for candidate in benchmark.candidates if candidate.file]
+    with progress("on emulated 64-bit Arm", len(files), "files") as advance:
+        for done, (candidate, file) in enumerate(files, 1):
             try:
-                answered.append(_answered(candidate, entrant, target, field.dataset))
+                candidates.append(_run(candidate, file, target, benchmark.dataset))
             except InputError as error:
-                refused.append(SkippedModel(entrant.name, str(error)))
+                skipped.append(SkippedModel(file.name, str(error)))
             else:
-                measured[entrant.name] = _counted(entrant, target, field.dataset)
+                measurements[file.name] = _count_instructions(file, target, benchmark.dataset)
             advance(done)
-    if not answered:
-        raise InputError("; ".join(one.reason for one in refused) or "give .onnx or .tflite files: torch is not there")
-    field = dataclasses.replace(field, candidates=answered, refused=refused)
-    whole = len(sample.test) == len(dataset.test)
-    models = [_judged(outcome.model_result(one, field, measured[one.name]), whole) for one in answered]
+    if not candidates:
+        reasons = "; ".join(model.reason for model in skipped)
+        raise InputError(reasons or "give .onnx or .tflite files: the target does not run PyTorch")
+    benchmark = dataclasses.replace(benchmark, candidates=candidates, skipped=skipped)
+    is_complete = len(sample.test) == len(dataset.test)
+    models = [
+        _without_share_tolerance(model_result(candidate, benchmark, measurements[candidate.name]), is_complete)
+        for candidate in candidates
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in emulator.facts()["versions"].items())
-    return outcome.bench_result(
-        field,
+    return bench_result(
+        benchmark,
         models,
         baseline=None,
         target={"kind": "arm64", "device": f"{emulator.PROCESSOR}, emulated", "versions": versions},
@@ -72,36 +77,35 @@ def spread_indices(total: int, count: int | None) -> NDArray[np.intp]:
     return np.linspace(0, total - 1, amount).round().astype(np.intp)
 
 
-def _sampled(dataset: Dataset, count: int) -> Dataset:
-    """The data set with `count` of its test windows, evenly spread over subjects and activities."""
+def _sample(dataset: Dataset, count: int) -> Dataset:
     test = dataset.test
     chosen = spread_indices(len(test), count)
     part = Windows(np.ascontiguousarray(test.signals[chosen]), test.labels[chosen], test.subjects[chosen], test.hop)
     return dataclasses.replace(dataset, test=part)
 
 
-def _answered(candidate: Candidate, entrant: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Candidate:
-    """The candidate with the emulated machine's answers. Raises InputError."""
-    values = target.answer(entrant.path, dataset.test.signals)
-    if values.shape != candidate.answers.values.shape:
+def _run(candidate: Candidate, file: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Candidate:
+    """Return the candidate with the predictions of the emulated processor. Raises InputError."""
+    values = target.answer(file.path, dataset.test.signals)
+    if values.shape != candidate.predictions.values.shape:
         raise InputError(
-            f"{entrant.name} answers {list(values.shape)} on 64-bit Arm, here {list(candidate.answers.values.shape)}"
+            f"{file.name} has predictions of shape {list(values.shape)} on 64-bit Arm, and "
+            f"{list(candidate.predictions.values.shape)} on this machine"
         )
-    return dataclasses.replace(candidate, answers=Predictions(candidate.name, candidate.answers.kind, values))
+    return dataclasses.replace(candidate, predictions=Predictions(candidate.name, candidate.predictions.kind, values))
 
 
-def _counted(entrant: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Measurements:
-    """Its executed instructions a window; where they cannot be counted, a note that says why."""
-    windows = np.ascontiguousarray(dataset.test.signals[:_COUNTED])
+def _count_instructions(file: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Measurements:
+    windows = np.ascontiguousarray(dataset.test.signals[:_COUNTED_WINDOWS])
     try:
-        return Measurements(instructions=instructions.instructions(entrant.path, windows, target).median)
+        return Measurements(instructions=instructions.instructions(file.path, windows, target).median)
     except HarExportError as error:
         return Measurements(notes=(f"its instructions could not be counted: {error}",))
 
 
-def _judged(model: ModelResult, whole: bool) -> ModelResult:
-    """On a sample, without the promises that are about shares of all windows."""
-    if whole or not model.promised or TOLERANCES[model.scheme].atol is not None:
+def _without_share_tolerance(model: ModelResult, is_complete: bool) -> ModelResult:
+    """On a sample, remove the result of tolerances that are shares of all windows."""
+    if is_complete or not model.promised or TOLERANCES[model.scheme].atol is not None:
         return model
-    note = "its promise is a share of all test windows: --windows all judges it"
+    note = "its tolerance is a share of all test windows; --windows all checks it"
     return dataclasses.replace(model, promised=False, failures=(), departure=None, notes=(*model.notes, note))
