@@ -66,11 +66,13 @@ def mount_windows(
     for recording in np.unique(recordings):
         chosen = recordings == recording
         gravity = _gravity(windows, chosen, at, contract, source)
+        if gravity is None:  # a short recording: assume the mounting of the subject's other recordings
+            subject = windows.subjects == windows.subjects[chosen][0]
+            gravity = _gravity(windows, subject, at, contract, source)
         if gravity is None:
-            raise InputError(
-                f"the mounting of a recording of subject {int(windows.subjects[chosen][0])} is unknown: it has no "
-                f"{'windows labeled ' + _STANDING_LABEL if source == STANDING else 'level walking'}"
-            )
+            missing = f"windows labeled {_STANDING_LABEL}" if source == STANDING else "level walking"
+            number = int(windows.subjects[chosen][0])
+            raise InputError(f"the recordings of subject {number} have no {missing}, so their mounting is unknown")
         signals[chosen] = Mount.from_gravity(gravity).rotate_signal(windows.signals[chosen])
     return replace(windows, signals=signals)
 
