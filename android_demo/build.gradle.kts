@@ -1,4 +1,4 @@
-// Both plugins here, so that AGP's built-in Kotlin compiles :app with the Kotlin that :core names.
+// Both plugins are declared here so that AGP's built-in Kotlin uses the same version for :app as for :core.
 plugins {
     alias(libs.plugins.android.application) apply false
     alias(libs.plugins.kotlin.jvm) apply false

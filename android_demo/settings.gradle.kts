@@ -13,7 +13,7 @@ pluginManagement {
 }
 
 plugins {
-    // Fetches the JDK that jvmToolchain names, where the machine has another one.
+    // Downloads the JDK that jvmToolchain specifies if it is not installed.
     id("org.gradle.toolchains.foojay-resolver-convention") version "1.0.0"
 }
 

@@ -9,13 +9,13 @@ android {
     defaultConfig {
         applicationId = "org.harexport.demo"
         minSdk = 26
-        targetSdk = 36 // what Play asks of new apps since August 2026
+        targetSdk = 36 // required by Google Play for new apps since August 2026
         versionCode = 1
         versionName = "1.0"
     }
 
     androidResources {
-        noCompress += "tflite" // the model is mapped into memory as it lies in the APK
+        noCompress += "tflite" // the model is mapped into memory directly from the APK
     }
 
     buildTypes {
@@ -26,7 +26,7 @@ android {
         }
     }
 
-    sourceSets.getByName("test").setRoot("src/none") // src/test needs what only Maven sets up: checks/app runs it
+    sourceSets.getByName("test").setRoot("src/none") // src/test requires the Maven setup of checks/app
 }
 
 kotlin {

@@ -1,9 +1,9 @@
-"""Every check of the Android demo that needs no Android (make android): Maven, Robolectric, the APK; then what ran.
+"""Run the checks of the Android demo that need no phone: Maven, Robolectric and the APK; then print a summary.
 
-    make android      (python android_demo/checks/run.py [--where-possible], where harexport is installed)
+    make android      (python android_demo/checks/run.py [--where-possible], with harexport installed)
 
-Needs Linux x86-64, a JDK from 17 on, Maven and Debian's Android tools. Exits with 1 where a check failed, with 2 where
-a tool is missing; with --where-possible that is only said, loudly. Anything in MAVEN_ARGS goes to Maven.
+Requires Linux x86-64, a JDK (17 or later), Maven and Debian's Android tools. Exit code 1 if a check failed, 2 if a tool
+is missing; with --where-possible a missing tool is only reported. MAVEN_ARGS holds additional arguments for Maven.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 CHECKS = Path(__file__).resolve().parent
-HAND = CHECKS.parents[1] / "benchmarks" / "android_fidelity.py"
+FIDELITY = CHECKS.parents[1] / "benchmarks" / "android_fidelity.py"
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
-# tool -> the Debian package it comes in
+# tool -> Debian package
 TOOLS = {
     "javac": "default-jdk",
     "mvn": "maven",
@@ -32,83 +32,85 @@ TOOLS = {
     "zip": "zip",
 }
 MODULES = {
-    "core": "contract, resampler, filters, windows, smoothing, recordings, self-test on the JVM, against tests/golden",
-    "runtime": "the shipped model through TensorFlow Lite's own Java interpreter",
-    "app": "the screens, the sensors' path and rotation under Robolectric, on Android 15's own code",
-    "apk": "the signed APK: what is in it, and what is not; the README's example compiles",
+    "core": "contract, resampler, filters, windows, smoothing, recordings, self-test; compared with tests/golden",
+    "runtime": "the bundled model in TensorFlow Lite's Java interpreter",
+    "app": "screens, sensors and rotation under Robolectric with the code of Android 15",
+    "apk": "the content of the signed APK; the example of the README compiles",
 }
-NOT_SHOWN = (
-    "Only a phone or Android Studio can show: the Gradle build with LiteRT and its 16 KB pages, real sensors, "
-    "how long the model takes there."
+NOT_COVERED = (
+    "Not covered without a phone and Android Studio: the Gradle build with LiteRT and its 16 KB pages, real sensors, "
+    "latency on a phone."
 )
 
 
-def missing() -> str:
-    """What keeps the checks from running here, and the cure; "" where nothing does."""
+def missing_tools() -> str:
+    """Return why the checks cannot run here and what to install; an empty string if they can."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        return "TensorFlow Lite's library for the JVM is for Linux on x86-64 only: run them there"
+        return "TensorFlow Lite's JVM library exists for Linux on x86-64 only."
     packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
     packages += [] if FRAMEWORK.exists() else ["android-framework-res"]
-    return f"Debian and Ubuntu have what is missing: apt-get install {' '.join(packages)}" if packages else ""
+    return f"Install the missing tools (Debian, Ubuntu): apt-get install {' '.join(packages)}" if packages else ""
 
 
-def counted(module: Path) -> tuple[int, int, int, float]:
-    """Tests that passed, failed and were skipped in a module, and their seconds, from Surefire's reports."""
+def count_tests(module: Path) -> tuple[int, int, int, float]:
+    """Return passed, failed and skipped tests of a module and their seconds, from Surefire's reports."""
     passed = failed = skipped = 0
     seconds = 0.0
     for report in sorted((module / "target" / "surefire-reports").glob("TEST-*.xml")):
         suite = ElementTree.parse(report).getroot()
-        bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        left_out = int(suite.get("skipped", 0))
-        passed += int(suite.get("tests", 0)) - bad - left_out
-        failed += bad
-        skipped += left_out
+        failures = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        ignored = int(suite.get("skipped", 0))
+        passed += int(suite.get("tests", 0)) - failures - ignored
+        failed += failures
+        skipped += ignored
         seconds += float(suite.get("time", "0").replace(",", ""))
     return passed, failed, skipped, seconds
 
 
-def summary(checks: Path, worked: bool, seconds: float) -> tuple[list[str], bool]:
-    """What ran, module by module, with a last line that counts it; and whether all held."""
-    lines, totals = ["", "The Android demo, checked without Android:"], [0, 0, 0]
-    for name, what in MODULES.items():
-        passed, failed, skipped, took = counted(checks / name)
+def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[str], bool]:
+    """Return one line per module with the total in the last line, and whether all checks passed."""
+    lines, totals = ["", "Checks of the Android demo without a phone:"], [0, 0, 0]
+    for name, description in MODULES.items():
+        passed, failed, skipped, duration = count_tests(checks / name)
         for k, count in enumerate((passed, failed, skipped)):
             totals[k] += count
-        ran = (
-            f"{passed} passed, {failed} failed, {skipped} skipped in {took:.0f} s" if passed + failed else "DID NOT RUN"
+        result = (
+            f"{passed} passed, {failed} failed, {skipped} skipped in {duration:.0f} s"
+            if passed + failed
+            else "DID NOT RUN"
         )
-        lines.append(f"  {name}: {ran}: {what}")
-        worked = worked and passed > 0 and failed == 0
+        lines.append(f"  {name}: {result}: {description}")
+        succeeded = succeeded and passed > 0 and failed == 0
     apk = checks / "apk" / "target" / "demo.apk"
-    if worked:
+    if succeeded:
         lines.append(f"  {apk}: {apk.stat().st_size / 1e6:.1f} MB")
-    lines += [NOT_SHOWN, f"{'All held' if worked else 'SOMETHING FAILED'}, in {seconds:.0f} s."]
-    # A build that broke before its tests has failed too: never "0 failed" then.
-    lines.append(f"{totals[0]} passed, {max(totals[1], 0 if worked else 1)} failed, {totals[2]} skipped")
-    return lines, worked
+    lines += [NOT_COVERED, f"{'All checks passed' if succeeded else 'CHECKS FAILED'} in {seconds:.0f} s."]
+    # A build that failed before its tests counts as a failure: never report "0 failed" then.
+    lines.append(f"{totals[0]} passed, {max(totals[1], 0 if succeeded else 1)} failed, {totals[2]} skipped")
+    return lines, succeeded
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--where-possible", action="store_true", help="without the tools: say so, and exit with 0")
+    parser.add_argument("--where-possible", action="store_true", help="exit with 0 if tools are missing")
     where_possible = parser.parse_args().where_possible
-    if cure := missing():
-        print(f"!!! The checks of the Android demo did NOT run. {cure}", file=sys.stderr)
+    if problem := missing_tools():
+        print(f"!!! The checks of the Android demo did NOT run. {problem}", file=sys.stderr)
         return 0 if where_possible else 2
-    for name in MODULES:  # of an earlier run
+    for name in MODULES:  # of a previous run
         shutil.rmtree(CHECKS / name / "target" / "surefire-reports", ignore_errors=True)
-    began = time.monotonic()
-    # The test windows, and Python's answers to them, which those of the Java interpreter are held to.
-    handed = subprocess.run([sys.executable, str(HAND), "--hand"], check=False)
-    if handed.returncode:
-        print("!!! The test windows could not be handed over (see above): run this by make android", file=sys.stderr)
+    start = time.monotonic()
+    # Test windows and their logits in Python, the reference for the Java interpreter.
+    written = subprocess.run([sys.executable, str(FIDELITY), "--write-test-data"], check=False)
+    if written.returncode:
+        print("!!! The test data could not be written (see above).", file=sys.stderr)
         return 1
-    # A Kotlin daemon would stay behind.
+    # A Kotlin daemon would keep running after the build.
     command = ["mvn", "-B", "-ntp", "-Dkotlin.compiler.daemon=false", *os.environ.get("MAVEN_ARGS", "").split()]
     done = subprocess.run([*command, "-f", str(CHECKS / "pom.xml"), "verify"], check=False)
-    lines, worked = summary(CHECKS, done.returncode == 0, time.monotonic() - began)
+    lines, succeeded = format_summary(CHECKS, done.returncode == 0, time.monotonic() - start)
     print("\n".join(lines), flush=True)
-    return 0 if worked else 1
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

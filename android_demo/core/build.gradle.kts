@@ -7,12 +7,12 @@ kotlin {
 }
 
 dependencies {
-    compileOnly(libs.json) // Android has these classes itself
+    compileOnly(libs.json) // part of Android
     testImplementation(libs.json)
     testImplementation(libs.junit)
 }
 
 tasks.test {
     useJUnit()
-    systemProperty("repository", rootDir.parent) // tests/golden lies there
+    systemProperty("repository", rootDir.parent) // the tests read tests/golden
 }

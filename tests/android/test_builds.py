@@ -1,4 +1,4 @@
-"""Two builds, one app: what the Gradle project says to people is what the Maven project proves."""
+"""The Gradle project and the Maven project of the checks build the same app."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _properties(*module: str) -> dict[str, str]:
 
 
 def _dependencies(*module: str) -> dict[str, str]:
-    """artifact -> scope, which the parent may set."""
+    """Return the scope of each artifact, which the parent may set."""
     path = f"{_POM}dependencies/{_POM}dependency"
     managed = {
         entry.findtext(f"{_POM}artifactId", ""): entry.findtext(f"{_POM}scope", "compile")
@@ -40,14 +40,14 @@ def _dependencies(*module: str) -> dict[str, str]:
     return found
 
 
-def _set(script: str, name: str) -> str:
-    """What a build script assigns to `name`, once and nowhere else."""
+def _read_setting(script: str, name: str) -> str:
+    """Return the value that a build script assigns to `name` exactly once."""
     (value,) = re.findall(rf"^ *{name} = (.*?)(?: //.*)?$", script, re.MULTILINE)
     return str(value).strip('"')
 
 
-def _used(script: str) -> dict[str, list[str]]:
-    """configuration -> what it takes: aliases of the catalog as artifacts, projects by their name."""
+def _read_dependencies(script: str) -> dict[str, list[str]]:
+    """Return the dependencies by configuration: artifacts of the catalog, and projects by name."""
     uses: dict[str, list[str]] = {}
     for configuration, alias, project in _USE.findall(script):
         artifact = _CATALOG["libraries"][alias.replace(".", "-")]["module"].split(":")[1] if alias else project
@@ -57,19 +57,24 @@ def _used(script: str) -> dict[str, list[str]]:
 
 def test_the_app_is_the_same_in_both_builds() -> None:
     maven = _properties()
-    assert _set(_APP, "applicationId") == _set(_APP, "namespace") == maven["demo.package"] == android.PACKAGE
+    assert (
+        _read_setting(_APP, "applicationId")
+        == _read_setting(_APP, "namespace")
+        == maven["demo.package"]
+        == android.PACKAGE
+    )
     for name in ("minSdk", "targetSdk", "versionCode", "versionName"):
-        assert _set(_APP, name) == maven[f"demo.{name}"], name
-    assert int(_set(_APP, "compileSdk")) >= int(_set(_APP, "targetSdk"))
-    assert int(_set(_APP, "minSdk")) == 26
+        assert _read_setting(_APP, name) == maven[f"demo.{name}"], name
+    assert int(_read_setting(_APP, "compileSdk")) >= int(_read_setting(_APP, "targetSdk"))
+    assert int(_read_setting(_APP, "minSdk")) == 26
     for module in ("app", "apk"):
         text = (_DEMO / "checks" / module / "pom.xml").read_text("utf-8")
         for name in ("minSdk", "targetSdk", "versionCode", "versionName"):
-            assert f"${{demo.{name}}}" in text, f"checks/{module} names a {name} of its own"
+            assert f"${{demo.{name}}}" in text, f"checks/{module} defines its own {name}"
 
 
 def test_both_compile_the_same_folders() -> None:
-    """Gradle's are its defaults: no script moves them. The app's tests run in Maven alone, which sets them up."""
+    """Gradle uses its default folders. The tests of the app run in Maven only."""
     for script in (_APP, _CORE):
         assert "srcDir" not in script
         assert "testOptions" not in script
@@ -94,7 +99,7 @@ def test_both_compile_the_same_folders() -> None:
     assert re.findall(r'":(\w+)"', settings) == ["core", "app"]
 
 
-def test_both_take_the_same_versions() -> None:
+def test_both_use_the_same_versions() -> None:
     root = _properties()
     versions = _CATALOG["versions"]
     assert versions["kotlin"] == root["kotlin.version"]
@@ -102,11 +107,11 @@ def test_both_take_the_same_versions() -> None:
     assert versions["json"] == root["json.version"]
 
 
-def test_both_take_the_same_libraries() -> None:
-    """The runtime differs, and has to: LiteRT for phones is only where Gradle can go."""
-    assert _used(_CORE) == {"compileOnly": ["json"], "testImplementation": ["json", "junit"]}
+def test_both_use_the_same_libraries() -> None:
+    """Except for the runtime: LiteRT for phones is not on Maven Central."""
+    assert _read_dependencies(_CORE) == {"compileOnly": ["json"], "testImplementation": ["json", "junit"]}
     assert _dependencies("core") == {"json": "provided", "junit": "test", "kotlin-stdlib": "compile"}
-    gradle, maven = _used(_APP), _dependencies("app")
+    gradle, maven = _read_dependencies(_APP), _dependencies("app")
     assert gradle == {"implementation": ["core", "litert"]}
     assert {name for name, scope in maven.items() if scope == "compile"} == {"core", "tflite", "kotlin-stdlib"}
     assert {name for name, scope in maven.items() if scope == "test"} == {"junit", "robolectric"}
@@ -124,5 +129,5 @@ def test_the_model_stays_uncompressed_and_the_wrapper_is_pinned() -> None:
     assert "-0 .tflite" in (_DEMO / "checks" / "apk" / "pom.xml").read_text("utf-8")
     wrapper = (_DEMO / "gradle" / "wrapper" / "gradle-wrapper.properties").read_text("utf-8")
     major, minor = re.findall(r"gradle-(\d+)\.(\d+)[\d.]*-bin\.zip", wrapper)[0]
-    assert (int(major), int(minor)) >= (9, 6), "the least that Android's plugin 9.4 takes"
+    assert (int(major), int(minor)) >= (9, 6), "the minimum for Android Gradle plugin 9.4"
     assert re.search(r"^distributionSha256Sum=[0-9a-f]{64}$", wrapper, re.MULTILINE)

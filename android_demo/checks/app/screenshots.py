@@ -1,7 +1,7 @@
-"""Keep the README's pictures of the app: `python android_demo/checks/app/screenshots.py`, after the checks have run.
+"""Copy screenshots of the app for the README: python android_demo/checks/app/screenshots.py, after the checks.
 
-The checks draw every screen into target/screenshots; of those in KEPT, copies in their 256 most frequent colours, a
-third of the size, go into android_demo/screenshots.
+The checks render every screen to target/screenshots. Those in SELECTED are reduced to their 256 most frequent colors, a
+third of the size, and written to android_demo/screenshots.
 """
 
 from pathlib import Path
@@ -9,26 +9,26 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-DRAWN, SHOWN = HERE / "target" / "screenshots", HERE.parents[1] / "screenshots"
-KEPT = ("live", "live-dark", "live-settling", "live-large-text", "live-no-gyroscope", "self-test", "record")
+SOURCE, TARGET = HERE / "target" / "screenshots", HERE.parents[1] / "screenshots"
+SELECTED = ("live", "live-dark", "live-settling", "live-large-text", "live-no-gyroscope", "self-test", "record")
 _COLORS = 256
 
 
-def with_few_colors(drawn: Image.Image) -> Image.Image:
-    """The picture in its most frequent colours: Pillow's own choice would make ground and cards one colour."""
-    counted = sorted(drawn.getcolors(drawn.width * drawn.height) or [], reverse=True)
+def reduce_colors(image: Image.Image) -> Image.Image:
+    """Return the image in its most frequent colors: Pillow's palette would merge background and cards."""
+    by_frequency = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for _, color in counted[:_COLORS] for part in color])
-    return drawn.quantize(palette=palette, dither=Image.Dither.NONE)
+    palette.putpalette([part for _, color in by_frequency[:_COLORS] for part in color])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def main() -> None:
-    SHOWN.mkdir(exist_ok=True)
-    for name in KEPT:
-        with Image.open(DRAWN / f"{name}.png") as drawn:
-            kept = with_few_colors(drawn.convert("RGB"))
-        kept.save(SHOWN / f"{name}.png", optimize=True)
-        print(f"{SHOWN / name}.png: {kept.width} x {kept.height}")
+    TARGET.mkdir(exist_ok=True)
+    for name in SELECTED:
+        with Image.open(SOURCE / f"{name}.png") as image:
+            reduced = reduce_colors(image.convert("RGB"))
+        reduced.save(TARGET / f"{name}.png", optimize=True)
+        print(f"{TARGET / name}.png: {reduced.width} x {reduced.height}")
 
 
 if __name__ == "__main__":

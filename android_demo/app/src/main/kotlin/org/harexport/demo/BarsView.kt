@@ -8,7 +8,7 @@ import android.view.View
 import kotlin.math.ceil
 import kotlin.math.roundToInt
 
-/** One bar a label, as long as its probability. Read out as a sentence. */
+/** A bar chart of probabilities, one bar per label, with a description for screen readers. */
 class BarsView
     @JvmOverloads
     constructor(
@@ -26,7 +26,9 @@ class BarsView
         private var labels: List<String> = emptyList()
         private var probabilities: List<Double> = emptyList()
 
-        /** [probabilities] of [labels] in their order; empty while there is no answer yet. */
+        /**
+         * Shows [probabilities] of [labels] in their order. [probabilities] may be empty while there is no prediction.
+         */
         fun show(
             labels: List<String>,
             probabilities: List<Double>,
@@ -51,7 +53,7 @@ class BarsView
 
         private fun lineHeight() = text.fontMetrics.run { descent - ascent }
 
-        /** Whether label, bar and figure have room side by side; else the bar lies below the text. */
+        /** Returns whether label, bar and value fit side by side; otherwise the bar is below the text. */
         private fun inOneRow(width: Int) = widest() + text.measureText(percent) + 2 * gap < width * TEXT_SHARE
 
         private fun rowHeight(oneRow: Boolean) = lineHeight() + gap + if (oneRow) 0f else thickness + gap

@@ -12,7 +12,7 @@ import java.util.concurrent.ExecutorService
 import java.util.concurrent.Executors
 import org.harexport.core.RecordingWriter
 
-/** What outlives a rotation: the model, and whatever is being listened to, tested or recorded. */
+/** Holds everything that survives a rotation: the model, recognition, the self-test and the recording. */
 open class DemoApplication : Application() {
     private val worker: ExecutorService = Executors.newSingleThreadExecutor { Thread(it, "worker").apply { isDaemon = true } }
 
@@ -21,44 +21,44 @@ open class DemoApplication : Application() {
     val selfTest by lazy { SelfTestJob(this, model, worker) }
     val recording by lazy { RecordingSession(this, ::recordings, ::openRecording) }
 
-    /** Why recordings that a crash left behind could not be brought back, in words; null where nothing went wrong. */
+    /** Error message if interrupted recordings could not be restored; null otherwise. */
     @Volatile
-    var unrecovered: String? = null
+    var recoveryError: String? = null
         private set
 
     override fun onCreate() {
         super.onCreate()
         worker.execute {
-            // Before the model is there nothing can be recorded, so this is never in a recording's way.
-            // What goes wrong with it must not cost the model, nor the app.
-            unrecovered =
+            // Recording requires the model's contract, so no recording is being written yet.
+            // A failure here must not prevent loading the model.
+            recoveryError =
                 try {
                     recover()
                     null
                 } catch (error: RuntimeException) {
-                    getString(R.string.record_unrecovered, "$error")
+                    getString(R.string.record_recovery_failed, "$error")
                 } catch (error: VirtualMachineError) {
-                    getString(R.string.record_unrecovered, "$error")
+                    getString(R.string.record_recovery_failed, "$error")
                 }
             model.load()
         }
     }
 
-    /** The app's folder that adb reaches; null while the storage is not there. */
+    /** The app folder that adb can access; null while the storage is unavailable. */
     fun folder(): File? = getExternalFilesDir(null)
 
-    /** Where recordings lie. */
+    /** The folder of the recordings. */
     fun recordings(): File? = folder()?.let { File(it, RECORDINGS) }
 
     protected open fun recover() {
         recordings()?.let(RecordingWriter::recover)
     }
 
-    /** A file of assets/. Only the model, which an APK stores uncompressed, can be mapped into memory: the others are deflated. */
+    /** Returns a file of assets/. Only the model is stored uncompressed in the APK and can be mapped into memory. */
     protected open fun asset(name: String): ByteBuffer =
-        if (name == ModelLoader.MODEL) mapped(name) else ByteBuffer.wrap(assets.open(name).use { it.readBytes() })
+        if (name == ModelLoader.MODEL) map(name) else ByteBuffer.wrap(assets.open(name).use { it.readBytes() })
 
-    private fun mapped(name: String): ByteBuffer =
+    private fun map(name: String): ByteBuffer =
         assets.openFd(name).use { asset ->
             FileInputStream(asset.fileDescriptor).use {
                 it.channel.map(FileChannel.MapMode.READ_ONLY, asset.startOffset, asset.length)

@@ -5,14 +5,15 @@ import android.view.View
 import android.view.WindowInsets
 
 /**
- * Android 15 lets every app draw under the system's bars: [pad] is told how much of each side they cover, left, top, right
- * and bottom. Before that, the system keeps the app clear of them, and all four are 0.
+ * Calls [setPadding] with the insets of the system bars: left, top, right, bottom, in pixels.
+ *
+ * Android 15 draws every app edge to edge. Earlier versions keep the app clear of the bars; all insets are then 0.
  */
-fun padForBars(root: View, pad: (Int, Int, Int, Int) -> Unit) {
+fun applySystemBarInsets(root: View, setPadding: (Int, Int, Int, Int) -> Unit) {
     if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) return
     root.setOnApplyWindowInsetsListener { _, insets ->
-        val covered = insets.getInsets(WindowInsets.Type.systemBars() or WindowInsets.Type.displayCutout())
-        pad(covered.left, covered.top, covered.right, covered.bottom)
+        val insetPx = insets.getInsets(WindowInsets.Type.systemBars() or WindowInsets.Type.displayCutout())
+        setPadding(insetPx.left, insetPx.top, insetPx.right, insetPx.bottom)
         WindowInsets.CONSUMED
     }
 }

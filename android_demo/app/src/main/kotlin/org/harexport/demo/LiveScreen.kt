@@ -7,156 +7,167 @@ import android.widget.TextView
 import java.util.Locale
 import kotlin.math.ceil
 import kotlin.math.roundToInt
-import org.harexport.core.Answer
 import org.harexport.core.Contract
-import org.harexport.core.Doubt
+import org.harexport.core.Prediction
+import org.harexport.core.QualityFlag
 import org.harexport.core.Sensor
 
-/** What somebody does right now, how sure that is, and what the sensors say. */
+/** Shows the current activity, its probabilities and the sensor signals. */
 class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
     private val context = root.context
-    private val notice: TextView = root.part(R.id.notice)
-    private val pictogram: ImageView = root.part(R.id.pictogram)
-    private val activity: TextView = root.part(R.id.activity)
-    private val state: TextView = root.part(R.id.state)
-    private val settling: ProgressBar = root.part(R.id.settling)
-    private val bars: BarsView = root.part(R.id.bars)
-    private val inference: TextView = root.part(R.id.inference)
-    private val rates: TextView = root.part(R.id.rates)
-    private val model: TextView = root.part(R.id.model)
-    private val signals: View = root.part(R.id.signals)
-    private val facts: View = root.part(R.id.facts)
+    private val notice: TextView = root.requireView(R.id.notice)
+    private val pictogram: ImageView = root.requireView(R.id.pictogram)
+    private val activity: TextView = root.requireView(R.id.activity)
+    private val status: TextView = root.requireView(R.id.state)
+    private val settling: ProgressBar = root.requireView(R.id.settling)
+    private val bars: BarsView = root.requireView(R.id.bars)
+    private val inference: TextView = root.requireView(R.id.inference)
+    private val rates: TextView = root.requireView(R.id.rates)
+    private val model: TextView = root.requireView(R.id.model)
+    private val signals: View = root.requireView(R.id.signals)
+    private val facts: View = root.requireView(R.id.facts)
     private val plots: List<PlotView>
-    private var described = 0
+    private var renderCount = 0
 
     init {
-        val accelerometer: PlotView = root.part(R.id.plot_accelerometer)
-        val gyroscope: PlotView = root.part(R.id.plot_gyroscope)
+        val accelerometer: PlotView = root.requireView(R.id.plot_accelerometer)
+        val gyroscope: PlotView = root.requireView(R.id.plot_gyroscope)
         plots = listOf(accelerometer, gyroscope)
         val traces = demo.live.traces
-        accelerometer.watch(
+        accelerometer.bind(
             traces.getValue(Sensor.ACCELEROMETER),
             context.getString(R.string.plot_accelerometer),
             context.getString(R.string.unit_acceleration),
-            least = 12f,
+            minRange = 12f,
             step = 4f,
         )
-        gyroscope.watch(
+        gyroscope.bind(
             traces.getValue(Sensor.GYROSCOPE),
             context.getString(R.string.plot_gyroscope),
             context.getString(R.string.unit_rotation),
-            least = 2f,
+            minRange = 2f,
             step = 1f,
         )
     }
 
     override fun show() {
-        plots.forEach { it.run(true) }
-        root.keepScreenOn = true // somebody walks about with it
+        plots.forEach { it.setScrolling(true) }
+        root.keepScreenOn = true
         super.show()
     }
 
     override fun hide(rotating: Boolean) {
         super.hide(rotating)
-        plots.forEach { it.run(false) }
+        plots.forEach { it.setScrolling(false) }
         root.keepScreenOn = false
         if (!rotating) demo.live.stop()
     }
 
     override fun render() {
-        when (val now = demo.model.state) {
-            is ModelState.Checking -> checking()
-            is ModelState.Refused -> {
-                none(now.sentence)
-                measured(null, null)
+        when (val state = demo.model.state) {
+            is ModelState.Checking -> showChecking()
+            is ModelState.Rejected -> {
+                showProblem(state.message)
+                showMeasurements(null, null)
             }
-            is ModelState.Trusted -> {
-                demo.live.start(now.model)
-                demo.live.snapshot()?.let { answering(it, now.model.contract) }
+            is ModelState.Verified -> {
+                demo.live.start(state.model)
+                demo.live.snapshot()?.let { showSnapshot(it, state.model.contract) }
             }
         }
-        if (described++ % DESCRIBE_EVERY == 0) plots.forEach { it.describe() }
+        if (renderCount++ % DESCRIPTION_INTERVAL == 0) plots.forEach { it.updateDescription() }
     }
 
-    private fun checking() {
-        headline(R.string.live_checking, R.drawable.ic_unknown, R.drawable.disc)
-        state.say(context.getString(R.string.live_checking_why))
-        measured(null, null)
+    private fun showChecking() {
+        showHeadline(R.string.live_checking, R.drawable.ic_unknown, R.drawable.disc)
+        status.setTextIfChanged(context.getString(R.string.live_checking_why))
+        showMeasurements(null, null)
     }
 
-    /** Nothing is answered: [sentence] says why. */
-    private fun none(sentence: String) {
-        headline(R.string.live_none, R.drawable.ic_warn, R.drawable.disc_warn)
-        state.say(sentence)
+    /** Shows that there are no predictions because of [message]. */
+    private fun showProblem(message: String) {
+        showHeadline(R.string.live_none, R.drawable.ic_warn, R.drawable.disc_warn)
+        status.setTextIfChanged(message)
         settling.visibility = View.GONE
         bars.show(emptyList(), emptyList())
     }
 
-    private fun answering(snapshot: LiveSnapshot, contract: Contract) {
-        notice.sayOrHide(snapshot.warning)
-        val answer = snapshot.answer
+    private fun showSnapshot(snapshot: LiveSnapshot, contract: Contract) {
+        notice.setTextOrHide(snapshot.warning)
+        val prediction = snapshot.prediction
         if (snapshot.problem != null) {
-            none(snapshot.problem)
-        } else if (answer == null) {
-            headline(R.string.live_measuring, R.drawable.ic_unknown, R.drawable.disc)
-            state.say(context.getString(R.string.live_measuring_why))
-            bars.show(contract.labels.map(::spoken), emptyList())
+            showProblem(snapshot.problem)
+        } else if (prediction == null) {
+            showHeadline(R.string.live_measuring, R.drawable.ic_unknown, R.drawable.disc)
+            status.setTextIfChanged(context.getString(R.string.live_measuring_why))
+            bars.show(contract.labels.map(::displayName), emptyList())
         } else {
-            shown(answer, snapshot)
+            showPrediction(prediction, snapshot)
         }
-        val settles = snapshot.problem == null && (answer == null || answer.doubt == Doubt.SETTLING)
-        settling.visibility = if (settles) View.VISIBLE else View.GONE
-        settling.progress = (snapshot.settled * settling.max).roundToInt()
-        measured(snapshot, contract)
+        val isSettling = snapshot.problem == null && (prediction == null || prediction.qualityFlag == QualityFlag.SETTLING)
+        settling.visibility = if (isSettling) View.VISIBLE else View.GONE
+        settling.progress = (snapshot.settledShare * settling.max).roundToInt()
+        showMeasurements(snapshot, contract)
     }
 
-    private fun shown(answer: Answer, snapshot: LiveSnapshot) {
-        pictogram.setImageResource(pictogram(answer.smoothedLabel))
+    private fun showPrediction(prediction: Prediction, snapshot: LiveSnapshot) {
+        val isReliable = prediction.qualityFlag == null
+        pictogram.setImageResource(pictogram(prediction.smoothedLabel))
         pictogram.setBackgroundResource(R.drawable.disc)
-        activity.say(spoken(answer.smoothedLabel))
-        activity.setTextColor(context.getColor(if (answer.doubt == null) R.color.ink else R.color.muted))
-        state.say(
-            when (answer.doubt) {
-                Doubt.SETTLING -> context.getString(R.string.live_settling, ceil(snapshot.settledIn).toInt().coerceAtLeast(1))
-                Doubt.SPARSE -> context.getString(R.string.live_sparse)
-                null -> context.getString(R.string.live_sure, (answer.smoothedProbabilities[answer.smoothed] * HUNDRED).roundToInt())
+        pictogram.alpha = if (isReliable) 1f else UNRELIABLE_ALPHA
+        bars.alpha = pictogram.alpha
+        activity.setTextIfChanged(displayName(prediction.smoothedLabel))
+        activity.setTextColor(context.getColor(if (isReliable) R.color.ink else R.color.muted))
+        status.setTextIfChanged(
+            when (prediction.qualityFlag) {
+                QualityFlag.SETTLING ->
+                    context.getString(R.string.live_settling, ceil(snapshot.settledInSeconds).toInt().coerceAtLeast(1))
+                QualityFlag.SPARSE -> context.getString(R.string.live_sparse)
+                QualityFlag.ORIENTATION -> context.getString(R.string.live_orientation)
+                null -> {
+                    val probability = prediction.smoothedProbabilities[prediction.smoothedLabelIndex]
+                    context.getString(R.string.live_probability, (probability * HUNDRED).roundToInt())
+                }
             },
         )
-        bars.show(answer.labels.map(::spoken), answer.smoothedProbabilities.asList())
+        bars.show(prediction.labels.map(::displayName), prediction.smoothedProbabilities.asList())
     }
 
-    private fun headline(words: Int, picture: Int, ground: Int) {
-        pictogram.setImageResource(picture)
-        pictogram.setBackgroundResource(ground)
-        activity.say(context.getString(words))
+    private fun showHeadline(text: Int, icon: Int, background: Int) {
+        pictogram.setImageResource(icon)
+        pictogram.setBackgroundResource(background)
+        pictogram.alpha = 1f
+        bars.alpha = 1f
+        activity.setTextIfChanged(context.getString(text))
         activity.setTextColor(context.getColor(R.color.ink))
     }
 
-    private fun measured(snapshot: LiveSnapshot?, contract: Contract?) {
-        val listening = snapshot != null && snapshot.rates.values.any { it > 0 }
-        signals.visibility = if (listening) View.VISIBLE else View.GONE
+    private fun showMeasurements(snapshot: LiveSnapshot?, contract: Contract?) {
+        val isRunning = snapshot != null && snapshot.rates.values.any { it > 0 }
+        signals.visibility = if (isRunning) View.VISIBLE else View.GONE
         facts.visibility = signals.visibility
-        val none = context.getString(R.string.none)
+        val missing = context.getString(R.string.none)
         val latency = snapshot?.latency
-        inference.say(
-            if (latency == null) none
-            else context.getString(R.string.fact_inference_value, time(context, latency.p50), time(context, latency.p90)),
+        inference.setTextIfChanged(
+            if (latency == null) missing
+            else context.getString(R.string.fact_inference_value, formatTime(context, latency.p50), formatTime(context, latency.p90)),
         )
         val known = snapshot?.rates.orEmpty().filterValues { it > 0 }
-        rates.say(
-            if (known.isEmpty()) none
-            else known.entries.joinToString(" · ") { context.getString(R.string.fact_rate, name(context, it.key), it.value) },
+        rates.setTextIfChanged(
+            if (known.isEmpty()) missing
+            else known.entries.joinToString(" · ") { context.getString(R.string.fact_rate, sensorName(context, it.key), it.value) },
         )
-        model.say(contract?.let(::described) ?: none)
+        model.setTextIfChanged(contract?.let(::describe) ?: missing)
     }
 
-    private fun described(contract: Contract): String {
+    private fun describe(contract: Contract): String {
         val rate = String.format(Locale.getDefault(), "%.0f", contract.rateHz)
         return context.getString(R.string.fact_model_value, rate, contract.window / contract.rateHz, contract.hop / contract.rateHz)
     }
 
     private companion object {
         const val HUNDRED = 100
-        const val DESCRIBE_EVERY = 10
+        const val UNRELIABLE_ALPHA = 0.4f
+        const val DESCRIPTION_INTERVAL = 10
     }
 }

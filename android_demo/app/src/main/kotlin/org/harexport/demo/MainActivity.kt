@@ -9,19 +9,19 @@ import android.view.View
 import android.view.WindowManager
 import android.widget.TextView
 
-/** The three screens and the bar that leads to them. */
+/** The three screens and their navigation bar. */
 class MainActivity : Activity() {
     private lateinit var tabs: List<View>
     private lateinit var screens: List<Screen>
     private lateinit var record: RecordScreen
-    private var chosen = 0
+    private var selected = 0
     private var resumed = false
-    private var marked = false
+    private var isMarkedRecording = false
     private val main = Handler(Looper.getMainLooper())
     private val tick =
         object : Runnable {
             override fun run() {
-                mark(demo.recording.recording)
+                updateRecordingState(demo.recording.recording)
                 main.postDelayed(this, Screen.TICK_MS)
             }
         }
@@ -29,17 +29,17 @@ class MainActivity : Activity() {
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.activity_main)
-        val roots = listOf(R.id.screen_live, R.id.screen_selftest, R.id.screen_record).map { part<View>(it) }
+        val roots = listOf(R.id.screen_live, R.id.screen_selftest, R.id.screen_record).map { requireView<View>(it) }
         record = RecordScreen(roots[2], demo)
         record.label = savedInstanceState?.getString(LABEL)
         screens = listOf(LiveScreen(roots[0], demo), SelfTestScreen(roots[1], demo), record)
-        tabs = listOf(R.id.tab_live, R.id.tab_selftest, R.id.tab_record).map { part(it) }
-        tabs.forEachIndexed { index, tab -> tab.setOnClickListener { choose(index) } }
-        choose(savedInstanceState?.getInt(TAB) ?: 0)
+        tabs = listOf(R.id.tab_live, R.id.tab_selftest, R.id.tab_record).map { requireView(it) }
+        tabs.forEachIndexed { index, tab -> tab.setOnClickListener { selectTab(index) } }
+        selectTab(savedInstanceState?.getInt(TAB) ?: 0)
         val land = resources.configuration.orientation == Configuration.ORIENTATION_LANDSCAPE
-        val bar = part<View>(R.id.tabs)
+        val bar = requireView<View>(R.id.tabs)
         val mirrored = resources.configuration.layoutDirection == View.LAYOUT_DIRECTION_RTL
-        padForBars(part(R.id.root)) { left, top, right, bottom ->
+        applySystemBarInsets(requireView(R.id.root)) { left, top, right, bottom ->
             if (land && mirrored) {
                 bar.setPadding(0, top, right, bottom)
                 roots.forEach { it.setPadding(left, top, 0, bottom) }
@@ -53,28 +53,31 @@ class MainActivity : Activity() {
         }
     }
 
-    private fun choose(index: Int) {
-        if (resumed && index != chosen) screens[chosen].hide(rotating = false)
-        chosen = index
+    private fun selectTab(index: Int) {
+        if (resumed && index != selected) screens[selected].hide(rotating = false)
+        selected = index
         tabs.forEachIndexed { place, tab -> tab.isSelected = place == index }
-        SCREENS.forEachIndexed { place, id -> part<View>(id).visibility = if (place == index) View.VISIBLE else View.GONE }
+        SCREENS.forEachIndexed { place, id -> requireView<View>(id).visibility = if (place == index) View.VISIBLE else View.GONE }
         if (resumed) screens[index].show()
     }
 
     override fun onResume() {
         super.onResume()
         resumed = true
-        screens[chosen].show()
+        screens[selected].show()
         tick.run()
     }
 
-    /** A recording goes on whatever tab is looked at: the screen, whose end would be its end, stays on, and its tab says so. */
-    private fun mark(recording: Boolean) {
-        if (recording == marked) return
-        marked = recording
+    /**
+     * Keeps the screen on and labels the tab while recording, whichever tab is selected: leaving the app ends the
+     * recording.
+     */
+    private fun updateRecordingState(recording: Boolean) {
+        if (recording == isMarkedRecording) return
+        isMarkedRecording = recording
         val keep = WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON
         if (recording) window.addFlags(keep) else window.clearFlags(keep)
-        val tab = part<TextView>(R.id.tab_record)
+        val tab = requireView<TextView>(R.id.tab_record)
         val color = getColorStateList(if (recording) R.color.bad else R.color.tab_text)
         tab.setText(if (recording) R.string.tab_recording else R.string.tab_record)
         tab.setTextColor(color)
@@ -85,14 +88,14 @@ class MainActivity : Activity() {
         super.onPause()
         resumed = false
         main.removeCallbacks(tick)
-        // While it is rotated, the sensors are still listened to: the filters need seconds to settle.
-        screens[chosen].hide(rotating = isChangingConfigurations)
+        // During a rotation the sensors keep running: the filters need seconds to settle.
+        screens[selected].hide(rotating = isChangingConfigurations)
         if (!isChangingConfigurations) demo.recording.interrupt()
     }
 
     override fun onSaveInstanceState(outState: Bundle) {
         super.onSaveInstanceState(outState)
-        outState.putInt(TAB, chosen)
+        outState.putInt(TAB, selected)
         outState.putString(LABEL, record.label)
     }
 

@@ -3,28 +3,28 @@ package org.harexport.demo
 import android.content.Context
 import java.io.IOException
 import java.nio.ByteBuffer
-import org.harexport.core.BadInput
 import org.harexport.core.Classifier
 import org.harexport.core.Contract
-import org.harexport.core.Golden
+import org.harexport.core.GoldenVectors
+import org.harexport.core.InputException
 import org.harexport.core.SelfTest
 import org.harexport.core.sha256
 
-/** The model of assets/, which has answered the golden windows on this phone as it did in Python. */
-class TrustedModel(val contract: Contract, val golden: Golden, val bytes: ByteBuffer, val classifier: Classifier) {
+/** The model of assets/, verified on this phone: it reproduces the golden vectors. */
+class VerifiedModel(val contract: Contract, val golden: GoldenVectors, val bytes: ByteBuffer, val classifier: Classifier) {
     val sha256: String = sha256(bytes)
 }
 
 sealed interface ModelState {
     data object Checking : ModelState
 
-    class Trusted(val model: TrustedModel) : ModelState
+    class Verified(val model: VerifiedModel) : ModelState
 
-    /** [sentence] says why there is none; [contract] is there where it could be read: one can record without a model. */
-    class Refused(val sentence: String, val contract: Contract?) : ModelState
+    /** The contract; null until it has been read. */
+    class Rejected(val message: String, val contract: Contract?) : ModelState
 }
 
-/** Reads model, labels, contract and golden vectors by [asset], and trusts them only after they have proven themselves. */
+/** Loads model, labels, contract and golden vectors with [asset] and verifies the model against the golden vectors. */
 class ModelLoader(private val context: Context, private val asset: (String) -> ByteBuffer) {
     @Volatile
     var state: ModelState = ModelState.Checking
@@ -35,52 +35,52 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
         get() =
             when (val now = state) {
                 is ModelState.Checking -> null
-                is ModelState.Trusted -> now.model.contract
-                is ModelState.Refused -> now.contract
+                is ModelState.Verified -> now.model.contract
+                is ModelState.Rejected -> now.contract
             }
 
-    /** Takes a moment: not for the main thread. Never throws; [state] says how it went. */
+    /** Loads and verifies the model; takes about a second. Does not throw; [state] holds the result. */
     fun load() {
         var contract: Contract? = null
         state =
             try {
                 val contractBytes = bytes(read(CONTRACT))
                 contract = Contract.parse(String(contractBytes), CONTRACT)
-                ModelState.Trusted(trusted(contract, contractBytes))
-            } catch (error: BadInput) {
-                ModelState.Refused(sentence(error), contract)
+                ModelState.Verified(verify(contract, contractBytes))
+            } catch (error: InputException) {
+                ModelState.Rejected(errorMessage(error), contract)
             } catch (error: LinkageError) {
-                ModelState.Refused(context.getString(R.string.library_missing, "${error.message}"), contract)
+                ModelState.Rejected(context.getString(R.string.library_missing, "${error.message}"), contract)
             } catch (error: VirtualMachineError) {
-                // memory or stack: files of a size, or json of a depth, that nobody exported
-                ModelState.Refused(context.getString(R.string.assets_too_large, "$error"), contract)
+                // out of memory or stack overflow: the files are too large or too deeply nested
+                ModelState.Rejected(context.getString(R.string.assets_too_large, "$error"), contract)
             } catch (error: RuntimeException) {
-                ModelState.Refused(context.getString(R.string.unexpected, "$error"), contract)
+                ModelState.Rejected(context.getString(R.string.unexpected, "$error"), contract)
             }
     }
 
-    private fun trusted(contract: Contract, contractBytes: ByteArray): TrustedModel {
+    private fun verify(contract: Contract, contractBytes: ByteArray): VerifiedModel {
         val labels = String(bytes(read(LABELS))).lines().filter { it.isNotBlank() }
-        if (labels != contract.labels) throw BadInput(context.getString(R.string.labels_differ))
-        val golden = Golden.parse(String(bytes(read(GOLDEN))), contract, GOLDEN)
+        if (labels != contract.labels) throw InputException(context.getString(R.string.labels_differ))
+        val golden = GoldenVectors.parse(String(bytes(read(GOLDEN))), contract, GOLDEN)
         val model = read(MODEL)
         golden.checkFiles(model, contractBytes)
         val classifier = TfliteClassifier(model, contract)
         try {
-            val parity = SelfTest(contract).parity(classifier, golden)
-            if (!parity.passed) throw BadInput(context.getString(R.string.parity_differs, parity.failures.joinToString(" ")))
+            val parity = SelfTest(contract).checkParity(classifier, golden)
+            if (!parity.passed) throw InputException(context.getString(R.string.parity_differs, parity.failures.joinToString(" ")))
         } catch (error: Throwable) {
             classifier.close()
             throw error
         }
-        return TrustedModel(contract, golden, model, classifier)
+        return VerifiedModel(contract, golden, model, classifier)
     }
 
     private fun read(name: String): ByteBuffer =
         try {
             asset(name)
         } catch (error: IOException) {
-            throw BadInput(context.getString(R.string.asset_missing, name), error)
+            throw InputException(context.getString(R.string.asset_missing, name), error)
         }
 
     private fun bytes(buffer: ByteBuffer): ByteArray = ByteArray(buffer.remaining()).also(buffer.duplicate()::get)
@@ -93,9 +93,9 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
     }
 }
 
-/** The message as a sentence of its own: core's begin small, and many end without a stop. Names of files stay as they are. */
-fun sentence(error: Throwable): String {
+/** Returns the message of [error] as a sentence: capitalized, except for file names, and with a final period. */
+fun errorMessage(error: Throwable): String {
     val message = error.message?.ifBlank { null } ?: error.toString()
-    val begun = if (message.substringBefore(' ').all(Char::isLetter)) message.replaceFirstChar { it.uppercase() } else message
-    return begun + if (message.last() in ".!?") "" else "."
+    val capitalized = if (message.substringBefore(' ').all(Char::isLetter)) message.replaceFirstChar { it.uppercase() } else message
+    return capitalized + if (message.last() in ".!?") "" else "."
 }

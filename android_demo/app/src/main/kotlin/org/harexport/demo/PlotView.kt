@@ -10,7 +10,7 @@ import kotlin.math.abs
 import kotlin.math.ceil
 import kotlin.math.sqrt
 
-/** The last five seconds of a sensor's three axes, scrolling. */
+/** A scrolling plot of the last five seconds of a sensor with three axes. */
 class PlotView
     @JvmOverloads
     constructor(
@@ -28,42 +28,45 @@ class PlotView
         private val path = Path()
         private val gap = resources.getDimension(R.dimen.one)
         private val plot = resources.getDimension(R.dimen.plot)
-        private val ages = FloatArray(Trace.ROOM)
-        private val axes = Array(Trace.AXES) { FloatArray(Trace.ROOM) }
+        private val ages = FloatArray(Trace.CAPACITY)
+        private val axes = Array(Trace.AXES) { FloatArray(Trace.CAPACITY) }
         private var title = ""
         private var unit = ""
-        private var least = 1f
+        private var minRange = 1f
         private var step = 1f
-        private var reach = 1f
+        private var range = 1f
         private var trace: Trace? = null
-        private var running = false
+        private var isScrolling = false
 
-        /** Draws [trace], whose values are in [unit]. The scale shows [least] up and down, or whole [step]s more. */
-        fun watch(
+        /**
+         * Shows [trace], whose values are in [unit]. The vertical range is at minRange ±[minRange] and grows in steps of
+         * [step].
+         */
+        fun bind(
             trace: Trace,
             title: String,
             unit: String,
-            least: Float,
+            minRange: Float,
             step: Float,
         ) {
             this.trace = trace
             this.title = title
             this.unit = unit
-            this.least = least
+            this.minRange = minRange
             this.step = step
             requestLayout()
-            describe()
+            updateDescription()
             invalidate()
         }
 
-        /** Whether it scrolls on its own. */
-        fun run(running: Boolean) {
-            this.running = running
+        /** Enables or disables scrolling. */
+        fun setScrolling(isScrolling: Boolean) {
+            this.isScrolling = isScrolling
             invalidate()
         }
 
-        /** Says in words what is in sight; called now and then, not with every frame. */
-        fun describe() {
+        /** Updates the description for screen readers; called less often than the plot is drawn. */
+        fun updateDescription() {
             val count = trace?.copy(ages, axes) ?: 0
             contentDescription =
                 if (count == 0) {
@@ -76,18 +79,18 @@ class PlotView
 
         private fun lineHeight() = text.fontMetrics.run { descent - ascent }
 
-        private fun heading(reach: Float) = context.getString(R.string.plot_heading, title, reach, unit)
+        private fun heading(range: Float) = context.getString(R.string.plot_heading, title, range, unit)
 
-        /** Whether the axes' names have room beside the heading; large text has not, and puts them below it. */
-        internal fun inOneLine(width: Int): Boolean {
+        /** Returns whether the axis names fit beside the heading; with large text they are below it. */
+        internal fun fitsOneLine(width: Int): Boolean {
             text.isFakeBoldText = true
             val names = NAMES.sumOf { text.measureText(it) + LEGEND_GAP.toDouble() * gap }
             text.isFakeBoldText = false
             return text.measureText(heading(WIDEST)) + names <= width
         }
 
-        /** Pixels above the plot itself. */
-        private fun above(width: Int) = lineHeight() * (if (inOneLine(width)) 1 else 2) + gap
+        /** Height above the plot area in pixels. */
+        private fun above(width: Int) = lineHeight() * (if (fitsOneLine(width)) 1 else 2) + gap
 
         override fun onMeasure(
             widthSpec: Int,
@@ -100,8 +103,8 @@ class PlotView
 
         override fun onDraw(canvas: Canvas) {
             val count = trace?.copy(ages, axes) ?: 0
-            reach = least
-            for (axis in axes) for (index in 0 until count) reach = maxOf(reach, ceil(abs(axis[index]) / step) * step)
+            range = minRange
+            for (axis in axes) for (index in 0 until count) range = maxOf(range, ceil(abs(axis[index]) / step) * step)
             drawHeading(canvas)
             val top = above(width)
             val middle = (top + height) / 2
@@ -111,28 +114,28 @@ class PlotView
             drawLine(canvas, height - pen.strokeWidth)
             val save = canvas.save()
             canvas.clipRect(0f, top, width.toFloat(), height.toFloat())
-            val scale = (height - top) / 2 / reach
+            val scale = (height - top) / 2 / range
             axes.forEachIndexed { axis, values ->
                 path.rewind()
                 for (index in 0 until count) {
                     val x = width * (1 - ages[index] / SPAN_S)
                     val y = middle - values[index] * scale
-                    // A gap in time stays a gap: nothing was measured there.
+                    // No line across gaps in the data.
                     if (index == 0 || ages[index - 1] - ages[index] > GAP_S) path.moveTo(x, y) else path.lineTo(x, y)
                 }
                 pen.color = context.getColor(COLORS[axis])
                 canvas.drawPath(path, pen)
             }
             canvas.restoreToCount(save)
-            if (running && isAttachedToWindow && isShown) postInvalidateOnAnimation()
+            if (isScrolling && isAttachedToWindow && isShown) postInvalidateOnAnimation()
         }
 
         private fun drawHeading(canvas: Canvas) {
             val baseline = -text.fontMetrics.ascent
             text.textAlign = Paint.Align.LEFT
             text.color = context.getColor(R.color.muted)
-            canvas.drawText(heading(reach), 0f, baseline, text)
-            val line = if (inOneLine(width)) baseline else baseline + lineHeight()
+            canvas.drawText(heading(range), 0f, baseline, text)
+            val line = if (fitsOneLine(width)) baseline else baseline + lineHeight()
             var x = width.toFloat()
             text.textAlign = Paint.Align.RIGHT
             for (axis in Trace.AXES - 1 downTo 0) {
@@ -154,7 +157,7 @@ class PlotView
             const val SPAN_S = Trace.SPAN_NS / 1e9f
             const val LEGEND_GAP = 1.5f
 
-            /** A scale that hardly any movement exceeds: the lines must not change with every sample. */
+            /** A range that is rarely exceeded, so that the layout does not change with every sample. */
             const val WIDEST = 100f
             const val GAP_S = 0.2f
             val COLORS = intArrayOf(R.color.axis_x, R.color.axis_y, R.color.axis_z)

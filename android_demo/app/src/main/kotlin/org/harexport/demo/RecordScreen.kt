@@ -12,19 +12,19 @@ import java.io.File
 import org.harexport.core.Contract
 import org.harexport.core.Sensor
 
-/** Labelled recordings: one is made, those that there are can be shared and deleted. */
+/** Creates, shares and deletes labeled recordings. */
 class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root) {
     private val context = root.context
     private val inflater = LayoutInflater.from(context)
-    private val notice: TextView = root.part(R.id.record_notice)
-    private val choices: GridLayout = root.part(R.id.record_labels)
-    private val elapsed: TextView = root.part(R.id.record_elapsed)
-    private val counts: TextView = root.part(R.id.record_counts)
-    private val toggle: Button = root.part(R.id.record_toggle)
-    private val list: ViewGroup = root.part(R.id.record_list)
-    private var listed = false
+    private val notice: TextView = root.requireView(R.id.record_notice)
+    private val choices: GridLayout = root.requireView(R.id.record_labels)
+    private val elapsed: TextView = root.requireView(R.id.record_elapsed)
+    private val counts: TextView = root.requireView(R.id.record_counts)
+    private val toggle: Button = root.requireView(R.id.record_toggle)
+    private val list: ViewGroup = root.requireView(R.id.record_list)
+    private var isListed = false
 
-    /** The label that is chosen; MainActivity keeps it through a rotation. */
+    /** The selected label; MainActivity saves it during a rotation. */
     var label: String? = null
 
     init {
@@ -32,8 +32,8 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
             toggle()
             render()
         }
-        val where = "/sdcard/Android/data/${context.packageName}/files/${DemoApplication.RECORDINGS}"
-        root.part<TextView>(R.id.record_where).text = context.getString(R.string.record_where, where)
+        val path = "/sdcard/Android/data/${context.packageName}/files/${DemoApplication.RECORDINGS}"
+        root.requireView<TextView>(R.id.record_where).text = context.getString(R.string.record_where, path)
     }
 
     private fun toggle() {
@@ -44,7 +44,7 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
     }
 
     override fun show() {
-        listed = false
+        isListed = false
         super.show()
     }
 
@@ -52,56 +52,56 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
         val state = demo.model.state
         val contract = demo.model.contract
         if (contract != null && choices.childCount == 0) {
-            choices(contract)
-            listed = false // what a crash left behind has been brought back by now
+            addChoices(contract)
+            isListed = false // interrupted recordings have been restored by now
         }
         val now = demo.recording.snapshot()
-        val words = notice(now) ?: (state as? ModelState.Refused)?.takeIf { contract == null }?.let { it.sentence to false }
-        notice.sayOrHide(words?.first)
-        if (words != null) {
-            notice.setBackgroundResource(if (words.second) R.drawable.tint_good else R.drawable.tint_warn)
-            notice.setTextColor(context.getColor(if (words.second) R.color.good else R.color.warn))
+        val message = notice(now) ?: (state as? ModelState.Rejected)?.takeIf { contract == null }?.let { it.message to false }
+        notice.setTextOrHide(message?.first)
+        if (message != null) {
+            notice.setBackgroundResource(if (message.second) R.drawable.tint_good else R.drawable.tint_warn)
+            notice.setTextColor(context.getColor(if (message.second) R.color.good else R.color.warn))
         }
-        elapsed.say(elapsed(now.elapsedMs))
-        val spoken = context.getString(R.string.record_elapsed_spoken, elapsed(now.elapsedMs).substringBefore('.'))
-        if (elapsed.contentDescription != spoken) elapsed.contentDescription = spoken // not with every tenth of a second
+        elapsed.setTextIfChanged(formatElapsed(now.elapsedMs))
+        val description = context.getString(R.string.record_elapsed_spoken, formatElapsed(now.elapsedMs).substringBefore('.'))
+        if (elapsed.contentDescription != description) elapsed.contentDescription = description // once per second
         elapsed.setTextColor(context.getColor(if (now.recording) R.color.bad else R.color.muted))
-        val ready = label != null && contract != null && demo.recording.sensors.isNotEmpty()
-        counts.say(
-            if (now.samples.isNotEmpty()) now.samples.entries.joinToString(" · ") { counted(it.key, it.value) }
+        val isReady = label != null && contract != null && demo.recording.sensors.isNotEmpty()
+        counts.setTextIfChanged(
+            if (now.samples.isNotEmpty()) now.samples.entries.joinToString(" · ") { describeCount(it.key, it.value) }
             else if (contract != null && label == null) context.getString(R.string.record_choose)
             else "",
         )
-        toggle.isEnabled = now.recording || (ready && !now.saving)
+        toggle.isEnabled = now.recording || (isReady && !now.saving)
         toggle.setBackgroundResource(if (now.recording) R.drawable.button_stop else R.drawable.button)
         toggle.setText(if (now.recording) R.string.record_stop else R.string.record_start)
         for (index in 0 until choices.childCount) choices.getChildAt(index).isEnabled = !now.recording
-        if (now.recording || now.saving) listed = false else if (!listed) list()
+        if (now.recording || now.saving) isListed = false else if (!isListed) updateList()
     }
 
-    /** Words, and whether they are good news. */
+    /** Returns a message and whether it reports success; null for none. */
     private fun notice(now: RecordingSnapshot): Pair<String, Boolean>? {
         val missing = Sensor.values().firstOrNull { it !in demo.recording.sensors }
         return when {
             demo.recording.sensors.isEmpty() -> context.getString(R.string.record_no_sensors) to false
             now.warning != null -> now.warning to false
-            now.ended != null -> now.ended to !now.badly
-            demo.unrecovered != null -> demo.unrecovered?.let { it to false }
+            now.result != null -> now.result to !now.isFailure
+            demo.recoveryError != null -> demo.recoveryError?.let { it to false }
             missing != null -> context.getString(R.string.record_only, missing.title) to false
             else -> null
         }
     }
 
-    private fun counted(sensor: Sensor, count: Long) = context.getString(R.string.record_count, name(context, sensor), count)
+    private fun describeCount(sensor: Sensor, count: Long) = context.getString(R.string.record_count, sensorName(context, sensor), count)
 
-    private fun choices(contract: Contract) {
+    private fun addChoices(contract: Contract) {
         choices.columnCount = if (context.resources.configuration.fontScale > LARGE) 1 else 2
-        for (one in contract.labels) {
+        for (item in contract.labels) {
             val choice = inflater.inflate(R.layout.choice, choices, false) as RadioButton
-            choice.text = spoken(one)
-            choice.isChecked = one == label
+            choice.text = displayName(item)
+            choice.isChecked = item == label
             choice.setOnClickListener {
-                label = one
+                label = item
                 for (index in 0 until choices.childCount) (choices.getChildAt(index) as RadioButton).isChecked = false
                 choice.isChecked = true
                 render()
@@ -111,36 +111,36 @@ class RecordScreen(root: View, private val demo: DemoApplication) : Screen(root)
         }
     }
 
-    private fun list() {
+    private fun updateList() {
         val files = demo.recordings()?.listFiles { file -> file.name.endsWith(RecordingProvider.SUFFIX) }.orEmpty()
         val newest = files.sortedByDescending { it.lastModified() }
-        listed = true
+        isListed = true
         list.removeAllViews()
-        for (file in newest) list.addView(row(file))
+        for (file in newest) list.addView(createRow(file))
         if (newest.isEmpty()) {
             val empty = inflater.inflate(R.layout.row_recording, list, false)
-            empty.part<TextView>(R.id.recording_name).setText(R.string.record_empty)
-            empty.part<View>(R.id.recording_size).visibility = View.GONE
-            empty.part<View>(R.id.recording_buttons).visibility = View.GONE
+            empty.requireView<TextView>(R.id.recording_name).setText(R.string.record_empty)
+            empty.requireView<View>(R.id.recording_size).visibility = View.GONE
+            empty.requireView<View>(R.id.recording_buttons).visibility = View.GONE
             list.addView(empty)
         }
     }
 
-    private fun row(file: File): View {
+    private fun createRow(file: File): View {
         val row = inflater.inflate(R.layout.row_recording, list, false)
-        row.part<TextView>(R.id.recording_name).text = file.name
-        row.part<TextView>(R.id.recording_size).text = Formatter.formatShortFileSize(context, file.length())
-        val share = row.part<Button>(R.id.recording_share)
+        row.requireView<TextView>(R.id.recording_name).text = file.name
+        row.requireView<TextView>(R.id.recording_size).text = Formatter.formatShortFileSize(context, file.length())
+        val share = row.requireView<Button>(R.id.recording_share)
         share.contentDescription = context.getString(R.string.record_share_this, file.name)
-        share.setOnClickListener { context.startOrSay(RecordingProvider.share(context, file)) }
-        val delete = row.part<Button>(R.id.recording_delete)
+        share.setOnClickListener { context.startOrReport(RecordingProvider.share(context, file)) }
+        val delete = row.requireView<Button>(R.id.recording_delete)
         delete.contentDescription = context.getString(R.string.record_delete_this, file.name)
         delete.setOnClickListener {
             if (delete.isActivated) {
                 file.delete()
-                list()
+                updateList()
             } else {
-                // The second tap deletes; a dialog would not survive a rotation.
+                // The second tap deletes: a dialog would be lost by a rotation.
                 delete.isActivated = true
                 delete.setText(R.string.record_delete_sure)
                 delete.contentDescription = null

@@ -12,14 +12,14 @@ import android.provider.OpenableColumns
 import java.io.File
 import java.io.FileNotFoundException
 
-/** Hands single recordings to the apps that they are shared with, to read. */
+/** Gives other apps read access to single recordings that the user shares. */
 class RecordingProvider : ContentProvider() {
     override fun onCreate(): Boolean = true
 
     override fun getType(uri: Uri): String = TYPE
 
     override fun openFile(uri: Uri, mode: String): ParcelFileDescriptor {
-        if (mode != "r") throw SecurityException("recordings can only be read")
+        if (mode != "r") throw SecurityException("recordings are read-only")
         return ParcelFileDescriptor.open(file(uri), ParcelFileDescriptor.MODE_READ_ONLY)
     }
 
@@ -36,12 +36,12 @@ class RecordingProvider : ContentProvider() {
         return MatrixCursor(columns, 1).apply { addRow(columns.map { known[it] }) }
     }
 
-    /** Throws FileNotFoundException for anything that is no recording. */
+    /** Returns a recording; throws FileNotFoundException for any other path. */
     private fun file(uri: Uri): File {
         val folder = context?.getExternalFilesDir(null)?.let { File(it, DemoApplication.RECORDINGS) }
         val name = uri.pathSegments.singleOrNull()
         return folder?.listFiles()?.firstOrNull { it.name == name && it.name.endsWith(SUFFIX) }
-            ?: throw FileNotFoundException("there is no such recording")
+            ?: throw FileNotFoundException("no such recording")
     }
 
     override fun insert(uri: Uri, values: ContentValues?): Uri? = throw UnsupportedOperationException()
@@ -55,7 +55,7 @@ class RecordingProvider : ContentProvider() {
         const val SUFFIX = ".csv"
         private const val TYPE = "text/csv"
 
-        /** What shares [recording], one of the folder's files. */
+        /** Returns an intent that shares [recording], a file of the recordings folder. */
         fun share(context: Context, recording: File): Intent {
             val uri = Uri.Builder().scheme("content").authority("${context.packageName}.recordings").appendPath(recording.name).build()
             val send = Intent(Intent.ACTION_SEND).setType(TYPE).putExtra(Intent.EXTRA_STREAM, uri)

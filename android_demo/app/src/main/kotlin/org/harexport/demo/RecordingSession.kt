@@ -7,15 +7,21 @@ import java.io.OutputStream
 import java.text.SimpleDateFormat
 import java.util.Date
 import java.util.Locale
-import org.harexport.core.BadInput
+import org.harexport.core.InputException
 import org.harexport.core.RecordingStopped
 import org.harexport.core.RecordingWriter
 import org.harexport.core.Sensor
-import org.harexport.core.SensorWatch
+import org.harexport.core.SensorMonitor
 
 /**
- * What is known at a moment; [saving] while a recording that has ended is still being written, [warning] is about the sensors,
- * [ended] about the last recording, [badly] whether it was cut.
+ * The state of recording at one moment.
+ *
+ * @property saving whether a finished recording is still being written
+ * @property elapsedMs duration in milliseconds
+ * @property samples samples written so far, per sensor
+ * @property warning a message about the sensors; null for none
+ * @property result a message about the last recording; null before its end
+ * @property isFailure whether the last recording ended early or failed
  */
 class RecordingSnapshot(
     val recording: Boolean,
@@ -23,13 +29,15 @@ class RecordingSnapshot(
     val elapsedMs: Long,
     val samples: Map<Sensor, Long>,
     val warning: String?,
-    val ended: String?,
-    val badly: Boolean,
+    val result: String?,
+    val isFailure: Boolean,
 )
 
 /**
- * One labelled recording at a time. Samples come, and files are written and finished, on the sensors' thread; everything else is
- * called on the main one, which never waits for the storage: it sets [phase] and reads what is volatile.
+ * One labeled recording at a time.
+ *
+ * Samples arrive and files are written on the sensor thread. All other methods are called on the main thread and do not
+ * wait for the storage: they set [phase] and read volatile fields.
  */
 class RecordingSession(
     private val context: Context,
@@ -38,15 +46,15 @@ class RecordingSession(
 ) {
     private enum class Phase { IDLE, RECORDING, SAVING }
 
-    private class Ended(val words: String, val badly: Boolean)
+    private class Result(val message: String, val isFailure: Boolean)
 
     private val feed = SensorFeed(context, ::onSample)
-    private val lock = Any() // of writer, which is not made for several threads
+    private val lock = Any() // guards writer
     private var writer: RecordingWriter? = null
 
     @Volatile private var phase = Phase.IDLE
 
-    @Volatile private var watch: SensorWatch? = null
+    @Volatile private var monitor: SensorMonitor? = null
 
     @Volatile private var startedAt = 0L
 
@@ -54,40 +62,40 @@ class RecordingSession(
 
     @Volatile private var samples: Map<Sensor, Long> = emptyMap()
 
-    @Volatile private var ended: Ended? = null
+    @Volatile private var result: Result? = null
 
-    /** The sensors of this phone that can be recorded. */
+    /** The sensors of this phone. */
     val sensors: List<Sensor> = Sensor.values().filter { it in feed.available }
 
     val recording: Boolean get() = phase == Phase.RECORDING
 
-    /** Starts a recording of somebody who does [label]; what keeps it from starting is in the snapshot. */
+    /** Starts a recording with [label] at [rateHz]. A failure is reported in the snapshot. */
     fun start(label: String, rateHz: Double) {
         if (phase != Phase.IDLE) return
         try {
-            if (sensors.isEmpty()) throw BadInput(context.getString(R.string.record_no_sensors))
-            val folder = folder() ?: throw BadInput(context.getString(R.string.record_no_storage))
+            if (sensors.isEmpty()) throw InputException(context.getString(R.string.record_no_sensors))
+            val folder = folder() ?: throw InputException(context.getString(R.string.record_no_storage))
             val time = SimpleDateFormat("yyyyMMdd-HHmmss", Locale.ROOT).format(Date())
             val opened = RecordingWriter(folder, "${label.lowercase(Locale.ROOT)}-$time", sensors, open)
             opened.label = label
             synchronized(lock) { writer = opened }
-            watch = SensorWatch(sensors, rateHz, SystemClock::elapsedRealtimeNanos)
+            monitor = SensorMonitor(sensors, rateHz, SystemClock::elapsedRealtimeNanos)
             startedAt = SystemClock.elapsedRealtime()
             samples = opened.samples
             elapsedMs = 0
-            ended = null
+            result = null
             phase = Phase.RECORDING
-            feed.start(sensors, rateHz)?.let { words -> end { Ended(words, badly = true) } }
-        } catch (error: BadInput) {
-            ended = Ended(sentence(error), badly = true)
+            feed.start(sensors, rateHz)?.let { message -> end { Result(message, isFailure = true) } }
+        } catch (error: InputException) {
+            result = Result(errorMessage(error), isFailure = true)
         }
     }
 
-    /** The person has finished. */
-    fun stop() = finish(R.string.record_saved, badly = false)
+    /** Ends the recording at the user's request. */
+    fun stop() = finish(R.string.record_saved, isFailure = false)
 
-    /** The app leaves the screen: a call comes in, say. What was recorded is kept. */
-    fun interrupt() = finish(R.string.record_interrupted, badly = true)
+    /** Ends the recording because the app leaves the screen, for example for a call. */
+    fun interrupt() = finish(R.string.record_interrupted, isFailure = true)
 
     fun snapshot() =
         RecordingSnapshot(
@@ -95,64 +103,64 @@ class RecordingSession(
             saving = phase == Phase.SAVING,
             elapsedMs = if (recording) SystemClock.elapsedRealtime() - startedAt else elapsedMs,
             samples = samples,
-            warning = watch?.let { synchronized(it) { it.problem() } },
-            ended = ended?.words,
-            badly = ended?.badly ?: false,
+            warning = monitor?.let { synchronized(it) { it.problem() } },
+            result = result?.message,
+            isFailure = result?.isFailure ?: false,
         )
 
     private fun onSample(sensor: Sensor, timeNs: Long, values: FloatArray) {
-        if (!recording) return // one of a last batch
-        watch?.let { synchronized(it) { it.push(sensor, timeNs) } }
+        if (!recording) return // rest of a batch
+        monitor?.let { synchronized(it) { it.push(sensor, timeNs) } }
         synchronized(lock) {
             val writer = writer ?: return
             try {
                 writer.write(sensor, timeNs, values)
                 samples = writer.samples
             } catch (stopped: RecordingStopped) {
-                over()
-                close(Ended(sentence(stopped), badly = true))
+                stopFeed()
+                close(Result(errorMessage(stopped), isFailure = true))
             }
         }
     }
 
-    private fun finish(words: Int, badly: Boolean) =
+    private fun finish(message: Int, isFailure: Boolean) =
         end { file ->
-            if (file == null) Ended(context.getString(R.string.record_nothing), badly = true)
-            else Ended(context.getString(words, file.name), badly)
+            if (file == null) Result(context.getString(R.string.record_nothing), isFailure = true)
+            else Result(context.getString(message, file.name), isFailure)
         }
 
-    /** Ends the recording; the sensors' thread writes what is waiting, and then asks [told] about the file. */
-    private fun end(told: (File?) -> Ended) {
+    /** Ends the recording. The sensor thread writes the rest and then calls [describe] with the file. */
+    private fun end(describe: (File?) -> Result) {
         if (!recording) return
-        over()
+        stopFeed()
         phase = Phase.SAVING
         feed.post {
             synchronized(lock) {
-                val writer = writer // null where the storage was full in this very moment: that is told already
+                val writer = writer // null if writing has just failed, which is already reported
                 if (writer == null) phase = Phase.IDLE
-                else close(saved(writer, told))
+                else close(save(writer, describe))
             }
         }
     }
 
-    private fun saved(writer: RecordingWriter, told: (File?) -> Ended): Ended =
+    private fun save(writer: RecordingWriter, describe: (File?) -> Result): Result =
         try {
-            told(writer.finish())
+            describe(writer.finish())
         } catch (stopped: RecordingStopped) {
-            Ended(sentence(stopped), badly = true)
+            Result(errorMessage(stopped), isFailure = true)
         }
 
-    private fun over() {
+    private fun stopFeed() {
         feed.stop()
         elapsedMs = SystemClock.elapsedRealtime() - startedAt
     }
 
-    /** The file is finished. */
-    private fun close(with: Ended) {
+    /** Resets the session after its file is complete. */
+    private fun close(outcome: Result) {
         writer?.let { samples = it.samples }
         writer = null
-        watch = null
-        ended = with
+        monitor = null
+        result = outcome
         phase = Phase.IDLE
     }
 }

@@ -6,10 +6,10 @@ import android.os.Looper
 import android.view.View
 import android.widget.TextView
 
-/** One of the app's screens: a view, drawn anew a few times a second while it is looked at. */
+/** A screen of the app, updated every [TICK_MS] milliseconds while it is visible. */
 abstract class Screen(protected val root: View) {
     private val main = Handler(Looper.getMainLooper())
-    private var shown = false
+    private var isUpdating = false
     private val tick =
         object : Runnable {
             override fun run() {
@@ -18,20 +18,20 @@ abstract class Screen(protected val root: View) {
             }
         }
 
-    /** Puts what is known at this moment into the views. */
+    /** Updates the views from the current state. */
     protected abstract fun render()
 
-    /** The screen is looked at. */
+    /** Shows the screen and starts updating it. */
     open fun show() {
         root.visibility = View.VISIBLE
-        if (shown) return
-        shown = true
+        if (isUpdating) return
+        isUpdating = true
         tick.run()
     }
 
-    /** It no longer is. [rotating]: it will be again in a moment. */
+    /** Stops updating the screen. [rotating]: it is isUpdating again after a rotation. */
     open fun hide(rotating: Boolean) {
-        shown = false
+        isUpdating = false
         main.removeCallbacks(tick)
     }
 
@@ -40,19 +40,19 @@ abstract class Screen(protected val root: View) {
     }
 }
 
-/** Sets the text where it changes: else screen readers would say it again and again. */
-fun TextView.say(words: CharSequence) {
-    if (text.toString() != words.toString()) text = words
+/** Sets the text only if it differs: screen readers announce every assignment. */
+fun TextView.setTextIfChanged(value: CharSequence) {
+    if (text.toString() != value.toString()) text = value
 }
 
-/** Shows [words], or, without any, does not take any room. */
-fun TextView.sayOrHide(words: String?) {
-    visibility = if (words == null) View.GONE else View.VISIBLE
-    if (words != null) say(words)
+/** Shows [value], or hides the view if it is null. */
+fun TextView.setTextOrHide(value: String?) {
+    visibility = if (value == null) View.GONE else View.VISIBLE
+    if (value != null) setTextIfChanged(value)
 }
 
-/** A view of the layout, which is there by construction. */
-fun <T : View> View.part(id: Int): T = checkNotNull(findViewById<T>(id)) { "the layout lacks $id" }
+/** Returns a view of the layout. Throws IllegalStateException if it does not exist. */
+fun <T : View> View.requireView(id: Int): T = checkNotNull(findViewById<T>(id)) { "the layout has no view $id" }
 
-/** A view of the layout, which is there by construction. */
-fun <T : View> Activity.part(id: Int): T = checkNotNull(findViewById<T>(id)) { "the layout lacks $id" }
+/** Returns a view of the layout. Throws IllegalStateException if it does not exist. */
+fun <T : View> Activity.requireView(id: Int): T = checkNotNull(findViewById<T>(id)) { "the layout has no view $id" }

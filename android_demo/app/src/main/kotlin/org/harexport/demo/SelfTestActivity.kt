@@ -6,33 +6,33 @@ import android.os.Bundle
 import android.view.View
 import android.view.WindowManager
 
-/** What `harexport bench --target adb` starts: runs a model on windows, both in the app's folder, and writes the result there. */
+/** Started by `harexport bench --target adb`: runs a model on windows, both in the app folder, and writes the result there. */
 class SelfTestActivity : Activity() {
     private lateinit var screen: SelfTestScreen
-    private var asked = false
-    private var earlier = false
+    private var hasExtras = false
+    private var isCompleted = false
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
         setContentView(R.layout.activity_selftest)
-        val root = part<View>(R.id.root)
-        padForBars(root) { left, top, right, bottom -> root.setPadding(left, top, right, bottom) }
+        val root = requireView<View>(R.id.root)
+        applySystemBarInsets(root) { left, top, right, bottom -> root.setPadding(left, top, right, bottom) }
         val extras = EXTRAS.map(::extra)
-        asked = extras.any { it != null }
+        hasExtras = extras.any { it != null }
         screen = SelfTestScreen(root, demo, extras[2].orEmpty())
-        // A rotation finds the test going on; where the process died with it, it starts anew, unless it had come to its end.
-        val lost = savedInstanceState != null && demo.selfTest.state(extras[2].orEmpty()) is JobState.Idle
-        earlier = lost && demo.selfTest.written(extras[2])
-        if (asked && !earlier && (savedInstanceState == null || lost)) {
-            demo.selfTest.files(model = extras[0], windows = extras[1], result = extras[2])
+        // The test survives a rotation. After the process was killed it runs again, unless its result is complete.
+        val isLost = savedInstanceState != null && demo.selfTest.state(extras[2].orEmpty()) is JobState.Idle
+        isCompleted = isLost && demo.selfTest.hasResult(extras[2])
+        if (hasExtras && !isCompleted && (savedInstanceState == null || isLost)) {
+            demo.selfTest.runFiles(model = extras[0], windows = extras[1], result = extras[2])
         }
     }
 
     override fun onResume() {
         super.onResume()
-        if (!asked) screen.refuse(getString(R.string.selftest_no_extras))
-        else if (earlier) screen.earlier()
+        if (!hasExtras) screen.showError(getString(R.string.selftest_no_extras))
+        else if (isCompleted) screen.showCompleted()
         else screen.show()
     }
 
@@ -41,7 +41,7 @@ class SelfTestActivity : Activity() {
         screen.hide(rotating = isChangingConfigurations)
     }
 
-    /** Null for an extra that is not there, or is not what it should be: extras come from outside. */
+    /** Returns a string extra; null if it is missing or of another type. */
     private fun extra(name: String): String? =
         try {
             intent?.getStringExtra(name)

@@ -12,50 +12,52 @@ import java.util.Locale
 import kotlin.math.roundToInt
 
 /**
- * Parity with Python and latency on this phone. [result] is the file that a test of a computer's files writes; such a test is
- * neither started nor shared here. Without it, only the app's own test is shown.
+ * Shows parity with Python and latency on this phone.
+ *
+ * @param result result file of a test of pushed files, which is neither started nor shared here; null for the built-in
+ *   test
  */
 class SelfTestScreen(root: View, private val demo: DemoApplication, private val result: String? = null) : Screen(root) {
     private val context = root.context
-    private val verdict: View = root.part(R.id.selftest_verdict)
-    private val headline: TextView = root.part(R.id.selftest_headline)
-    private val reason: TextView = root.part(R.id.selftest_reason)
-    private val working: View = root.part(R.id.selftest_working)
-    private val step: TextView = root.part(R.id.selftest_step)
-    private val progress: ProgressBar = root.part(R.id.selftest_progress)
-    private val facts: ViewGroup = root.part(R.id.selftest_facts)
-    private val run: Button = root.part(R.id.selftest_run)
-    private val share: Button = root.part(R.id.selftest_share)
+    private val verdict: View = root.requireView(R.id.selftest_verdict)
+    private val headline: TextView = root.requireView(R.id.selftest_headline)
+    private val reason: TextView = root.requireView(R.id.selftest_reason)
+    private val working: View = root.requireView(R.id.selftest_working)
+    private val step: TextView = root.requireView(R.id.selftest_step)
+    private val progress: ProgressBar = root.requireView(R.id.selftest_progress)
+    private val facts: ViewGroup = root.requireView(R.id.selftest_facts)
+    private val run: Button = root.requireView(R.id.selftest_run)
+    private val share: Button = root.requireView(R.id.selftest_share)
     private val job = result ?: SelfTestJob.GOLDEN
     private var rendered: JobState? = null
 
     init {
         run.setOnClickListener {
-            demo.selfTest.golden()
+            demo.selfTest.runGolden()
             render()
         }
         share.setOnClickListener { (demo.selfTest.state(job) as? JobState.Done)?.let { share(it.report) } }
         if (result != null) {
             run.visibility = View.GONE
-            root.part<TextView>(R.id.selftest_about).setText(R.string.selftest_about_adb)
+            root.requireView<TextView>(R.id.selftest_about).setText(R.string.selftest_about_adb)
         }
     }
 
-    /** Says that the result was written before: the process has died since, and what it knew with it. */
-    fun earlier() {
+    /** Shows that the result was written before the process was killed. */
+    fun showCompleted() {
         verdict.visibility = View.VISIBLE
-        say(R.string.selftest_written, context.getString(R.string.selftest_earlier, result), R.drawable.ic_good, R.color.good)
+        showVerdict(R.string.selftest_written, context.getString(R.string.selftest_earlier, result), R.drawable.ic_good, R.color.good)
     }
 
-    /** Says [sentence], and that nothing is run. */
-    fun refuse(sentence: String) = failed(sentence)
+    /** Shows an error [message]; no test is run. */
+    fun showError(message: String) = showFailure(message)
 
     override fun render() {
         val now = demo.selfTest.state(job)
-        val busy = demo.selfTest.state is JobState.Running
-        run.isEnabled = !busy
+        val isBusy = demo.selfTest.state is JobState.Running
+        run.isEnabled = !isBusy
         run.setText(
-            if (busy && now !is JobState.Running) R.string.selftest_busy_button
+            if (isBusy && now !is JobState.Running) R.string.selftest_busy_button
             else if (now is JobState.Idle) R.string.selftest_run
             else R.string.selftest_again,
         )
@@ -69,106 +71,106 @@ class SelfTestScreen(root: View, private val demo: DemoApplication, private val 
             is JobState.Idle -> Unit
             is JobState.Running -> {
                 progress.progress = (now.share * progress.max).roundToInt()
-                // In words only every tenth: a screen reader says each of them.
-                step.say(context.getString(R.string.selftest_running, (now.share * TENTHS).toInt() * TENTHS))
+                // Text changes every 10 %: screen readers announce each change.
+                step.setTextIfChanged(context.getString(R.string.selftest_running, (now.share * TENTHS).toInt() * TENTHS))
             }
-            is JobState.Failed -> failed(now.sentence)
-            is JobState.Done -> done(now.report)
+            is JobState.Failed -> showFailure(now.message)
+            is JobState.Done -> showReport(now.report)
         }
     }
 
-    private fun failed(sentence: String) {
+    private fun showFailure(message: String) {
         verdict.visibility = View.VISIBLE
-        say(R.string.selftest_failed, sentence, R.drawable.ic_bad, R.color.bad)
+        showVerdict(R.string.selftest_failed, message, R.drawable.ic_bad, R.color.bad)
     }
 
-    private fun done(report: SelfTestReport) {
+    private fun showReport(report: SelfTestReport) {
         val parity = report.parity
         if (parity == null) {
-            say(
+            showVerdict(
                 R.string.selftest_written,
                 context.getString(R.string.selftest_written_why, report.measured.logits.size, result),
                 R.drawable.ic_good,
                 R.color.good,
             )
         } else if (parity.passed) {
-            say(
+            showVerdict(
                 R.string.selftest_passed,
-                context.getString(R.string.selftest_passed_why, parity.sameAnswers, parity.windows),
+                context.getString(R.string.selftest_passed_why, parity.matchingLabels, parity.windows),
                 R.drawable.ic_good,
                 R.color.good,
             )
         } else {
-            say(R.string.selftest_parity_failed, parity.failures.joinToString(" "), R.drawable.ic_bad, R.color.bad)
+            showVerdict(R.string.selftest_parity_failed, parity.failures.joinToString(" "), R.drawable.ic_bad, R.color.bad)
         }
         facts.removeAllViews()
         val latency = report.measured.latency
         if (parity != null && report.golden != null) {
-            fact(R.string.selftest_logits, allowed(parity.maxLogitDifference, report.golden.maxLogitDifference))
-            fact(R.string.selftest_signals, allowed(parity.maxSignalDifference, report.golden.maxSignalDifference))
+            addFact(R.string.selftest_logits, withTolerance(parity.maxLogitDifference, report.golden.maxLogitDifference))
+            addFact(R.string.selftest_signals, withTolerance(parity.maxSignalDifference, report.golden.maxSignalDifference))
         }
-        fact(
+        addFact(
             context.getString(R.string.selftest_latency, latency.runs),
-            context.getString(R.string.selftest_latency_value, us(latency.p50), us(latency.p90), us(latency.p99)),
+            context.getString(R.string.selftest_latency_value, formatTime(latency.p50), formatTime(latency.p90), formatTime(latency.p99)),
         )
-        fact(
+        addFact(
             R.string.selftest_load,
-            context.getString(R.string.selftest_load_value, us(report.measured.loadMs * MS), us(report.measured.firstAnswerMs * MS)),
+            context.getString(R.string.selftest_load_value, formatTime(report.measured.loadMs * MS), formatTime(report.measured.firstInferenceMs * MS)),
         )
         val runtime = report.runtime
-        val asked =
+        val runtimeText =
             when (runtime.xnnpack) {
                 true -> R.string.selftest_runtime_xnnpack
                 false -> R.string.selftest_runtime_plain
                 null -> R.string.selftest_runtime_unknown
             }
-        fact(R.string.selftest_runtime, context.getString(asked, runtime.name, runtime.version))
+        addFact(R.string.selftest_runtime, context.getString(runtimeText, runtime.name, runtime.version))
         val device = report.device
-        fact(
+        addFact(
             R.string.selftest_device,
             context.getString(R.string.selftest_device_value, device.manufacturer, device.model, device.android, device.abi),
         )
-        fact(R.string.selftest_model, report.sha256)
+        addFact(R.string.selftest_model, report.sha256)
     }
 
-    private fun say(words: Int, why: String, picture: Int, color: Int) {
-        headline.setCompoundDrawablesRelativeWithIntrinsicBounds(picture, 0, 0, 0)
+    private fun showVerdict(text: Int, explanation: String, icon: Int, color: Int) {
+        headline.setCompoundDrawablesRelativeWithIntrinsicBounds(icon, 0, 0, 0)
         headline.setTextColor(context.getColor(color))
-        headline.say(context.getString(words))
-        reason.say(why)
+        headline.setTextIfChanged(context.getString(text))
+        reason.setTextIfChanged(explanation)
     }
 
-    private fun fact(name: Int, value: String) = fact(context.getString(name), value)
+    private fun addFact(name: Int, value: String) = addFact(context.getString(name), value)
 
-    private fun fact(name: String, value: String) {
+    private fun addFact(name: String, value: String) {
         val row = LayoutInflater.from(context).inflate(R.layout.row_fact, facts, false)
-        row.part<TextView>(R.id.fact_name).text = name
-        row.part<TextView>(R.id.fact_value).text = value
+        row.requireView<TextView>(R.id.fact_name).text = name
+        row.requireView<TextView>(R.id.fact_value).text = value
         facts.addView(row)
     }
 
-    private fun us(us: Double) = time(context, us)
+    private fun formatTime(us: Double) = formatTime(context, us)
 
-    private fun allowed(found: Double, allowed: Double) = context.getString(R.string.selftest_allowed, short(found), short(allowed))
+    private fun withTolerance(difference: Double, tolerance: Double) = context.getString(R.string.selftest_allowed, format(difference), format(tolerance))
 
-    private fun short(number: Double) = String.format(Locale.getDefault(), "%.1e", number)
+    private fun format(value: Double) = String.format(Locale.getDefault(), "%.1e", value)
 
     private fun share(report: SelfTestReport) {
         val json = report.json ?: return
-        if (json.length > MOST_SHARED) {
+        if (json.length > MAX_SHARED_LENGTH) {
             Toast.makeText(context, R.string.share_large, Toast.LENGTH_LONG).show()
             return
         }
         val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, json)
         val title = context.getString(R.string.selftest_share_title, "${report.device.manufacturer} ${report.device.model}")
-        context.startOrSay(Intent.createChooser(send.putExtra(Intent.EXTRA_SUBJECT, title), title))
+        context.startOrReport(Intent.createChooser(send.putExtra(Intent.EXTRA_SUBJECT, title), title))
     }
 
     private companion object {
         const val TENTHS = 10
         const val MS = 1e3
 
-        /** Characters, of two bytes: Android carries at most a megabyte from app to app. */
-        const val MOST_SHARED = 200_000
+        /** Maximum length of a shared text in UTF-16 characters: an Android transaction is limited to about 1 MB. */
+        const val MAX_SHARED_LENGTH = 200_000
     }
 }

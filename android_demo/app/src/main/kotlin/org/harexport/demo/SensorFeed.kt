@@ -8,7 +8,7 @@ import android.os.Handler
 import android.os.HandlerThread
 import org.harexport.core.Sensor
 
-/** The phone's accelerometer and gyroscope. [onSample] is called on a thread of its own, with m/s2 and rad/s. */
+/** Reads the phone's accelerometer and gyroscope. [onSample] is called on a separate thread with m/s2 and rad/s. */
 class SensorFeed(
     private val context: Context,
     private val onSample: (sensor: Sensor, timeNs: Long, values: FloatArray) -> Unit,
@@ -18,15 +18,15 @@ class SensorFeed(
     private val sensors =
         Sensor.values().mapNotNull { sensor -> manager.getDefaultSensor(type(sensor))?.let { sensor to it } }.toMap()
 
-    /** The sensors that this phone has. */
+    /** The sensors of this phone. */
     val available: Set<Sensor> get() = sensors.keys
 
-    /** Asks for [rateHz] samples a second of each of [wanted]. Returns what went wrong, in words, or null. */
-    fun start(wanted: Collection<Sensor>, rateHz: Double): String? {
-        val periodUs = (1e6 / rateHz).toInt().coerceAtLeast(FASTEST_US)
-        for (sensor in wanted) {
+    /** Starts [required] at [rateHz] samples per second. Returns an error message, or null on success. */
+    fun start(required: Collection<Sensor>, rateHz: Double): String? {
+        val periodUs = (1e6 / rateHz).toInt().coerceAtLeast(MIN_PERIOD_US)
+        for (sensor in required) {
             val hardware = sensors[sensor]
-            if (hardware == null || !manager.registerListener(this, hardware, periodUs, LATENCY_US, handler)) {
+            if (hardware == null || !manager.registerListener(this, hardware, periodUs, MAX_LATENCY_US, handler)) {
                 stop()
                 return context.getString(R.string.sensor_refused, sensor.title)
             }
@@ -36,7 +36,7 @@ class SensorFeed(
 
     fun stop() = manager.unregisterListener(this)
 
-    /** Runs [work] on the thread that samples come on, after those that have come. */
+    /** Runs [work] on the sensor thread, after the samples received so far. */
     fun post(work: () -> Unit) {
         handler.post(work)
     }
@@ -51,11 +51,11 @@ class SensorFeed(
     private companion object {
         const val AXES = 3
 
-        /** 200 Hz: more needs a permission. */
-        const val FASTEST_US = 5_000
+        /** 200 Hz: higher rates require a permission. */
+        const val MIN_PERIOD_US = 5_000
 
-        /** Samples may come in batches of this length: fewer wake-ups, and the plot still looks alive. */
-        const val LATENCY_US = 100_000
+        /** Maximum reporting latency: batches of this length save wake-ups and keep the plot smooth. */
+        const val MAX_LATENCY_US = 100_000
 
         fun type(sensor: Sensor) =
             when (sensor) {

@@ -3,12 +3,12 @@ package org.harexport.demo
 import android.os.SystemClock
 import kotlin.math.abs
 import org.harexport.core.GAP_SECONDS
-import org.harexport.core.IMPLAUSIBLE
+import org.harexport.core.MAX_PLAUSIBLE
 
-/** The last seconds of one sensor, for the plot: written by the sensors' thread, drawn by the main one. */
+/** Ring buffer with the last seconds of one sensor for the plot. Written by the sensor thread, read by the main thread. */
 class Trace {
-    private val times = LongArray(ROOM)
-    private val values = Array(AXES) { FloatArray(ROOM) }
+    private val times = LongArray(CAPACITY)
+    private val values = Array(AXES) { FloatArray(CAPACITY) }
     private var count = 0L
     private var lagNs = 0L
 
@@ -17,16 +17,16 @@ class Trace {
         timeNs: Long,
         sample: DoubleArray,
     ) {
-        if (!sample.all { abs(it) < IMPLAUSIBLE }) return // no number: the chain leaves it out too
-        val last = ((count + ROOM - 1) % ROOM).toInt()
+        if (!sample.all { abs(it) < MAX_PLAUSIBLE }) return // preprocessing drops it as well
+        val last = ((count + CAPACITY - 1) % CAPACITY).toInt()
         if (count > 0 && timeNs <= times[last]) {
-            if (times[last] - timeNs <= GAP_NS) return // repeated or late: left out like that
-            count = 0 // the clock ran back: what was drawn so far has no place any more
+            if (times[last] - timeNs <= GAP_NS) return // repeated or late: preprocessing drops it as well
+            count = 0 // the clock was reset
         }
-        // Sensors deliver in batches; how late the oldest of a batch is says how far behind the plot must run to be smooth.
+        // Sensors deliver in batches: the plot lags by the age of the oldest sample of a batch to scroll smoothly.
         val lag = SystemClock.elapsedRealtimeNanos() - timeNs
         lagNs = if (count == 0L) lag else maxOf(lag, lagNs - DECAY_NS)
-        val place = (count % ROOM).toInt()
+        val place = (count % CAPACITY).toInt()
         times[place] = timeNs
         for (axis in 0 until AXES) values[axis][place] = sample[axis].toFloat()
         count++
@@ -38,8 +38,10 @@ class Trace {
     }
 
     /**
-     * Copies what is to be drawn: ages in seconds before the right edge to [ages] (negative: not in sight yet), and the axes
-     * to [axes]. Returns how many samples there are.
+     * Copies the visible samples and returns their number.
+     *
+     * @param ages receives seconds before the right edge; negative values are not visible yet
+     * @param axes receives the values of the three axes
      */
     @Synchronized
     fun copy(
@@ -47,11 +49,11 @@ class Trace {
         axes: Array<FloatArray>,
     ): Int {
         if (count == 0L) return 0
-        val newest = times[((count + ROOM - 1) % ROOM).toInt()]
+        val newest = times[((count + CAPACITY - 1) % CAPACITY).toInt()]
         val edge = (SystemClock.elapsedRealtimeNanos() - lagNs).takeIf { newest - it in 0..SPAN_NS } ?: newest
         var found = 0
-        for (index in maxOf(0, count - ROOM) until count) {
-            val place = (index % ROOM).toInt()
+        for (index in maxOf(0, count - CAPACITY) until count) {
+            val place = (index % CAPACITY).toInt()
             if (edge - times[place] > SPAN_NS) continue
             ages[found] = (edge - times[place]) / SECOND
             for (axis in 0 until AXES) axes[axis][found] = values[axis][place]
@@ -63,8 +65,8 @@ class Trace {
     companion object {
         const val AXES = 3
 
-        /** Samples kept: [SPAN_NS] at the fastest rate that needs no permission. */
-        const val ROOM = 1024
+        /** Capacity in samples: [SPAN_NS] at the fastest rate without a permission. */
+        const val CAPACITY = 1024
         const val SPAN_NS = 5_000_000_000L
         private const val GAP_NS = (GAP_SECONDS * 1e9).toLong()
         private const val SECOND = 1e9f

@@ -17,10 +17,10 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.SensorBuilder
 import org.robolectric.shadows.SensorEventBuilder
 
-/** One sample; [timeNs] since the first one. */
+/** One sensor sample; [timeNs] counts from the first one. */
 class Sample(val sensor: Sensor, val timeNs: Long, val values: FloatArray)
 
-/** Nine seconds of walking, spoiled on purpose, and the chain's answers: tests/golden/stream.json. */
+/** Nine seconds of walking with faults, and the expected logits: tests/golden/stream.json. */
 object GoldenWalk {
     private val case: JSONObject = JSONObject(File(property("golden")).readText()).getJSONArray("cases").getJSONObject(0)
 
@@ -30,17 +30,17 @@ object GoldenWalk {
         List(rows.length()) { k ->
             val row = rows.getJSONArray(k)
             val values = FloatArray(3) { if (row.isNull(it + 2)) Float.NaN else row.getDouble(it + 2).toFloat() }
-            Sample(Sensor.named(row.getString(0)), row.getLong(1) - first, values)
+            Sample(Sensor.fromTitle(row.getString(0)), row.getLong(1) - first, values)
         }
     }
 
-    /** Of each window, as the shipped model answers it in Python. */
+    /** Logits of each window, computed by the bundled model in Python. */
     val logits: List<List<Double>> = run {
         val rows: JSONArray = case.getJSONObject("logits").getJSONArray("artifacts/edge/edge-unrolled-float32.tflite")
         List(rows.length()) { k -> List(rows.getJSONArray(k).length()) { rows.getJSONArray(k).getDouble(it) } }
     }
 
-    /** Seconds of walking without a fault: the seconds before the gap, again and again. */
+    /** Returns [seconds] of walking without faults: the samples before the gap, repeated. */
     fun steady(seconds: Double): List<Sample> {
         val newest = HashMap<Sensor, Long>()
         val part = ArrayList<Sample>()
@@ -58,28 +58,28 @@ object GoldenWalk {
     private const val LOOP_NS = 4_500_000_000L
 }
 
-/** A phone whose sensors, clock and hands a test has. */
+/** A simulated phone whose sensors and clock are controlled by the test. */
 object Phone {
     val app: DemoApplication get() = RuntimeEnvironment.getApplication() as DemoApplication
     private val manager: SensorManager get() = checkNotNull(app.getSystemService(SensorManager::class.java))
     val listeners: Int get() = shadowOf(manager).listeners.size
 
-    fun has(vararg sensors: Sensor) = sensors.forEach { shadowOf(manager).addSensor(hardware(it)) }
+    fun setSensors(vararg sensors: Sensor) = sensors.forEach { shadowOf(manager).addSensor(hardware(it)) }
 
     private fun hardware(sensor: Sensor): android.hardware.Sensor =
         SensorBuilder.newBuilder()
             .setType(if (sensor == Sensor.ACCELEROMETER) android.hardware.Sensor.TYPE_ACCELEROMETER else android.hardware.Sensor.TYPE_GYROSCOPE)
             .build()
 
-    /** Delivers [samples] at their times, to whoever listens. */
-    fun feel(samples: List<Sample>) {
+    /** Delivers [samples] at their times to all listeners. */
+    fun replay(samples: List<Sample>) {
         val offset = SystemClock.elapsedRealtimeNanos()
         for (sample in samples) {
             val ahead = offset + sample.timeNs - SystemClock.elapsedRealtimeNanos()
-            if (ahead > 0) passes(Duration.ofNanos(ahead))
+            if (ahead > 0) advanceTime(Duration.ofNanos(ahead))
             deliver(sample.sensor, offset + sample.timeNs, sample.values)
         }
-        passes(Duration.ofMillis(2 * Screen.TICK_MS))
+        advanceTime(Duration.ofMillis(2 * Screen.TICK_MS))
     }
 
     fun deliver(sensor: Sensor, timeNs: Long, values: FloatArray) {
@@ -87,21 +87,21 @@ object Phone {
         shadowOf(manager).sendSensorEventToListeners(event)
     }
 
-    /** Time goes by, and the main thread does what it has to do. */
-    fun passes(time: Duration) = shadowOf(Looper.getMainLooper()).idleFor(time)
+    /** Advances the clock and runs pending work of the main thread. */
+    fun advanceTime(time: Duration) = shadowOf(Looper.getMainLooper()).idleFor(time)
 
-    /** Waits until the app's own threads have brought [what] about. */
+    /** Waits until background threads satisfy [condition]; [what] names it in the failure. */
     fun waitFor(what: String, condition: () -> Boolean) {
         val until = System.nanoTime() + 120_000_000_000
         while (!condition()) {
-            assertTrue("waited in vain for: $what", System.nanoTime() < until)
+            assertTrue("timeout: $what", System.nanoTime() < until)
             Thread.sleep(5)
-            passes(Duration.ofMillis(1))
+            advanceTime(Duration.ofMillis(1))
         }
-        passes(Duration.ofMillis(2 * Screen.TICK_MS))
+        advanceTime(Duration.ofMillis(2 * Screen.TICK_MS))
     }
 
-    /** Waits until a recording that has ended is in its file: the sensors' thread writes it. */
+    /** Waits until the sensor thread has written the recording. */
     fun waitForFile() = waitFor("the recording's file") { app.recording.snapshot().run { !recording && !saving } }
 
     fun waitForModel() = waitFor("the model") { app.model.state !is ModelState.Checking }
@@ -109,16 +109,16 @@ object Phone {
 
 fun property(name: String): String = checkNotNull(System.getProperty(name)) { "the system property $name is not set" }
 
-/** All texts of this view and those in it that are in sight. */
-fun View.words(): List<String> =
+/** Returns the texts of all visible views in this one. */
+fun View.visibleTexts(): List<String> =
     when {
         visibility != View.VISIBLE -> emptyList()
         this is TextView -> listOf(text.toString())
-        this is ViewGroup -> (0 until childCount).flatMap { getChildAt(it).words() }
+        this is ViewGroup -> (0 until childCount).flatMap { getChildAt(it).visibleTexts() }
         else -> emptyList()
     }
 
-/** This view and all in it that are in sight. */
+/** Returns all visible views in this one. */
 fun View.all(): List<View> =
     if (visibility != View.VISIBLE) emptyList()
     else listOf(this) + ((this as? ViewGroup)?.let { group -> (0 until group.childCount).flatMap { group.getChildAt(it).all() } }.orEmpty())

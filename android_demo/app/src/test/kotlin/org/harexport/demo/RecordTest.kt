@@ -24,7 +24,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 
-/** An app that crashed while it recorded: the file lies there before it starts again. */
+/** An app that was killed while recording: an incomplete file exists at its next start. */
 class Crashed : DemoApplication() {
     override fun recover() {
         val folder = checkNotNull(recordings()).apply { mkdirs() }
@@ -33,7 +33,7 @@ class Crashed : DemoApplication() {
     }
 }
 
-/** The Record screen, down to the bytes of the file. */
+/** The Record screen and the files it writes. */
 @RunWith(RobolectricTestRunner::class)
 class RecordTest {
     private lateinit var controller: ActivityController<MainActivity>
@@ -42,34 +42,34 @@ class RecordTest {
     private val files: List<File> get() = folder.listFiles().orEmpty().sorted()
 
     private fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)) {
-        Phone.has(*sensors)
+        Phone.setSensors(*sensors)
         controller = Robolectric.buildActivity(MainActivity::class.java).setup()
         Phone.waitForModel()
-        activity.part<View>(R.id.tab_record).performClick()
+        activity.requireView<View>(R.id.tab_record).performClick()
     }
 
-    private fun choose(index: Int) = activity.part<GridLayout>(R.id.record_labels).getChildAt(index).performClick()
+    private fun choose(index: Int) = activity.requireView<GridLayout>(R.id.record_labels).getChildAt(index).performClick()
 
     private fun toggle() {
         val stops = Phone.app.recording.recording
-        activity.part<View>(R.id.record_toggle).performClick()
+        activity.requireView<View>(R.id.record_toggle).performClick()
         if (stops) Phone.waitForFile()
     }
 
-    private fun text(id: Int) = activity.part<TextView>(id).text.toString()
+    private fun text(id: Int) = activity.requireView<TextView>(id).text.toString()
 
     private fun lines(file: File) = file.readText().removeSuffix("\n").split("\n")
 
     @Test
-    fun `what the sensors gave is in the file, sample by sample`() {
+    fun `the file contains every sample`() {
         open()
-        assertFalse("a label has to be chosen first", activity.part<View>(R.id.record_toggle).isEnabled)
-        assertEquals("Choose what you are going to do.", text(R.id.record_counts))
+        assertFalse("a label must be selected first", activity.requireView<View>(R.id.record_toggle).isEnabled)
+        assertEquals("Select an activity.", text(R.id.record_counts))
         choose(2)
         toggle()
         assertEquals("Stop", text(R.id.record_toggle))
         val samples = GoldenWalk.steady(12.0)
-        Phone.feel(samples)
+        Phone.replay(samples)
         assertTrue(text(R.id.record_elapsed), Regex("0:1[12]\\.\\d").matches(text(R.id.record_elapsed)))
         val counts = samples.groupingBy { it.sensor }.eachCount()
         assertEquals(
@@ -98,114 +98,114 @@ class RecordTest {
     }
 
     @Test
-    fun `a call ends the recording, and keeps it`() {
+    fun `leaving the app ends and saves the recording`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(3.0))
+        Phone.replay(GoldenWalk.steady(3.0))
         controller.pause()
         assertEquals(0, Phone.listeners)
         Phone.waitForFile()
         val file = files.single()
         assertEquals(GoldenWalk.steady(3.0).size, lines(file).size - 1)
         controller.resume()
-        assertEquals("The app left the screen, so the recording ended. Saved as ${file.name}.", text(R.id.record_notice))
+        assertEquals("The recording ended because the app left the screen. Saved as ${file.name}.", text(R.id.record_notice))
         assertEquals("Start recording", text(R.id.record_toggle))
     }
 
     @Test
-    fun `a rotation does not interrupt it`() {
+    fun `recording continues during a rotation`() {
         open()
         choose(3)
         toggle()
-        Phone.feel(GoldenWalk.steady(3.0))
+        Phone.replay(GoldenWalk.steady(3.0))
         RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
         controller.configurationChange()
         assertTrue(Phone.app.recording.recording)
         assertEquals("Stop", text(R.id.record_toggle))
-        Phone.feel(GoldenWalk.steady(3.0))
+        Phone.replay(GoldenWalk.steady(3.0))
         toggle()
         assertTrue(lines(files.single()).size > 1.9 * GoldenWalk.steady(3.0).size)
-        assertTrue("the choice was forgotten", (activity.part<GridLayout>(R.id.record_labels).getChildAt(3) as RadioButton).isChecked)
+        assertTrue("the selection was lost", (activity.requireView<GridLayout>(R.id.record_labels).getChildAt(3) as RadioButton).isChecked)
     }
 
     @Test
     @Config(application = FullStorage::class)
-    fun `a full storage is told, and what was recorded is kept`() {
+    fun `full storage is reported and the samples are preserved`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(12.0))
+        Phone.replay(GoldenWalk.steady(12.0))
         assertFalse(Phone.app.recording.recording)
         assertEquals(0, Phone.listeners)
         val file = files.single()
         assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("No space left on device"))
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("is in ${file.name}"))
-        assertTrue(file.length() in 10_000..FullStorage.ROOM.toLong())
-        assertTrue("the last line is whole", file.readText().endsWith("WALKING\n"))
+        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("are in ${file.name}"))
+        assertTrue(file.length() in 10_000..FullStorage.FREE_BYTES.toLong())
+        assertTrue("the last line is incomplete", file.readText().endsWith("WALKING\n"))
         assertEquals("Start recording", text(R.id.record_toggle))
     }
 
     @Test
-    fun `time that runs backwards ends it in words`() {
+    fun `a clock reset ends the recording`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(3.0))
+        Phone.replay(GoldenWalk.steady(3.0))
         Phone.deliver(Sensor.ACCELEROMETER, 1L, floatArrayOf(1f, 2f, 3f))
-        Phone.feel(emptyList())
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("ran backwards"))
+        Phone.replay(emptyList())
+        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("jumped backwards"))
         assertTrue(files.single().name.endsWith(".csv"))
     }
 
     @Test
-    fun `no sample, no file`() {
+    fun `a recording without samples creates no file`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(emptyList())
+        Phone.replay(emptyList())
         toggle()
-        assertEquals("Nothing was recorded: no sensor gave a sample.", text(R.id.record_notice))
+        assertEquals("Nothing was recorded: no sensor delivered a sample.", text(R.id.record_notice))
         assertTrue(files.isEmpty())
     }
 
     @Test
-    fun `a phone without a gyroscope records what it has, and says so`() {
+    fun `a phone without a gyroscope records the accelerometer`() {
         open(Sensor.ACCELEROMETER)
-        assertEquals("This phone has no gyroscope: only the other sensor is recorded.", text(R.id.record_notice))
+        assertEquals("This phone has no gyroscope; only the other sensor is recorded.", text(R.id.record_notice))
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(2.0).filter { it.sensor == Sensor.ACCELEROMETER })
+        Phone.replay(GoldenWalk.steady(2.0).filter { it.sensor == Sensor.ACCELEROMETER })
         toggle()
         assertTrue(lines(files.single())[0].startsWith("timestamp_ns,acc_x_m/s2"))
     }
 
     @Test
-    fun `a phone without sensors has nothing to record`() {
+    fun `a phone without sensors cannot record`() {
         open(*emptyArray())
         choose(0)
-        assertFalse(activity.part<View>(R.id.record_toggle).isEnabled)
+        assertFalse(activity.requireView<View>(R.id.record_toggle).isEnabled)
         assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("no accelerometer and no gyroscope"))
     }
 
     @Test
     @Config(application = Crashed::class)
-    fun `what a crash left behind is brought back`() {
+    fun `interrupted recordings are restored`() {
         open()
         assertEquals(listOf("old.csv"), files.map { it.name })
         assertEquals(2, lines(files[0]).size)
-        assertTrue(activity.part<View>(R.id.record_list).words().contains("old.csv"))
+        assertTrue(activity.requireView<View>(R.id.record_list).visibleTexts().contains("old.csv"))
     }
 
     @Test
-    fun `a recording is shared, for reading only, and nothing else is`() {
+    fun `only recordings are shared, and read-only`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(2.0))
+        Phone.replay(GoldenWalk.steady(2.0))
         toggle()
         val file = files.single()
-        activity.part<View>(R.id.recording_share).performClick()
+        activity.requireView<View>(R.id.recording_share).performClick()
         val chooser = shadowOf(RuntimeEnvironment.getApplication()).nextStartedActivity
         val send = checkNotNull(chooser.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java))
         val uri = checkNotNull(send.getParcelableExtra(Intent.EXTRA_STREAM, Uri::class.java))
@@ -229,18 +229,18 @@ class RecordTest {
     }
 
     @Test
-    fun `deleting takes two taps`() {
+    fun `deleting requires two taps`() {
         open()
         choose(0)
         toggle()
-        Phone.feel(GoldenWalk.steady(2.0))
+        Phone.replay(GoldenWalk.steady(2.0))
         toggle()
-        val delete = activity.part<TextView>(R.id.recording_delete)
+        val delete = activity.requireView<TextView>(R.id.recording_delete)
         delete.performClick()
-        assertEquals("Really delete?", delete.text.toString())
+        assertEquals("Confirm deletion", delete.text.toString())
         assertEquals(1, files.size)
         delete.performClick()
         assertTrue(files.isEmpty())
-        assertTrue(activity.part<ViewGroup>(R.id.record_list).words().contains("None yet."))
+        assertTrue(activity.requireView<ViewGroup>(R.id.record_list).visibleTexts().contains("No recordings yet."))
     }
 }

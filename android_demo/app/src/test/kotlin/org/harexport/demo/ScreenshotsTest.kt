@@ -17,7 +17,7 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowBuild
 
-/** Draws the screens as a phone would, into the folder that the property `screenshots` names. */
+/** Renders the screens to PNG files in the folder of the system property `screenshots`. */
 @RunWith(RobolectricTestRunner::class)
 class ScreenshotsTest {
     private lateinit var controller: ActivityController<MainActivity>
@@ -30,13 +30,13 @@ class ScreenshotsTest {
     }
 
     private fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)) {
-        Phone.has(*sensors)
+        Phone.setSensors(*sensors)
         controller = Robolectric.buildActivity(MainActivity::class.java).setup()
         Phone.waitForModel()
     }
 
     private fun choose(tab: Int) {
-        controller.get().part<View>(tab).performClick()
+        controller.get().requireView<View>(tab).performClick()
         Phone.waitFor("the screen") { true }
     }
 
@@ -53,14 +53,14 @@ class ScreenshotsTest {
 
     private fun live(name: String) {
         open()
-        Phone.feel(GoldenWalk.steady(14.0))
+        Phone.replay(GoldenWalk.steady(14.0))
         take(name)
     }
 
     private fun selfTest(name: String) {
         open()
         choose(R.id.tab_selftest)
-        controller.get().part<View>(R.id.selftest_run).performClick()
+        controller.get().requireView<View>(R.id.selftest_run).performClick()
         Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done }
         take(name)
     }
@@ -68,15 +68,15 @@ class ScreenshotsTest {
     private fun record(name: String) {
         open()
         choose(R.id.tab_record)
-        controller.get().part<GridLayout>(R.id.record_labels).getChildAt(1).performClick()
-        val toggle = controller.get().part<View>(R.id.record_toggle)
+        controller.get().requireView<GridLayout>(R.id.record_labels).getChildAt(1).performClick()
+        val toggle = controller.get().requireView<View>(R.id.record_toggle)
         toggle.performClick()
-        Phone.feel(GoldenWalk.steady(5.0))
+        Phone.replay(GoldenWalk.steady(5.0))
         toggle.performClick()
         Phone.waitForFile()
-        controller.get().part<GridLayout>(R.id.record_labels).getChildAt(0).performClick()
+        controller.get().requireView<GridLayout>(R.id.record_labels).getChildAt(0).performClick()
         toggle.performClick()
-        Phone.feel(GoldenWalk.steady(12.0))
+        Phone.replay(GoldenWalk.steady(12.0))
         take(name)
         toggle.performClick()
         Phone.waitForFile()
@@ -103,14 +103,14 @@ class ScreenshotsTest {
     @Test
     fun settling() {
         open()
-        Phone.feel(GoldenWalk.samples)
+        Phone.replay(GoldenWalk.samples)
         take("live-settling")
     }
 
     @Test
     fun noGyroscope() {
         open(Sensor.ACCELEROMETER)
-        Phone.feel(emptyList())
+        Phone.replay(emptyList())
         take("live-no-gyroscope")
     }
 
@@ -144,7 +144,7 @@ class ScreenshotsTest {
     @Config(application = DamagedModel::class)
     fun damagedModel() {
         open()
-        Phone.feel(emptyList())
+        Phone.replay(emptyList())
         take("live-damaged-model")
     }
 }

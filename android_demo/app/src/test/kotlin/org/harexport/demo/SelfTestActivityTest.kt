@@ -22,13 +22,13 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 
-/** What `harexport bench --target adb` starts, and what anybody else might try. */
+/** The activity that `harexport bench --target adb` starts, with valid and invalid extras. */
 @RunWith(RobolectricTestRunner::class)
 class SelfTestActivityTest {
     private lateinit var controller: ActivityController<SelfTestActivity>
     private val folder: File get() = checkNotNull(Phone.app.folder())
     private val result: File get() = File(folder, "bench.json")
-    private val golden get() = (Phone.app.model.state as ModelState.Trusted).model.golden
+    private val golden get() = (Phone.app.model.state as ModelState.Verified).model.golden
 
     @Before
     fun ready() = Phone.waitForModel()
@@ -49,132 +49,132 @@ class SelfTestActivityTest {
         controller = Robolectric.buildActivity(SelfTestActivity::class.java, intent).setup()
     }
 
-    private fun usual() = mapOf("model" to "bench.tflite", "windows" to "bench.windows", "result" to "bench.json")
+    private fun validExtras() = mapOf("model" to "bench.tflite", "windows" to "bench.windows", "result" to "bench.json")
 
-    private fun ended() =
+    private fun waitForEnd() =
         Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done || Phone.app.selfTest.state is JobState.Failed }
 
-    private fun said() = controller.get().window.decorView.words().joinToString("\n")
+    private fun displayedText() = controller.get().window.decorView.visibleTexts().joinToString("\n")
 
     private fun error(): String = JSONObject(result.readText()).also(Schema::checkError).getString("error")
 
     @Test
-    fun `the result follows the schema and holds Python's logits`() {
+    fun `the result matches the schema and contains the logits of Python`() {
         push()
-        start(usual())
-        ended()
+        start(validExtras())
+        waitForEnd()
         val text = result.readText()
-        val told = JSONObject(text)
-        Schema.check(told, golden.windows.size)
-        val logits = told.getJSONArray("logits")
-        golden.logits.forEachIndexed { window, wanted ->
-            wanted.forEachIndexed { k, value -> assertTrue(abs(value - logits.getJSONArray(window).getDouble(k)) < 1e-4) }
+        val json = JSONObject(text)
+        Schema.check(json, golden.windows.size)
+        val logits = json.getJSONArray("logits")
+        golden.logits.forEachIndexed { window, expected ->
+            expected.forEachIndexed { k, value -> assertTrue(abs(value - logits.getJSONArray(window).getDouble(k)) < 1e-4) }
         }
-        assertEquals(golden.modelSha256, told.getString("sha256"))
-        assertTrue(said(), "the result is in bench.json" in said())
-        assertFalse("half a file was left", folder.listFiles().orEmpty().any { it.name.endsWith(".part") })
+        assertEquals(golden.modelSha256, json.getString("sha256"))
+        assertTrue(displayedText(), "the result is in bench.json" in displayedText())
+        assertFalse("a temporary file remains", folder.listFiles().orEmpty().any { it.name.endsWith(".part") })
         keep("selftest-adb.json", text)
     }
 
     @Test
-    fun `a rotation does not start it again`() {
+    fun `a rotation does not restart the test`() {
         push()
-        start(usual())
-        ended()
+        start(validExtras())
+        waitForEnd()
         val done = Phone.app.selfTest.state
         controller.recreate()
         Phone.waitFor("the screen") { true }
         assertSame(done, Phone.app.selfTest.state)
-        assertTrue(said(), "the result is in bench.json" in said())
+        assertTrue(displayedText(), "the result is in bench.json" in displayedText())
     }
 
     @Test
-    fun `a model that is not there`() {
+    fun `a missing model is reported`() {
         push()
         File(folder, "bench.tflite").delete()
-        start(usual())
-        ended()
+        start(validExtras())
+        waitForEnd()
         assertTrue(error(), "bench.tflite is not in the app's folder" in error())
-        assertTrue(said(), error() in said())
+        assertTrue(displayedText(), error() in displayedText())
         keep("selftest-error.json", result.readText())
     }
 
     @Test
-    fun `a model that is none`() {
+    fun `an invalid model is reported`() {
         push()
-        File(folder, "bench.tflite").writeText("no model")
-        start(usual())
-        ended()
-        assertTrue(error(), "no .tflite file" in error())
+        File(folder, "bench.tflite").writeText("not a model")
+        start(validExtras())
+        waitForEnd()
+        assertTrue(error(), "not a .tflite file" in error())
     }
 
     @Test
-    fun `windows cut off`() {
+    fun `truncated windows are reported`() {
         push()
         File(folder, "bench.windows").apply { writeBytes(readBytes().copyOf(1000)) }
-        start(usual())
-        ended()
-        assertTrue(error(), "the file of windows has" in error().replaceFirstChar { it.lowercase() })
+        start(validExtras())
+        waitForEnd()
+        assertTrue(error(), "the windows file has" in error().replaceFirstChar { it.lowercase() })
     }
 
     @Test
-    fun `windows that are empty`() {
+    fun `empty windows are reported`() {
         push()
         File(folder, "bench.windows").writeText("")
-        start(usual())
-        ended()
+        start(validExtras())
+        waitForEnd()
         assertTrue(error(), error().isNotBlank())
     }
 
     @Test
-    fun `paths out of the folder are refused`() {
+    fun `paths outside the app folder are rejected`() {
         push()
         for (name in listOf("../../x.tflite", "/etc/passwd", "..", "a/b", "a\u0000b", "", "x".repeat(300))) {
             result.delete()
-            start(usual() + ("model" to name))
-            ended()
-            assertTrue(error(), "\"model\" must be the plain name" in error())
+            start(validExtras() + ("model" to name))
+            waitForEnd()
+            assertTrue(error(), "\"model\" must be a file name" in error())
         }
     }
 
     @Test
-    fun `nothing is written where the result has no proper name`() {
+    fun `nothing is written for an invalid result name`() {
         push()
         val before = folder.list().orEmpty().toSet()
         for (name in listOf("../out.json", "bench.tflite", "recordings", ".json", "a\\b.json", null)) {
-            start(usual() + ("result" to name))
-            ended()
+            start(validExtras() + ("result" to name))
+            waitForEnd()
             assertTrue(Phone.app.selfTest.state is JobState.Failed)
-            assertTrue(said(), "The self-test could not run" in said())
+            assertTrue(displayedText(), "The self-test could not run" in displayedText())
         }
         start(mapOf("model" to "x.json", "windows" to "bench.windows", "result" to "x.json"))
-        ended()
+        waitForEnd()
         assertTrue(Phone.app.selfTest.state is JobState.Failed)
         assertEquals(before, folder.list().orEmpty().toSet())
     }
 
     @Test
-    fun `extras of other types are as good as none`() {
+    fun `extras of other types are treated as missing`() {
         push()
         val strange = Bundle()
         strange.putInt("model", 5)
         strange.putParcelable("windows", Intent())
         start(mapOf("result" to "bench.json"), strange)
-        ended()
-        assertTrue(error(), "\"model\" must be the plain name" in error())
+        waitForEnd()
+        assertTrue(error(), "\"model\" must be a file name" in error())
     }
 
     @Test
-    fun `without extras it says what it is for`() {
+    fun `without extras it explains its purpose`() {
         start(emptyMap())
-        assertTrue(said(), "This screen is for harexport bench" in said())
+        assertTrue(displayedText(), "harexport bench on a computer starts this screen" in displayedText())
         assertTrue(Phone.app.selfTest.state is JobState.Idle)
     }
 
     @Test
     @Config(application = DamagedModel::class)
-    fun `a model of one's own is tested even where the app's is damaged`() {
-        val golden = org.harexport.core.Golden.parse(
+    fun `a pushed model is tested even if the bundled model is corrupt`() {
+        val golden = org.harexport.core.GoldenVectors.parse(
             File(property("assets"), ModelLoader.GOLDEN).readText(),
             checkNotNull(Phone.app.model.contract),
         )
@@ -183,13 +183,13 @@ class SelfTestActivityTest {
         bytes.putInt(0x57524148).putInt(1).putInt(128).putInt(9)
         golden.windows[0].forEach { bytes.putFloat(it.toFloat()) }
         File(folder, "bench.windows").writeBytes(bytes.array())
-        start(usual())
-        ended()
+        start(validExtras())
+        waitForEnd()
         Schema.check(JSONObject(result.readText()), 1)
     }
 
     @Test
-    fun `only adb may start it`() {
+    fun `only adb can start it`() {
         val packages = RuntimeEnvironment.getApplication().packageManager
         val info = packages.getPackageInfo(
             Phone.app.packageName,

@@ -4,11 +4,12 @@ import java.io.File
 import java.io.FileOutputStream
 import java.io.IOException
 
-/** Writes a file so that whoever sees it sees all of it. */
+/** Atomic file writes: a reader sees either the previous content or all of the new one. */
 object AtomicFile {
     /**
-     * Writes [text] as UTF-8 to another name in the same folder, and renames it. Throws [BadInput], in words, where that
-     * fails; what was at [file] is still there then.
+     * Writes [text] as UTF-8 to a temporary file in the same folder and renames it to [file].
+     *
+     * Throws [InputException] if that fails; the previous content of [file] is then unchanged.
      */
     fun write(file: File, text: String) {
         val part = File(file.parentFile, ".${file.name}.part")
@@ -17,10 +18,10 @@ object AtomicFile {
                 out.write(text.toByteArray())
                 out.fd.sync()
             }
-            if (!part.renameTo(file)) throw IOException("it cannot be renamed")
+            if (!part.renameTo(file)) throw IOException("renaming failed")
         } catch (error: IOException) {
             part.delete()
-            throw BadInput("${file.name} cannot be written (${error.message}): is the phone's storage full?", error)
+            throw InputException("${file.name} cannot be written (${error.message}); check the phone's free storage", error)
         }
     }
 }

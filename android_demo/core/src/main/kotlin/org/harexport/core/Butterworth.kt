@@ -7,48 +7,47 @@ import kotlin.math.hypot
 import kotlin.math.sin
 import kotlin.math.tan
 
-/**
- * One second-order section: (b0 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2).
- */
+/** Second-order section with the transfer function (b0 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2). */
 data class Section(val b0: Double, val b1: Double, val b2: Double, val a1: Double, val a2: Double)
 
 /**
- * Digital Butterworth low-passes as second-order sections.
+ * Designs digital Butterworth low-pass filters as second-order sections.
  *
- * The analogue prototype's poles lie on the unit circle at angles pi (2k + n + 1) / 2n (S. Butterworth, "On the Theory of
- * Filter Amplifiers", 1930); the bilinear transform with a prewarped cutoff makes them digital (Oppenheim and Schafer,
- * "Discrete-Time Signal Processing", section 7.2). Poles are grouped into sections as scipy.signal.butter(output="sos")
- * does: the pair next to the unit circle comes last, together with the zeros next to it; the gain is in the first section.
+ * The poles of the analog prototype are on the unit circle at angles pi (2k + n + 1) / 2n (S. Butterworth, "On the
+ * Theory of Filter Amplifiers", 1930). The bilinear transform with a prewarped cutoff maps them to the z plane
+ * (Oppenheim and Schafer, "Discrete-Time Signal Processing", section 7.2). Sections are paired as in
+ * scipy.signal.butter(output="sos"): the pole pair closest to the unit circle is in the last section, with the zeros
+ * closest to it; the gain is in the first section.
  */
 object Butterworth {
     private data class Complex(val re: Double, val im: Double)
 
-    /** The sections of [lowpass] at [rateHz]. Throws [BadInput] where such a filter does not exist. */
+    /** Returns the sections of [lowpass] at [rateHz]. Throws [InputException] if no such filter exists. */
     fun sections(lowpass: Lowpass, rateHz: Double): List<Section> {
         val order = lowpass.order
-        if (order < 1 || order > LARGEST_ORDER || !(lowpass.cutoffHz > 0.0 && lowpass.cutoffHz < rateHz / 2)) {
-            throw BadInput(
-                "a low-pass of order $order at ${lowpass.cutoffHz} Hz is impossible at $rateHz samples a second: the order " +
-                    "must be at least 1 and the cutoff between 0 and ${rateHz / 2} Hz",
+        if (order < 1 || order > MAX_ORDER || !(lowpass.cutoffHz > 0.0 && lowpass.cutoffHz < rateHz / 2)) {
+            throw InputException(
+                "a low-pass filter of order $order at ${lowpass.cutoffHz} Hz is invalid for $rateHz Hz: the order must be at least 1 " +
+                    "and the cutoff between 0 and ${rateHz / 2} Hz",
             )
         }
-        // Frequencies in units of half the rate, and a sampling rate of 2, as scipy has it.
+        // Frequencies relative to the Nyquist frequency and a sampling rate of 2, as in scipy.
         val warped = 4.0 * tan(PI * lowpass.cutoffHz / rateHz)
-        val poles = ArrayList<Complex>() // one of each conjugate pair, and the real ones
+        val poles = ArrayList<Complex>() // one of each conjugate pair, and the real poles
         var gain = 1.0
         for (k in 0 until (order + 1) / 2) {
             val angle = PI * (2 * k + 1 - order) / (2.0 * order)
             val real = 2 * k + 1 == order
-            val analogue = Complex(-warped * cos(angle), if (real) 0.0 else -warped * sin(angle))
+            val analog = Complex(-warped * cos(angle), if (real) 0.0 else -warped * sin(angle))
             gain *= if (real) warped else warped * warped
             // (4 + p) / (4 - p)
-            val re = 4.0 - analogue.re
-            val norm = re * re + analogue.im * analogue.im
+            val re = 4.0 - analog.re
+            val norm = re * re + analog.im * analog.im
             gain /= if (real) re else norm
-            poles += Complex(((4.0 + analogue.re) * re - analogue.im * analogue.im) / norm, 8.0 * analogue.im / norm)
+            poles += Complex(((4.0 + analog.re) * re - analog.im * analog.im) / norm, 8.0 * analog.im / norm)
         }
         val zeros = DoubleArray(order) { -1.0 }.toMutableList()
-        if (order % 2 == 1) { // what makes the number even changes nothing
+        if (order % 2 == 1) { // a pole and a zero at the origin cancel and make the number even
             poles += Complex(0.0, 0.0)
             zeros += 0.0
         }
@@ -72,9 +71,9 @@ object Butterworth {
         return sections
     }
 
-    private const val LARGEST_ORDER = 100
+    private const val MAX_ORDER = 100
 
-    /** The zero next to [pole], taken out of [zeros]. */
+    /** Removes and returns the zero closest to [pole]. */
     private fun take(zeros: MutableList<Double>, pole: Complex): Double {
         val nearest = zeros.minByOrNull { hypot(it - pole.re, pole.im) }!!
         zeros.remove(nearest)

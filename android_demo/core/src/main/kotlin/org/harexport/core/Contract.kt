@@ -4,21 +4,30 @@ import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
 
-/** A causal Butterworth low-pass of the preprocessing. */
+/** A causal Butterworth low-pass filter of the preprocessing. */
 data class Lowpass(val order: Int, val cutoffHz: Double)
 
 /**
- * The preprocessing: [median] samples of median filter, then [noise]; the body channels additionally subtract the
- * [gravity] (acceleration) and [drift] (gyroscope) low-passes of the result.
+ * The filters of the preprocessing: a median filter over [median] samples, then the [noise] low-pass filter.
+ *
+ * Body channels are the result minus its [gravity] low-pass (accelerometer) or [drift] low-pass (gyroscope).
  */
 data class FilterChain(val median: Int, val noise: Lowpass, val gravity: Lowpass, val drift: Lowpass)
 
 /**
- * Input and output of a model: the json that harexport writes beside it.
+ * Input and output of a model, as in the contract.json that harexport writes next to it.
  *
- * The input `window` is float32 [1, [window], [channels]] in physical units ([units], one a channel), sampled at [rateHz];
- * a stream hands over a window every [hop] samples. The outputs `logits` and `probabilities` are float32 [1, [labels]].
- * Normalisation is inside the graph. [coarseLabels] is empty for a model with one head.
+ * The input `window` is float32 `[1, window, channels]` in physical units; normalization is part of the model. The
+ * outputs `logits` and `probabilities` are float32 `[1, labels]`.
+ *
+ * @property rateHz sampling rate in Hz
+ * @property window samples per window
+ * @property hop samples from the start of a window to the start of the next one
+ * @property channels channel names
+ * @property units unit of each channel
+ * @property labels class names
+ * @property filters the preprocessing filters
+ * @property coarseLabels class names of the second head; empty for a model with one head
  */
 data class Contract(
     val rateHz: Double,
@@ -31,17 +40,17 @@ data class Contract(
     val coarseLabels: List<String> = emptyList(),
 ) {
     init {
-        for ((what, names) in listOf("labels" to labels, "channels" to channels)) {
+        for ((field, names) in listOf("labels" to labels, "channels" to channels)) {
             if (names.toSet().size < names.size || names.isEmpty() || names.any { it.isBlank() || it.any(Char::isISOControl) }) {
-                throw BadInput("the $what of a contract must be different words of one line, got $names")
+                throw InputException("the $field of a contract must be distinct, non-empty and on one line; found $names")
             }
         }
     }
 
-    /** How many numbers a window has. */
+    /** Number of values in a window. */
     val inputSize: Int get() = window * channels.size
 
-    /** The output tensors in their order, each with its labels. */
+    /** The output tensors in order, each with its labels. */
     val outputs: Map<String, List<String>>
         get() {
             val fine = linkedMapOf(LOGITS_NAME to labels, PROBABILITIES_NAME to labels)
@@ -58,30 +67,34 @@ data class Contract(
         const val LOGITS_NAME: String = "logits"
         const val PROBABILITIES_NAME: String = "probabilities"
 
-        /** A window of more samples, or of more channels, is no phone's: memory is not asked for in vain. */
-        private const val LARGEST = 1_000_000
+        /** Maximum number of samples, and of values, in a window. Prevents allocations for a corrupt contract. */
+        private const val MAX_INPUT_SIZE = 1_000_000
 
-        /** Reads what harexport wrote; [where] names it in errors. Throws [BadInput]. */
-        fun parse(json: String, where: String = "contract.json"): Contract {
-            val plain =
+        /**
+         * Parses a contract.json. Throws [InputException] for an invalid one.
+         *
+         * @param where name of the file in error messages
+         */
+        fun parse(text: String, where: String = "contract.json"): Contract {
+            val json =
                 try {
-                    JSONObject(json)
+                    JSONObject(text)
                 } catch (error: JSONException) {
-                    throw BadInput("$where is damaged: it is not json; export the model again", error)
+                    throw InputException("$where is not valid JSON; export the model again", error)
                 }
-            if (plain.opt("contract_version") != VERSION) {
-                throw BadInput("$where: not a harexport contract of version $VERSION")
+            if (json.opt("contract_version") != VERSION) {
+                throw InputException("$where is not a harexport contract of version $VERSION; export the model again")
             }
             val contract =
                 try {
-                    val filters = plain.getJSONObject("filters")
+                    val filters = json.getJSONObject("filters")
                     Contract(
-                        rateHz = plain.getDouble("rate_hz"),
-                        window = plain.getInt("window"),
-                        hop = plain.getInt("hop"),
-                        channels = words(plain.getJSONArray("channels")),
-                        units = words(plain.getJSONArray("units")),
-                        labels = words(plain.getJSONArray("labels")),
+                        rateHz = json.getDouble("rate_hz"),
+                        window = json.getInt("window"),
+                        hop = json.getInt("hop"),
+                        channels = strings(json.getJSONArray("channels")),
+                        units = strings(json.getJSONArray("units")),
+                        labels = strings(json.getJSONArray("labels")),
                         filters =
                             FilterChain(
                                 median = filters.getInt("median"),
@@ -89,21 +102,21 @@ data class Contract(
                                 gravity = lowpass(filters.getJSONObject("gravity")),
                                 drift = lowpass(filters.getJSONObject("drift")),
                             ),
-                        coarseLabels = plain.optJSONArray("coarse_labels")?.let(::words) ?: emptyList(),
+                        coarseLabels = json.optJSONArray("coarse_labels")?.let(::strings) ?: emptyList(),
                     )
                 } catch (error: JSONException) {
-                    throw BadInput("$where: the contract lacks or misstates something: ${error.message}", error)
+                    throw InputException("$where has a missing or invalid entry (${error.message}); export the model again", error)
                 }
-            val positive = contract.rateHz > 0 && contract.rateHz < Double.POSITIVE_INFINITY && contract.window > 0 && contract.hop > 0
-            val sane = contract.window <= LARGEST && contract.window.toLong() * contract.channels.size <= LARGEST
-            if (contract.units.size != contract.channels.size || !positive || !sane) {
-                throw BadInput("$where: the contract's rate, window, hop, channels and units do not fit together")
+            val isPositive = contract.rateHz > 0 && contract.rateHz < Double.POSITIVE_INFINITY && contract.window > 0 && contract.hop > 0
+            val isInRange = contract.window <= MAX_INPUT_SIZE && contract.window.toLong() * contract.channels.size <= MAX_INPUT_SIZE
+            if (contract.units.size != contract.channels.size || !isPositive || !isInRange) {
+                throw InputException("$where is inconsistent: rate, window and hop must be positive, with one unit per channel")
             }
             return contract
         }
 
-        private fun words(array: JSONArray): List<String> = List(array.length()) { array.getString(it) }
+        private fun strings(array: JSONArray): List<String> = List(array.length()) { array.getString(it) }
 
-        private fun lowpass(plain: JSONObject): Lowpass = Lowpass(plain.getInt("order"), plain.getDouble("cutoff_hz"))
+        private fun lowpass(json: JSONObject): Lowpass = Lowpass(json.getInt("order"), json.getDouble("cutoff_hz"))
     }
 }

@@ -1,13 +1,18 @@
 package org.harexport.core
 
-/** Grid samples (three axes of each of [sensors]) in, samples of the contract's channels out, one median late. */
+/**
+ * Applies the contract's filter chain sample by sample.
+ *
+ * Input: grid samples with three axes for each of [sensors]. Output: the contract's channels, delayed by half the
+ * median filter.
+ */
 class Filters(contract: Contract) {
     val sensors: List<Sensor> = sensorsOf(contract)
     private val axes: List<Axis>
     private val lookAhead: Int
 
-    /** For each channel: which axis, and whether its slow part is taken away. */
-    private val picks: List<Pair<Int, Boolean>>
+    /** Source of each channel: index of the axis, and whether its low-frequency part is subtracted. */
+    private val sources: List<Pair<Int, Boolean>>
 
     init {
         val chain = contract.filters
@@ -19,34 +24,38 @@ class Filters(contract: Contract) {
             )
         axes = sensors.flatMap { sensor -> List(3) { Axis(chain.median, noise, slow.getValue(sensor)) } }
         lookAhead = chain.median / 2
-        picks =
+        sources =
             contract.channels.map { channel ->
                 val kind = Channel.of(channel)!!
-                3 * sensors.indexOf(kind.sensor) + AXES.indexOf(channel.last()) to kind.body
+                3 * sensors.indexOf(kind.sensor) + AXES.indexOf(channel.last()) to kind.isBody
             }
     }
 
-    /** One grid sample -> the channels of the sample before it; null at the start. */
+    /**
+     * Filters one grid sample.
+     *
+     * Returns the channels of the sample `median / 2` before it, null at the start.
+     */
     fun push(values: DoubleArray): DoubleArray? {
-        var whole = false // all or none: every axis has the same median
+        var isReady = false // the same for all axes: they share the median length
         for (k in axes.indices) {
-            whole = axes[k].push(values[k])
+            isReady = axes[k].push(values[k])
         }
-        if (!whole) return null
-        return DoubleArray(picks.size) { k ->
-            val (axis, body) = picks[k]
-            if (body) axes[axis].body else axes[axis].total
+        if (!isReady) return null
+        return DoubleArray(sources.size) { k ->
+            val (axis, isBody) = sources[k]
+            if (isBody) axes[axis].body else axes[axis].total
         }
     }
 
-    /** The channels of the last samples, whose neighbours beyond the end are zeros. The filters are used up. */
+    /** Returns the channels of the last samples, with zeros after the end. The filters cannot be used afterwards. */
     fun flush(): List<DoubleArray> = List(lookAhead) { push(DoubleArray(axes.size)) }.filterNotNull()
 
-    /** One axis of one sensor: the smoothed signal, and the same without its slow part (gravity or drift). */
+    /** One axis of one sensor: the smoothed signal, and the same without its low-frequency part (gravity or drift). */
     private class Axis(median: Int, noise: List<Section>, slow: List<Section>) {
-        private val median = Median(median)
-        private val noise = Sections(noise)
-        private val slow = Sections(slow)
+        private val median = MedianFilter(median)
+        private val noise = SosFilter(noise)
+        private val slow = SosFilter(slow)
         var total = 0.0
             private set
         var body = 0.0
@@ -63,35 +72,35 @@ class Filters(contract: Contract) {
 
 private const val AXES = "xyz"
 
-/** The kinds of channel that this chain makes. */
-private enum class Channel(val prefix: String, val sensor: Sensor, val unit: String, val body: Boolean) {
+/** The kinds of channels that the filter chain produces. */
+private enum class Channel(val prefix: String, val sensor: Sensor, val unit: String, val isBody: Boolean) {
     BODY_ACC("body_acc", Sensor.ACCELEROMETER, "g", true),
     TOTAL_ACC("total_acc", Sensor.ACCELEROMETER, "g", false),
     BODY_GYRO("body_gyro", Sensor.GYROSCOPE, "rad/s", true),
     ;
 
     companion object {
-        /** The kind of a channel like "body_acc_x"; null where there is none. */
+        /** Returns the kind of a channel such as "body_acc_x"; null for an unknown name. */
         fun of(channel: String): Channel? =
             values().firstOrNull { kind -> AXES.any { axis -> channel == "${kind.prefix}_$axis" } }
     }
 }
 
 /**
- * The sensors that a contract's channels are made of: accelerometer, or accelerometer and gyroscope, or gyroscope.
+ * Returns the sensors that the contract's channels require: accelerometer, gyroscope or both.
  *
- * Throws [BadInput] for channels or units that this chain cannot make.
+ * Throws [InputException] for channels or units that the filter chain does not produce.
  */
 fun sensorsOf(contract: Contract): List<Sensor> {
     val needed = HashSet<Sensor>()
     for ((channel, unit) in contract.channels.zip(contract.units)) {
         val kind =
-            Channel.of(channel) ?: throw BadInput(
-                "the model wants a channel '$channel', which this app does not make; it makes " +
+            Channel.of(channel) ?: throw InputException(
+                "the model requires the unknown channel '$channel'; supported are " +
                     Channel.values().joinToString { "${it.prefix}_x|y|z" },
             )
         if (unit != kind.unit) {
-            throw BadInput("the model wants $channel in $unit; this app makes it in ${kind.unit}")
+            throw InputException("the model requires $channel in $unit; supported is ${kind.unit}")
         }
         needed += kind.sensor
     }

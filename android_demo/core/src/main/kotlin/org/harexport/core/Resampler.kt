@@ -5,81 +5,91 @@ import java.util.Locale
 import kotlin.math.abs
 import kotlin.math.max
 
-/** Nanoseconds. */
+/** Nanoseconds per second. */
 const val SECOND: Long = 1_000_000_000
 
-/** A longer silence is not bridged. */
+/** Maximum distance between two samples that are interpolated, in seconds. */
 const val GAP_SECONDS: Double = 0.2
 
-/** How long one sensor is waited for: phones deliver in batches, of a few seconds at most. */
-const val PATIENCE_SECONDS: Double = 10.0
+/** Maximum wait for one sensor, in seconds: phones deliver batches of up to a few seconds. */
+const val SENSOR_TIMEOUT_SECONDS: Double = 10.0
 
-/** No phone measures this in any unit; a number that large is no measurement. */
-const val IMPLAUSIBLE: Double = 1e6
+/** Samples with larger magnitudes are dropped; no sensor delivers them in any unit. */
+const val MAX_PLAUSIBLE: Double = 1e6
 
-/** What a [Resampler] tells. */
+/** Output of a [Resampler]. */
 sealed interface GridEvent
 
-/** The [values] of all sensors (three axes each, one sensor after the other) at a time of the grid. */
+/** The [values] of all sensors, three axes each, at a time of the grid. */
 class GridSample(val timeNs: Long, val values: DoubleArray) : GridEvent
 
-/** The grid ended before [timeNs] and starts anew at or after it; [reason] says why, in words for people. */
-data class Restart(val timeNs: Long, val reason: String) : GridEvent, StreamEvent, Told
+/** The grid ended before [timeNs] and starts again at or after it, because of [reason]. */
+data class Restart(val timeNs: Long, val reason: String) : GridEvent, StreamEvent, RecognitionEvent
 
 /**
- * Samples of a sensor that were left out, by what was wrong with them: [repeated] had the time of the sample before,
- * [late] were earlier by no more than a gap, [unreadable] were NaN, infinity, or implausibly large.
+ * Number of dropped samples of a sensor by reason.
+ *
+ * @property repeated same timestamp as the previous sample
+ * @property late earlier than the previous sample by at most [GAP_SECONDS]
+ * @property unreadable NaN, infinite or implausibly large
  */
 data class Dropped(val repeated: Int = 0, val late: Int = 0, val unreadable: Int = 0) {
     val total: Int get() = repeated + late + unreadable
 }
 
-/** Of how many samples of a sensor to take the mean before its values go to the grid: one period of the grid. */
-fun meanLength(sensorHz: Double, gridHz: Double): Int = max(1, Math.rint(sensorHz / gridHz).toInt())
+/** Returns the number of samples of a sensor to average before resampling: one grid period, at least 1. */
+fun averagingLength(sensorHz: Double, gridHz: Double): Int = max(1, Math.rint(sensorHz / gridHz).toInt())
 
 /**
- * Samples of [sensors] in, grid samples and restarts out.
+ * Resamples the samples of several sensors to a common grid by linear interpolation.
  *
- * The grid begins at the first time that all sensors cover, and its k-th time is rint(k * 1e9 / rateHz) nanoseconds later.
- * It ends, and begins anew, where a sensor is silent for more than [GAP_SECONDS], where one sensor is waited for longer
- * than [PATIENCE_SECONDS], and where time runs back by more than a gap. [meanOf] says, a sensor, of how many samples the
- * mean is taken first (see [meanLength]); 1 means none. What comes out depends on each sensor's samples alone, not on how
- * those of two sensors are interleaved (unless one is given up).
+ * The grid begins at the first time that all sensors cover; its k-th time is rint(k * 1e9 / rateHz) nanoseconds later.
+ * The grid restarts if a sensor is silent for more than [gapSeconds], if a sensor does not deliver for
+ * [SENSOR_TIMEOUT_SECONDS] while another one does, or if timestamps jump backwards by more than a gap. The result
+ * depends on each sensor's samples only, not on their order of arrival (except after a timeout).
+ *
+ * @param rateHz rate of the grid in Hz
+ * @param averageOver per sensor, number of samples to average first (see [averagingLength]); default 1
  */
 class Resampler(
     sensors: List<Sensor>,
     private val rateHz: Double,
-    meanOf: Map<Sensor, Int> = emptyMap(),
+    averageOver: Map<Sensor, Int> = emptyMap(),
     gapSeconds: Double = GAP_SECONDS,
 ) {
-    private val tracks = sensors.map { Track(it, Math.rint(gapSeconds * SECOND).toLong(), meanOf[it] ?: 1) }
+    private val tracks = sensors.map { Track(it, Math.rint(gapSeconds * SECOND).toLong(), averageOver[it] ?: 1) }
     private var index = 0L
 
-    /** The first time of the grid; null where it has not begun. */
+    /** Time of the first grid sample in nanoseconds; null before it. */
     var originNs: Long? = null
         private set
 
-    /** What was left out so far, a sensor. */
+    /** Samples dropped so far, per sensor. */
     val dropped: Map<Sensor, Dropped> get() = tracks.associate { it.sensor to it.dropped }
 
-    /** One sample of one sensor: three axes. Returns what became known by it, in the order of time. */
+    /**
+     * Processes one sample and returns the grid samples and restarts it caused, in order of time.
+     *
+     * @param timeNs sensor timestamp in nanoseconds
+     * @param values three axes
+     */
     fun push(sensor: Sensor, timeNs: Long, values: DoubleArray): List<GridEvent> {
         val out = ArrayList<GridEvent>()
         val track = tracks.first { it.sensor == sensor }
-        if (track.runsBack(timeNs)) {
-            tracks.forEach { it.clear() } // nothing recorded by the old clock fits to the new one
+        if (track.isClockReset(timeNs)) {
+            tracks.forEach { it.clear() } // timestamps before and after the reset are not comparable
             originNs = null
-            out += Restart(timeNs, "the time of the ${sensor.title} runs back")
+            out += Restart(timeNs, "the ${sensor.title} timestamps jumped backwards")
         }
         track.push(timeNs, values)
         advance(out)
-        if (track.pending.isNotEmpty() && track.pending.last.timeNs - track.pending.first.timeNs > PATIENCE_SECONDS * SECOND) {
-            giveUpWaiting(track, out)
+        if (track.pending.isNotEmpty() && track.pending.last.timeNs - track.pending.first.timeNs > SENSOR_TIMEOUT_SECONDS * SECOND) {
+            restartAfterTimeout(track, out)
         }
         return out
     }
 
-    /** Forget all samples: what comes next is a new recording. A grid never reaches beyond its last samples. */
+    /** Discards all samples; the next one starts a new recording. */
     fun end() {
         tracks.forEach { it.clear() }
         originNs = null
@@ -100,14 +110,14 @@ class Resampler(
                 return
             } else {
                 val values = DoubleArray(3 * tracks.size)
-                tracks.forEachIndexed { k, track -> track.at(timeNs).copyInto(values, 3 * k) }
+                tracks.forEachIndexed { k, track -> track.interpolate(timeNs).copyInto(values, 3 * k) }
                 out += GridSample(timeNs, values)
                 index++
             }
         }
     }
 
-    /** Find the first time that all sensors cover, if it is known already. */
+    /** Returns the first time that all sensors cover; null if it is not known yet. */
     private fun begin(): Long? {
         while (tracks.all { it.pending.isNotEmpty() }) {
             val startNs = tracks.maxOf { it.pending.first.timeNs }
@@ -126,13 +136,13 @@ class Resampler(
         return null
     }
 
-    private fun giveUpWaiting(track: Track, out: MutableList<GridEvent>) {
+    private fun restartAfterTimeout(track: Track, out: MutableList<GridEvent>) {
         val silent = tracks.filter { it !== track }.joinToString(" and ") { it.sensor.title }
         val newest = track.pending.last
         track.pending.clear()
         track.pending.add(newest)
         originNs = null
-        out += Restart(newest.timeNs, String.format(Locale.ROOT, "no %s for %.0f s", silent, PATIENCE_SECONDS))
+        out += Restart(newest.timeNs, String.format(Locale.ROOT, "no %s for %.0f s", silent, SENSOR_TIMEOUT_SECONDS))
     }
 }
 
@@ -141,12 +151,12 @@ private class Point(val timeNs: Long, val values: DoubleArray, val afterGap: Boo
 private enum class State { READY, WAIT, GAP }
 
 /**
- * One sensor's samples that the grid has not passed yet; the first one is at or before the grid's next time.
+ * Pending samples of one sensor; the first one is at or before the next grid time.
  *
- * A sensor that is much faster than the grid is averaged over [meanOf] samples first: values above half the grid's rate
- * would otherwise fold back as slow motion that never was. The mean belongs to the middle of its samples' times.
+ * A sensor that is much faster than the grid is averaged over [averageOver] samples first to prevent aliasing of
+ * frequencies above half the grid rate. The average is assigned to the middle of its samples' times.
  */
-private class Track(val sensor: Sensor, private val gapNs: Long, private val meanOf: Int) {
+private class Track(val sensor: Sensor, private val gapNs: Long, private val averageOver: Int) {
     val pending = ArrayDeque<Point>()
     var dropped = Dropped()
         private set
@@ -161,11 +171,11 @@ private class Track(val sensor: Sensor, private val gapNs: Long, private val mea
         afterGap = false
     }
 
-    /** Whether the sensor's clock has jumped back by more than a gap, as when a recording starts again. */
-    fun runsBack(timeNs: Long): Boolean = lastNs?.let { timeNs < it - gapNs } ?: false
+    /** Returns whether [timeNs] is earlier than the last sample by more than a gap. */
+    fun isClockReset(timeNs: Long): Boolean = lastNs?.let { timeNs < it - gapNs } ?: false
 
     fun push(timeNs: Long, values: DoubleArray) {
-        if (!values.all { abs(it) < IMPLAUSIBLE }) { // NaN compares as false
+        if (!values.all { abs(it) < MAX_PLAUSIBLE }) { // NaN compares as false
             dropped = dropped.copy(unreadable = dropped.unreadable + 1)
             return
         }
@@ -180,21 +190,21 @@ private class Track(val sensor: Sensor, private val gapNs: Long, private val mea
         }
         lastNs = timeNs
         recent.add(Point(timeNs, values, false))
-        if (recent.size < meanOf) return
+        if (recent.size < averageOver) return
         val firstNs = recent.first.timeNs
-        // Not the mean of the times themselves: their sum may not fit into 64 bits.
+        // The sum of the timestamps may exceed 64 bits.
         val middleNs = firstNs + (timeNs - firstNs) / 2
         val mean = DoubleArray(3)
         for (point in recent) {
             for (axis in 0..2) mean[axis] += point.values[axis]
         }
-        for (axis in 0..2) mean[axis] /= meanOf.toDouble()
+        for (axis in 0..2) mean[axis] /= averageOver.toDouble()
         pending.add(Point(middleNs, mean, afterGap))
         afterGap = false
         recent.removeFirst()
     }
 
-    /** Drop what lies before [timeNs], and say whether its value is ready, to wait for, or lost in a gap. */
+    /** Drops samples before [timeNs] and returns whether its value is available, pending, or lost in a gap. */
     fun moveTo(timeNs: Long): State {
         while (pending.first.timeNs < timeNs) {
             val second = second() ?: return State.WAIT
@@ -205,16 +215,16 @@ private class Track(val sensor: Sensor, private val gapNs: Long, private val mea
         return State.READY
     }
 
-    /** The values at a time that is ready: linear between the neighbours, a sample itself at its own time. */
-    fun at(timeNs: Long): DoubleArray {
+    /** Returns the values at an available time, interpolated linearly between its neighbors. */
+    fun interpolate(timeNs: Long): DoubleArray {
         val left = pending.first
         if (left.timeNs == timeNs) return left.values
         val right = second()!!
-        val share = (right.timeNs - timeNs).toDouble() / (right.timeNs - left.timeNs).toDouble()
-        return DoubleArray(3) { right.values[it] - (right.values[it] - left.values[it]) * share }
+        val weight = (right.timeNs - timeNs).toDouble() / (right.timeNs - left.timeNs).toDouble()
+        return DoubleArray(3) { right.values[it] - (right.values[it] - left.values[it]) * weight }
     }
 
-    /** Go to the sample after the gap; answers the times before and after it. */
+    /** Moves to the sample after the gap. Returns the times before and after the gap. */
     fun skipGap(): Pair<Long, Long> {
         val before = pending.removeFirst()
         return before.timeNs to pending.first.timeNs

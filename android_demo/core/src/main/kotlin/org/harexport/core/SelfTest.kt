@@ -6,163 +6,180 @@ import kotlin.math.abs
 import kotlin.math.max
 
 /**
- * How this phone compares with Python on the golden vectors. [maxSignalDifference] is the chain's, [maxLogitDifference] the
- * model's; [sameAnswers] of [windows] got the same label (a tie need not); [moved] is how far logits of a window move when
- * another one was asked in between. [failures] are sentences; without any, everything held.
+ * Comparison with the golden vectors that were computed in Python.
+ *
+ * @property windows number of golden windows
+ * @property matchingLabels windows with the same predicted label (a tie need not match)
+ * @property maxSignalDifference largest difference of the preprocessing, in the contract's units
+ * @property maxLogitDifference largest difference of a logit
+ * @property stateResidual largest change of a window's logits after another window was run in between
+ * @property failures one message per failed check; empty if all passed
  */
 data class Parity(
     val windows: Int,
-    val sameAnswers: Int,
+    val matchingLabels: Int,
     val maxSignalDifference: Double,
     val maxLogitDifference: Double,
-    val moved: Double,
+    val stateResidual: Double,
     val failures: List<String>,
 ) {
     val passed: Boolean get() = failures.isEmpty()
 }
 
 /**
- * What a phone measured: [logits] of each window, [timesUs] of single runs by rounds, all of the same length; [loadMs] is the
- * loading of the model and [firstAnswerMs] its first window after that.
+ * Measurements of a model on this phone.
+ *
+ * @property logits logits of each window
+ * @property timesUs latency of single runs in microseconds, by rounds of the same length
+ * @property loadMs time to load the model in milliseconds
+ * @property firstInferenceMs time of the first inference after loading, in milliseconds
  */
-class Measured(
+class Measurement(
     val logits: List<FloatArray>,
     val timesUs: List<DoubleArray>,
     val loadMs: Double,
-    val firstAnswerMs: Double,
+    val firstInferenceMs: Double,
 ) {
     val latency: Latency get() = Latency.of(timesUs.flatMap { it.asIterable() }.toDoubleArray())
 }
 
-/** The self-test: parity with Python, and latency. [clock] is in nanoseconds. */
+/** Compares a phone with Python and measures latency. [clock] is in nanoseconds. */
 class SelfTest(private val contract: Contract, private val clock: () -> Long = System::nanoTime) {
-    /** Runs [golden] through the chain and through [classifier]. Throws [BadInput] where the model cannot be run at all. */
-    fun parity(classifier: Classifier, golden: Golden): Parity {
-        val model = Checked(classifier, contract)
+    /** Runs [golden] through the preprocessing and [classifier]. Throws [InputException] if the model cannot be run. */
+    fun checkParity(classifier: Classifier, golden: GoldenVectors): Parity {
+        val model = ValidatingClassifier(classifier, contract)
         val failures = ArrayList<String>()
-        val windows = chain(golden)
+        val windows = preprocess(golden)
         var signals = 0.0
         if (windows.size == golden.windows.size) {
-            for ((made, wanted) in windows.zip(golden.windows)) signals = max(signals, difference(made.signals, wanted))
+            for ((actual, expected) in windows.zip(golden.windows)) signals = max(signals, maxDifference(actual.signals, expected))
         } else {
             signals = Double.POSITIVE_INFINITY
-            failures += "The chain made ${windows.size} windows of the golden samples; Python made ${golden.windows.size}."
+            failures += "Preprocessing produced ${windows.size} windows instead of ${golden.windows.size}."
         }
         if (windows.size == golden.windows.size && !(signals <= golden.maxSignalDifference)) {
             failures +=
-                "The chain's signals differ from Python's by ${short(signals)}; " +
-                    "at most ${short(golden.maxSignalDifference)} is right."
+                "Preprocessed signals differ from Python by ${format(signals)}; " +
+                    "the tolerance is ${format(golden.maxSignalDifference)}."
         }
-        val asked = golden.windows.map { window -> FloatArray(window.size) { window[it].toFloat() } }
-        val answers = asked.map { model.logits(it) }
+        val inputs = golden.windows.map { window -> FloatArray(window.size) { window[it].toFloat() } }
+        val outputs = inputs.map { model.logits(it) }
         var logits = 0.0
-        var same = 0
-        var slips = 0
-        for ((answer, wanted) in answers.zip(golden.logits)) {
-            logits = max(logits, difference(DoubleArray(answer.size) { answer[it].toDouble() }, wanted))
-            if (argmax(answer) == argmax(wanted)) {
-                same++
-            } else if (lead(wanted) > 2 * golden.maxLogitDifference) { // nearer, two logits may change places and be right
-                slips++
+        var matching = 0
+        var mismatches = 0
+        for ((output, expected) in outputs.zip(golden.logits)) {
+            logits = max(logits, maxDifference(DoubleArray(output.size) { output[it].toDouble() }, expected))
+            if (argmax(output) == argmax(expected)) {
+                matching++
+            } else if (margin(expected) > 2 * golden.maxLogitDifference) { // within the tolerance, the order may change
+                mismatches++
             }
         }
         if (!(logits <= golden.maxLogitDifference)) {
             failures +=
-                "The model's answers differ from Python's by ${short(logits)}; " +
-                    "at most ${short(golden.maxLogitDifference)} is right."
+                "Logits differ from Python by ${format(logits)}; " +
+                    "the tolerance is ${format(golden.maxLogitDifference)}."
         }
-        if (slips > 0) {
-            failures += "Only $same of ${answers.size} windows got the same answer as in Python."
+        if (mismatches > 0) {
+            failures += "Only $matching of ${outputs.size} windows have the same label as in Python."
         }
-        val moved = asked.indices.maxOf { k ->
-            model.logits(asked[k])
-            model.logits(asked[(k + 1) % asked.size])
-            difference(model.logits(asked[k]), answers[k])
+        val stateResidual = inputs.indices.maxOf { k ->
+            model.logits(inputs[k])
+            model.logits(inputs[(k + 1) % inputs.size])
+            maxDifference(model.logits(inputs[k]), outputs[k])
         }
-        if (!(moved <= STATELESS)) {
-            failures += "The model remembers the window before: the same window's answer moved by ${short(moved)}."
+        if (!(stateResidual <= STATE_TOLERANCE)) {
+            failures += "Predictions depend on the previous window: logits changed by ${format(stateResidual)}."
         }
-        return Parity(answers.size, same, signals, logits, moved, failures)
+        return Parity(outputs.size, matching, signals, logits, stateResidual, failures)
     }
 
-    /** The windows that the chain makes of the golden samples. */
-    fun chain(golden: Golden): List<Window> {
-        val stream = Stream(contract, golden.units, golden.meanOf)
+    /** Returns the windows that the preprocessing computes from the golden samples. */
+    fun preprocess(golden: GoldenVectors): List<Window> {
+        val stream = Stream(contract, golden.units, golden.averageOver)
         val events = golden.samples.flatMap { stream.push(it.sensor, it.timeNs, it.values) } + stream.flush()
         return events.filterIsInstance<Window>()
     }
 
     /**
-     * Loads a model by [load], asks it every window once, then times single windows: a warm-up, and at least [LEAST_ROUNDS]
-     * rounds of [RUNS] runs, more for a quick model. [window] gives the k-th of [count] windows. [progress] is told the share
-     * that is done, 0 to 1, and may throw to end everything. The model is closed. Throws [BadInput].
+     * Loads a model, runs every window once, then measures the latency of single windows.
+     *
+     * After a warm-up, at least [MIN_ROUNDS] rounds of [RUNS] runs are measured, more for a fast model. The model is
+     * closed. Throws [InputException].
+     *
+     * @param load loads the model
+     * @param count number of windows
+     * @param window returns a window by index
+     * @param progress receives the completed share, 0 to 1; it may throw to cancel
      */
-    fun measure(load: () -> Classifier, count: Int, window: (Int) -> FloatArray, progress: (Double) -> Unit = {}): Measured {
+    fun measure(load: () -> Classifier, count: Int, window: (Int) -> FloatArray, progress: (Double) -> Unit = {}): Measurement {
         require(count > 0) { "no windows" }
-        val began = clock()
+        val start = clock()
         val classifier = load()
         val loaded = clock()
         return classifier.use {
-            val model = Checked(it, contract)
+            val model = ValidatingClassifier(it, contract)
             val first = window(0)
-            val asked = clock()
+            val firstStart = clock()
             model.logits(first)
-            val answered = clock()
+            val firstEnd = clock()
             val logits = List(count) { k ->
                 progress(HALF * k / count)
                 model.logits(window(k))
             }
-            val timed = List(minOf(count, TIMED_WINDOWS), window)
-            repeat(WARM_UP) { k -> model.logits(timed[k % timed.size]) }
+            val timedWindows = List(minOf(count, TIMED_WINDOWS), window)
+            repeat(WARM_UP) { k -> model.logits(timedWindows[k % timedWindows.size]) }
             val times = ArrayList<DoubleArray>()
             val until = clock() + BUDGET_NS
-            while (times.size < LEAST_ROUNDS || (times.size < MOST_ROUNDS && clock() < until)) {
+            while (times.size < MIN_ROUNDS || (times.size < MAX_ROUNDS && clock() < until)) {
                 val done = times.size
-                times += DoubleArray(RUNS) { k -> timed(it, timed[(done * RUNS + k) % timed.size]) }
-                progress(HALF + HALF * minOf(1.0, times.size.toDouble() / MOST_ROUNDS))
+                times += DoubleArray(RUNS) { k -> measureRun(it, timedWindows[(done * RUNS + k) % timedWindows.size]) }
+                progress(HALF + HALF * minOf(1.0, times.size.toDouble() / MAX_ROUNDS))
             }
             progress(1.0)
-            Measured(logits, times, ms(loaded - began), ms(answered - asked))
+            Measurement(logits, times, ms(loaded - start), ms(firstEnd - firstStart))
         }
     }
 
-    private fun timed(classifier: Classifier, window: FloatArray): Double {
-        val began = clock()
+    private fun measureRun(classifier: Classifier, window: FloatArray): Double {
+        val start = clock()
         classifier.logits(window)
-        return max(1L, clock() - began) / 1e3
+        return max(1L, clock() - start) / 1e3
     }
 
-    private fun difference(one: FloatArray, other: FloatArray): Double =
-        one.indices.fold(0.0) { most, k -> max(most, abs(one[k].toDouble() - other[k].toDouble())) }
+    private fun maxDifference(actual: FloatArray, expected: FloatArray): Double =
+        actual.indices.fold(0.0) { largest, k -> max(largest, abs(actual[k].toDouble() - expected[k].toDouble())) }
 
-    private fun difference(one: DoubleArray, other: DoubleArray): Double =
-        one.indices.fold(0.0) { most, k -> max(most, abs(one[k] - other[k])) }
+    private fun maxDifference(actual: DoubleArray, expected: DoubleArray): Double =
+        actual.indices.fold(0.0) { largest, k -> max(largest, abs(actual[k] - expected[k])) }
 
-    /** By how much the largest number leads. */
-    private fun lead(numbers: DoubleArray): Double {
-        val sorted = numbers.sortedArray()
+    /** Returns the difference of the largest and the second largest value. */
+    private fun margin(values: DoubleArray): Double {
+        val sorted = values.sortedArray()
         return if (sorted.size < 2) Double.POSITIVE_INFINITY else sorted[sorted.size - 1] - sorted[sorted.size - 2]
     }
 
     private fun ms(ns: Long): Double = ns / 1e6
 
-    private fun short(number: Double): String = String.format(java.util.Locale.ROOT, "%.2g", number)
+    private fun format(value: Double): String = String.format(java.util.Locale.ROOT, "%.2g", value)
 
     companion object {
-        const val LEAST_ROUNDS: Int = 8
-        const val MOST_ROUNDS: Int = 40
+        const val MIN_ROUNDS: Int = 8
+        const val MAX_ROUNDS: Int = 40
         const val RUNS: Int = 25
         private const val WARM_UP = 50
         private const val TIMED_WINDOWS = 256
         private const val HALF = 0.5
 
-        /** A model that takes longer than this for [MOST_ROUNDS] gets fewer. */
+        /** Time limit for rounds beyond [MIN_ROUNDS]. */
         private const val BUDGET_NS = 5 * SECOND
 
-        /** What a window may owe to the one before. */
-        const val STATELESS: Double = 1e-6
+        /** Maximum change of a logit caused by the previous window. */
+        const val STATE_TOLERANCE: Double = 1e-6
 
-        /** The most memory that this process has held (VmHWM of /proc/self/status), in bytes; null where it is not told. */
+        /**
+         * Returns the peak memory of this process in bytes (VmHWM of /proc/self/status); null if it is not available.
+         */
         fun peakBytes(status: File = File("/proc/self/status")): Long? =
             try {
                 val line = status.readLines().firstOrNull { it.startsWith("VmHWM:") }

@@ -3,64 +3,69 @@ package org.harexport.core
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** The phone, as `android.os.Build` names it; [abi] is the first of SUPPORTED_ABIS, [processor] SOC_MODEL or HARDWARE. */
+/** The deviceJson, as in `android.os.Build`. [abi] is the first of SUPPORTED_ABIS, [processor] SOC_MODEL or HARDWARE. */
 data class Device(val manufacturer: String, val model: String, val android: String, val abi: String, val processor: String? = null)
 
-/** What `harexport bench --target adb` reads: json by harexport/targets/selftest.schema.json. */
+/** Results for `harexport bench --target adb`, in the JSON format of harexport/targets/selftest.schema.json. */
 object SelfTestResult {
     const val SCHEMA: String = "harexport-selftest-1"
 
-    /** The json of a run; [sha256] is of the model file. Throws [BadInput] where a number is none. */
+    /**
+     * Returns the JSON of a completed run. Throws [InputException] if a logit is not finite.
+     *
+     * @param sha256 hash of the model file
+     * @param peakBytes peak memory of the process in bytes; null if unknown
+     */
     fun json(
         appVersion: String,
         device: Device,
         runtime: RuntimeInfo,
         sha256: String,
-        measured: Measured,
+        measured: Measurement,
         peakBytes: Long?,
     ): String {
-        val numbers = measured.logits.asSequence().flatMap { it.asSequence() }
-        if (numbers.any { it.isNaN() || it.isInfinite() }) {
-            throw BadInput("the model answers numbers that are none (NaN or infinity): this phone's runtime cannot run it")
+        val values = measured.logits.asSequence().flatMap { it.asSequence() }
+        if (values.any { it.isNaN() || it.isInfinite() }) {
+            throw InputException("the model returns NaN or infinite logits; this phone's runtime cannot run it")
         }
-        val phone = JSONObject()
-        phone.put("manufacturer", device.manufacturer)
-        phone.put("model", device.model)
-        phone.put("android", device.android)
-        phone.put("abi", device.abi)
-        device.processor?.let { phone.put("processor", it) }
-        val runs = JSONObject()
-        runs.put("name", runtime.name)
-        runs.put("version", runtime.version)
-        runs.put("xnnpack", runtime.xnnpack ?: JSONObject.NULL)
-        val plain = JSONObject()
-        plain.put("schema", SCHEMA)
-        plain.put("app_version", appVersion)
-        plain.put("device", phone)
-        plain.put("runtime", runs)
-        plain.put("sha256", sha256)
-        plain.put("logits", rows(measured.logits.map { row -> DoubleArray(row.size) { row[it].toDouble() } }))
-        plain.put("times_us", rows(measured.timesUs))
-        plain.put("load_ms", measured.loadMs)
-        plain.put("first_answer_ms", measured.firstAnswerMs)
-        plain.put("peak_bytes", peakBytes ?: JSONObject.NULL)
-        return plain.toString()
+        val deviceJson = JSONObject()
+        deviceJson.put("manufacturer", device.manufacturer)
+        deviceJson.put("model", device.model)
+        deviceJson.put("android", device.android)
+        deviceJson.put("abi", device.abi)
+        device.processor?.let { deviceJson.put("processor", it) }
+        val runtimeJson = JSONObject()
+        runtimeJson.put("name", runtime.name)
+        runtimeJson.put("version", runtime.version)
+        runtimeJson.put("xnnpack", runtime.xnnpack ?: JSONObject.NULL)
+        val json = JSONObject()
+        json.put("schema", SCHEMA)
+        json.put("app_version", appVersion)
+        json.put("device", deviceJson)
+        json.put("runtime", runtimeJson)
+        json.put("sha256", sha256)
+        json.put("logits", rows(measured.logits.map { row -> DoubleArray(row.size) { row[it].toDouble() } }))
+        json.put("times_us", rows(measured.timesUs))
+        json.put("load_ms", measured.loadMs)
+        json.put("first_answer_ms", measured.firstInferenceMs)
+        json.put("peak_bytes", peakBytes ?: JSONObject.NULL)
+        return json.toString()
     }
 
-    /** The json where nothing could be run: [sentence] says why. */
-    fun error(sentence: String): String {
-        val plain = JSONObject()
-        plain.put("schema", SCHEMA)
-        plain.put("error", sentence.ifBlank { "the self-test failed, and said nothing" })
-        return plain.toString()
+    /** Returns the JSON of a failed run with an error [message]. */
+    fun error(message: String): String {
+        val json = JSONObject()
+        json.put("schema", SCHEMA)
+        json.put("error", message.ifBlank { "the self-test failed without a message" })
+        return json.toString()
     }
 
-    private fun rows(numbers: List<DoubleArray>): JSONArray {
+    private fun rows(values: List<DoubleArray>): JSONArray {
         val rows = JSONArray()
-        for (row in numbers) {
-            val plain = JSONArray()
-            for (number in row) plain.put(number)
-            rows.put(plain)
+        for (row in values) {
+            val json = JSONArray()
+            for (value in row) json.put(value)
+            rows.put(json)
         }
         return rows
     }

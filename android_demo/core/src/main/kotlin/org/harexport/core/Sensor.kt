@@ -1,13 +1,13 @@
 package org.harexport.core
 
-/** 1 g in m/s2, exact by definition. */
+/** Standard gravity in m/s2. */
 const val STANDARD_GRAVITY: Double = 9.80665
 
 /**
  * A sensor with three axes.
  *
- * [title] is its name in files and sentences, [units] are the units its samples may be in: what a number in that unit is
- * divided by, to be in g or rad/s.
+ * @property title name in files and messages
+ * @property units supported units, each with the divisor that converts a value to g or rad/s
  */
 enum class Sensor(val title: String, val units: Map<String, Double>) {
     ACCELEROMETER("accelerometer", mapOf("g" to 1.0, "m/s2" to STANDARD_GRAVITY)),
@@ -15,20 +15,20 @@ enum class Sensor(val title: String, val units: Map<String, Double>) {
     ;
 
     companion object {
-        /** What Android's sensors report in. */
+        /** Units of Android's sensors. */
         val ANDROID_UNITS: Map<Sensor, String> = mapOf(ACCELEROMETER to "m/s2", GYROSCOPE to "rad/s")
 
-        /** The sensor of that [title]. Throws [BadInput] where there is none. */
-        fun named(title: String): Sensor =
+        /** Returns the sensor with that [title]. Throws [InputException] for an unknown one. */
+        fun fromTitle(title: String): Sensor =
             values().firstOrNull { it.title == title }
-                ?: throw BadInput("'$title' is no sensor; choose one of ${values().joinToString { it.title }}")
+                ?: throw InputException("unknown sensor '$title'; supported are ${values().joinToString { it.title }}")
     }
 }
 
-/** What a number in [unit] is divided by, to be in g or rad/s. Throws [BadInput] for a unit that does not exist. */
+/** Returns the divisor that converts [unit] to g or rad/s. Throws [InputException] for an unknown unit. */
 fun divisorOf(sensor: Sensor, unit: String): Double =
     sensor.units[unit]
-        ?: throw BadInput("the ${sensor.title} is said to be in '$unit'; choose one of ${sensor.units.keys.joinToString()}")
+        ?: throw InputException("unknown unit '$unit' of the ${sensor.title}; supported are ${sensor.units.keys.joinToString()}")
 
-/** The three axes of a sample as doubles, from Android's `SensorEvent.values`. */
+/** Converts the first three of Android's `SensorEvent.values` to doubles. */
 fun axes(values: FloatArray): DoubleArray = doubleArrayOf(values[0].toDouble(), values[1].toDouble(), values[2].toDouble())

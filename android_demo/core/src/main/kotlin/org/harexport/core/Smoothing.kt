@@ -1,29 +1,32 @@
 package org.harexport.core
 
 /**
- * Exponential smoothing of probabilities.
+ * Exponential smoothing of probabilities over windows.
  *
- * One contrary answer, however certain, stays below a half; a second one is above it. So a lone slip is not shown, and a
- * change of activity is shown one hop after its first window. A [newest] of 1 smooths nothing.
+ * With the default weight, one contrary window stays below 0.5 and a second one exceeds it: single errors are
+ * suppressed and a change of activity is reported one hop after its first window. A [newestWeight] of 1 disables
+ * smoothing.
  */
-class Smoothing(private val newest: Double = NEWEST) {
+class Smoothing(private val newestWeight: Double = NEWEST_WEIGHT) {
     private var smoothed: DoubleArray? = null
 
-    /** The smoothed probabilities. A [doubtful] answer is shown as it is, and has no say in the next one. */
-    fun push(probabilities: DoubleArray, doubtful: Boolean = false): DoubleArray {
-        val before = smoothed.takeUnless { doubtful } ?: probabilities
-        val now = DoubleArray(probabilities.size) { newest * probabilities[it] + (1.0 - newest) * before[it] }
-        smoothed = if (doubtful) null else now
+    /**
+     * Returns the smoothed probabilities. A flagged prediction is returned unchanged and does not affect later ones.
+     */
+    fun push(probabilities: DoubleArray, isFlagged: Boolean = false): DoubleArray {
+        val before = smoothed.takeUnless { isFlagged } ?: probabilities
+        val now = DoubleArray(probabilities.size) { newestWeight * probabilities[it] + (1.0 - newestWeight) * before[it] }
+        smoothed = if (isFlagged) null else now
         return now
     }
 
-    /** Forget what was before. */
+    /** Discards the history. */
     fun reset() {
         smoothed = null
     }
 
     companion object {
-        /** The share of the newest answer, as in harexport predict. */
-        const val NEWEST: Double = 0.4
+        /** Weight of the newest window, as in harexport predict. */
+        const val NEWEST_WEIGHT: Double = 0.4
     }
 }

@@ -2,49 +2,54 @@ package org.harexport.core
 
 import java.util.ArrayDeque
 
-/** What a [Stream] tells: a [Window] or a [Restart]. */
+/** Output of a [Stream]: a [Window] or a [Restart]. */
 sealed interface StreamEvent
 
 /**
- * The whole chain for one phone: samples at their sensors' own times in, windows and restarts out.
+ * The complete preprocessing of one phone: sensor samples to windows.
  *
- *     sample -> units -> Resampler -> Median -> Sections (noise) -> Sections (gravity, drift) -> WindowBuffer -> window
+ *     sample -> units -> Resampler -> MedianFilter -> SosFilter (noise) -> SosFilter (gravity, drift) -> WindowBuffer
  *
- * The same answers as harexport/preprocessing/stream.py, to rounding. Everything is causal except the median, which looks one
- * sample ahead; so a window is whole one sample after its last. [units] says what each sensor's samples are in, [meanOf]
- * what the [Resampler] takes first. Not for several threads at once. Throws [BadInput] for units, channels or filters that
- * do not exist.
+ * Computes the same as harexport/preprocessing/stream.py, up to rounding. The median filter needs one sample after its
+ * output, so a window is complete one sample after its last. Not thread-safe. Throws [InputException] for unknown
+ * units, channels or filters.
+ *
+ * @param units unit of each sensor's samples
+ * @param averageOver see [Resampler]
+ * @param gapSeconds see [Resampler]
  */
 class Stream(
     private val contract: Contract,
     units: Map<Sensor, String> = Sensor.ANDROID_UNITS,
-    meanOf: Map<Sensor, Int> = emptyMap(),
+    averageOver: Map<Sensor, Int> = emptyMap(),
     gapSeconds: Double = GAP_SECONDS,
 ) {
     val sensors: List<Sensor> = sensorsOf(contract)
-    private val divisor = units.mapValues { (sensor, unit) -> divisorOf(sensor, unit) }
-    private val resampler = Resampler(sensors, contract.rateHz, meanOf, gapSeconds)
+    private val divisors = units.mapValues { (sensor, unit) -> divisorOf(sensor, unit) }
+    private val resampler = Resampler(sensors, contract.rateHz, averageOver, gapSeconds)
     private var filters = Filters(contract)
     private var buffer = WindowBuffer(contract)
-    private val times = ArrayDeque<Long>() // of grid samples that the median still holds back
+    private val times = ArrayDeque<Long>() // grid samples that are still inside the median filter
 
-    /** The first time of the grid since it last began; null where it has not begun. */
+    /** Time of the first grid sample since the last restart, in nanoseconds; null before it. */
     val startNs: Long? get() = resampler.originNs
 
-    /** What was left out so far, a sensor. */
+    /** Samples dropped so far, per sensor. */
     val dropped: Map<Sensor, Dropped> get() = resampler.dropped
 
     /**
-     * One sample of [sensor], three axes in its unit. Returns the windows it completed and the restarts it caused.
+     * Processes one sample and returns the windows it completed and the restarts it caused.
      *
-     * A sample with NaN or infinity is left out, as if it had been lost on the way. Sensors that the contract does not
-     * need are ignored.
+     * Samples with NaN or infinite values are dropped. Sensors that the contract does not need are ignored.
+     *
+     * @param timeNs sensor timestamp in nanoseconds
+     * @param values three axes in the sensor's unit
      */
     fun push(sensor: Sensor, timeNs: Long, values: DoubleArray): List<StreamEvent> {
         if (sensor !in sensors) return emptyList()
-        val by = divisor[sensor] ?: 1.0
+        val divisor = divisors[sensor] ?: 1.0
         val out = ArrayList<StreamEvent>()
-        for (event in resampler.push(sensor, timeNs, DoubleArray(3) { values[it] / by })) {
+        for (event in resampler.push(sensor, timeNs, DoubleArray(3) { values[it] / divisor })) {
             when (event) {
                 is Restart -> {
                     finish(out)
@@ -53,14 +58,16 @@ class Stream(
                 }
                 is GridSample -> {
                     times.add(event.timeNs)
-                    filtered(filters.push(event.values), out)
+                    bufferChannels(filters.push(event.values), out)
                 }
             }
         }
         return out
     }
 
-    /** The stream has ended: the window, if any, that its very last sample completes. What follows starts anew. */
+    /**
+     * Ends the recording. Returns the window that its last sample completes, if any. The next sample starts a new one.
+     */
     fun flush(): List<StreamEvent> {
         val out = ArrayList<StreamEvent>()
         finish(out)
@@ -77,11 +84,11 @@ class Stream(
 
     private fun finish(out: MutableList<StreamEvent>) {
         if (times.isNotEmpty()) {
-            filters.flush().forEach { filtered(it, out) }
+            filters.flush().forEach { bufferChannels(it, out) }
         }
     }
 
-    private fun filtered(channels: DoubleArray?, out: MutableList<StreamEvent>) {
+    private fun bufferChannels(channels: DoubleArray?, out: MutableList<StreamEvent>) {
         if (channels != null) {
             buffer.push(times.removeFirst(), channels)?.let { out += it }
         }

@@ -1,18 +1,25 @@
 package org.harexport.core
 
-/** Filters that start from zero answer nonsense at first: harexport's benchmarks/stream_fidelity.json has the accuracy by seconds. */
+/**
+ * Time after which filters that start from zero have settled; benchmarks/stream_fidelity.json lists the
+ * accuracy by second.
+ */
 const val SETTLING_SECONDS: Double = 5.0
 
 /**
- * [signals] in the contract's units, sample after sample, each with all channels, from the one at [startNs] to the one at
- * [endNs]. [settled] is false where it begins less than [SETTLING_SECONDS] after the chain's start.
+ * One window of preprocessed signals.
+ *
+ * @property startNs time of the first sample in nanoseconds
+ * @property endNs time of the last sample in nanoseconds
+ * @property signals `[window, channels]` in the contract's units, one sample after the other
+ * @property settled false if the window begins less than [SETTLING_SECONDS] after the start of the filters
  */
 class Window(val startNs: Long, val endNs: Long, val signals: DoubleArray, val settled: Boolean) : StreamEvent {
-    /** The signals as a model reads them. */
+    /** Returns the signals as the input of a model. */
     fun floats(): FloatArray = FloatArray(signals.size) { signals[it].toFloat() }
 }
 
-/** Samples of channels in; every `hop` samples, from the first `window` on, the last `window` of them out. */
+/** Collects channel samples into windows: one every `hop` samples, from the first `window` samples on. */
 class WindowBuffer(contract: Contract) {
     private val window = contract.window
     private val hop = contract.hop
@@ -22,18 +29,19 @@ class WindowBuffer(contract: Contract) {
     private val width = contract.channels.size
     private var count = 0L
 
+    /** Adds one sample and returns the window it completes; null otherwise. */
     fun push(timeNs: Long, channels: DoubleArray): Window? {
         val place = (count % window).toInt()
         times[place] = timeNs
         recent[place] = channels
         count++
-        val begins = count - window
-        if (begins < 0 || begins % hop != 0L) return null
+        val firstSample = count - window
+        if (firstSample < 0 || firstSample % hop != 0L) return null
         val first = (count % window).toInt()
         val signals = DoubleArray(window * width)
         for (k in 0 until window) {
             recent[(first + k) % window]!!.copyInto(signals, k * width)
         }
-        return Window(times[first], timeNs, signals, settled = begins >= settling)
+        return Window(times[first], timeNs, signals, settled = firstSample >= settling)
     }
 }

@@ -12,28 +12,28 @@ import org.junit.Test
 
 class ButterworthTest {
     @Test
-    fun `the response is Butterworth's at every order and cutoff`() {
+    fun `frequency response matches the analytic Butterworth response`() {
         for (order in 1..12) {
             for (cutoff in listOf(0.5, 3.0, 12.5, 20.0, 24.0)) {
                 val sections = Butterworth.sections(Lowpass(order, cutoff), 50.0)
                 assertEquals((order + 1) / 2, sections.size)
                 for (hertz in listOf(0.0, 0.1, 1.0, 5.0, cutoff, 22.0)) {
                     val warped = tan(PI * hertz / 50.0) / tan(PI * cutoff / 50.0)
-                    val wanted = 1 / sqrt(1 + warped.pow(2 * order))
-                    assertEquals("order $order, $cutoff Hz, at $hertz Hz", wanted, magnitude(sections, hertz / 50.0), 1e-7)
+                    val expected = 1 / sqrt(1 + warped.pow(2 * order))
+                    assertEquals("order $order, $cutoff Hz, at $hertz Hz", expected, magnitude(sections, hertz / 50.0), 1e-7)
                 }
             }
         }
     }
 
-    /** The numbers are scipy.signal.butter(order, cutoff, fs=50, output="sos")'s, version 1.17.1. */
+    /** Reference values: scipy.signal.butter(order, cutoff, fs=50, output="sos"), version 1.17.1. */
     @Test
-    fun `odd orders are grouped as scipy groups them`() {
-        same(
+    fun `odd orders are paired as in scipy`() {
+        assertSections(
             Lowpass(1, 5.0),
             listOf(doubleArrayOf(0.24523727525278557, 0.24523727525278557, 0.0, -0.5095254494944288, 0.0)),
         )
-        same(
+        assertSections(
             Lowpass(5, 20.0),
             listOf(
                 doubleArrayOf(0.3541641810934298, 0.3541641810934298, 0.0, 0.5095254494944288, 0.0),
@@ -44,27 +44,27 @@ class ButterworthTest {
     }
 
     @Test
-    fun `impossible filters are refused`() {
-        assertSays(refusal { Butterworth.sections(Lowpass(0, 1.0), 50.0) }, "order must be at least 1")
-        assertSays(refusal { Butterworth.sections(Lowpass(3, 25.0), 50.0) }, "between 0 and 25.0 Hz")
-        assertSays(refusal { Butterworth.sections(Lowpass(3, 0.0), 50.0) }, "between 0")
-        assertSays(refusal { Butterworth.sections(Lowpass(3, Double.NaN), 50.0) }, "impossible")
-        assertSays(refusal { Median(4) }, "no middle")
-        assertSays(refusal { Median(0) }, "no middle")
+    fun `invalid filters are rejected`() {
+        assertContains(inputError { Butterworth.sections(Lowpass(0, 1.0), 50.0) }, "order must be at least 1")
+        assertContains(inputError { Butterworth.sections(Lowpass(3, 25.0), 50.0) }, "between 0 and 25.0 Hz")
+        assertContains(inputError { Butterworth.sections(Lowpass(3, 0.0), 50.0) }, "between 0")
+        assertContains(inputError { Butterworth.sections(Lowpass(3, Double.NaN), 50.0) }, "invalid")
+        assertContains(inputError { MedianFilter(4) }, "must be odd")
+        assertContains(inputError { MedianFilter(0) }, "must be odd")
     }
 
     @Test
-    fun `a median filter sees zeros before the first sample`() {
-        val median = Median(3)
+    fun `the median filter pads with zeros before the first sample`() {
+        val median = MedianFilter(3)
         assertEquals(listOf(null, 1.0, 2.0, 3.0, 3.0, 3.0), listOf(1.0, 5.0, 2.0, 3.0, 9.0, 0.0).map(median::push))
-        val one = Median(1)
+        val one = MedianFilter(1)
         assertEquals(listOf(4.0, -1.0), listOf(4.0, -1.0).map(one::push))
     }
 
-    private fun same(lowpass: Lowpass, wanted: List<DoubleArray>) {
+    private fun assertSections(lowpass: Lowpass, expected: List<DoubleArray>) {
         val sections = Butterworth.sections(lowpass, 50.0).map { doubleArrayOf(it.b0, it.b1, it.b2, it.a1, it.a2) }
-        assertEquals(wanted.size, sections.size)
-        for ((own, row) in sections.zip(wanted)) assertEquals(0.0, largest(own, row), 1e-12)
+        assertEquals(expected.size, sections.size)
+        for ((own, row) in sections.zip(expected)) assertEquals(0.0, maxDifference(own, row), 1e-12)
     }
 
     private fun magnitude(sections: List<Section>, share: Double): Double {

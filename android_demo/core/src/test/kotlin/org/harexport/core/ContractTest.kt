@@ -7,7 +7,7 @@ import org.junit.Test
 
 class ContractTest {
     @Test
-    fun `what Python wrote is read`() {
+    fun `reads a contract written by Python`() {
         assertEquals(50.0, CONTRACT.rateHz, 0.0)
         assertEquals(128 to 64, CONTRACT.window to CONTRACT.hop)
         assertEquals(listOf("body_acc_x", "total_acc_z"), listOf(CONTRACT.channels.first(), CONTRACT.channels.last()))
@@ -26,14 +26,14 @@ class ContractTest {
     }
 
     @Test
-    fun `a second head is read`() {
+    fun `reads a contract with coarse labels`() {
         val contract = Contract.parse(changed { it.put("coarse_labels", JSONArray(listOf("MOVING", "STILL"))) })
         assertEquals(listOf("MOVING", "STILL"), contract.outputs["coarse_logits"])
         assertEquals(4, contract.outputs.size)
     }
 
     @Test
-    fun `a model of the accelerometer alone needs no gyroscope`() {
+    fun `an accelerometer-only model does not require a gyroscope`() {
         val contract =
             Contract.parse(
                 changed {
@@ -42,46 +42,46 @@ class ContractTest {
                 },
             )
         assertEquals(listOf(Sensor.ACCELEROMETER), sensorsOf(contract))
-        assertEquals(null, Guard.missing(contract, setOf(Sensor.ACCELEROMETER)))
+        assertEquals(null, SensorMonitor.missingMessage(contract, setOf(Sensor.ACCELEROMETER)))
     }
 
     @Test
-    fun `what is no contract is refused in words`() {
-        assertSays(refusal { Contract.parse("") }, "contract.json is damaged")
-        assertSays(refusal { Contract.parse("{\"contract_version\": 1", "a file") }, "a file is damaged")
-        assertSays(refusal { Contract.parse("[]") }, "damaged")
-        assertSays(refusal { Contract.parse("{}") }, "not a harexport contract of version 1")
-        assertSays(refusal { Contract.parse(changed { it.put("contract_version", 2) }) }, "version 1")
+    fun `invalid contracts are rejected with a message`() {
+        assertContains(inputError { Contract.parse("") }, "contract.json is not valid JSON")
+        assertContains(inputError { Contract.parse("{\"contract_version\": 1", "a file") }, "a file is not valid JSON")
+        assertContains(inputError { Contract.parse("[]") }, "not valid JSON")
+        assertContains(inputError { Contract.parse("{}") }, "not a harexport contract of version 1")
+        assertContains(inputError { Contract.parse(changed { it.put("contract_version", 2) }) }, "version 1")
         for (key in listOf("rate_hz", "window", "hop", "channels", "units", "labels", "filters")) {
-            assertSays(refusal { Contract.parse(changed { it.remove(key) }) }, "lacks or misstates", key)
+            assertContains(inputError { Contract.parse(changed { it.remove(key) }) }, "missing or invalid", key)
         }
-        assertSays(refusal { Contract.parse(changed { it.getJSONObject("filters").remove("drift") }) }, "drift")
-        assertSays(refusal { Contract.parse(changed { it.put("window", "many") }) }, "window")
+        assertContains(inputError { Contract.parse(changed { it.getJSONObject("filters").remove("drift") }) }, "drift")
+        assertContains(inputError { Contract.parse(changed { it.put("window", "many") }) }, "window")
     }
 
     @Test
-    fun `contracts that do not fit together are refused`() {
+    fun `inconsistent contracts are rejected`() {
         for ((key, value) in listOf("rate_hz" to 0, "rate_hz" to -50, "window" to 0, "hop" to 0, "window" to 1_000_000_000)) {
-            assertSays(refusal { Contract.parse(changed { it.put(key, value) }) }, "do not fit together")
+            assertContains(inputError { Contract.parse(changed { it.put(key, value) }) }, "is inconsistent")
         }
-        assertSays(refusal { Contract.parse(changed { it.put("units", JSONArray(listOf("g"))) }) }, "do not fit together")
-        val twice = JSONArray(listOf("WALKING", "WALKING"))
-        assertSays(refusal { Contract.parse(changed { it.put("labels", twice) }) }, "different words")
-        assertSays(refusal { Contract.parse(changed { it.put("labels", JSONArray(listOf("UP", " "))) }) }, "different words")
-        assertSays(refusal { Contract.parse(changed { it.put("labels", JSONArray(listOf("UP", "DO\nWN"))) }) }, "one line")
-        assertSays(refusal { Contract.parse(changed { it.put("labels", JSONArray()) }) }, "different words")
+        assertContains(inputError { Contract.parse(changed { it.put("units", JSONArray(listOf("g"))) }) }, "is inconsistent")
+        val duplicates = JSONArray(listOf("WALKING", "WALKING"))
+        assertContains(inputError { Contract.parse(changed { it.put("labels", duplicates) }) }, "must be distinct")
+        assertContains(inputError { Contract.parse(changed { it.put("labels", JSONArray(listOf("UP", " "))) }) }, "must be distinct")
+        assertContains(inputError { Contract.parse(changed { it.put("labels", JSONArray(listOf("UP", "DO\nWN"))) }) }, "one line")
+        assertContains(inputError { Contract.parse(changed { it.put("labels", JSONArray()) }) }, "must be distinct")
     }
 
     @Test
-    fun `what this chain cannot make is refused`() {
-        fun opened(change: (JSONObject) -> Unit) = refusal { Stream(Contract.parse(changed(change))) }
-        assertSays(opened { it.getJSONArray("channels").put(0, "magnetometer_x") }, "magnetometer_x", "body_acc_x|y|z")
-        assertSays(opened { it.getJSONArray("channels").put(0, "body_acc_w") }, "body_acc_w")
-        assertSays(opened { it.getJSONArray("units").put(0, "m/s2") }, "body_acc_x in m/s2", "in g")
-        assertSays(opened { it.getJSONObject("filters").put("median", 4) }, "no middle")
-        assertSays(opened { it.getJSONObject("filters").getJSONObject("noise").put("cutoff_hz", 25) }, "impossible")
-        assertSays(refusal { Stream(CONTRACT, mapOf(Sensor.ACCELEROMETER to "mg")) }, "'mg'", "g, m/s2")
-        assertSays(refusal { Sensor.named("barometer") }, "barometer")
+    fun `unsupported channels, units and filters are rejected`() {
+        fun streamError(change: (JSONObject) -> Unit) = inputError { Stream(Contract.parse(changed(change))) }
+        assertContains(streamError { it.getJSONArray("channels").put(0, "magnetometer_x") }, "magnetometer_x", "body_acc_x|y|z")
+        assertContains(streamError { it.getJSONArray("channels").put(0, "body_acc_w") }, "body_acc_w")
+        assertContains(streamError { it.getJSONArray("units").put(0, "m/s2") }, "body_acc_x in m/s2", "supported is g")
+        assertContains(streamError { it.getJSONObject("filters").put("median", 4) }, "must be odd")
+        assertContains(streamError { it.getJSONObject("filters").getJSONObject("noise").put("cutoff_hz", 25) }, "invalid")
+        assertContains(inputError { Stream(CONTRACT, mapOf(Sensor.ACCELEROMETER to "mg")) }, "'mg'", "g, m/s2")
+        assertContains(inputError { Sensor.fromTitle("barometer") }, "barometer")
     }
 
     private fun changed(change: (JSONObject) -> Unit): String = JSONObject(CONTRACT_JSON).also(change).toString()

@@ -9,27 +9,27 @@ import org.junit.Assert.fail
 
 internal val REPOSITORY = File(System.getProperty("repository") ?: error("-Drepository is missing")).canonicalFile
 
-/** The json that harexport writes, from the repository. */
+/** The contract.json of the edge model, written by harexport. */
 internal val CONTRACT_JSON: String = File(REPOSITORY, "artifacts/edge/contract.json").readText()
 
 internal val CONTRACT: Contract = Contract.parse(CONTRACT_JSON)
 
-/** The sentence of the [BadInput] that [block] throws; fails where it throws none. */
-internal fun refusal(block: () -> Unit): String {
+/** Returns the message of the [InputException] that [block] throws; fails if it throws none. */
+internal fun inputError(block: () -> Unit): String {
     try {
         block()
-    } catch (error: BadInput) {
+    } catch (error: InputException) {
         return error.message!!
     }
-    fail("nothing was refused")
+    fail("no InputException was thrown")
     error("unreachable")
 }
 
-internal fun assertSays(sentence: String?, vararg words: String) {
-    for (word in words) assertTrue("'$word' is not in: $sentence", sentence != null && word in sentence)
+internal fun assertContains(text: String?, vararg parts: String) {
+    for (part in parts) assertTrue("'$part' is not in: $text", text != null && part in text)
 }
 
-/** A sample of somebody who walks with a phone, in m/s2 and rad/s, at a time in nanoseconds. */
+/** Returns a synthetic sample of walking at [timeNs], in m/s2 or rad/s, with the x axis up. */
 internal fun walking(sensor: Sensor, timeNs: Long): DoubleArray {
     val phase = 2 * PI * 1.9 * timeNs / SECOND
     return when (sensor) {
@@ -38,25 +38,25 @@ internal fun walking(sensor: Sensor, timeNs: Long): DoubleArray {
     }
 }
 
-/** Times of a sensor at [hz] from [fromNs] on. */
+/** Returns the timestamps of a sensor with rate [hz] from [fromNs] on, in nanoseconds. */
 internal fun times(hz: Double, seconds: Double, fromNs: Long = 0): List<Long> =
     List((seconds * hz).toInt()) { fromNs + Math.rint(it * SECOND / hz).toLong() }
 
-/** Both sensors' samples in the order of their times. */
+/** Returns both sensors' timestamps in order of time. */
 internal fun samples(accHz: Double, gyroHz: Double, seconds: Double, fromNs: Long = 0): List<Pair<Sensor, Long>> =
     (times(accHz, seconds, fromNs).map { Sensor.ACCELEROMETER to it } + times(gyroHz, seconds, fromNs).map { Sensor.GYROSCOPE to it })
         .sortedBy { it.second }
 
-/** Answers by [answer]; it remembers what it was asked. */
-internal class Scripted(private val answer: (FloatArray) -> FloatArray) : Classifier {
-    val asked = ArrayList<FloatArray>()
+/** Computes logits with [predict] and stores its inputs. */
+internal class FakeClassifier(private val predict: (FloatArray) -> FloatArray) : Classifier {
+    val inputs = ArrayList<FloatArray>()
     var closed = false
 
-    override val runtime = RuntimeInfo("scripted", "0", null)
+    override val runtime = RuntimeInfo("fake", "0", null)
 
     override fun logits(window: FloatArray): FloatArray {
-        asked += window.copyOf()
-        return answer(window)
+        inputs += window.copyOf()
+        return predict(window)
     }
 
     override fun close() {
@@ -64,7 +64,7 @@ internal class Scripted(private val answer: (FloatArray) -> FloatArray) : Classi
     }
 }
 
-internal fun largest(one: DoubleArray, other: DoubleArray): Double {
-    require(one.size == other.size) { "${one.size} and ${other.size} numbers" }
-    return one.indices.maxOf { abs(one[it] - other[it]) }
+internal fun maxDifference(actual: DoubleArray, expected: DoubleArray): Double {
+    require(actual.size == expected.size) { "${actual.size} and ${expected.size} values" }
+    return actual.indices.maxOf { abs(actual[it] - expected[it]) }
 }

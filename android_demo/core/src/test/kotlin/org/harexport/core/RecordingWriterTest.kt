@@ -17,7 +17,7 @@ class RecordingWriterTest {
     private val header = "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label"
 
     @Test
-    fun `the layout is the one that predict reads`() {
+    fun `writes the CSV format that predict reads`() {
         val writer = RecordingWriter(folder.root, "walk")
         writer.label = "WALKING"
         writer.write(Sensor.ACCELEROMETER, 1718030736876545874, floatArrayOf(9.81f, -0.5f, 1e-4f))
@@ -45,7 +45,7 @@ class RecordingWriterTest {
     }
 
     @Test
-    fun `lines are written as they come, not at the end`() {
+    fun `lines are flushed while recording`() {
         val writer = RecordingWriter(folder.root, "long")
         times(50.0, 10.0).forEach { writer.write(Sensor.ACCELEROMETER, it, FloatArray(3)) }
         assertTrue(File(folder.root, "long.csv.part").readLines().size > 450)
@@ -54,7 +54,7 @@ class RecordingWriterTest {
     }
 
     @Test
-    fun `a phone without gyroscope has no columns of it, and names are kept apart`() {
+    fun `columns exist only for available sensors, and file names are unique`() {
         repeat(2) {
             val writer = RecordingWriter(folder.root, "a/b: c", listOf(Sensor.ACCELEROMETER))
             writer.write(Sensor.ACCELEROMETER, 1, floatArrayOf(1f, 2f, 3f))
@@ -66,23 +66,23 @@ class RecordingWriterTest {
     }
 
     @Test
-    fun `repeated and unreadable samples are left out, a clock that runs back ends it`() {
+    fun `repeated and invalid samples are dropped, a clock reset ends the recording`() {
         val writer = RecordingWriter(folder.root, "back")
         writer.write(Sensor.ACCELEROMETER, SECOND, FloatArray(3))
         writer.write(Sensor.ACCELEROMETER, SECOND, FloatArray(3))
         writer.write(Sensor.ACCELEROMETER, SECOND - 5, FloatArray(3))
         writer.write(Sensor.ACCELEROMETER, SECOND + 5, floatArrayOf(0f, Float.NaN, 0f))
-        assertEquals(3, writer.leftOut)
+        assertEquals(3, writer.dropped)
         val stopped = stopped { writer.write(Sensor.ACCELEROMETER, 0, FloatArray(3)) }
-        assertSays(stopped.message, "ran backwards", "back.csv")
+        assertContains(stopped.message, "jumped backwards", "back.csv")
         assertEquals(2, stopped.file!!.readLines().size)
     }
 
     @Test
-    fun `a full disk keeps what was recorded until then`() {
-        val writer = RecordingWriter(folder.root, "full") { Full(it, 5000) }
+    fun `samples are preserved when the disk is full`() {
+        val writer = RecordingWriter(folder.root, "full") { FullDisk(it, 5000) }
         val stopped = stopped { times(50.0, 60.0).forEach { writer.write(Sensor.ACCELEROMETER, it, floatArrayOf(1f, 2f, 3f)) } }
-        assertSays(stopped.message, "No space left on device", "full.csv")
+        assertContains(stopped.message, "No space left on device", "full.csv")
         val lines = stopped.file!!.readLines()
         assertTrue(lines.size > 100)
         assertTrue("whole lines only", lines.drop(1).all { it.endsWith(",1.0,2.0,3.0,,,,") })
@@ -92,30 +92,30 @@ class RecordingWriterTest {
     }
 
     @Test
-    fun `a disk that is full from the start leaves nothing behind`() {
+    fun `no file is left when the disk is full from the start`() {
         val stopped =
             stopped {
-                val writer = RecordingWriter(folder.root, "none") { Full(it, 10) }
+                val writer = RecordingWriter(folder.root, "none") { FullDisk(it, 10) }
                 writer.write(Sensor.GYROSCOPE, 1, FloatArray(3))
                 writer.finish()
             }
-        assertSays(stopped.message, "Nothing was recorded")
+        assertContains(stopped.message, "No samples were recorded")
         assertEquals(null, stopped.file)
-        assertSays(refusal { RecordingWriter(folder.root, "x") { throw IOException("No space left on device") } }, "cannot be started")
-        assertSays(refusal { RecordingWriter(File(folder.newFile("plain"), "sub"), "x") }, "cannot be made")
+        assertContains(inputError { RecordingWriter(folder.root, "x") { throw IOException("No space left on device") } }, "cannot be started")
+        assertContains(inputError { RecordingWriter(File(folder.newFile("plain"), "sub"), "x") }, "cannot be created")
         assertEquals(listOf("plain"), folder.root.list()!!.toList())
     }
 
     @Test
-    fun `an empty recording is no file, and labels are one line`() {
+    fun `an empty recording creates no file, and labels are single-line`() {
         val writer = RecordingWriter(folder.root, "empty")
-        assertSays(refusal { writer.label = "a\nb" }, "one line")
+        assertContains(inputError { writer.label = "a\nb" }, "line breaks")
         assertEquals(null, writer.finish())
         assertEquals(0, folder.root.list()!!.size)
     }
 
     @Test
-    fun `what a crash left is recovered`() {
+    fun `interrupted recordings are recovered`() {
         File(folder.root, "one.csv.part").writeText("$header\n1,1,2,3,,,,WALKING\n2,1,2")
         File(folder.root, "two.csv.part").writeText("$header\n")
         File(folder.root, "three.csv.part").writeText(header.take(20))
@@ -132,20 +132,20 @@ class RecordingWriterTest {
         } catch (error: RecordingStopped) {
             return error
         }
-        fail("it was not stopped")
+        fail("no RecordingStopped was thrown")
         error("unreachable")
     }
 
-    /** A file on a disk with [room] bytes left. */
-    private class Full(file: File, private var room: Int) : OutputStream() {
+    /** A file on a disk with [free] bytes left. */
+    private class FullDisk(file: File, private var free: Int) : OutputStream() {
         private val inner = FileOutputStream(file)
 
         override fun write(byte: Int) = write(byteArrayOf(byte.toByte()))
 
         override fun write(bytes: ByteArray, from: Int, count: Int) {
-            val fitting = minOf(room, count)
+            val fitting = minOf(free, count)
             inner.write(bytes, from, fitting)
-            room -= fitting
+            free -= fitting
             if (fitting < count) throw IOException("No space left on device")
         }
 

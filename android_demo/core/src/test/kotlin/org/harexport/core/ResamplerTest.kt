@@ -10,14 +10,14 @@ class ResamplerTest {
     private val step = SECOND / 50
 
     @Test
-    fun `samples on the grid come out as they are`() {
+    fun `samples on the grid are unchanged`() {
         val out = run(Resampler(listOf(acc), 50.0), List(5) { acc to 7 + it * step })
         assertEquals(List(5) { 7 + it * step }, grid(out).map { it.timeNs })
         assertEquals(listOf(0.0, 1.0, 2.0, 3.0, 4.0), grid(out).map { it.values[0] })
     }
 
     @Test
-    fun `between samples the line is straight, and the grid starts where both sensors are`() {
+    fun `interpolation is linear, and the grid starts when both sensors have started`() {
         val resampler = Resampler(listOf(acc, gyro), 50.0)
         val out = run(resampler, listOf(acc to 0L, acc to step, acc to 2 * step, gyro to step / 2, gyro to 5 * step / 2))
         assertEquals(listOf(step / 2, 3 * step / 2), grid(out).map { it.timeNs })
@@ -27,18 +27,18 @@ class ResamplerTest {
     }
 
     @Test
-    fun `the order in which sensors arrive does not matter`() {
+    fun `the result does not depend on the order of arrival`() {
         val mixed = samples(52.6, 49.2, 4.0)
         val batched = mixed.sortedWith(compareBy({ it.second / SECOND }, { it.first }))
-        val one = walked(mixed)
-        val other = walked(batched)
+        val one = resampleWalking(mixed)
+        val other = resampleWalking(batched)
         assertTrue(one.size > 190)
         assertEquals(one.map { it.timeNs }, other.map { it.timeNs })
-        for ((a, b) in one.zip(other)) assertEquals(0.0, largest(a.values, b.values), 0.0)
+        for ((a, b) in one.zip(other)) assertEquals(0.0, maxDifference(a.values, b.values), 0.0)
     }
 
     @Test
-    fun `a silence of more than a gap starts anew, a shorter one is bridged`() {
+    fun `the grid restarts after a gap and bridges shorter ones`() {
         for ((silence, restarts) in listOf(9 * step to 0, 10 * step to 0, 10 * step + 1 to 1, SECOND to 1)) {
             val out = run(Resampler(listOf(acc), 50.0), listOf(0L, step, step + silence, 2 * step + silence).map { acc to it })
             assertEquals("$silence ns", restarts, out.filterIsInstance<Restart>().size)
@@ -50,14 +50,14 @@ class ResamplerTest {
     }
 
     @Test
-    fun `a clock that runs back starts anew`() {
+    fun `the grid restarts after a clock reset`() {
         val out = run(Resampler(listOf(acc), 50.0), listOf(SECOND, SECOND + step, 0L, step).map { acc to it })
-        assertEquals("the time of the accelerometer runs back", out.filterIsInstance<Restart>().single().reason)
+        assertEquals("the accelerometer timestamps jumped backwards", out.filterIsInstance<Restart>().single().reason)
         assertEquals(listOf(SECOND, SECOND + step, 0L, step), grid(out).map { it.timeNs })
     }
 
     @Test
-    fun `repeated, late and unreadable samples are left out and counted`() {
+    fun `repeated, late and unreadable samples are dropped and counted`() {
         val resampler = Resampler(listOf(acc), 50.0)
         val times = listOf(0L, step, step, step - 5, 2 * step)
         run(resampler, times.map { acc to it })
@@ -70,39 +70,39 @@ class ResamplerTest {
     }
 
     @Test
-    fun `one sensor is waited for, but not for ever`() {
+    fun `the grid restarts when one sensor times out`() {
         val out = run(Resampler(listOf(acc, gyro), 50.0), times(50.0, 25.0).map { acc to it })
         assertEquals(listOf("no gyroscope for 10 s", "no gyroscope for 10 s"), out.map { (it as Restart).reason })
     }
 
     @Test
-    fun `a fast sensor is averaged over one period of the grid`() {
-        assertEquals(listOf(1, 1, 2, 4), listOf(20.0, 52.6, 100.0, 200.0).map { meanLength(it, 50.0) })
+    fun `a fast sensor is averaged over one grid period`() {
+        assertEquals(listOf(1, 1, 2, 4), listOf(20.0, 52.6, 100.0, 200.0).map { averagingLength(it, 50.0) })
         val resampler = Resampler(listOf(acc), 50.0, mapOf(acc to 4))
         val out = run(resampler, List(9) { acc to it * step / 4 })
-        // the mean of samples 0..3 belongs to the time of 1.5, and 4 samples later is the next of the grid
+        // the mean of samples 0..3 is at time 1.5; the next grid time is 4 samples later
         assertEquals(listOf(3 * step / 8, 3 * step / 8 + step), grid(out).map { it.timeNs })
         assertEquals(listOf(1.5, 5.5), grid(out).map { it.values[0] })
     }
 
     @Test
-    fun `times near the end of Long do not run over`() {
+    fun `timestamps near the maximum of Long do not overflow`() {
         val late = Long.MAX_VALUE - SECOND
         val out = run(Resampler(listOf(acc), 50.0, mapOf(acc to 2)), List(4) { acc to late + it * step / 2 })
         assertEquals(late + step / 4, grid(out).first().timeNs)
     }
 
     @Test
-    fun `another rate of the grid has its own rounding`() {
+    fun `grid times are rounded to nanoseconds`() {
         val out = run(Resampler(listOf(acc), 30.0), times(60.0, 1.0).map { acc to it })
         assertEquals(listOf(0L, 33333333L, 66666667L, 100000000L), grid(out).take(4).map { it.timeNs })
     }
 
-    /** Every sample's values count up: 0, 1, 2, ... */
+    /** Pushes samples with the values 0, 1, 2, ... */
     private fun run(resampler: Resampler, samples: List<Pair<Sensor, Long>>): List<GridEvent> =
         samples.flatMapIndexed { k, (sensor, timeNs) -> resampler.push(sensor, timeNs, DoubleArray(3) { k.toDouble() }) }
 
-    private fun walked(samples: List<Pair<Sensor, Long>>): List<GridSample> {
+    private fun resampleWalking(samples: List<Pair<Sensor, Long>>): List<GridSample> {
         val resampler = Resampler(listOf(acc, gyro), 50.0)
         return grid(samples.flatMap { (sensor, timeNs) -> resampler.push(sensor, timeNs, walking(sensor, timeNs)) })
     }

@@ -5,50 +5,51 @@ import android.hardware.SensorEvent
 import android.hardware.SensorEventListener
 import android.hardware.SensorManager
 import java.nio.ByteBuffer
-import org.harexport.core.Answer
-import org.harexport.core.BadInput
 import org.harexport.core.Contract
-import org.harexport.core.Golden
-import org.harexport.core.Live
+import org.harexport.core.GoldenVectors
+import org.harexport.core.InputException
+import org.harexport.core.LiveRecognizer
+import org.harexport.core.Prediction
 import org.harexport.core.SelfTest
 import org.harexport.core.Sensor
 import org.harexport.core.axes
 import org.harexport.demo.TfliteClassifier
 
 // README: from here on
-/** Tells what the phone's owner does. Where this phone cannot tell, BadInput or onProblem say why, in a sentence. */
+/** Recognizes the user's activity. Problems are reported by InputException or [onProblem]. */
 class ActivityRecognition(
     private val context: Context,
-    private val onProblem: (sentence: String) -> Unit,
+    private val onProblem: (message: String) -> Unit,
     private val onActivity: (label: String, probability: Double) -> Unit,
 ) : SensorEventListener {
     private val sensors = checkNotNull(context.getSystemService(SensorManager::class.java))
     private val contract = Contract.parse(String(asset("contract.json")))
     private val classifier = TfliteClassifier(ByteBuffer.wrap(asset("model.tflite")), contract)
-    private val live = Live(contract, classifier)
+    private val recognizer = LiveRecognizer(contract, classifier)
 
     init {
-        val proof = SelfTest(contract).parity(classifier, Golden.parse(String(asset("golden.json")), contract))
-        if (!proof.passed) throw BadInput(proof.failures.joinToString())
+        val parity = SelfTest(contract).checkParity(classifier, GoldenVectors.parse(String(asset("golden.json")), contract))
+        if (!parity.passed) throw InputException(parity.failures.joinToString())
     }
 
     fun start() {
-        val found = live.sensors.map { sensors.getDefaultSensor(type(it)) ?: throw BadInput("this phone has no ${it.title}") }
-        for (sensor in found) sensors.registerListener(this, sensor, (1e6 / contract.rateHz).toInt())
+        val available = recognizer.sensors.map { sensors.getDefaultSensor(type(it)) ?: throw InputException("this phone has no ${it.title}") }
+        for (sensor in available) sensors.registerListener(this, sensor, (1e6 / contract.rateHz).toInt())
     }
 
     fun stop() {
         sensors.unregisterListener(this)
-        live.finish()
+        recognizer.finish()
     }
 
     override fun onSensorChanged(event: SensorEvent) {
-        val sensor = live.sensors.first { type(it) == event.sensor.type }
-        val before = live.problem
-        for (told in live.push(sensor, event.timestamp, axes(event.values))) {
-            if (told is Answer && told.doubt == null) onActivity(told.smoothedLabel, told.smoothedProbabilities[told.smoothed])
+        val sensor = recognizer.sensors.first { type(it) == event.sensor.type }
+        val before = recognizer.problem
+        for (result in recognizer.push(sensor, event.timestamp, axes(event.values))) {
+            if (result !is Prediction || result.qualityFlag != null) continue // unreliable, for example worn differently
+            onActivity(result.smoothedLabel, result.smoothedProbabilities[result.smoothedLabelIndex])
         }
-        live.problem?.let { if (it != before) onProblem(it) } // a sensor is too slow, or silent
+        recognizer.problem?.let { if (it != before) onProblem(it) } // a sensor is missing or too slow
     }
 
     override fun onAccuracyChanged(sensor: android.hardware.Sensor, accuracy: Int) = Unit

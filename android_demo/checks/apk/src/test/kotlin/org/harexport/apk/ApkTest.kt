@@ -8,7 +8,7 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Test
 
-/** What is in the APK, as Android's own tools and the zip say. */
+/** Content of the APK according to Android's tools and the zip directory. */
 class ApkTest {
     private val apk = File(setting("apk"))
     private val main = File(setting("main"))
@@ -21,34 +21,34 @@ class ApkTest {
             it.substringAfter("'L").substringBefore(";'").replace('/', '.')
         }
 
-    /** What R8 kept, by the names in the sources: most of them are shorter in the APK. */
+    /** Classes that R8 kept, by their names in the sources; most names are shorter in the APK. */
     private val kept: List<String> =
         File(setting("mapping")).readLines().mapNotNull { MAPPED.matchEntire(it)?.groupValues?.get(1) }
 
     @Test
-    fun `it is the app that the builds name`() {
+    fun `package, version and SDK levels match the build`() {
         val name = "package: name='${setting("demo.package")}' versionCode='${setting("demo.versionCode")}' " +
             "versionName='${setting("demo.versionName")}'"
         assertTrue(badging, badging.startsWith(name))
-        assertEquals(listOf(setting("demo.minSdk")), said("sdkVersion"))
-        assertEquals(listOf(setting("demo.targetSdk")), said("targetSdkVersion"))
+        assertEquals(listOf(setting("demo.minSdk")), badgingValues("sdkVersion"))
+        assertEquals(listOf(setting("demo.targetSdk")), badgingValues("targetSdkVersion"))
         assertTrue(badging, "launchable-activity: name='${setting("demo.package")}.MainActivity'" in badging)
     }
 
     @Test
-    fun `it asks for no permission`() {
+    fun `no permissions are requested`() {
         assertEquals("package: ${setting("demo.package")}", tool("aapt2", "dump", "permissions", apk.path).trim())
         assertEquals(emptyList<Element>(), manifest.filter { "permission" in it.tag })
     }
 
     @Test
-    fun `a phone without a gyroscope may install it, one without an accelerometer may not`() {
+    fun `the accelerometer is required and the gyroscope is optional`() {
         assertEquals(listOf("android.hardware.sensor.accelerometer"), features("uses-feature:"))
         assertEquals(listOf("android.hardware.sensor.gyroscope"), features("uses-feature-not-required:"))
     }
 
     @Test
-    fun `the assets are those of the sources`() {
+    fun `assets match the sources`() {
         val names = File(main, "assets").list()!!.sorted()
         assertEquals(listOf("contract.json", "golden.json", "labels.txt", "model.tflite"), names)
         assertEquals(names.map { "assets/$it" }, entries.keys.filter { it.startsWith("assets/") }.sorted())
@@ -57,29 +57,29 @@ class ApkTest {
         }
     }
 
-    /** `openFd` throws for an asset that is compressed; the app opens only the model by it. */
+    /** `openFd` requires an uncompressed asset; the app uses it only for the model. */
     @Test
-    fun `the model lies uncompressed, and nothing else, as Gradle packs it`() {
+    fun `only the model is uncompressed, as in the Gradle build`() {
         val stored = entries.filterKeys { it.startsWith("assets/") }.filterValues { it.method == ZipEntry.STORED }.keys
         assertEquals(setOf("assets/model.tflite"), stored)
     }
 
     @Test
-    fun `every processor has its library, uncompressed`() {
+    fun `the library exists for every ABI and is uncompressed`() {
         val machines = mapOf("arm64-v8a" to 183, "armeabi-v7a" to 40, "x86" to 3, "x86_64" to 62) // e_machine, ELF
         assertEquals(machines.keys.map { "lib/$it/$LIBRARY" }, entries.keys.filter { it.startsWith("lib/") }.sorted())
-        assertEquals(machines.keys, said("native-code").single().split("' '").toSet())
+        assertEquals(machines.keys, badgingValues("native-code").single().split("' '").toSet())
         for ((abi, machine) in machines) {
             val library = content("lib/$abi/$LIBRARY")
             assertTrue(abi, library.contentEquals(File(setting("tflite"), "jni/$abi/$LIBRARY").readBytes()))
             assertEquals(abi, machine, (library[18].toInt() and 0xff) + 256 * library[19])
             assertEquals(abi, ZipEntry.STORED, entries.getValue("lib/$abi/$LIBRARY").method)
         }
-        tool("zipalign", "-c", "-p", "4", apk.path) // libraries by page, the model by word
+        tool("zipalign", "-c", "-p", "4", apk.path) // libraries are page-aligned, the model is word-aligned
     }
 
     @Test
-    fun `nothing is left of debugging, tests and compilers`() {
+    fun `the APK contains no debug, test or compiler files`() {
         assertTrue(badging, "application-debuggable" !in badging)
         assertEquals(emptyList<Element>(), manifest.filter { "debuggable" in it.attributes || "testOnly" in it.attributes })
         val known = Regex("AndroidManifest\\.xml|resources\\.arsc|classes\\.dex|assets/[a-z.]+|lib/[^/]+/$LIBRARY|res/.+")
@@ -88,7 +88,7 @@ class ApkTest {
     }
 
     @Test
-    fun `its code is the app, the core, the runtime and nothing of AndroidX`() {
+    fun `the code consists of app, core and runtime, without AndroidX`() {
         val foreign = listOf("androidx.", "android.", "java.", "javax.", "org.json.", "org.junit.", "org.robolectric.")
         assertEquals(emptyList<String>(), (classes + kept).filter { name -> foreign.any(name::startsWith) })
         for (own in listOf("org.harexport.demo.", "org.harexport.core.")) {
@@ -101,13 +101,13 @@ class ApkTest {
     }
 
     @Test
-    fun `every component of the manifest has its class`() {
+    fun `every component of the manifest has a class`() {
         assertTrue(components.toString(), components.size >= 4)
         assertEquals(emptyList<String>(), components.map { it.name }.filterNot(classes::contains))
     }
 
     @Test
-    fun `other apps start the first screen, adb the self-test, and nobody anything else`() {
+    fun `only the main screen is exported, and the self-test to adb`() {
         val reachable = components.filter { it.attributes["exported"] == "true" }.associate { it.name to it.attributes["permission"] }
         val expected = mapOf("MainActivity" to null, "SelfTestActivity" to "android.permission.DUMP")
         assertEquals(expected.mapKeys { "${setting("demo.package")}.${it.key}" }, reachable)
@@ -115,15 +115,15 @@ class ApkTest {
     }
 
     @Test
-    fun `the signature holds`() {
+    fun `the signature is valid`() {
         val verified = tool("apksigner", "verify", "--verbose", "--print-certs", apk.path)
         assertTrue(verified, "Verified using v2 scheme (APK Signature Scheme v2): true" in verified)
         assertTrue(verified, "Number of signers: 1" in verified)
     }
 
-    /** The numbers that R.java gave the app's classes must be those of this APK's resources. */
+    /** The resource IDs compiled into the app's classes must match the resources of this APK. */
     @Test
-    fun `the app was compiled against these very resources`() {
+    fun `resource IDs match`() {
         val here = File(setting("gen"), "org/harexport/demo/R.java").readText()
         val there = File(setting("compiled"), "org/harexport/demo/R.java").readText()
         assertTrue(here.length > 1000)
@@ -131,20 +131,20 @@ class ApkTest {
     }
 
     @Test
-    fun `it is small`() {
+    fun `the APK is small`() {
         val size = apk.length()
         val libraries = entries.filterKeys { it.startsWith("lib/") }.values.sumOf { it.size }
         val digest = MessageDigest.getInstance("SHA-256").digest(apk.readBytes()).joinToString("") { "%02x".format(it) }
         val count = entries.keys.count { it.endsWith(LIBRARY) }
         val code = entries.getValue("classes.dex").size / 1000
         println(
-            "APK: ${size / 1000} KB, of it ${libraries / 1000} KB of libraries for $count processors and $code KB of code in " +
+            "APK: ${size / 1000} KB, including ${libraries / 1000} KB of libraries for $count ABIs and $code KB of code in " +
                 "${classes.size} classes; SHA-256 $digest",
         )
         assertTrue("$size bytes", size - libraries < 1_500_000)
     }
 
-    private fun said(key: String): List<String> =
+    private fun badgingValues(key: String): List<String> =
         badging.lines().filter { it.startsWith("$key:") }.map { it.substringAfter(":").trim().trim('\'') }
 
     private fun features(kind: String): List<String> =
@@ -156,9 +156,9 @@ class ApkTest {
 
     private fun tool(vararg command: String): String {
         val process = ProcessBuilder(*command).redirectErrorStream(true).start()
-        val said = process.inputStream.bufferedReader().readText()
-        check(process.waitFor() == 0) { "${command.joinToString(" ")}: $said" }
-        return said
+        val output = process.inputStream.bufferedReader().readText()
+        check(process.waitFor() == 0) { "${command.joinToString(" ")}: $output" }
+        return output
     }
 
     private data class Element(val tag: String, val attributes: MutableMap<String, String>) {
@@ -171,9 +171,9 @@ class ApkTest {
         val ATTRIBUTE = Regex(" *A: .*?:?(\\w+)(?:\\(0x[0-9a-f]+\\))?=\"?([^\"]*)\"?.*")
         val MAPPED = Regex("([\\w.$-]+) -> (?!R8..REMOVED)[\\w.$-]+:")
 
-        fun setting(name: String): String = checkNotNull(System.getProperty(name)) { "no property $name: run it by Maven" }
+        fun setting(name: String): String = checkNotNull(System.getProperty(name)) { "system property $name is not set; run with Maven" }
 
-        /** The elements that `aapt2 dump xmltree` lists, each with its attributes. */
+        /** Parses the elements and attributes of `aapt2 dump xmltree`. */
         fun elements(tree: String): List<Element> {
             val found = ArrayList<Element>()
             for (line in tree.lines()) {

@@ -7,14 +7,14 @@ import java.nio.MappedByteBuffer
 import java.nio.channels.FileChannel
 import java.nio.file.StandardOpenOption
 import kotlin.system.exitProcess
-import org.harexport.core.BadInput
-import org.harexport.core.Checked
 import org.harexport.core.Classifier
 import org.harexport.core.Contract
+import org.harexport.core.InputException
 import org.harexport.core.RecordingWriter
 import org.harexport.core.Restart
 import org.harexport.core.Sensor
 import org.harexport.core.Stream
+import org.harexport.core.ValidatingClassifier
 import org.harexport.core.Window
 import org.harexport.core.axes
 import org.harexport.core.sensorsOf
@@ -22,21 +22,21 @@ import org.harexport.demo.TfliteClassifier
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** A file as the app maps its model. */
+/** Maps a file into memory, as the app does with its model. */
 fun mapped(file: File): MappedByteBuffer =
     FileChannel.open(file.toPath(), StandardOpenOption.READ).use { it.map(FileChannel.MapMode.READ_ONLY, 0, it.size()) }
 
-/** One place in a recording where windows are asked for: [rows] of them, one a hop, the first beginning at [fromNs] or later. */
-private class Asked(val fromNs: Long, val firstRow: Int, val rows: Int)
+/** Requested windows of a recording: [rows] windows, one per hop, the first one starting at [fromNs] or later. */
+private class WindowRange(val fromNs: Long, val firstRow: Int, val rows: Int)
 
 /**
- * Streams recordings through the app's chain and model, and answers the windows that are asked for.
+ * Streams recordings through preprocessing and model of the app and writes logits and signals of the requested windows.
  *
- * FOLDER/plan.json says what: "model" and "contract" are files; "streams" lists, by name, the files of samples with their
- * "mean_of", and of each "asked" [[from_ns, first row, rows], ...]; "rows" is how many windows there are. A file of samples is
- * little-endian, 24 bytes each in order of arrival: int32 sensor (0 accelerometer in m/s2, 1 gyroscope in rad/s), three
- * float32, int64 nanoseconds. Written are FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows; and the file of
- * samples "record" as FOLDER/recorded.csv, as the app's Record screen writes what it hears.
+ * FOLDER/plan.json is the input: "model" and "contract" are files; "streams" lists, by name, the sample files with their
+ * "mean_of" and their "windows" [[from_ns, first row, rows], ...]; "rows" is the total number of windows. A sample file is
+ * little-endian, 24 bytes per sample in order of arrival: int32 sensor (0 accelerometer in m/s2, 1 gyroscope in rad/s), three
+ * float32, int64 nanoseconds. The output is FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows, and the sample
+ * file "record" as FOLDER/recorded.csv in the format of the app's recordings.
  */
 fun main(arguments: Array<String>) {
     try {
@@ -48,66 +48,66 @@ fun main(arguments: Array<String>) {
             record(File(folder, plan.getString("record")), folder)
             val streams = plan.getJSONArray("streams")
             for (k in 0 until streams.length()) {
-                answer(folder, contract, classifier, streams.getJSONObject(k), plan.getInt("rows"))
+                runStream(folder, contract, classifier, streams.getJSONObject(k), plan.getInt("rows"))
             }
         }
-    } catch (error: BadInput) {
+    } catch (error: InputException) {
         System.err.println(error.message)
         exitProcess(2)
     }
 }
 
-private fun answer(folder: File, contract: Contract, classifier: Classifier, stream: JSONObject, rows: Int) {
+private fun runStream(folder: File, contract: Contract, classifier: Classifier, stream: JSONObject, rows: Int) {
     val name = stream.getString("name")
-    val model = Checked(classifier, contract)
+    val model = ValidatingClassifier(classifier, contract)
     val logits = floats(rows * contract.labels.size)
     val signals = floats(rows * contract.inputSize)
-    val meanOf = stream.getJSONObject("mean_of").let { mean -> sensorsOf(contract).associateWith { mean.getInt(it.title) } }
+    val averageOver = stream.getJSONObject("mean_of").let { mean -> sensorsOf(contract).associateWith { mean.getInt(it.title) } }
     val recordings = stream.getJSONArray("recordings")
     for (k in 0 until recordings.length()) {
         val recording = recordings.getJSONObject(k)
         val samples = mapped(File(folder, recording.getString("samples")))
-        windows(contract, meanOf, samples, asked(recording.getJSONArray("asked"))) { row, window ->
-            val asked = window.floats()
-            signals.asFloatBuffer().apply { position(row * asked.size) }.put(asked)
-            model.logits(asked).let { answer -> logits.asFloatBuffer().apply { position(row * answer.size) }.put(answer) }
+        windows(contract, averageOver, samples, ranges(recording.getJSONArray("windows"))) { row, window ->
+            val input = window.floats()
+            signals.asFloatBuffer().apply { position(row * input.size) }.put(input)
+            model.logits(input).let { output -> logits.asFloatBuffer().apply { position(row * output.size) }.put(output) }
         }
     }
     File(folder, "$name.logits").writeBytes(logits.array())
     File(folder, "$name.signals").writeBytes(signals.array())
-    println("answered $name")
+    println("finished $name")
 }
 
-/** Tells [found] the windows that are [asked] for, by the chain of the app; it begins a window at every sample. */
+/** Calls [onWindow] for each window in [ranges], with a preprocessing stream that starts a window at every sample. */
 private fun windows(
     contract: Contract,
-    meanOf: Map<Sensor, Int>,
+    averageOver: Map<Sensor, Int>,
     samples: ByteBuffer,
-    asked: List<Asked>,
-    found: (Int, Window) -> Unit,
+    ranges: List<WindowRange>,
+    onWindow: (Int, Window) -> Unit,
 ) {
-    val stream = Stream(contract.copy(hop = 1), meanOf = meanOf)
-    val begun = LongArray(asked.size) { -1 } // the number of the first window of each
+    val stream = Stream(contract.copy(hop = 1), averageOver = averageOver)
+    val firstWindow = LongArray(ranges.size) { -1 }
     var number = 0L
-    var missing = asked.sumOf { it.rows }
-    fun take(events: List<Any>) {
+    var missing = ranges.sumOf { it.rows }
+    fun process(events: List<Any>) {
         for (event in events) {
-            if (event is Restart) throw BadInput("the chain started anew in the middle: ${event.reason}")
+            if (event is Restart) throw InputException("the stream restarted: ${event.reason}")
             if (event !is Window) continue
-            for ((k, place) in asked.withIndex()) {
-                if (begun[k] < 0 && event.startNs >= place.fromNs) begun[k] = number
-                val since = number - begun[k]
-                if (begun[k] >= 0 && since % contract.hop == 0L && since / contract.hop < place.rows) {
-                    found(place.firstRow + (since / contract.hop).toInt(), event)
+            for ((k, range) in ranges.withIndex()) {
+                if (firstWindow[k] < 0 && event.startNs >= range.fromNs) firstWindow[k] = number
+                val since = number - firstWindow[k]
+                if (firstWindow[k] >= 0 && since % contract.hop == 0L && since / contract.hop < range.rows) {
+                    onWindow(range.firstRow + (since / contract.hop).toInt(), event)
                     missing--
                 }
             }
             number++
         }
     }
-    replay(samples) { sensor, timeNs, values -> take(stream.push(sensor, timeNs, axes(values))) }
-    take(stream.flush())
-    if (missing != 0) throw BadInput("$missing windows were not found")
+    replay(samples) { sensor, timeNs, values -> process(stream.push(sensor, timeNs, axes(values))) }
+    process(stream.flush())
+    if (missing != 0) throw InputException("$missing windows are missing")
 }
 
 private fun record(samples: File, folder: File) {
@@ -117,16 +117,16 @@ private fun record(samples: File, folder: File) {
     writer.finish()
 }
 
-private fun replay(samples: ByteBuffer, hear: (Sensor, Long, FloatArray) -> Unit) {
+private fun replay(samples: ByteBuffer, onSample: (Sensor, Long, FloatArray) -> Unit) {
     samples.order(ByteOrder.LITTLE_ENDIAN)
     while (samples.hasRemaining()) {
         val sensor = Sensor.values()[samples.int]
         val values = FloatArray(3) { samples.float }
-        hear(sensor, samples.long, values)
+        onSample(sensor, samples.long, values)
     }
 }
 
-private fun asked(plain: JSONArray): List<Asked> =
-    List(plain.length()) { k -> plain.getJSONArray(k).let { Asked(it.getLong(0), it.getInt(1), it.getInt(2)) } }
+private fun ranges(json: JSONArray): List<WindowRange> =
+    List(json.length()) { k -> json.getJSONArray(k).let { WindowRange(it.getLong(0), it.getInt(1), it.getInt(2)) } }
 
 private fun floats(count: Int): ByteBuffer = ByteBuffer.allocate(4 * count).order(ByteOrder.LITTLE_ENDIAN)

@@ -6,10 +6,10 @@ import java.nio.ByteOrder
 import java.util.Random
 import kotlin.math.abs
 import kotlin.math.max
-import org.harexport.core.BadInput
 import org.harexport.core.Contract
-import org.harexport.core.HarwWindows
+import org.harexport.core.InputException
 import org.harexport.core.SelfTest
+import org.harexport.core.WindowFile
 import org.harexport.core.argmax
 import org.harexport.demo.TfliteClassifier
 import org.json.JSONArray
@@ -20,7 +20,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
 
-/** The app's classifier over the real Java Interpreter: TensorFlow Lite 2.6.2, the oldest runtime we promise. */
+/** The app's classifier with the real Java interpreter: TensorFlow Lite 2.6.2, the oldest supported runtime. */
 class TfliteClassifierTest {
     private val repository = File(System.getProperty("repository")).canonicalFile
     private val contractJson = File(repository, "artifacts/edge/contract.json").readText()
@@ -28,51 +28,51 @@ class TfliteClassifierTest {
     private val shipped = File(repository, "harexport/pretrained/edge.tflite")
     private val float32 = File(repository, "artifacts/edge/edge-unrolled-float32.tflite")
 
-    /** Windows and Python's answers are made by Python, and never committed. */
+    /** Windows and reference logits are written by benchmarks/android_fidelity.py and not committed. */
     @Test
-    fun `all test windows get Python's logits`() {
-        val handed = File(System.getProperty("handed"))
+    fun `logits of all test windows match Python`() {
+        val folder = File(System.getProperty("testData"))
         assertTrue(
-            "no windows in $handed: run `python benchmarks/android_fidelity.py --hand` in the repository first",
-            File(handed, "handed.json").exists(),
+            "no windows in $folder; run python benchmarks/android_fidelity.py --write-test-data first",
+            File(folder, "test-data.json").exists(),
         )
-        val told = JSONObject(File(handed, "handed.json").readText())
-        val windows = HarwWindows.parse(mapped(File(handed, told.getString("windows"))))
+        val index = JSONObject(File(folder, "test-data.json").readText())
+        val windows = WindowFile.parse(mapped(File(folder, index.getString("windows"))))
         windows.check(contract)
         assertEquals(2947, windows.count)
-        val models = told.getJSONArray("models")
+        val models = index.getJSONArray("models")
         assertTrue(models.length() > 0)
         val report = JSONObject()
         for (k in 0 until models.length()) {
             val model = models.getJSONObject(k)
             val name = model.getString("name")
-            val wanted = File(handed, model.getString("logits")).readBytes().let(ByteBuffer::wrap).order(ByteOrder.LITTLE_ENDIAN)
+            val expected = File(folder, model.getString("logits")).readBytes().let(ByteBuffer::wrap).order(ByteOrder.LITTLE_ENDIAN)
             var difference = 0.0
             var same = 0
-            TfliteClassifier(mapped(File(handed, model.getString("file"))), contract).use { classifier ->
+            TfliteClassifier(mapped(File(folder, model.getString("file"))), contract).use { classifier ->
                 assertTrue(classifier.runtime.toString(), classifier.runtime.version.startsWith("2.6"))
                 for (row in 0 until windows.count) {
                     val logits = classifier.logits(windows[row])
-                    val python = FloatArray(logits.size) { wanted.float }
+                    val python = FloatArray(logits.size) { expected.float }
                     for (label in logits.indices) difference = max(difference, abs(logits[label].toDouble() - python[label]))
                     if (argmax(logits) == argmax(python)) same++
                 }
             }
-            assertTrue("$name: all of Python's logits were read", !wanted.hasRemaining())
+            assertTrue("$name: the number of reference logits differs", !expected.hasRemaining())
             report.put(name, JSONObject().put("max_logit_difference", difference).put("same_answers", same))
             if (model.getString("scheme") == "float32") {
                 assertTrue("$name: logits differ by $difference", difference <= 1e-4)
-                assertEquals("$name: answers", windows.count, same)
+                assertEquals("$name: labels", windows.count, same)
             } else {
-                // Integer kernels round a sum that lies half way to another integer, differently in every version.
-                assertTrue("$name: $same of ${windows.count} answers", same >= 0.98 * windows.count)
+                // Integer kernels round half-way sums differently in every version.
+                assertTrue("$name: $same of ${windows.count} labels", same >= 0.98 * windows.count)
             }
         }
-        File(handed, "report.json").writeText(report.toString(1))
+        File(folder, "report.json").writeText(report.toString(1))
     }
 
     @Test
-    fun `the window before has no influence`() {
+    fun `predictions do not depend on the previous window`() {
         for (file in listOf(shipped, float32)) {
             TfliteClassifier(mapped(file), contract).use { classifier ->
                 val (one, other) = List(2) { noise(it.toLong()) }
@@ -86,7 +86,7 @@ class TfliteClassifierTest {
     }
 
     @Test
-    fun `a model that does not lie in a direct buffer is run too`() {
+    fun `models outside a direct buffer are supported`() {
         val bytes = float32.readBytes()
         val shifted = ByteBuffer.allocateDirect(bytes.size + 7)
         shifted.position(7)
@@ -94,12 +94,12 @@ class TfliteClassifierTest {
         shifted.position(7)
         val window = noise(1)
         val buffers = listOf(mapped(float32), ByteBuffer.wrap(bytes), shifted)
-        val answers = buffers.map { TfliteClassifier(it, contract).use { model -> model.logits(window) } }
-        for (answer in answers) assertArrayEquals(answers[0], answer, 0f)
+        val outputs = buffers.map { TfliteClassifier(it, contract).use { model -> model.logits(window) } }
+        for (logits in outputs) assertArrayEquals(outputs[0], logits, 0f)
     }
 
     @Test
-    fun `the self-test measures it`() {
+    fun `the self-test measures latency`() {
         var loads = 0
         val measured =
             SelfTest(contract).measure(
@@ -110,41 +110,41 @@ class TfliteClassifierTest {
         assertEquals(1, loads)
         assertEquals(10, measured.logits.size)
         assertTrue(measured.latency.runs >= 200)
-        assertTrue(measured.loadMs > 0 && measured.firstAnswerMs > 0)
+        assertTrue(measured.loadMs > 0 && measured.firstInferenceMs > 0)
     }
 
     @Test
-    fun `damaged and foreign models are refused in words`() {
+    fun `corrupt and unknown models are rejected`() {
         val bytes = float32.readBytes()
-        assertSays(refused(ByteArray(0)), "damaged")
-        assertSays(refused("this is no model".toByteArray()), "damaged")
-        assertSays(refused(bytes.copyOf(bytes.size / 2)), "damaged")
-        assertSays(refused(ByteArray(bytes.size)), "damaged")
-        assertSays(refused(bytes.copyOf().also { it.fill(-1, 0, 64) }), "damaged")
+        assertContains(loadError(ByteArray(0)), "corrupt")
+        assertContains(loadError("this is not a model".toByteArray()), "corrupt")
+        assertContains(loadError(bytes.copyOf(bytes.size / 2)), "corrupt")
+        assertContains(loadError(ByteArray(bytes.size)), "corrupt")
+        assertContains(loadError(bytes.copyOf().also { it.fill(-1, 0, 64) }), "corrupt")
     }
 
     @Test
-    fun `a contract that disagrees with the model is refused`() {
+    fun `a contract that does not match the model is rejected`() {
         val bytes = float32.readBytes()
-        assertSays(refused(bytes, changed { it.put("window", 64) }), "disagree", "64 samples of 9 channels")
-        assertSays(refused(bytes, changed { it.put("window", 256) }), "disagree")
-        assertSays(refused(bytes, changed { it.put("labels", JSONArray(listOf("UP", "DOWN"))) }), "disagree", "2 labels")
+        assertContains(loadError(bytes, changed { it.put("window", 64) }), "do not match", "64 samples of 9 channels")
+        assertContains(loadError(bytes, changed { it.put("window", 256) }), "do not match")
+        assertContains(loadError(bytes, changed { it.put("labels", JSONArray(listOf("UP", "DOWN"))) }), "do not match", "2 labels")
         val seven = changed { it.getJSONArray("labels").put("DANCING") }
-        assertSays(refused(bytes, seven), "disagree", "7 labels")
+        assertContains(loadError(bytes, seven), "do not match", "7 labels")
     }
 
-    private fun refused(model: ByteArray, contract: Contract = this.contract): String {
+    private fun loadError(model: ByteArray, contract: Contract = this.contract): String {
         try {
             TfliteClassifier(ByteBuffer.wrap(model), contract).use { it.logits(FloatArray(contract.inputSize)) }
-        } catch (error: BadInput) {
+        } catch (error: InputException) {
             return error.message!!
         }
-        fail("it was not refused")
+        fail("no InputException was thrown")
         error("unreachable")
     }
 
-    private fun assertSays(sentence: String, vararg words: String) {
-        for (word in words) assertTrue("'$word' is not in: $sentence", word in sentence)
+    private fun assertContains(text: String, vararg parts: String) {
+        for (part in parts) assertTrue("'$part' is not in: $text", part in text)
     }
 
     private fun changed(change: (JSONObject) -> Unit): Contract = Contract.parse(JSONObject(contractJson).also(change).toString())

@@ -18,9 +18,9 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
 
-/** For everybody: contrast, large text, targets that a finger hits, words for what is drawn, room for the system's bars. */
+/** Contrast, large text, touch targets, content descriptions and system bar insets. */
 @RunWith(RobolectricTestRunner::class)
-class LooksTest {
+class AccessibilityTest {
     private val context: Context get() = RuntimeEnvironment.getApplication()
 
     private fun contrast(one: Int, other: Int): Double {
@@ -28,7 +28,7 @@ class LooksTest {
         return (max(a, b) + 0.05) / (min(a, b) + 0.05)
     }
 
-    /** As the WCAG defines it. */
+    /** Relative luminance as defined by WCAG 2. */
     private fun luminance(color: Int): Double {
         val (r, g, b) = listOf(Color.red(color), Color.green(color), Color.blue(color)).map {
             val part = it / 255.0
@@ -59,28 +59,28 @@ class LooksTest {
     }
 
     @Test
-    fun `contrast is 4,5 or more`() = contrasts()
+    fun `contrast ratio is at least 4,5`() = contrasts()
 
     @Test
     @Config(qualifiers = "+night")
-    fun `contrast is 4,5 or more in the dark`() {
-        assertTrue("no dark colours", Color.red(context.getColor(R.color.ground)) < 64)
+    fun `contrast ratio is at least 4,5 in dark mode`() {
+        assertTrue("dark mode is not active", Color.red(context.getColor(R.color.ground)) < 64)
         contrasts()
     }
 
     private fun everyScreen(look: (View) -> Unit) {
-        Phone.has(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
+        Phone.setSensors(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
         val activity = Robolectric.buildActivity(MainActivity::class.java).setup().get()
         Phone.waitForModel()
-        Phone.feel(GoldenWalk.steady(12.0))
+        Phone.replay(GoldenWalk.steady(12.0))
         look(activity.window.decorView)
-        activity.part<View>(R.id.tab_selftest).performClick()
-        activity.part<View>(R.id.selftest_run).performClick()
+        activity.requireView<View>(R.id.tab_selftest).performClick()
+        activity.requireView<View>(R.id.selftest_run).performClick()
         Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done }
         look(activity.window.decorView)
-        activity.part<View>(R.id.tab_record).performClick()
+        activity.requireView<View>(R.id.tab_record).performClick()
         Phone.app.recording.start("WALKING", 50.0)
-        Phone.feel(GoldenWalk.steady(2.0))
+        Phone.replay(GoldenWalk.steady(2.0))
         Phone.app.recording.stop()
         Phone.waitForFile()
         look(activity.window.decorView)
@@ -104,7 +104,7 @@ class LooksTest {
             }
         }
         for (view in views.filter { it is BarsView || it is PlotView }) {
-            assertFalse("$view says nothing", view.contentDescription.isNullOrBlank())
+            assertFalse("$view has no content description", view.contentDescription.isNullOrBlank())
         }
         val right = context.resources.displayMetrics.widthPixels
         for (view in views) {
@@ -114,35 +114,35 @@ class LooksTest {
     }
 
     @Test
-    fun `everything fits and can be hit`() = everyScreen(::fits)
+    fun `all views fit and touch targets are large enough`() = everyScreen(::fits)
 
     @Test
-    fun `with the largest text, too`() {
+    fun `all views fit with the largest text`() {
         RuntimeEnvironment.setFontScale(2f)
         everyScreen(::fits)
     }
 
     @Test
     @Config(qualifiers = "+w320dp-h533dp")
-    fun `on a small phone with large text, too`() {
+    fun `all views fit on a small phone with large text`() {
         RuntimeEnvironment.setFontScale(1.5f)
         everyScreen(::fits)
     }
 
     @Test
     @Config(qualifiers = "+w891dp-h411dp-land")
-    fun `lying on its side, too`() = everyScreen(::fits)
+    fun `all views fit in landscape`() = everyScreen(::fits)
 
     @Test
-    fun `the system's bars cover nothing`() {
+    fun `system bars do not cover the content`() {
         val activity = Robolectric.buildActivity(MainActivity::class.java).setup().get()
-        val root = activity.part<View>(R.id.root)
+        val root = activity.requireView<View>(R.id.root)
         val bars =
             android.view.WindowInsets.Builder()
                 .setInsets(android.view.WindowInsets.Type.systemBars(), android.graphics.Insets.of(0, 72, 0, 48))
                 .build()
         root.dispatchApplyWindowInsets(bars)
-        assertEquals(72, activity.part<View>(R.id.screen_live).paddingTop)
-        assertEquals(48, activity.part<View>(R.id.tabs).paddingBottom)
+        assertEquals(72, activity.requireView<View>(R.id.screen_live).paddingTop)
+        assertEquals(48, activity.requireView<View>(R.id.tabs).paddingBottom)
     }
 }

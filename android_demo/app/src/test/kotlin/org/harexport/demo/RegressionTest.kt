@@ -22,45 +22,45 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowToast
 
-/** Bringing back old recordings fails. */
-class Unrecoverable : DemoApplication() {
-    override fun recover(): Unit = throw SecurityException("no way in")
+/** Restoring interrupted recordings fails. */
+class FailingRecovery : DemoApplication() {
+    override fun recover(): Unit = throw SecurityException("access denied")
 }
 
-/** More than the phone's memory. */
-class NoMemory : OtherAssets() {
-    override fun changed(name: String, content: ByteArray): ByteArray =
+/** Reading an asset exhausts the memory. */
+class OutOfMemory : ModifiedAssets() {
+    override fun modify(name: String, content: ByteArray): ByteArray =
         if (name == ModelLoader.GOLDEN) throw OutOfMemoryError("heap") else content
 }
 
-/** A phone on which nothing can be started. */
-class NothingStarts : DemoApplication() {
+/** A phone on which no other app can be started. */
+class NoOtherApps : DemoApplication() {
     override fun startActivity(intent: Intent): Unit = throw ActivityNotFoundException("no app for it")
 }
 
-/** What must not go wrong between the screens, and with a phone that is short of something. */
+/** Regression tests for interactions between screens and for missing resources. */
 @RunWith(RobolectricTestRunner::class)
-class FixesTest {
+class RegressionTest {
     private lateinit var controller: ActivityController<MainActivity>
     private val activity: MainActivity get() = controller.get()
 
     private fun open() {
-        Phone.has(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
+        Phone.setSensors(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
         controller = Robolectric.buildActivity(MainActivity::class.java).setup()
         Phone.waitForModel()
     }
 
-    private fun text(id: Int) = activity.part<TextView>(id).text.toString()
+    private fun text(id: Int) = activity.requireView<TextView>(id).text.toString()
 
     private fun staysOn() = activity.window.attributes.flags and WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON != 0
 
     @Test
-    fun `a recording keeps the screen on whatever tab is looked at`() {
+    fun `recording keeps the screen on with any tab selected`() {
         open()
-        activity.part<View>(R.id.tab_record).performClick()
+        activity.requireView<View>(R.id.tab_record).performClick()
         Phone.app.recording.start("WALKING", 50.0)
-        activity.part<View>(R.id.tab_selftest).performClick()
-        Phone.feel(GoldenWalk.steady(2.0))
+        activity.requireView<View>(R.id.tab_selftest).performClick()
+        Phone.replay(GoldenWalk.steady(2.0))
         assertTrue(staysOn())
         assertEquals("Recording", text(R.id.tab_record))
         RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
@@ -74,110 +74,110 @@ class FixesTest {
     }
 
     @Test
-    fun `the screen's side is the bar's side in languages from right to left`() {
+    fun `insets are mirrored in right-to-left languages`() {
         RuntimeEnvironment.setQualifiers("+ar-rEG-ldrtl-w891dp-h411dp-land")
         open()
         val bars =
             android.view.WindowInsets.Builder()
                 .setInsets(android.view.WindowInsets.Type.systemBars(), android.graphics.Insets.of(10, 20, 30, 40))
                 .build()
-        activity.part<View>(R.id.root).dispatchApplyWindowInsets(bars)
-        val bar = activity.part<View>(R.id.tabs)
-        val screen = activity.part<View>(R.id.screen_live)
+        activity.requireView<View>(R.id.root).dispatchApplyWindowInsets(bars)
+        val bar = activity.requireView<View>(R.id.tabs)
+        val screen = activity.requireView<View>(R.id.screen_live)
         assertEquals(listOf(0, 30), listOf(bar.paddingLeft, bar.paddingRight))
         assertEquals(listOf(10, 0), listOf(screen.paddingLeft, screen.paddingRight))
     }
 
-    /** The jobs of a [SelfTestJob], run when the test says so. */
-    private class Later : Executor {
+    /** Queues the jobs of a [SelfTestJob] until [runAll]. */
+    private class QueueingExecutor : Executor {
         val jobs = ArrayList<Runnable>()
 
         override fun execute(job: Runnable) {
             jobs += job
         }
 
-        fun go() = jobs.toList().also { jobs.clear() }.forEach(Runnable::run)
+        fun runAll() = jobs.toList().also { jobs.clear() }.forEach(Runnable::run)
     }
 
     @Test
-    fun `a test that comes while another one runs is refused in its file, and nobody shows another's result`() {
+    fun `a second test is rejected in its result file, and results are not mixed up`() {
         open()
-        val later = Later()
-        val job = SelfTestJob(Phone.app, Phone.app.model, later)
-        job.golden()
-        job.files("a.tflite", "a.windows", "a.json")
+        val queue = QueueingExecutor()
+        val job = SelfTestJob(Phone.app, Phone.app.model, queue)
+        job.runGolden()
+        job.runFiles("a.tflite", "a.windows", "a.json")
         val file = File(checkNotNull(Phone.app.folder()), "a.json")
-        val told = JSONObject(file.readText()).also(Schema::checkError).getString("error")
-        assertTrue(told, told.startsWith("Busy"))
+        val error = JSONObject(file.readText()).also(Schema::checkError).getString("error")
+        assertTrue(error, error.startsWith("Another self-test is running"))
         assertTrue(job.state("a.json") is JobState.Failed)
         assertTrue(job.state(SelfTestJob.GOLDEN) is JobState.Running)
-        later.go()
+        queue.runAll()
         assertTrue(job.state(SelfTestJob.GOLDEN) is JobState.Done)
         assertTrue(job.state("a.json") is JobState.Failed)
 
-        job.files("a.tflite", "a.windows", "b.json")
-        job.golden()
-        assertEquals("one at a time", 1, later.jobs.size)
-        later.go()
+        job.runFiles("a.tflite", "a.windows", "b.json")
+        job.runGolden()
+        assertEquals("one at a time", 1, queue.jobs.size)
+        queue.runAll()
         assertTrue(job.state("b.json") is JobState.Failed)
         assertTrue(job.state(SelfTestJob.GOLDEN) is JobState.Done)
     }
 
     @Test
-    fun `the tab knows nothing of a computer's test`() {
+    fun `the tab does not show a test of pushed files`() {
         open()
-        activity.part<View>(R.id.tab_selftest).performClick()
-        Phone.app.selfTest.files("absent.tflite", "absent.windows", "c.json")
+        activity.requireView<View>(R.id.tab_selftest).performClick()
+        Phone.app.selfTest.runFiles("absent.tflite", "absent.windows", "c.json")
         Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Failed }
-        assertFalse(activity.part<View>(R.id.selftest_verdict).isShown)
+        assertFalse(activity.requireView<View>(R.id.selftest_verdict).isShown)
         assertEquals("Run the self-test", text(R.id.selftest_run))
-        assertTrue(activity.part<View>(R.id.selftest_run).isEnabled)
+        assertTrue(activity.requireView<View>(R.id.selftest_run).isEnabled)
     }
 
     @Test
-    fun `a result that is there is not measured again after the process has died`() {
+    fun `a completed test is not repeated after the process was killed`() {
         open()
         val names = mapOf("model" to "bench.tflite", "windows" to "bench.windows", "result" to "bench.json")
         File(checkNotNull(Phone.app.folder()), "bench.json").writeText("{}")
         val intent = Intent(Phone.app, SelfTestActivity::class.java)
         names.forEach { (name, value) -> intent.putExtra(name, value) }
         val revived = Robolectric.buildActivity(SelfTestActivity::class.java, intent).setup(android.os.Bundle())
-        Phone.passes(Duration.ofSeconds(1))
+        Phone.advanceTime(Duration.ofSeconds(1))
         assertTrue(Phone.app.selfTest.state("bench.json") is JobState.Idle)
-        assertTrue(revived.get().window.decorView.words().any { it.contains("the result is in bench.json") })
+        assertTrue(revived.get().window.decorView.visibleTexts().any { it.contains("the result is in bench.json") })
     }
 
     @Test
-    @Config(application = NothingStarts::class)
-    fun `a phone that cannot share is told in words`() {
+    @Config(application = NoOtherApps::class)
+    fun `a sharing failure is reported`() {
         open()
-        Phone.app.startOrSay(Intent(Intent.ACTION_SEND))
+        Phone.app.startOrReport(Intent(Intent.ACTION_SEND))
         assertTrue(ShadowToast.getTextOfLatestToast(), ShadowToast.getTextOfLatestToast().contains("no app for it"))
     }
 
     @Test
-    @Config(application = Unrecoverable::class)
-    fun `recordings that cannot be brought back cost neither the app nor the model`() {
+    @Config(application = FailingRecovery::class)
+    fun `a failed restore of recordings does not prevent loading the model`() {
         open()
-        assertTrue(Phone.app.model.state is ModelState.Trusted)
-        activity.part<View>(R.id.tab_record).performClick()
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("no way in"))
+        assertTrue(Phone.app.model.state is ModelState.Verified)
+        activity.requireView<View>(R.id.tab_record).performClick()
+        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("access denied"))
     }
 
     @Test
-    @Config(application = NoMemory::class)
-    fun `files larger than the memory are refused in words`() {
+    @Config(application = OutOfMemory::class)
+    fun `files larger than the memory are reported`() {
         open()
-        assertEquals("No answers", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).contains("larger than this phone's memory"))
+        assertEquals("No prediction", text(R.id.activity))
+        assertTrue(text(R.id.state), text(R.id.state).contains("too large for this phone's memory"))
     }
 
     @Test
-    fun `large text puts the axes' names below the heading`() {
+    fun `large text moves the axis names below the heading`() {
         open()
-        assertTrue(activity.part<PlotView>(R.id.plot_accelerometer).inOneLine(1080))
-        val plain = activity.part<PlotView>(R.id.plot_accelerometer)
-        assertFalse(plain.inOneLine(200))
+        assertTrue(activity.requireView<PlotView>(R.id.plot_accelerometer).fitsOneLine(1080))
+        val plain = activity.requireView<PlotView>(R.id.plot_accelerometer)
+        assertFalse(plain.fitsOneLine(200))
         val wide = View.MeasureSpec.makeMeasureSpec(1080, View.MeasureSpec.EXACTLY)
         val small = View.MeasureSpec.makeMeasureSpec(200, View.MeasureSpec.EXACTLY)
         plain.measure(wide, View.MeasureSpec.UNSPECIFIED)
@@ -187,16 +187,16 @@ class FixesTest {
     }
 
     @Test
-    fun `a plot begins anew where the chain does`() {
+    fun `a plot restarts after a clock reset`() {
         open()
         val trace = Trace()
         val second = 1_000_000_000L
         val sample = doubleArrayOf(1.0, 2.0, 3.0)
-        fun count() = trace.copy(FloatArray(Trace.ROOM), Array(Trace.AXES) { FloatArray(Trace.ROOM) })
+        fun count() = trace.copy(FloatArray(Trace.CAPACITY), Array(Trace.AXES) { FloatArray(Trace.CAPACITY) })
         for (k in 0..9) trace.add(10 * second + k * second / 50, sample)
         trace.add(10 * second, sample)
-        assertEquals("late: left out", 10, count())
+        assertEquals("late samples are dropped", 10, count())
         trace.add(9 * second, sample)
-        assertEquals("ran back: begun anew", 1, count())
+        assertEquals("a clock reset clears the plot", 1, count())
     }
 }

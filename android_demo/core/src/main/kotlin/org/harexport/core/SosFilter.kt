@@ -1,25 +1,25 @@
 package org.harexport.core
 
 /**
- * Median of the last [size] samples: the answer for the sample `size / 2` before the newest. Zeros around the ends.
+ * Median filter over [size] samples, with zeros before the first sample.
  *
- * Throws [BadInput] for a size without a middle.
+ * Throws [InputException] for an even size.
  */
-class Median(private val size: Int) {
+class MedianFilter(private val size: Int) {
     private val recent: DoubleArray
     private val sorted: DoubleArray
     private var count: Int
 
     init {
-        if (size < 1 || size % 2 == 0 || size > LARGEST) {
-            throw BadInput("a median filter of $size samples has no middle: choose 1, 3, 5, ...")
+        if (size < 1 || size % 2 == 0 || size > MAX_SIZE) {
+            throw InputException("the length of a median filter must be odd; found $size")
         }
         recent = DoubleArray(size)
         sorted = DoubleArray(size)
         count = size / 2 // zeros before the first sample
     }
 
-    /** The next answer; null while the first sample still lacks its neighbours. */
+    /** Returns the median around the sample `size / 2` before [x]; null while that is before the first sample. */
     fun push(x: Double): Double? {
         if (count == size) {
             System.arraycopy(recent, 1, recent, 0, size - 1)
@@ -33,18 +33,19 @@ class Median(private val size: Int) {
     }
 
     private companion object {
-        const val LARGEST = 9999
+        const val MAX_SIZE = 9999
     }
 }
 
 /**
- * A cascade of second-order sections, direct form II transposed, from zero state.
+ * Filter of cascaded second-order sections (direct form II transposed), starting from zero state.
  *
- * The order of operations is scipy.signal.sosfilt's, so the answers are the same bit for bit.
+ * The order of operations is that of scipy.signal.sosfilt; results are identical bit for bit.
  */
-class Sections(private val sections: List<Section>) {
+class SosFilter(private val sections: List<Section>) {
     private val state = DoubleArray(2 * sections.size)
 
+    /** Returns the filtered [sample]. */
     fun push(sample: Double): Double {
         var x = sample
         for (k in sections.indices) {
