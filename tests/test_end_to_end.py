@@ -182,7 +182,7 @@ def test_export_takes_the_checkpoint_of_its_folder(folder: Path, official_path: 
     shutil.copy(folder / "tiny.safetensors", lone / "second.safetensors")
     refused = harexport("export", "--out", lone)
     assert refused.exit_code == 2
-    assert "which checkpoint?" in refused.stderr
+    assert "more than one checkpoint" in refused.stderr
     assert "second.safetensors, tiny.safetensors" in refused.stderr
 
 

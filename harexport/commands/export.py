@@ -96,25 +96,27 @@ def export(
               harexport export --format tflite --quantize=int8 --lowering fused
               harexport export --data my-recordings --quantize --android android_demo
     """
-    from harexport.exporters import android as demo_app
-    from harexport.exporters import options
+    from harexport.exporters.android import check_project, write_assets
     from harexport.exporters.export import ExportFailure, export_checkpoint, find_checkpoint, format_result
+    from harexport.exporters.options import parse_batch, parse_schemes, resolve_all
     from harexport.model.checkpoint import load
 
     trained = load(checkpoint or find_checkpoint(out))
-    schemes, windows = options.parse_schemes(fmt, quantize), options.parse_batch(batch)
+    if android and fmt == "all":
+        fmt = "tflite"
+    schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
     if android:
-        fmt = "tflite" if fmt == "all" else fmt
-        schemes = options.parse_schemes(fmt, quantize)
-        demo_app.check_project(trained.contract, options.resolve_all(trained.network, fmt, schemes, lowering, windows, io), android)
+        files = resolve_all(trained.network, fmt, schemes, lowering, batch_size, io)
+        check_project(trained.contract, files, android)
     dataset = load_data_for(data, trained.contract, trained.recipe.name)
-    results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, windows, io, max_drop)
-    placed: list[Path] = []
-    if android and not isinstance(results[0], ExportFailure):
-        placed = demo_app.write_assets(results[0].path, android)
-    lines = [f"Refused: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results]
-    lines += [f"Android: {path}" for path in placed]
-    files = [result.to_dict() for result in results]
-    print_result({"files": files, "android": [str(path) for path in placed]}, as_json, "\n".join(lines))
-    if any(isinstance(result, ExportFailure) for result in results):
+    results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
+    failures = [result for result in results if isinstance(result, ExportFailure)]
+    assets = write_assets(results[0].path, android) if android and not failures else []
+    lines = [
+        f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results
+    ]
+    lines += [f"Android: {path}" for path in assets]
+    document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets]}
+    print_result(document, as_json, "\n".join(lines))
+    if failures:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What a file must prove before it gets its name."""
+"""Checks that an exported model must pass before it is written."""
 
 from __future__ import annotations
 
@@ -8,40 +8,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport import runtimes
-from harexport.data.dataset import Windows
+from harexport.data.dataset import Dataset, Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.comparison import Predictions, check_tolerance, compare
 from harexport.evaluation.metrics import classification_metrics
 from harexport.exporters.options import ExportOptions
-from harexport.formats import structure
-from harexport.formats.structure import Structure
+from harexport.formats.structure import Structure, read_structure
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
 from harexport.model.network import Network, softmax
 from harexport.runtimes import Floats, Runner
 from harexport.runtimes.sandbox import run_sandboxed
+from harexport.utils.console import progress
 
-# Largest logit difference of float32, per unit of the reference's largest logit (at least 1): synthetic windows may
-# drive the logits further than real ones do. What is promised on the official windows is not relative.
-_FLOAT32_LOGIT = 1e-4
-# The other schemes: RMS of the difference against RMS of the reference's logits. With int8 weights trained networks
-# show 0.002 to 0.03 here; a wrong gate order, scale or layer shows about 1 in any scheme.
-_RMS = {"float16": 0.02, "int8-weights": 0.15, "int8": 0.3}
-# Bytes that each weight saves against float32; at least this share of them must be seen in the file's size (the rest
-# pays for scales and for the zeros of wavefront.py).
-_SAVES = {"float16": 2, "int8-weights": 3, "int8": 3}
-_SAVED = 0.5
-_SOFTMAX, _STEPS = 1e-5, 0.1  # what probabilities may be from the softmax of the logits beside them
-# Where less than this could be saved, names, scales and operators weigh more than the weights; their dtypes are
-# checked all the same.
-_TOO_SMALL = 4000
+# Tolerances on synthetic windows, whose logits may be larger than those of real windows.
+# float32: largest logit difference relative to the reference's largest logit (at least 1).
+_FLOAT32_TOLERANCE = 1e-4
+# Other schemes: RMS of the difference relative to the RMS of the reference's logits. Trained networks with int8 weights
+# have 0.002 to 0.03; a wrong gate order, scale or layer gives about 1.
+_RMS_TOLERANCE = {"float16": 0.02, "int8-weights": 0.15, "int8": 0.3}
+# Largest difference of the probabilities from the softmax of the logits; the scheme int8 may quantize both.
+_SOFTMAX_TOLERANCE, _INT8_SOFTMAX_TOLERANCE = 1e-5, 0.1
+# Bytes saved per weight relative to float32. The file must be smaller by at least half of that: scales, and the zeros
+# of the wavefront's block matrices, take the rest.
+_BYTES_SAVED = {"float16": 2, "int8-weights": 3, "int8": 3}
+_MIN_SAVED_SHARE = 0.5
+_MIN_SAVED_BYTES = 4000  # below, names, scales and operators dominate the size, which is then not checked
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """Labelled windows that no weight and no threshold was chosen on, and the float64 reference's logits for them."""
+    """Test windows and the reference's logits.
+
+    Attributes:
+        windows: Labelled windows of test subjects.
+        expected: Logits of the float64 reference, [n, labels].
+    """
 
     windows: Windows
     expected: NDArray[np.float64]
+
+
+def compute_reference(network: Network, dataset: Dataset) -> ReferenceOutputs:
+    """Run the float64 reference on the test windows of a dataset that fits the network."""
+    with progress("float64 reference", len(dataset.test), "windows") as advance:
+        return ReferenceOutputs(dataset.test, network.logits(dataset.test.signals, advance))
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,15 @@ class Parity:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What the gate measured in the real runtime, on `windows` synthetic windows; `parity` on those of a Proof."""
+    """Measurements of the checks, in the target runtime.
+
+    Attributes:
+        windows: Number of synthetic windows.
+        max_logit_difference: Largest logit difference to the reference on them.
+        rms_logit_difference: RMS of the logit differences on them.
+        agreement: Share of them with the predicted label of the reference.
+        parity: Comparison on the test windows; None without a dataset.
+    """
 
     windows: int
     max_logit_difference: float
@@ -88,113 +106,127 @@ def check_exported_model(
     model: bytes,
     network: Network,
     contract: Contract,
-    form: ExportOptions,
+    options: ExportOptions,
     float32_size: int,
-    proof: ReferenceOutputs | None,
+    reference: ReferenceOutputs | None,
     max_drop: float | None = None,
 ) -> tuple[Structure, CheckResult]:
-    """Look into the file, load it from bytes, compare its answers. Raises CheckFailedError.
+    """Check the structure of a file, load it in its runtime and compare its predictions with the reference.
 
-    `float32_size`: bytes of the same export in float32, which the others must undercut. `max_drop`: points of
-    accuracy to allow on the windows of `proof` instead of what the scheme promises.
+    Args:
+        model: Content of the file.
+        network: Network that was exported.
+        contract: Its contract.
+        options: Options of the file.
+        float32_size: Size in bytes of the same export in float32.
+        reference: Test windows with the reference's logits; None: only synthetic windows are run.
+        max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+
+    Returns:
+        The structure of the file, and the measurements.
+
+    Raises:
+        CheckFailedError: A check failed; the message lists all failures.
     """
-    name = f"the {form.name} export"
+    name = f"the {options.name} export"
     try:
-        held = structure.read_structure(model, form.format, name)
-        if form.scheme == "int8" and (death := run_sandboxed(model, f".{form.format}").error):
-            raise InputError(death)  # integers that overflow end LiteRT, and this process with it
-        runner = runtimes.load_bytes(model, f".{form.format}", name)
+        structure = read_structure(model, options.format, name)
+        # an integer overflow aborts LiteRT, and with it this process
+        if options.scheme == "int8" and (error := run_sandboxed(model, f".{options.format}").error):
+            raise InputError(error)
+        runner = runtimes.load_bytes(model, f".{options.format}", name)
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error
     failures = [
-        *_structure_failures(held, network, contract, form),
-        *_size_failures(network, form, len(model), float32_size),
+        *_check_structure(structure, network, contract, options),
+        *_check_size(network, options, len(model), float32_size),
     ]
-    if not failures:  # answers of a file with a wrong structure say nothing
-        figures, failures = _answers(runner, network, contract, form.scheme, proof, max_drop)
+    if not failures:  # predictions of a file with a wrong structure are meaningless
+        result, failures = _check_predictions(runner, network, contract, options.scheme, reference, max_drop)
     if failures:
-        raise CheckFailedError(f"{name} failed its gate, no file was written: {'; '.join(failures)}")
-    return held, figures
+        raise CheckFailedError(f"{name} failed its checks, no file was written: {'; '.join(failures)}")
+    return structure, result
 
 
-def _structure_failures(held: Structure, network: Network, contract: Contract, form: ExportOptions) -> list[str]:
+def _check_structure(structure: Structure, network: Network, contract: Contract, options: ExportOptions) -> list[str]:
     failures = []
-    windows = -1 if form.batch is None else form.batch
-    reads = {INPUT_NAME: (windows, network.window, network.num_channels)}
-    answers = {name: (windows, len(labels)) for name, labels in contract.outputs.items()}
-    for what, found, expected in (("inputs", held.inputs, reads), ("outputs", held.outputs, answers)):
+    batch = -1 if options.batch is None else options.batch
+    inputs = {INPUT_NAME: (batch, network.window, network.num_channels)}
+    outputs = {name: (batch, len(labels)) for name, labels in contract.outputs.items()}
+    for what, found, expected in (("inputs", structure.inputs, inputs), ("outputs", structure.outputs, outputs)):
         if found != expected:
             failures.append(f"its {what} are {found}, expected {expected}")
-    for operator, expected_count in _recurrent_operators(network, form).items():
-        if held.ops.get(operator, 0) != expected_count:
-            failures.append(f"it has {held.ops.get(operator, 0)} operators {operator}, expected {expected_count}")
-    if any(held.cell_clips):
-        failures.append(f"its LSTM clips the cell at {max(held.cell_clips)}, the network does not")
-    dtype = form.scheme.removesuffix("-weights")
-    if odd := [f"{weight.name} ({weight.dtype})" for weight in held.weights if weight.dtype != dtype]:
-        failures.append(f"these weights are not {dtype}: {', '.join(odd)}")
-    if held.scheme != form.scheme and held.weights:
-        failures.append(f"its operators compute as {held.scheme}")
-    if held.contract != contract.to_dict():
-        failures.append("the contract in it is not the one it was exported with")
+    for operator, count in _recurrent_operators(network, options).items():
+        if structure.ops.get(operator, 0) != count:
+            failures.append(f"it has {structure.ops.get(operator, 0)} operators {operator}, expected {count}")
+    if any(structure.cell_clips):
+        failures.append(f"its LSTM clips the cell at {max(structure.cell_clips)}, the network does not")
+    dtype = options.scheme.removesuffix("-weights")
+    if wrong := [f"{weight.name} ({weight.dtype})" for weight in structure.weights if weight.dtype != dtype]:
+        failures.append(f"these weights are not {dtype}: {', '.join(wrong)}")
+    if structure.scheme != options.scheme and structure.weights:
+        failures.append(f"its operators have the scheme {structure.scheme}")
+    if structure.contract != contract.to_dict():
+        failures.append("its contract differs from the contract it was exported with")
     return failures
 
 
-def _recurrent_operators(network: Network, form: ExportOptions) -> dict[str, int]:
-    """How many of each runtime's recurrent operators the file must hold: one a layer, or none."""
+def _recurrent_operators(network: Network, options: ExportOptions) -> dict[str, int]:
+    """Return the expected number of each recurrent operator."""
     layers = len(network.recurrent_layers)
-    if form.format == "tflite":
-        return {"UNIDIRECTIONAL_SEQUENCE_LSTM": layers if form.lowering == "fused" else 0, "WHILE": 0}
-    quantised = form.scheme == "int8-weights" and network.kind == "lstm"
-    own = "DynamicQuantizeLSTM" if quantised else network.kind.upper()
-    return {"LSTM": 0, "GRU": 0, "DynamicQuantizeLSTM": 0} | {own: layers}
+    if options.format == "tflite":
+        return {"UNIDIRECTIONAL_SEQUENCE_LSTM": layers if options.lowering == "fused" else 0, "WHILE": 0}
+    is_quantized = options.scheme == "int8-weights" and network.kind == "lstm"
+    operator = "DynamicQuantizeLSTM" if is_quantized else network.kind.upper()
+    return {"LSTM": 0, "GRU": 0, "DynamicQuantizeLSTM": 0} | {operator: layers}
 
 
-def _size_failures(network: Network, form: ExportOptions, size: int, float32_size: int) -> list[str]:
-    scheme = form.scheme
-    if (scheme, form.lowering) == ("int8", "unrolled"):  # each step has more operators: a note says what that costs
+def _check_size(network: Network, options: ExportOptions, size: int, float32_size: int) -> list[str]:
+    scheme = options.scheme
+    if (scheme, options.lowering) == ("int8", "unrolled"):  # it has more operators per step; a note reports the size
         return []
-    matrices = sum(array.size for array in network.fold_input().arrays().values() if array.ndim > 1)
-    expected = _SAVED * _SAVES.get(scheme, 0) * matrices
-    if float32_size - size >= expected or expected < _TOO_SMALL:
+    num_weights = sum(array.size for array in network.fold_input().arrays().values() if array.ndim > 1)
+    expected = _MIN_SAVED_SHARE * _BYTES_SAVED.get(scheme, 0) * num_weights
+    if float32_size - size >= expected or expected < _MIN_SAVED_BYTES:
         return []
-    return [f"it has {size} bytes and in float32 {float32_size}: {scheme} should save {expected:.0f} or more"]
+    return [f"it has {size} bytes, in float32 {float32_size}; {scheme} should save at least {expected:.0f}"]
 
 
-def _answers(
+def _check_predictions(
     runner: Runner,
     network: Network,
     contract: Contract,
     scheme: str,
-    proof: ReferenceOutputs | None,
+    reference: ReferenceOutputs | None,
     max_drop: float | None,
 ) -> tuple[CheckResult, list[str]]:
-    probes = synthetic_windows(contract)
-    expected = network.logits(probes)
-    answered = runner.logits(probes).astype(np.float64)
-    difference = np.abs(answered - expected)
+    windows = synthetic_windows(contract)
+    expected = network.logits(windows)
+    logits = runner.logits(windows).astype(np.float64)
+    difference = np.abs(logits - expected)
     rms = float(np.sqrt(np.mean(difference**2)))
     failures = []
     if scheme == "float32":
-        found, allowed = float(difference.max()), _FLOAT32_LOGIT * max(1.0, float(np.abs(expected).max()))
+        found, allowed = float(difference.max()), _FLOAT32_TOLERANCE * max(1.0, float(np.abs(expected).max()))
     else:
-        found, allowed = rms, _RMS[scheme] * float(np.sqrt(np.mean(expected**2)))
-    if not found <= allowed:  # also where it is NaN
-        failures.append(f"its logits are {found:.2g} from the float64 reference, allowed are {allowed:.2g}")
-    failures += _memory(runner, probes) + _other_outputs(runner, network, probes, scheme)
-    proven = None
-    if proof is not None and not failures:
-        labels = proof.windows.labels
-        proven = _check_on_test_windows(proof, runner.logits(proof.windows.signals), scheme, max_drop)
-        failures += [f"on {len(labels)} test windows, {failure}" for failure in proven.failures]
-    agreement = float(np.mean(answered.argmax(axis=1) == expected.argmax(axis=1)))
-    return CheckResult(len(probes), float(difference.max()), rms, agreement, proven), failures
+        found, allowed = rms, _RMS_TOLERANCE[scheme] * float(np.sqrt(np.mean(expected**2)))
+    if not found <= allowed:  # also if it is NaN
+        failures.append(f"its logits differ from the float64 reference by {found:.2g}, allowed are {allowed:.2g}")
+    failures += _check_state(runner, windows) + _check_other_outputs(runner, network, windows, scheme)
+    parity = None
+    if reference is not None and not failures:
+        parity = _compare_on_test_windows(reference, runner.logits(reference.windows.signals), scheme, max_drop)
+        failures += [f"on {parity.windows} test windows, {failure}" for failure in parity.failures]
+    agreement = float(np.mean(logits.argmax(axis=1) == expected.argmax(axis=1)))
+    return CheckResult(len(windows), float(difference.max()), rms, agreement, parity), failures
 
 
-def _check_on_test_windows(proof: ReferenceOutputs, logits: Floats, scheme: str, max_drop: float | None) -> Parity:
-    labels = proof.windows.labels
-    reference = Predictions("the float64 reference", "logits", proof.expected)
-    comparison = compare(Predictions("the exported model", "logits", logits), reference, labels)
+def _compare_on_test_windows(
+    reference: ReferenceOutputs, logits: Floats, scheme: str, max_drop: float | None
+) -> Parity:
+    labels = reference.windows.labels
+    expected = Predictions("the float64 reference", "logits", reference.expected)
+    comparison = compare(Predictions("the exported model", "logits", logits), expected, labels)
     metrics = classification_metrics(labels, logits.argmax(axis=1), logits.shape[1])
     return Parity(
         scheme=scheme,
@@ -210,64 +242,72 @@ def _check_on_test_windows(proof: ReferenceOutputs, logits: Floats, scheme: str,
     )
 
 
-def _other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
-    """Probabilities must be the softmax of the file's own logits, and the second head's logits right."""
+def _check_other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
+    """Check the logits of the second head, and all probabilities against the softmax of the file's own logits."""
     from harexport.runtimes.litert import LiteRtRunner
     from harexport.runtimes.onnx import OnnxRunner
 
     assert isinstance(runner, LiteRtRunner | OnnxRunner)
     size = runner.batch or 1
-    answered = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
-    found = {name: np.concatenate([one[name][:1] for one in answered]) for name in answered[0]}
+    batches = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
+    outputs = {name: np.concatenate([batch[name][:1] for batch in batches]) for name in batches[0]}
     failures = []
     for head, prefix in zip(network.heads(), ("", "coarse_"), strict=False):
-        logits, probabilities = found[prefix + LOGITS_NAME], found[prefix + PROBABILITIES_NAME]
+        logits, probabilities = outputs[prefix + LOGITS_NAME], outputs[prefix + PROBABILITIES_NAME]
         if head != "head":
             expected = network.logits(windows, head=head)
             rms = float(np.sqrt(np.mean((logits - expected) ** 2)))
-            allowed = _RMS.get(scheme, _FLOAT32_LOGIT) * max(1.0, float(np.sqrt(np.mean(expected**2))))
+            allowed = _RMS_TOLERANCE.get(scheme, _FLOAT32_TOLERANCE) * max(1.0, float(np.sqrt(np.mean(expected**2))))
             if not rms <= allowed:
                 failures.append(
-                    f"its {prefix}{LOGITS_NAME} are {rms:.2g} from the reference (RMS), allowed {allowed:.2g}"
+                    f"its {prefix}{LOGITS_NAME} differ from the reference by {rms:.2g} (RMS), allowed are {allowed:.2g}"
                 )
-        off = float(np.abs(probabilities - softmax(logits)).max())
-        # full integer may answer probabilities, and the logits that they are compared with, in steps
-        if not off <= (_STEPS if scheme == "int8" else _SOFTMAX):
-            failures.append(f"its {prefix}{PROBABILITIES_NAME} are {off:.2g} from the softmax of its logits")
+        difference = float(np.abs(probabilities - softmax(logits)).max())
+        if not difference <= (_INT8_SOFTMAX_TOLERANCE if scheme == "int8" else _SOFTMAX_TOLERANCE):
+            failures.append(
+                f"its {prefix}{PROBABILITIES_NAME} differ from the softmax of its logits by {difference:.2g}"
+            )
     return failures
 
 
-def _memory(runner: Runner, windows: Floats) -> list[str]:
-    """An answer must not depend on the windows before it, not even on a window of NaN (FACTS, trap 1).
+def _check_state(runner: Runner, windows: Floats) -> list[str]:
+    """Check that predictions do not depend on earlier inputs, including NaN inputs.
 
-    Nothing is reset in between: the file must be right for embedders who never heard of resetting. A trained network
-    may forget a whole window before it answers, so what is left in the state counts, felt or not.
+    Nothing is reset between the runs, since applications may not reset either. A trained network may forget the window
+    before, hence the values left in variable tensors are checked as well.
     """
     from harexport.runtimes.litert import LiteRtRunner
 
-    ask = runner.run_batch_keep_state if isinstance(runner, LiteRtRunner) else runner.run_batch
+    run = runner.run_batch_keep_state if isinstance(runner, LiteRtRunner) else runner.run_batch
     size = runner.batch or 1
     a, b = (np.repeat(windows[k : k + 1], size, axis=0) for k in (0, 1))
-    first = ask(a)
-    ask(b)
-    left = runner.state_residual() if isinstance(runner, LiteRtRunner) else 0.0
-    again = ask(a)
-    ask(np.full_like(a, np.nan))
-    recovered = ask(a)
+    first = run(a)
+    run(b)
+    residual = runner.state_residual() if isinstance(runner, LiteRtRunner) else 0.0
+    second = run(a)
+    run(np.full_like(a, np.nan))
+    after_nan = run(a)
     failures = []
-    if not np.array_equal(first, again) or left:
-        failures.append(f"its answer to a window depends on the window before (it leaves {left:.2g} in its state)")
-    if not np.array_equal(first, recovered):
-        failures.append("one window of NaN changes its later answers")
+    if not np.array_equal(first, second) or residual:
+        failures.append(f"its prediction depends on the window before (state of up to {residual:.2g} remains)")
+    if not np.array_equal(first, after_nan):
+        failures.append("a window of NaN changes its later predictions")
     return failures
 
 
 def synthetic_windows(contract: Contract, count: int = 16, seed: int = 0) -> NDArray[np.float32]:
-    """Smooth random motion in physical units: [count, window, channels] float32.
+    """Generate smooth random motion in physical units, for checks of the arithmetic.
 
-    Every channel is a sum of four sines between 0.3 and 8 Hz (walking is about 2). Even windows move like
-    a walker (0.3 g, 0.8 rad/s), odd ones hardly, and channels named total_* carry gravity, of length 1 g,
-    in a random direction. What is checked is arithmetic, so the scale matters and the activity does not.
+    Each channel is a sum of four sines between 0.3 and 8 Hz; walking is about 2 Hz. Even windows have the amplitude of
+    walking (0.3 g, 0.8 rad/s), odd windows 5 % of it. The channels total_* include gravity, 1 g in a random direction.
+
+    Args:
+        contract: Channels, units, rate and window length.
+        count: Number of windows.
+        seed: Random seed.
+
+    Returns:
+        [count, window, channels].
     """
     random = np.random.default_rng(seed)
     channels = len(contract.channels)

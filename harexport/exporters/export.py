@@ -1,4 +1,4 @@
-"""Network -> proven files: the options, the windows they are proven on, the names they get."""
+"""Exports a network or a checkpoint: builds each file, checks it, and writes it under its final name."""
 
 from __future__ import annotations
 
@@ -17,27 +17,90 @@ from harexport.data import Dataset, contract_mismatches, load_dataset
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.latency import time_interleaved
-from harexport.exporters import checks, options
-from harexport.exporters.checks import CheckResult, ReferenceOutputs
-from harexport.exporters.options import ExportOptions
+from harexport.exporters.checks import (
+    CheckResult,
+    Parity,
+    ReferenceOutputs,
+    check_exported_model,
+    compute_reference,
+    synthetic_windows,
+)
+from harexport.exporters.options import ExportOptions, resolve, resolve_all
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
 from harexport.utils.console import progress
 from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
-if TYPE_CHECKING:  # a checkpoint comes from above; exporting needs nothing of training
+if TYPE_CHECKING:  # reading checkpoints is not needed to export a network
     from harexport.model.checkpoint import Checkpoint
+
+_TIMED_RUNS = 200
+_MIN_REPORTED_SLOWDOWN = 1.05  # smaller differences are within the noise of so short a measurement
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An exported file that passed its checks.
+
+    Attributes:
+        path: The file.
+        format: "onnx" or "tflite".
+        scheme: Quantization scheme.
+        lowering: "fused" or "unrolled"; None for ONNX.
+        reason: Why "auto" selected the lowering; empty if it was requested.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs.
+        size_bytes: Size of the file.
+        size_ratio: Size relative to the float32 file of the same format and lowering.
+        time_ratio: p50 latency relative to that file, from one interleaved run on this machine.
+        seconds: Duration of the export, including the checks.
+        ops: Number of operators by kind.
+        oldest_runtime: Oldest version of TensorFlow Lite or ONNX Runtime that has the operators.
+        checks: Measurements of the checks.
+        notes: Notes for users of the file.
+    """
+
+    path: Path
+    format: str
+    scheme: str
+    lowering: str | None
+    reason: str
+    batch: int | None
+    io: str
+    size_bytes: int
+    size_ratio: float
+    time_ratio: float
+    seconds: float
+    ops: dict[str, int]
+    oldest_runtime: str
+    checks: CheckResult
+    notes: tuple[str, ...]
+
+    @property
+    def parity(self) -> Parity | None:
+        """Comparison with the reference on the labelled test windows; None without a dataset."""
+        return self.checks.parity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values = {**dataclasses.asdict(self), "path": str(self.path)}
+        return {"gate" if key == "checks" else key: value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
 class ExportFailure:
-    """A file that did not pass its gate and was not written: the name it would have had, and why."""
+    """A file that failed its checks and was not written.
+
+    Attributes:
+        path: Path it would have been written to.
+        reason: Message of the failed checks.
+    """
 
     path: Path
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return JSON values."""
         return {"path": str(self.path), "refused": self.reason}
 
 
@@ -55,33 +118,41 @@ def export(
     dataset: Dataset | None = None,
     max_drop: float | None = None,
 ) -> ExportResult:
-    """Write `network` to `path` as a file that has passed its gate.
+    """Export a network to a file that passed its checks. An existing file is kept until then.
 
-    path defaults to `harexport-out/model-...`, named after its form; format "onnx" or "tflite" defaults to the path's
-    suffix, and that to tflite; scheme, lowering, batch (None: any number of windows) and io are as exporting/forms.py
-    lists them. `contract` defaults to UCI HAR's; `metadata` goes into the file. `dataset`: its test windows are what
-    the file is judged by, its training windows what full integer is calibrated on and int8 weights are rounded by;
-    default: UCI HAR (`harexport.data.load_dataset`) where the contract is of its windows and labels, else the file is judged
-    by synthetic windows alone and a note says so. `max_drop`: points of accuracy to allow on the test windows instead
-    of the scheme's own promise.
+    Args:
+        network: Network to export.
+        path: Path of the file. Default: `harexport-out/model-...`, with the options in the name.
+        format: "onnx" or "tflite". Default: the suffix of `path`, or "tflite".
+        scheme: "float32", "float16", "int8-weights" or, for tflite, "int8".
+        lowering: "fused", "unrolled" or "auto", for tflite.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs, "float32" or, for the scheme int8, "int8".
+        contract: Input and output contract. Default: that of UCI HAR.
+        metadata: Strings to store in the file.
+        dataset: The test windows serve the checks; the training windows serve the calibration of int8 and the rounding
+            of int8-weights. Default: UCI HAR if the contract matches it. Otherwise the file is checked on synthetic
+            windows only, and a note reports that.
+        max_drop: Allowed accuracy drop on the test windows in percentage points, instead of the limits of the scheme.
 
-    Raises InputError for options that do not exist or do not fit, CheckFailedError when the file fails its gate;
-    then whatever was at `path` is still there.
+    Raises:
+        InputError: An option does not exist, or the options do not fit.
+        CheckFailedError: The file failed its checks.
     """
     contract = contract or Contract()
-    _check_drop(max_drop)
-    asked = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
-    form = options.resolve(network, asked, scheme, lowering, batch, io)
-    path = Path(path) if path else DEFAULT_OUTPUT_DIR / form.file_name("model")
-    if path.suffix.lower() != f".{form.format}":
-        raise InputError(f"{path}: a file in the format {form.format} must be called *.{form.format}")
-    _check_fit(network, contract)
+    _check_max_drop(max_drop)
+    fmt = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
+    options = resolve(network, fmt, scheme, lowering, batch, io)
+    path = Path(path) if path else DEFAULT_OUTPUT_DIR / options.file_name("model")
+    if path.suffix.lower() != f".{options.format}":
+        raise InputError(f"{path}: a file in the format {options.format} must be called *.{options.format}")
+    _check_contract(network, contract)
     if dataset is None and not contract_mismatches(contract, Contract()):
         dataset = load_dataset()
     dataset = None if dataset is None else dataset.matching(contract)
-    proof = None if dataset is None else compute_reference(network, dataset)
+    reference = None if dataset is None else compute_reference(network, dataset)
     train = None if dataset is None else dataset.train
-    return export_file(network, contract, metadata or {}, path, form, proof, train, max_drop)
+    return export_file(network, contract, metadata or {}, path, options, reference, train, max_drop)
 
 
 def export_checkpoint(
@@ -95,40 +166,148 @@ def export_checkpoint(
     io: str = "float32",
     max_drop: float | None = None,
 ) -> list[ExportResult | ExportFailure]:
-    """Export a checkpoint into `folder`, under the names of `Form.file_name`, proven on the test windows of `dataset`.
+    """Export a checkpoint to a folder, in one or more formats and schemes, with contract.json.
 
-    fmt "onnx", "tflite" or "all": with "all", the schemes that only one format has are made in that one. The
-    contract goes beside them as contract.json. A file that fails its gate does not stop the others. Raises
-    InputError before anything is written where the options do not fit, or where the folder's contract.json is
-    another one's.
+    Args:
+        checkpoint: Checkpoint to export.
+        folder: Output folder; the files are named by `ExportOptions.file_name`.
+        dataset: Dataset for checks and calibration, see `export`.
+        fmt: "onnx", "tflite" or "all"; with "all", each format gets those of the schemes that it has.
+        schemes: Quantization schemes.
+        lowering: "fused", "unrolled" or "auto", for tflite.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs.
+        max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+
+    Returns:
+        A result for each file. A file that fails its checks does not prevent the others.
+
+    Raises:
+        InputError: The options do not fit, or the folder has the contract.json of another model. Nothing was written.
     """
     folder, network = Path(folder), checkpoint.network
-    _check_drop(max_drop)
-    files = options.resolve_all(network, fmt, schemes, lowering, batch, io)
+    _check_max_drop(max_drop)
+    files = resolve_all(network, fmt, schemes, lowering, batch, io)
     check_output_folder(folder, checkpoint.contract)
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
-    proof, train = compute_reference(network, dataset), dataset.train
+    reference, train = compute_reference(network, dataset), dataset.train
     metadata = checkpoint_metadata(checkpoint)
     results: list[ExportResult | ExportFailure] = []
     with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
-        for done, form in enumerate(files, 1):
-            path = folder / form.file_name(checkpoint.recipe.name)
+        for count, options in enumerate(files, 1):
+            path = folder / options.file_name(checkpoint.recipe.name)
             try:
-                results.append(export_file(network, checkpoint.contract, metadata, path, form, proof, train, max_drop))
+                results.append(
+                    export_file(network, checkpoint.contract, metadata, path, options, reference, train, max_drop)
+                )
                 write_json(folder / "contract.json", checkpoint.contract.to_dict())
             except CheckFailedError as error:
                 results.append(ExportFailure(path, str(error)))
-            advance(done)
+            advance(count)
     return results
 
 
+def export_file(
+    network: Network,
+    contract: Contract,
+    metadata: dict[str, str],
+    path: Path,
+    options: ExportOptions,
+    reference: ReferenceOutputs | None,
+    train: Windows | None,
+    max_drop: float | None,
+) -> ExportResult:
+    """Build a file, check it, and write it. An existing file is kept until the new one has passed.
+
+    Args:
+        network: Network to export.
+        contract: Its contract.
+        metadata: Strings to store in the file.
+        path: Path of the file.
+        options: Options of the file.
+        reference: Test windows with the reference's logits; None: the file is checked on synthetic windows only.
+        train: Windows of training subjects for calibration and rounding.
+        max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+
+    Raises:
+        CheckFailedError: The file failed its checks.
+    """
+    start = time.perf_counter()
+    strings = {**metadata, "scheme": options.scheme}
+    if options.lowering:
+        strings["lowering"] = options.lowering
+    float32_options = dataclasses.replace(options, scheme="float32", io="float32")
+    float32 = build_model(network, contract, {**strings, "scheme": "float32"}, float32_options, None)
+    model = float32 if options.scheme == "float32" else build_model(network, contract, strings, options, train)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(model)
+        written = temporary.read_bytes()
+        structure, checks = check_exported_model(written, network, contract, options, len(float32), reference, max_drop)
+    time_ratio = _measure_time_ratio(model, float32, options, contract) if options.scheme != "float32" else 1.0
+    size_ratio = len(model) / len(float32)
+    return ExportResult(
+        path=path,
+        format=options.format,
+        scheme=options.scheme,
+        lowering=options.lowering,
+        reason=options.reason,
+        batch=options.batch,
+        io=options.io,
+        size_bytes=len(model),
+        size_ratio=size_ratio,
+        time_ratio=time_ratio,
+        seconds=time.perf_counter() - start,
+        ops=structure.ops,
+        oldest_runtime=structure.min_runtime,
+        checks=checks,
+        notes=tuple(_notes(options, network.kind, size_ratio, time_ratio, checks)),
+    )
+
+
+def build_model(
+    network: Network, contract: Contract, metadata: dict[str, str], options: ExportOptions, train: Windows | None
+) -> bytes:
+    """Build the bytes of a file, without checks.
+
+    Args:
+        network: Network to export.
+        contract: Its contract.
+        metadata: Strings to store in the file.
+        options: Options of the file.
+        train: Windows of training subjects for calibration and rounding.
+
+    Raises:
+        InputError: The scheme int8 has no training windows.
+    """
+    if options.lowering is None:
+        from harexport.exporters import onnx
+
+        return onnx.build(network, contract, metadata, options.scheme, options.batch)
+    from harexport.exporters import calibration, gptq, tflite, tflite_int8
+
+    if options.scheme == "int8":
+        if train is None:
+            raise InputError("the scheme int8 is calibrated on training windows; give the dataset of the model")
+        with single_threaded_blas():
+            ranges = calibration.calibrate(network, train)
+        metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
+        return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
+    if options.scheme == "int8-weights" and train is not None and network.lstm:
+        sample = calibration.sample_windows(train)
+        source = {"indices": list(sample.indices), "sha256": sample.sha256}
+        metadata = {**metadata, "rounded_by": json.dumps(source, separators=(",", ":"))}
+        with single_threaded_blas():
+            network = gptq.round_weights(network, sample.signals, options.lowering)
+    return tflite.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
+
+
 def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """What a checkpoint's files say of where they come from: strings, some of them JSON."""
+    """Return the strings that describe the origin of a checkpoint in its files; some are JSON."""
     test = checkpoint.figures.get("test") or {}
     figures = {key: test[key] for key in ("accuracy", "macro_f1") if key in test}
     return {
         "recipe": checkpoint.recipe.name,
-        "recipe_keys": json.dumps(checkpoint.recipe_metadata, sort_keys=True, separators=(",", ":")),
+        "recipe_keys": json.dumps(checkpoint.recipe.to_dict(), sort_keys=True, separators=(",", ":")),
         "seed": str(checkpoint.seed),
         "network_sha256": checkpoint.digest,
         "data": checkpoint.data.get("source", ""),
@@ -138,202 +317,79 @@ def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def compute_reference(network: Network, dataset: Dataset) -> ReferenceOutputs:
-    """The test windows of `dataset`, which fit, and what `network` answers to them in float64."""
-    with progress("float64 reference", len(dataset.test), "windows") as advance:
-        return ReferenceOutputs(dataset.test, network.logits(dataset.test.signals, advance))
-
-
-def _check_drop(max_drop: float | None) -> None:
-    if max_drop is not None and not 0 <= max_drop <= 100:
-        raise InputError(f"max_drop {max_drop}: give points of accuracy from 0 to 100")
-
-
-def _check_fit(network: Network, contract: Contract) -> None:
-    coarse = len(network.coarse_head.weight) if network.coarse_head else 0
-    has = (network.window, network.num_channels, network.num_labels, coarse)
-    wants = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
-    if has != wants:
-        raise InputError(
-            f"the network reads and answers (window, channels, labels, coarse labels) = {has}, its contract says "
-            f"{wants}; export it with the contract it was trained with"
-        )
-
-
 def check_output_folder(folder: Path, contract: Contract) -> None:
-    """Raise InputError where `folder` already belongs to models of another contract."""
+    """Raise InputError if `folder` has the contract.json of another model."""
     path = folder / "contract.json"
     if path.exists() and Contract.from_dict(read_json(path, "contract"), str(path)) != contract:
-        raise InputError(
-            f"{path} is the contract of models that expect or answer something else; choose another folder with --out"
-        )
+        raise InputError(f"{path} belongs to models with another contract; choose another folder with --out")
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The one .safetensors file in `folder`. Raises InputError where there is none, or more than one to choose from."""
+    """Return the only .safetensors file in a folder.
+
+    Raises:
+        InputError: There is none, or more than one.
+    """
     found = sorted(folder.glob("*.safetensors"))
     if not found:
-        raise InputError(f"no checkpoint in {folder}: `harexport train` writes one; or name its path")
+        raise InputError(f"no checkpoint in {folder}; write one with `harexport train`, or give the path of one")
     if len(found) > 1:
-        raise InputError(f"which checkpoint? {folder} holds {', '.join(path.name for path in found)}: name one's path")
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"more than one checkpoint in {folder}: {names}. Give the path of one")
     return found[0]
 
 
-_TIMED_RUNS = 200
-_SLOWER = 1.05  # what is said about time begins beyond this; below is the noise of so short a measurement
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """A file that passed its gate.
-
-    `lowering` is None for ONNX, `reason` says why `auto` chose it, `batch` is None for any number of windows; `ops`
-    counts its operators; `oldest_runtime` is the lowest version of TensorFlow Lite or ONNX Runtime that reads it.
-    `size_ratio` and `time_ratio` (p50, one interleaved run on this machine) are against the float32 file of the same
-    format and lowering. `notes` say in words what a user of the file must know. `seconds` is the whole export, gate
-    included.
-    """
-
-    path: Path
-    format: str
-    scheme: str
-    lowering: str | None
-    reason: str
-    batch: int | None
-    io: str
-    size_bytes: int
-    size_ratio: float
-    time_ratio: float
-    seconds: float
-    ops: dict[str, int]
-    oldest_runtime: str
-    gate: CheckResult
-    notes: tuple[str, ...]
-
-    @property
-    def parity(self) -> Any:
-        """Comparison with the reference on the labelled test windows; None without test windows."""
-        return self.gate.parity
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**dataclasses.asdict(self), "path": str(self.path)}
-
-
-def export_file(
-    network: Network,
-    contract: Contract,
-    metadata: dict[str, str],
-    path: Path,
-    form: ExportOptions,
-    proof: ReferenceOutputs | None,
-    train: Windows | None,
-    max_drop: float | None,
-) -> ExportResult:
-    """Write `network` in this form to `path`. Raises CheckFailedError when the file fails its gate.
-
-    `train`: windows of training subjects, which full integer is calibrated on and int8 weights are rounded by;
-    `proof` and `max_drop` are the gate's. Until the file has passed, whatever was at `path` is there.
-    """
-    began = time.perf_counter()
-    facts = {**metadata, "scheme": form.scheme, **({"lowering": form.lowering} if form.lowering else {})}
-    plain = dataclasses.replace(form, scheme="float32", io="float32")
-    float32 = build_model(network, contract, {**facts, "scheme": "float32"}, plain, None)
-    model = float32 if form.scheme == "float32" else build_model(network, contract, facts, form, train)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(model)
-        # what is checked is what was written
-        written = temporary.read_bytes()
-        held, figures = checks.check_exported_model(written, network, contract, form, len(float32), proof, max_drop)
-    time_ratio = _time_ratio(model, float32, form, contract) if form.scheme != "float32" else 1.0
-    size_ratio = len(model) / len(float32)
-    return ExportResult(
-        path=path,
-        format=form.format,
-        scheme=form.scheme,
-        lowering=form.lowering,
-        reason=form.reason,
-        batch=form.batch,
-        io=form.io,
-        size_bytes=len(model),
-        size_ratio=size_ratio,
-        time_ratio=time_ratio,
-        seconds=time.perf_counter() - began,
-        ops=held.ops,
-        oldest_runtime=held.min_runtime,
-        gate=figures,
-        notes=tuple(_notes(form, network.kind, size_ratio, time_ratio, figures)),
-    )
-
-
 def format_result(result: ExportResult) -> str:
-    """A line for people, and one more for each note."""
-    parity = result.gate.parity
-    proof = f"{parity.accuracy:.2%}, {parity.agreement:.2%} as the reference, " if parity else ""
-    ratios = "" if result.scheme == "float32" else f", {result.time_ratio:.2f} of float32's time"
-    chosen = f" ({result.reason})" if result.reason else ""
-    return "\n  ".join(
-        [
-            f"{result.path}: {result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators{chosen}, "
-            f"{proof}{_difference(result.gate)}{ratios}; {result.seconds:.2f} s",
-            *result.notes,
-        ]
+    """Return one line of text, and one more for each note."""
+    parity = result.parity
+    accuracy = f"{parity.accuracy:.2%}, {parity.agreement:.2%} as the reference, " if parity else ""
+    difference = parity.max_logit_difference if parity else result.checks.max_logit_difference
+    ratio = "" if result.scheme == "float32" else f", {result.time_ratio:.2f} of float32's time"
+    reason = f" ({result.reason})" if result.reason else ""
+    line = (
+        f"{result.path}: {result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators{reason}, "
+        f"{accuracy}logits within {difference:.1e}{ratio}; {result.seconds:.2f} s"
     )
+    return "\n  ".join([line, *result.notes])
 
 
-def _difference(figures: CheckResult) -> str:
-    largest = figures.parity.max_logit_difference if figures.parity else figures.max_logit_difference
-    return f"logits within {largest:.1e}"
+def _check_max_drop(max_drop: float | None) -> None:
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise InputError(f"max_drop {max_drop}: give percentage points from 0 to 100")
 
 
-def build_model(
-    network: Network, contract: Contract, facts: dict[str, str], form: ExportOptions, train: Windows | None
-) -> bytes:
-    """The bytes of a form, without its gate; `train` as in `write`. Raises InputError where that is missing."""
-    if form.lowering is None:
-        from harexport.exporters import onnx
-
-        return onnx.build(network, contract, facts, form.scheme, form.batch)
-    from harexport.exporters import calibration as quantize
-    from harexport.exporters import gptq, tflite, tflite_int8
-
-    if form.scheme == "int8":
-        if train is None:
-            raise InputError("full integer is calibrated on training windows: give the data set that the model is for")
-        with single_threaded_blas():
-            calibration = quantize.calibrate(network, train)
-        facts = {**facts, "calibration": json.dumps(calibration.to_dict(), separators=(",", ":"))}
-        return tflite_int8.build(network, contract, facts, form.lowering, calibration, form.io)
-    if form.scheme == "int8-weights" and train is not None and network.lstm:
-        sample = quantize.sample_windows(train)
-        learned = {"indices": list(sample.indices), "sha256": sample.sha256}
-        facts = {**facts, "rounded_by": json.dumps(learned, separators=(",", ":"))}
-        with single_threaded_blas():
-            network = gptq.round_weights(network, sample.signals, form.lowering)
-    return tflite.build(network, contract, facts, form.lowering, form.scheme, form.batch)
+def _check_contract(network: Network, contract: Contract) -> None:
+    num_coarse = len(network.coarse_head.weight) if network.coarse_head else 0
+    found = (network.window, network.num_channels, network.num_labels, num_coarse)
+    expected = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
+    if found != expected:
+        raise InputError(
+            f"the network has (window, channels, labels, coarse labels) = {found}, its contract {expected}; export it "
+            "with the contract it was trained with"
+        )
 
 
-def _time_ratio(model: bytes, float32: bytes, form: ExportOptions, contract: Contract) -> float:
-    """p50 of the file against that of its float32 twin, in one interleaved run."""
-    suffix = f".{form.format}"
-    runners = {name: runtimes.load_bytes(file, suffix, name) for name, file in (("it", model), ("float32", float32))}
-    windows = checks.synthetic_windows(contract)
-    size = form.batch or 1
+def _measure_time_ratio(model: bytes, float32: bytes, options: ExportOptions, contract: Contract) -> float:
+    """Return the p50 latency of a file relative to its float32 file, from one interleaved run."""
+    suffix = f".{options.format}"
+    files = {"model": model, "float32": float32}
+    runners = {name: runtimes.load_bytes(file, suffix, name) for name, file in files.items()}
+    windows = synthetic_windows(contract)
+    size = options.batch or 1
     windows = np.resize(windows, (len(windows) * size, *windows.shape[1:]))
-    timed = time_interleaved(
-        {name: runner.run_batch for name, runner in runners.items()}, windows, _TIMED_RUNS, batch=size
-    )
-    return timed["it"].p50 / timed["float32"].p50
+    runs = {name: runner.run_batch for name, runner in runners.items()}
+    latencies = time_interleaved(runs, windows, _TIMED_RUNS, batch=size)
+    return latencies["model"].p50 / latencies["float32"].p50
 
 
-def _notes(form: ExportOptions, kind: str, size_ratio: float, time_ratio: float, figures: CheckResult) -> list[str]:
+def _notes(options: ExportOptions, kind: str, size_ratio: float, time_ratio: float, checks: CheckResult) -> list[str]:
     notes = []
-    if time_ratio > _SLOWER:
+    if time_ratio > _MIN_REPORTED_SLOWDOWN:
         notes.append(f"Slower than float32 on this machine: {time_ratio:.2f} times its p50.")
     if size_ratio > 1.01:
-        notes.append(f"Bigger than float32: {size_ratio:.2f} times its size.")
-    if form.format == "onnx" and form.scheme == "int8-weights" and kind == "lstm":
-        notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft); other runtimes do not have it.")
-    if figures.parity is None:
-        notes.append("Judged by synthetic windows alone: no labelled windows were given for this contract.")
+        notes.append(f"Larger than float32: {size_ratio:.2f} times its size.")
+    if options.format == "onnx" and options.scheme == "int8-weights" and kind == "lstm":
+        notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft), which other runtimes do not have.")
+    if checks.parity is None:
+        notes.append("Checked on synthetic windows only: no labelled windows were given for this contract.")
     return notes

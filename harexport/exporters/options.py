@@ -1,4 +1,4 @@
-"""What a file is to be: everything about an export that the network does not say, checked before any work."""
+"""Export options and their validation."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ FORMATS = tuple(SCHEMES)
 LOWERINGS = ("auto", "fused", "unrolled")
 IO_TYPES = ("float32", "int8")
 
-# Up to 32 steps the unrolled graph is the faster one on x86 (benchmarks/lowerings.json: 0.3 to 0.7 of the fused one's
-# time) and executes half of its instructions on 64-bit Arm (benchmarks/arm64.json). At 128 steps it is still ahead
-# for most shapes (0.3 to 1.5; FACTS: 421 against 329 us), but the file has 3000 operators, is six
-# times as large and takes ten times as long to load: fused.
+# Up to 32 steps the unrolled graph is faster on x86 (0.3 to 0.7 of the fused latency, benchmarks/lowerings.json) and
+# executes half of the instructions on 64-bit Arm (benchmarks/arm64.json). At 128 steps it is still faster for most
+# shapes (0.3 to 1.5), but the file has 3000 operators, is six times as large and takes ten times as long to load.
 MAX_UNROLLED_STEPS = 32
-MAX_BATCH = 4096  # at once
+MAX_BATCH = 4096
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """A file's format, scheme, lowering (None for ONNX, which has an operator), windows at once (None: any number),
-    and the type of its input and outputs. `reason` says in words why `auto` took this lowering; "" where it was asked.
+    """Options of one exported file.
+
+    Attributes:
+        format: "onnx" or "tflite".
+        scheme: Quantization scheme, one of SCHEMES.
+        lowering: "fused" or "unrolled"; None for ONNX, which has an LSTM operator.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs, "float32" or "int8".
+        reason: Why "auto" selected this lowering; empty if it was requested.
     """
 
     format: str
@@ -39,11 +45,11 @@ class ExportOptions:
 
     @property
     def name(self) -> str:
-        """What errors call it: "tflite/fused/int8-weights"."""
+        """Name in error messages: "tflite/fused/int8-weights"."""
         return "/".join(part for part in (self.format, self.lowering, self.scheme) if part)
 
     def file_name(self, recipe: str) -> str:
-        """`<recipe>-<lowering>-<scheme>.tflite` or `<recipe>-<scheme>.onnx`; what is unusual joins at the end."""
+        """Return `<recipe>-<lowering>-<scheme>.tflite` or `<recipe>-<scheme>.onnx`, with io and batch if unusual."""
         batch = [] if self.batch == 1 else ["dynamic" if self.batch is None else f"batch{self.batch}"]
         io = [] if self.io == "float32" else [f"{self.io}-io"]
         return "-".join(part for part in (recipe, self.lowering, self.scheme, *io, *batch) if part) + f".{self.format}"
@@ -57,53 +63,93 @@ def resolve(
     batch: int | None = 1,
     io: str = "float32",
 ) -> ExportOptions:
-    """The form of a file, with "auto" decided. Raises InputError for options that do not exist or do not fit."""
+    """Validate the options of one file and resolve the lowering "auto".
+
+    Raises:
+        InputError: An option does not exist, or the options do not fit each other or the network.
+    """
     if fmt not in FORMATS:
         raise InputError(f"unknown format {fmt!r}; choose one of {', '.join(FORMATS)}")
     if scheme not in SCHEMES[fmt]:
         known = "; ".join(f"{name} comes in {', '.join(schemes)}" for name, schemes in SCHEMES.items())
-        raise InputError(f"there is no {scheme!r} for the format {fmt}: {known}")
+        raise InputError(f"the format {fmt} has no scheme {scheme!r}: {known}")
     if lowering not in LOWERINGS:
         raise InputError(f"unknown lowering {lowering!r}; choose one of {', '.join(LOWERINGS)}")
     if io not in IO_TYPES:
         raise InputError(f"unknown input and output type {io!r}; choose one of {', '.join(IO_TYPES)}")
     if io == "int8" and scheme != "int8":
-        raise InputError(f"int8 input and output belong to the scheme int8 (full integer); {scheme} computes in floats")
+        raise InputError(f"int8 input and output need the scheme int8; {scheme} has float activations")
     if batch is not None and (type(batch) is not int or not 1 <= batch <= MAX_BATCH):
         raise InputError(f"batch {batch}: give a number of windows from 1 to {MAX_BATCH}, or dynamic (None)")
     if scheme == "int8" and network.gru:
-        raise InputError("full integer is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
+        raise InputError("the scheme int8 is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
     if scheme == "int8" and batch != 1:
-        raise InputError("full integer takes one window at a time: leave the batch at 1")
+        raise InputError("the scheme int8 takes one window at a time; set the batch to 1")
     if fmt == "onnx":
         if scheme == "int8-weights" and batch != 1 and network.lstm:
             raise InputError(
-                "ONNX Runtime's int8 LSTM rounds all windows of a batch by one scale, so that an answer would depend "
-                "on the windows beside it: leave the batch at 1, or take float16"
+                "ONNX Runtime's int8 LSTM has one activation scale per batch, so that a prediction depends on the "
+                "other windows of its batch; set the batch to 1, or use float16"
             )
         if lowering != "auto":
-            raise InputError(
-                f"the lowering {lowering!r} is for tflite; ONNX has its own LSTM operator: leave it at auto"
-            )
+            raise InputError(f"the lowering {lowering!r} is for tflite; leave it at auto for onnx")
         return ExportOptions(fmt, scheme, None, batch, io)
-    chosen, reason = _lowering(network, lowering, batch)
+    chosen, reason = _resolve_lowering(network, lowering, batch)
     return ExportOptions(fmt, scheme, chosen, batch, io, reason)
 
 
+def resolve_all(
+    network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
+) -> list[ExportOptions]:
+    """Resolve the options of all files of an export.
+
+    Args:
+        network: Network to export.
+        fmt: "onnx", "tflite" or "all"; with "all", each format gets those of the schemes that it has.
+        schemes: Quantization schemes.
+        lowering: Lowering; with "all" it applies to .tflite files.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs; with "all" it applies to the scheme int8.
+
+    Raises:
+        InputError: As for `resolve`.
+    """
+    if fmt != "all":
+        return [resolve(network, fmt, scheme, lowering, batch, io) for scheme in schemes]
+    files = []
+    for file_format in FORMATS:
+        for scheme in (scheme for scheme in schemes if scheme in SCHEMES[file_format] or file_format == "tflite"):
+            requested = "auto" if file_format == "onnx" else lowering
+            file_io = io if scheme == "int8" else "float32"
+            files.append(resolve(network, file_format, scheme, requested, batch, file_io))
+    if io != "float32" and "int8" not in schemes:
+        resolve(network, "tflite", schemes[0], "auto", batch, io)  # raises
+    return files
+
+
 def parse_schemes(fmt: str, quantize: Sequence[str]) -> list[str]:
-    """The schemes that `--quantize` asks for; with "all" formats float32 comes first. Raises InputError."""
+    """Return the schemes of the option `--quantize`; with the format "all", float32 comes first.
+
+    Raises:
+        InputError: A scheme does not exist.
+    """
     known = [scheme for scheme in SCHEMES["tflite"] if scheme != "float32"]
     for scheme in quantize:
         if scheme not in known:
             raise InputError(
-                f"--quantize={scheme}: choose one of {', '.join(known)}; a checkpoint's path stands before --quantize"
+                f"--quantize={scheme}: choose one of {', '.join(known)}. Place the path of the checkpoint before "
+                "--quantize"
             )
-    asked = list(dict.fromkeys(quantize))
-    return ["float32", *asked] if fmt == "all" else asked or ["float32"]
+    schemes = list(dict.fromkeys(quantize))
+    return ["float32", *schemes] if fmt == "all" else schemes or ["float32"]
 
 
 def parse_batch(batch: str) -> int | None:
-    """`--batch` as a number of windows at once, None for "dynamic". Raises InputError."""
+    """Return the number of windows of the option `--batch`; None for "dynamic".
+
+    Raises:
+        InputError: It is neither a number in range nor "dynamic".
+    """
     if batch == "dynamic":
         return None
     if not (batch.isascii() and batch.isdecimal() and 1 <= int(batch) <= MAX_BATCH):
@@ -111,37 +157,18 @@ def parse_batch(batch: str) -> int | None:
     return int(batch)
 
 
-def resolve_all(
-    network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
-) -> list[ExportOptions]:
-    """The forms of one format in these schemes, or, of "all" formats, in those of them that each has.
-
-    With "all", a lowering means the .tflite files; a type of input and output means the files in full integer.
-    Raises InputError.
-    """
-    if fmt != "all":
-        return [resolve(network, fmt, scheme, lowering, batch, io) for scheme in schemes]
-    files = []
-    for form in FORMATS:
-        for scheme in (scheme for scheme in schemes if scheme in SCHEMES[form] or form == "tflite"):
-            asked = "auto" if form == "onnx" else lowering
-            files.append(resolve(network, form, scheme, asked, batch, io if scheme == "int8" else "float32"))
-    if io != "float32" and "int8" not in schemes:
-        resolve(network, "tflite", schemes[0], "auto", batch, io)  # raises: it has the words
-    return files
-
-
-def _lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, str]:
+def _resolve_lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, str]:
+    """Return the lowering, and the reason if it was "auto"."""
     if lowering == "fused" and network.gru:
-        raise InputError("TensorFlow Lite has no fused GRU operator; leave the lowering at auto, or say unrolled")
+        raise InputError("TensorFlow Lite has no fused GRU operator; set the lowering to auto or unrolled")
     if lowering == "fused" and batch is None:
-        raise InputError("the fused LSTM keeps a state for a fixed number of windows: give one, or say unrolled")
+        raise InputError("the fused LSTM needs a fixed number of windows; set the batch, or the lowering to unrolled")
     if lowering != "auto":
         return lowering, ""
     if network.gru:
         return "unrolled", "TensorFlow Lite has no fused GRU operator"
     if batch is None:
-        return "unrolled", "the fused LSTM cannot take an open number of windows"
+        return "unrolled", "the fused LSTM has no dynamic batch"
     if network.num_steps <= MAX_UNROLLED_STEPS:
-        return "unrolled", f"{network.num_steps} steps: up to {MAX_UNROLLED_STEPS} the faster one on x86 and Arm"
-    return "fused", f"{network.num_steps} steps: above {MAX_UNROLLED_STEPS} the smaller one, and loaded faster"
+        return "unrolled", f"{network.num_steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster on x86 and Arm"
+    return "fused", f"{network.num_steps} steps: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"

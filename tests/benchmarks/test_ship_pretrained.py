@@ -71,7 +71,7 @@ def test_a_card_holds_the_figures(name: str) -> None:
 def test_a_refused_file_and_a_second_head_stand_in_the_card() -> None:
     """As it may go with seed-gru: a file that its gate refuses is named with the reason, and not among the files."""
     exported = copy.deepcopy(_JSONS["exports"]["edge"])
-    exported[2] = {"path": "edge-int8-weights.onnx", "refused": "the export failed its gate: lost 0.31 points"}
+    exported[2] = {"path": "edge-int8-weights.onnx", "refused": "the export failed its checks: lost 0.31 points"}
     gru = random_gru()
     figures = {**_STANDING["edge"].figures, "coarse": {"test": {"accuracy": 0.9654}}}
     contract = dataclasses.replace(

@@ -25,15 +25,15 @@ SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
         (Contract(), ExportOptions("onnx"), "it runs .tflite files"),
         (Contract(), dataclasses.replace(FORM, batch=4), "one window at a time"),
         (Contract(), dataclasses.replace(FORM, batch=None), "one window at a time"),
-        (Contract(), dataclasses.replace(FORM, scheme="int8", io="int8"), "in floats"),
-        (Contract(channels=("heart_rate",), units=("bpm",)), FORM, "no heart_rate"),
+        (Contract(), dataclasses.replace(FORM, scheme="int8", io="int8"), "in float32"),
+        (Contract(channels=("heart_rate",), units=("bpm",)), FORM, "no channel heart_rate"),
         (Contract(units=("m/s2",) * 3 + ("rad/s",) * 3 + ("g",) * 3), FORM, "body_acc_x in g, not in m/s2"),
         (Contract(rate_hz=400.0), FORM, "400 Hz is above"),
-        (Contract(filters=SLOW_NOISE), FORM, "a noise cutoff of 30 Hz is no filter at 50 Hz"),
-        (Contract(filters=FilterChain(median=4)), FORM, "not of 4"),
-        (Contract(filters=FilterChain(gravity=Lowpass(101, 0.3))), FORM, "gravity filters of orders 1 to 100, not 101"),
-        (Contract(window=200_000), FORM, "1000000 numbers at most"),
-        (Contract(hop=200), FORM, "leaves out samples"),
+        (Contract(filters=SLOW_NOISE), FORM, "noise cutoff of 30 Hz is invalid at 50 Hz"),
+        (Contract(filters=FilterChain(median=4)), FORM, "not 4"),
+        (Contract(filters=FilterChain(gravity=Lowpass(101, 0.3))), FORM, "gravity filters have orders from 1 to 100, not 101"),
+        (Contract(window=200_000), FORM, "at most 1000000 values"),
+        (Contract(hop=200), FORM, "skips samples"),
     ],
 )
 def test_what_the_app_cannot_serve_is_refused(
@@ -63,7 +63,7 @@ def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
         android.check_project(Contract(), [FORM, FORM], tmp_path)
-    with pytest.raises(InputError, match="is no folder that holds app/"):
+    with pytest.raises(InputError, match="has no folder app"):
         android.check_project(Contract(), [FORM], tmp_path / "gone")
 
 
