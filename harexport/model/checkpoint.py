@@ -1,7 +1,6 @@
-"""A trained model in one file: arrays as safetensors, everything else as JSON in its header.
+"""Checkpoints: a trained model in one file, arrays as safetensors and everything else as JSON in the header.
 
-The file is written atomically and holds no times or paths: the same run gives the same bytes. Reading
-one needs neither torch nor scikit-learn.
+A file contains no times or paths, so one run always gives the same bytes. Reading it needs NumPy only.
 """
 
 from __future__ import annotations
@@ -28,29 +27,25 @@ LEGACY_VERSION = 1  # British spelling of recipe keys
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its contract, the recipe and seed it came from, and what was measured of it.
-
-    `data` names the windows it was trained on (source, digest); `figures` holds what `train` measured
-    (validation, test, versions).
-    """
+    """A trained network with its contract, its recipe and the figures of its training."""
 
     network: Network
     contract: Contract
     recipe: Recipe
     seed: int
-    data: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)  # source and digest of the training data
+    figures: dict[str, Any] = field(default_factory=dict)  # validation and test metrics, versions of libraries
     tool_version: str = __version__
     version: int = VERSION  # of the file it was read from
 
     @property
     def recipe_metadata(self) -> dict[str, Any]:
-        """The recipe as exported files carry it: with the keys of the version that the checkpoint was written in."""
+        """The recipe for exported files, with the keys of the checkpoint's version."""
         return to_legacy(self.recipe) if self.version == LEGACY_VERSION else self.recipe.to_dict()
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the network's arrays and shape: exported files carry it, so they find their reference."""
+        """SHA-256 of the network's arrays and structure; exported files contain it to identify their reference."""
         sha = hashlib.sha256(json.dumps(self.network.structure(), sort_keys=True).encode())
         for name, array in sorted(self.network.arrays().items()):
             sha.update(name.encode() + str(array.shape).encode())
@@ -59,12 +54,13 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: Path | str) -> None:
-    """Write `checkpoint` to `path` (.safetensors) atomically. Raises InputError where it cannot be written."""
-    from safetensors.numpy import save as serialise
+    """Write `checkpoint` to `path` (.safetensors) atomically. Raises InputError if the file cannot be written."""
+    from safetensors.numpy import save as serialize
 
     header = {
         "kind": KIND,
         "version": VERSION,
+        "network_sha256": checkpoint.digest,
         "tool_version": checkpoint.tool_version,
         "network": checkpoint.network.structure(),
         "contract": checkpoint.contract.to_dict(),
@@ -74,24 +70,29 @@ def save(checkpoint: Checkpoint, path: Path | str) -> None:
         "figures": checkpoint.figures,
     }
     arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in checkpoint.network.arrays().items()}
-    # one metadata key: safetensors keeps them in a hash map, several would come out in random order
-    files.write_bytes(path, serialise(arrays, metadata={"harexport": json.dumps(header, sort_keys=True)}))
+    # One metadata key: safetensors writes several in random order.
+    files.write_bytes(path, serialize(arrays, metadata={"harexport": json.dumps(header, sort_keys=True)}))
 
 
 def load(path: Path | str) -> Checkpoint:
-    """Read a checkpoint. Raises InputError for a missing, truncated or foreign file."""
+    """Read a checkpoint.
+
+    Raises:
+        InputError: The file is missing, damaged or no checkpoint. Damaged arrays are detected by their digest, which
+            files of version 1 lack.
+    """
     from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"checkpoint not found: {path}. `harexport train` writes one")
+        raise InputError(f"checkpoint not found: {path}; `harexport train` writes one")
     remedy = "give a .safetensors file that `harexport train` wrote"
     try:
         with safe_open(path, framework="numpy") as opened:
             header = json.loads((opened.metadata() or {}).get("harexport", "null"))
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except Exception as error:  # SafetensorError, OSError, a dtype NumPy lacks, JSON too deep, ...
-        raise InputError(f"{path} is not a whole safetensors file ({error}); {remedy}") from None
+        raise InputError(f"{path} is not a complete safetensors file ({error}); {remedy}") from None
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise InputError(f"{path} is a safetensors file, but not a harexport checkpoint; {remedy}")
     version = header.get("version")
@@ -101,7 +102,7 @@ def load(path: Path | str) -> Checkpoint:
         )
     try:
         recipe = from_legacy(header["recipe"]) if version == LEGACY_VERSION else header["recipe"]
-        return Checkpoint(
+        checkpoint = Checkpoint(
             contract=Contract.from_dict(header["contract"], str(path)),
             recipe=parse(recipe, str(path)),
             seed=int(header["seed"]),
@@ -111,7 +112,12 @@ def load(path: Path | str) -> Checkpoint:
             version=version,
             network=Network.from_arrays(arrays, header["network"], str(path)),
         )
+        if version != LEGACY_VERSION and header["network_sha256"] != checkpoint.digest:
+            raise InputError(
+                "its arrays were changed after training (SHA-256 differs); train again or restore the file"
+            )
+        return checkpoint
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: its header lacks or misstates {error}; {remedy}") from None
+        raise InputError(f"{path}: its header lacks {error} or has a wrong value; {remedy}") from None

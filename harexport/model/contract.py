@@ -1,13 +1,14 @@
-"""What a model expects and answers, in one place.
+"""The contract: inputs and outputs of a model, from sampling rate to labels.
 
-The same JSON stands beside every artifact and inside every exported file; whoever feeds the model
-(our runners, the Android demo, other people's code) reads it instead of typing numbers twice.
+The same JSON is beside every artifact and inside every exported file; runners, the Android app and third-party code
+read it from there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,11 @@ INPUT_NAME = "window"
 LOGITS_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
 COARSE_LOGITS_NAME, COARSE_PROBABILITIES_NAME = f"coarse_{LOGITS_NAME}", f"coarse_{PROBABILITIES_NAME}"
+CONTRACT_KEY = "contract"  # of the metadata in exported files
+_MAX_RATE_HZ = 100_000.0
+_MAX_SAMPLES = 1_000_000  # of a window, a hop or a median filter
+_MAX_ORDER = 24  # of a Butterworth filter: higher orders are unstable in float64
+_MAX_NAME_LENGTH = 200
 
 CHANNELS = (
     "body_acc_x", "body_acc_y", "body_acc_z",
@@ -29,26 +35,49 @@ CHANNELS = (
 LABELS = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
 
 
+def _check_integer(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{what} must be a whole number from {low} to {high:,}, got {_shorten(value)}")
+
+
+def _check_number(what: str, value: float, high: float) -> None:
+    if not 0.0 < value <= high:  # also false for NaN
+        raise InputError(f"{what} must be above 0 and at most {high:,.0f}, got {_shorten(value)}")
+
+
+def _check_names(what: str, names: tuple[str, ...]) -> None:
+    is_usable = all(name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LENGTH for name in names)
+    if not names or len(set(names)) < len(names) or not is_usable:
+        raise InputError(f"the {what} must be distinct printable names of one line, got {_shorten(list(names))}")
+
+
 @dataclass(frozen=True)
 class Lowpass:
-    """A causal Butterworth low-pass of the preprocessing; cutoff in Hz."""
+    """A causal Butterworth low-pass. Raises InputError for an impossible order or cutoff."""
 
     order: int
     cutoff_hz: float
 
+    def __post_init__(self) -> None:
+        _check_integer("a filter's order", self.order, 1, _MAX_ORDER)
+        _check_number("a filter's cutoff_hz", self.cutoff_hz, _MAX_RATE_HZ)
+
 
 @dataclass(frozen=True)
 class FilterChain:
-    """The official preprocessing (see signals/chain.py, which runs it).
+    """The filters of UCI HAR's preprocessing (run by preprocessing/filters.py).
 
-    `median` samples of median filter, then `noise`; the body channels additionally subtract the
-    `gravity` (acceleration) and `drift` (gyroscope) low-passes of the result.
+    All channels pass a median filter and the low-pass `noise`. The body channels then subtract a slower low-pass of
+    the result.
     """
 
-    median: int = 3
+    median: int = 3  # samples
     noise: Lowpass = Lowpass(order=10, cutoff_hz=20.0)
-    gravity: Lowpass = Lowpass(order=3, cutoff_hz=0.3)
-    drift: Lowpass = Lowpass(order=2, cutoff_hz=0.1)
+    gravity: Lowpass = Lowpass(order=3, cutoff_hz=0.3)  # subtracted from the acceleration
+    drift: Lowpass = Lowpass(order=2, cutoff_hz=0.1)  # subtracted from the angular velocity
+
+    def __post_init__(self) -> None:
+        _check_integer("the median filter", self.median, 1, _MAX_SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -77,29 +106,31 @@ class Frame:
 
 @dataclass(frozen=True)
 class Contract:
-    """Input and output of a model.
+    """Input and output of a model. Raises InputError for values that no model can have.
 
-    The input tensor `window` is float32 [1, window, len(channels)] in physical units (`units`, one a
-    channel), sampled at `rate_hz`; a stream hands over a window every `hop` samples. The outputs are
-    `logits` and `probabilities`, float32 [1, len(labels)], in the order of `labels`.
-    Normalisation is inside the graph. A model with a second head answers `coarse_logits` and
-    `coarse_probabilities` too, in the order of `coarse_labels`; an empty coarse label never occurs.
+    The input tensor `window` is float32 [1, window, len(channels)] in physical units; the graph normalizes it. The
+    outputs `logits` and `probabilities` are float32 [1, len(labels)]. A model with a second head also has
+    `coarse_logits` and `coarse_probabilities`.
     """
 
     rate_hz: float = 50.0
-    window: int = 128
-    hop: int = 64
+    window: int = 128  # samples
+    hop: int = 64  # samples between the starts of two windows of a stream
     channels: tuple[str, ...] = CHANNELS
-    units: tuple[str, ...] = ("g",) * 3 + ("rad/s",) * 3 + ("g",) * 3
-    labels: tuple[str, ...] = LABELS
+    units: tuple[str, ...] = ("g",) * 3 + ("rad/s",) * 3 + ("g",) * 3  # one per channel
+    labels: tuple[str, ...] = LABELS  # in the order of the logits
     filters: FilterChain = FilterChain()
-    coarse_labels: tuple[str, ...] = ()
+    coarse_labels: tuple[str, ...] = ()  # in the order of the coarse logits; an empty one never occurs
     frame: Frame | None = None
 
     def __post_init__(self) -> None:
-        for what, names in (("labels", self.labels), ("channels", self.channels)):
-            if len(set(names)) < len(names) or not all(name.strip() and name.isprintable() for name in names):
-                raise InputError(f"the {what} of a contract must be different words of one line, got {list(names)}")
+        _check_number("rate_hz", self.rate_hz, _MAX_RATE_HZ)
+        _check_integer("window", self.window, 1, _MAX_SAMPLES)
+        _check_integer("hop", self.hop, 1, _MAX_SAMPLES)
+        _check_names("channels", self.channels)
+        _check_names("labels", self.labels)
+        if len(self.units) != len(self.channels):
+            raise InputError(f"a contract needs a unit per channel, got {len(self.units)} for {len(self.channels)}")
 
     @property
     def outputs(self) -> dict[str, tuple[str, ...]]:
@@ -109,10 +140,10 @@ class Contract:
         return fine | (coarse if self.coarse_labels else {})
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract as plain JSON values, tensor names and shapes included."""
+        """Return the contract as plain JSON values, with names and shapes of the tensors."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if not self.coarse_labels:
-            del plain["coarse_labels"]  # files from before there were any say the same
+            del plain["coarse_labels"]  # as in files written before there were any
         version = CONTRACT_VERSION
         if self.frame is None:
             del plain["frame"]
@@ -129,33 +160,44 @@ class Contract:
 
     @staticmethod
     def from_dict(value: Any, where: str) -> Contract:
-        """Read what `to_dict` wrote; `where` names the source in errors. Raises InputError."""
+        """Read the result of `to_dict`.
+
+        Args:
+            value: Plain JSON values.
+            where: The source in error messages.
+
+        Raises:
+            InputError: It is no contract of a known version, or a value is missing or impossible.
+        """
         versions = (_VERSION_WITHOUT_FRAME, CONTRACT_VERSION)
         if not isinstance(value, dict) or value.get("contract_version") not in versions:
             raise InputError(f"{where}: not a harexport contract of version {versions[0]} or {versions[1]}")
         frame = _frame(value, where) if value["contract_version"] == CONTRACT_VERSION else None
         try:
             filters = value["filters"]
-            contract = Contract(
-                rate_hz=float(value["rate_hz"]),
-                window=int(value["window"]),
-                hop=int(value["hop"]),
-                channels=tuple(str(name) for name in value["channels"]),
-                units=tuple(str(unit) for unit in value["units"]),
-                labels=tuple(str(label) for label in value["labels"]),
+            return Contract(
+                rate_hz=_real(value["rate_hz"]),
+                window=_whole(value["window"]),
+                hop=_whole(value["hop"]),
+                channels=_strings(value["channels"]),
+                units=_strings(value["units"]),
+                labels=_strings(value["labels"]),
                 filters=FilterChain(
-                    median=int(filters["median"]),
-                    **{key: Lowpass(**filters[key]) for key in ("noise", "gravity", "drift")},
+                    median=_whole(filters["median"]),
+                    **{
+                        key: Lowpass(_whole(filters[key]["order"]), _real(filters[key]["cutoff_hz"]))
+                        for key in ("noise", "gravity", "drift")
+                    },
                 ),
-                coarse_labels=tuple(str(label) for label in value.get("coarse_labels", ())),
+                coarse_labels=_strings(value.get("coarse_labels", [])),
                 frame=frame,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{where}: the contract lacks or misstates {error}") from error
-        positive = all(0 < size < float("inf") for size in (contract.rate_hz, contract.window, contract.hop))
-        if len(contract.units) != len(contract.channels) or not positive:
-            raise InputError(f"{where}: the contract's rate, window, hop, channels and units do not fit together")
-        return contract
+        except InputError as error:
+            raise InputError(f"{where}: the contract is invalid: {error}") from None
+        except KeyError as error:
+            raise InputError(f"{where}: the contract lacks {error}") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: the contract is invalid: {error}") from None
 
 
 def _frame(value: dict[str, Any], where: str) -> Frame:
@@ -168,4 +210,34 @@ def _frame(value: dict[str, Any], where: str) -> Frame:
         raise InputError(f"{where}: {error}") from None
 
 
-CONTRACT_KEY = "contract"
+def _real(value: Any) -> float:
+    """A JSON number as a float. Raises TypeError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {_shorten(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _whole(value: Any) -> int:
+    """A JSON number as an int. Raises TypeError."""
+    number = _real(value)
+    if not number.is_integer():
+        raise TypeError(f"expected a whole number, got {_shorten(value)}")
+    return int(number)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    """A JSON list of strings. Raises TypeError."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"expected a list of strings, got {_shorten(value)}")
+    return tuple(value)
+
+
+def _shorten(value: Any) -> str:
+    """The value for a message, at most 60 characters."""
+    if isinstance(value, int) and abs(value) >= 10**20:  # Python refuses to format integers of 4300 digits and more
+        return "a huge number"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -119,8 +119,8 @@ def test_a_recipe_with_an_unknown_key_is_refused(official_path: Path, tmp_path: 
     ("content", "words"),
     [
         (save({"weight": np.zeros(3, np.float32)}), ("not a harexport checkpoint", "harexport train")),
-        (b"\x80\x02}q\x00.", ("not a whole safetensors file",)),
-        (b"", ("not a whole safetensors file",)),
+        (b"\x80\x02}q\x00.", ("not a complete safetensors file",)),
+        (b"", ("not a complete safetensors file",)),
     ],
     ids=["another safetensors", "a pickle", "empty"],
 )

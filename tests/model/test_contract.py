@@ -1,4 +1,4 @@
-"""The contract: one JSON that everybody reads."""
+"""The contract validates itself, and survives JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_round_trip_through_json() -> None:
         assert Contract.from_dict(json.loads(json.dumps(contract.to_dict())), "here") == contract
 
 
-def test_it_states_what_the_official_data_is() -> None:
+def test_defaults_describe_uci_har() -> None:
     plain = Contract().to_dict()
     assert plain["input"] == {"name": "window", "shape": [1, 128, 9], "dtype": "float32"}
     assert [output["name"] for output in plain["outputs"]] == ["logits", "probabilities"]
@@ -27,20 +27,46 @@ def test_it_states_what_the_official_data_is() -> None:
     assert FilterChain() == FilterChain(3, Lowpass(10, 20.0), Lowpass(3, 0.3), Lowpass(2, 0.1))
 
 
+def _with_noise(**changes: Any) -> dict[str, Any]:
+    filters = Contract().to_dict()["filters"]
+    return {"filters": {**filters, "noise": {**filters["noise"], **changes}}}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"contract_version": 3}, "not a harexport contract of version 1 or 2"),
-        ({"labels": None}, "lacks or misstates"),
-        ({"filters": {"median": 3}}, "lacks or misstates 'noise'"),
-        ({"window": "wide"}, "lacks or misstates"),
-        ({"units": ["g"]}, "do not fit together"),
-        ({"window": 0}, "do not fit together"),
-        ({"rate_hz": float("nan")}, "do not fit together"),
-        ({"rate_hz": float("inf")}, "do not fit together"),
+        ({"labels": None}, "expected a list of strings, got None"),
+        ({"labels": "WALK"}, "expected a list of strings, got 'WALK'"),
+        ({"labels": ["WALK", 2]}, "expected a list of strings"),
+        ({"labels": ["WALK", "WALK"]}, "labels must be distinct"),
+        ({"labels": ["WALK", "a\nb"]}, "labels must be distinct printable names"),
+        ({"labels": ["WALK", "x" * 1000]}, "labels must be distinct printable names"),
+        ({"labels": []}, "labels must be distinct"),
+        ({"channels": []}, "channels must be distinct"),
+        ({"filters": {"median": 3}}, "lacks 'noise'"),
+        ({"filters": []}, "invalid"),
+        ({"window": "wide"}, "expected a number, got 'wide'"),
+        ({"window": 2.5}, "expected a whole number, got 2.5"),
+        ({"window": True}, "expected a number, got True"),
+        ({"units": ["g"]}, "a unit per channel, got 1 for 9"),
+        ({"window": 0}, "window must be a whole number from 1"),
+        ({"window": 10**9}, "window must be a whole number from 1"),
+        ({"hop": float("inf")}, "expected a whole number, got inf"),
+        ({"hop": -1}, "hop must be a whole number from 1"),
+        ({"rate_hz": float("nan")}, "rate_hz must be above 0 .* got nan"),
+        ({"rate_hz": float("inf")}, "rate_hz must be above 0"),
+        ({"rate_hz": 10**400}, "rate_hz must be above 0"),
+        ({"rate_hz": 10**5000}, "rate_hz must be above 0"),
+        ({"rate_hz": -50}, "rate_hz must be above 0"),
+        (_with_noise(order="x"), "expected a number, got 'x'"),
+        (_with_noise(order=2.5), "expected a whole number, got 2.5"),
+        (_with_noise(order=1000), "order must be a whole number from 1 to 24, got 1000"),
+        (_with_noise(cutoff_hz=[1]), r"expected a number, got \[1\]"),
+        (_with_noise(cutoff_hz=-1), "cutoff_hz must be above 0"),
     ],
 )
-def test_foreign_contracts_are_refused(change: dict[str, Any], words: str) -> None:
+def test_invalid_contracts_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=rf"x\.json: .*{words}"):
         Contract.from_dict({**Contract().to_dict(), **change}, "x.json")
     with pytest.raises(InputError, match="not a harexport contract"):

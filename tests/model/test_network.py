@@ -118,7 +118,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"x\.bin: unknown arrays lstm\.1\.scale"):
         Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, shape, "x.bin")
     renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
-    with pytest.raises(InputError, match="unknown arrays .*zzz"):  # else it would pass for a one-layer model
+    with pytest.raises(InputError, match=r"unknown arrays .*zzz"):  # else it would pass for a one-layer model
         Network.from_arrays(renamed, shape)
     with pytest.raises(InputError, match="too few dimensions"):
         Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
