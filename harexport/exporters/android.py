@@ -19,8 +19,8 @@ ASSETS = Path("app/src/main/assets")
 MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
 # Higher rates need the permission HIGH_SAMPLING_RATE_SENSORS, which the demo does not request.
 _MAX_RATE_HZ = 200.0
-# Limits of the demo's Contract.kt and Butterworth.kt.
-_MAX_WINDOW_SIZE, _MAX_FILTER_ORDER, _MAX_MEDIAN = 1_000_000, 100, 9999
+# Limits of the demo's Contract.kt and SosFilter.kt.
+_MAX_WINDOW_SIZE, _MAX_MEDIAN = 1_000_000, 9999
 _UNITS = {"acc": "g", "gyro": "rad/s"}
 
 
@@ -57,8 +57,7 @@ def check_project(contract: Contract, files: Sequence[ExportOptions], project: P
     for stage, lowpass in (("noise", filters.noise), ("gravity", filters.gravity), ("drift", filters.drift)):
         if not 0 < lowpass.cutoff_hz < contract.rate_hz / 2:
             reasons.append(f"the {stage} cutoff of {lowpass.cutoff_hz:g} Hz is invalid at {contract.rate_hz:g} Hz")
-        if not 1 <= lowpass.order <= _MAX_FILTER_ORDER:
-            reasons.append(f"its {stage} filters have orders from 1 to {_MAX_FILTER_ORDER}, not {lowpass.order}")
+
     if not 1 <= filters.median <= _MAX_MEDIAN or filters.median % 2 == 0:
         reasons.append(f"its median filter has an odd length up to {_MAX_MEDIAN}, not {filters.median}")
     if contract.window * len(contract.channels) > _MAX_WINDOW_SIZE:

@@ -1,14 +1,14 @@
-"""Multiply-accumulates of one answer, by kind of operator.
+"""Multiply-accumulate operations (MACs) of one run, by kind of operator.
 
-Counted are matrix products and convolutions, which is where the time goes; element by element work (gates, biases,
-activations) is not. With T steps and batch B:
+Matrix products and convolutions are counted; elementwise operations (gates, biases, activations) are not. With T steps
+and batch B:
 - fully connected, Gemm, MatMul: rows * inputs * outputs
-- convolution: outputs * kernel height * kernel width * channels that an output reads
-- transposed convolution: inputs * kernel height * kernel width * channels that an input writes
-- LSTM, GRU, RNN: T * B * all numbers of their weight matrices
-- WHILE, Loop, Scan: their body, times the trip count where it can be read from the file, else once
-- IF: its larger branch
-An axis of unknown length counts as 1. `Macs.complete` says whether nothing had to be assumed.
+- convolution: outputs * kernel height * kernel width * channels read per output
+- transposed convolution: inputs * kernel height * kernel width * channels written per input
+- LSTM, GRU, RNN: T * B * size of the weight matrices
+- WHILE, Loop, Scan: the body times the trip count, or once if the file does not determine the trip count
+- IF: the larger branch
+A dynamic axis counts as 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from math import ceil
 
 from harexport.formats.model_file import Graph, ModelFile, Operator, Tensor
 
-_DEEPEST = 16  # graphs inside graphs: a damaged file may have one that runs itself
+_MAX_DEPTH = 16  # of nested graphs: in a damaged file, a graph may run itself
 # Positions of the weight matrices among the inputs of TensorFlow Lite's recurrent operators (kernels/*.cc).
 _TFLITE_RECURRENT: dict[str, tuple[int, ...]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
@@ -30,8 +30,8 @@ _TFLITE_RECURRENT: dict[str, tuple[int, ...]] = {
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
     "SVDF": (1, 2),
 }
-# Convolutions: the positions of filter and input, the filter's axes that a number of the output (True) or of the
-# input (False) is multiplied with.
+# Convolutions: positions of filter and input, and the axes of the filter that are multiplied with each value of the
+# output (True) or of the input (False).
 _CONVOLUTIONS: dict[str, tuple[int, int, slice, bool]] = {
     "CONV_2D": (1, 0, slice(1, None), True),  # [outputs, height, width, inputs]
     "DEPTHWISE_CONV_2D": (1, 0, slice(1, 3), True),  # [1, height, width, outputs]
@@ -54,7 +54,12 @@ _LOOPS = ("WHILE", "STABLEHLO_WHILE", "Loop", "Scan")
 
 @dataclass(frozen=True)
 class Macs:
-    """By operator kind, the largest first; operators without any are left out."""
+    """MACs by operator kind, largest first, without operators that have none.
+
+    Attributes:
+        kinds: MACs by kind of operator.
+        complete: Whether all axis lengths and trip counts are in the file.
+    """
 
     kinds: dict[str, int]
     complete: bool
@@ -65,14 +70,14 @@ class Macs:
 
 
 def count_macs(contents: ModelFile) -> Macs:
-    """The multiply-accumulates of one run of the main graph."""
+    """Count the MACs of one run of the main graph."""
     counter = _Counter(contents)
     kinds = counter.graph(0, 0)
     return Macs({kind: number for kind, number in kinds.most_common() if number}, counter.complete)
 
 
 def matmul_input_dtypes(contents: ModelFile) -> list[str]:
-    """The dtypes of the values (not the weights) that matrix products, convolutions and recurrent operators read."""
+    """Return the types of the activations that matrix products, convolutions and recurrent operators read."""
     found = []
     for graph in contents.graphs:
         for op in graph.ops:
@@ -83,7 +88,7 @@ def matmul_input_dtypes(contents: ModelFile) -> list[str]:
 
 
 class _Counter:
-    """Adds up; `complete` becomes False where a length or a trip count is not in the file."""
+    """Counts MACs; `complete` becomes False if an axis length or a trip count is not in the file."""
 
     def __init__(self, contents: ModelFile) -> None:
         self.complete = True
@@ -93,7 +98,7 @@ class _Counter:
     def graph(self, number: int, depth: int) -> Counter[str]:
         graph = self._contents.graphs[number]
         total = Counter[str]()
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             self.complete = False
             return total
         for op in graph.ops:
@@ -101,7 +106,7 @@ class _Counter:
         return total
 
     def _bodies(self, graph: Graph, op: Operator, depth: int) -> Counter[str]:
-        if op.kind == "CALL_ONCE":  # when the model is loaded
+        if op.kind == "CALL_ONCE":  # runs when the model is loaded
             return Counter()
         inside = [self.graph(body, depth + 1) for body in op.bodies]
         if op.kind in ("IF", "If"):
@@ -117,25 +122,25 @@ class _Counter:
 
     def _op(self, graph: Graph, op: Operator) -> int:
         values = [graph.tensor_at(k) for k in (*op.inputs, *[-1] * (34 - len(op.inputs)))]
-        answer = graph.tensor_at(op.outputs[0]) if op.outputs else None
+        output = graph.tensor_at(op.outputs[0]) if op.outputs else None
         if op.kind in _CONVOLUTIONS:
             position, source, axes, by_output = _CONVOLUTIONS[op.kind]
-            return self._numbers(answer if by_output else values[source]) * self._numbers(values[position], axes)
+            return self._size(output if by_output else values[source]) * self._size(values[position], axes)
         if op.kind in _PRODUCTS:
-            crosswise = op.options.get("transA") or op.options.get("adjX")
-            return self._numbers(answer) * self._numbers(values[0], slice(-2, -1) if crosswise else slice(-1, None))
+            is_transposed = op.options.get("transA") or op.options.get("adjX")
+            return self._size(output) * self._size(values[0], slice(-2, -1) if is_transposed else slice(-1, None))
         if op.kind == "FULLY_CONNECTED":
-            return self._numbers(values[0]) * self._numbers(values[1], slice(0, 1))
+            return self._size(values[0]) * self._size(values[1], slice(0, 1))
         weights: tuple[int, ...] = ()
         if self._tflite:
             weights = _TFLITE_RECURRENT.get(op.kind, ())
         elif op.kind in _ONNX_RECURRENT:
             weights = (1, 2)
-        matrices = sum(self._numbers(values[position]) for position in weights)
-        return matrices and matrices * self._numbers(values[0], slice(0, -1))  # [T, B, inputs], or [B, T, inputs]
+        matrices = sum(self._size(values[position]) for position in weights)
+        return matrices and matrices * self._size(values[0], slice(0, -1))  # [T, B, inputs] or [B, T, inputs]
 
-    def _numbers(self, tensor: Tensor | None, axes: slice = slice(None)) -> int:
-        """The product of some of a tensor's axes, 0 of one that is not there."""
+    def _size(self, tensor: Tensor | None, axes: slice = slice(None)) -> int:
+        """Return the product of some axes of a tensor; 0 for a missing one."""
         product = 1 if tensor else 0
         for size in tensor.shape[axes] if tensor else ():
             if isinstance(size, int):
@@ -146,7 +151,7 @@ class _Counter:
 
 
 def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
-    """How often a loop of `graph` runs, None where the file does not say."""
+    """Return the number of iterations of a loop; None if the file does not determine it."""
     if op.kind == "Loop":
         return _scalar(graph.tensor_at(op.inputs[0])) if op.inputs else None
     if op.kind == "Scan":
@@ -158,37 +163,37 @@ def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
     condition, body = (contents.graphs[number] for number in op.bodies)
     if len(condition.outputs) != 1:
         return None
-    bounds = [_until(graph, op, condition, body, less) for less in _conjuncts(condition, condition.outputs[0])]
+    bounds = [_upper_bound(graph, op, condition, body, less) for less in _conjuncts(condition, condition.outputs[0])]
     known = [bound for bound in bounds if bound is not None]
-    return min(known) if known else None  # the loop ends with the first condition that no longer holds
+    return min(known) if known else None  # the loop ends when the first comparison fails
 
 
 def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Operator]:
-    """The comparisons that are all true as long as the loop goes on."""
+    """Return the comparisons whose conjunction is the condition of a loop."""
     op = graph.producer(index)
-    if op is None or depth > _DEEPEST:
+    if op is None or depth > _MAX_DEPTH:
         return []
     if op.kind == "LOGICAL_AND":
         return [less for k in op.inputs for less in _conjuncts(graph, k, depth + 1)]
     return [op] if op.kind == "LESS" and len(op.inputs) == 2 else []
 
 
-def _until(graph: Graph, op: Operator, condition: Graph, body: Graph, less: Operator) -> int | None:
-    """Trips until `counter < end` fails, where counter begins at a constant and grows by a constant."""
+def _upper_bound(graph: Graph, op: Operator, condition: Graph, body: Graph, less: Operator) -> int | None:
+    """Return the iterations until `counter < end` fails, for a counter with a constant start and increment."""
     counter, limit = less.inputs
     if counter not in condition.inputs:
         return None
     position = condition.inputs.index(counter)
     begin = _scalar(graph.tensor_at(op.inputs[position]))
     end = _scalar(condition.tensor_at(limit))
-    if end is None and limit in condition.inputs:  # a value that the loop carries without changing it
+    if end is None and limit in condition.inputs:  # a loop variable that the body does not change
         carried = condition.inputs.index(limit)
         if body.inputs[carried] == body.outputs[carried]:
             end = _scalar(graph.tensor_at(op.inputs[carried]))
-    grows = body.producer(body.outputs[position])
-    if begin is None or end is None or grows is None or grows.kind != "ADD" or len(grows.inputs) != 2:
+    increment = body.producer(body.outputs[position])
+    if begin is None or end is None or increment is None or increment.kind != "ADD" or len(increment.inputs) != 2:
         return None
-    steps = [_scalar(body.tensor_at(k)) for k in grows.inputs if k != body.inputs[position]]
+    steps = [_scalar(body.tensor_at(k)) for k in increment.inputs if k != body.inputs[position]]
     if len(steps) != 1 or not steps[0] or steps[0] < 0:
         return None
     return max(0, ceil((end - begin) / steps[0]))

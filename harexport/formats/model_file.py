@@ -1,6 +1,6 @@
-"""What a model file consists of, the same for both formats: tensors, operators, graphs, and what is said about them.
+"""Contents of a model file, the same for both formats: tensors, operators, graphs and metadata.
 
-tflite.py and onnx.py read a file into `Contents`; everything else of this package looks at that and at nothing else.
+tflite_reader.py and onnx_reader.py parse a file into a `ModelFile`. Checks, bench and inspection use nothing else.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Size = int | str  # the length of an axis; a name ("batch", "?") where only the caller knows it
+Size = int | str  # length of an axis; a name ("batch", "?") for a dynamic axis
 Role = Literal["input", "output", "constant", "variable", "activation"]
 Format = Literal["onnx", "tflite"]
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-_WIDENING = ("DEQUANTIZE", "DequantizeLinear", "Cast")  # what hands on a constant as it is
-# What a trained number can be stored as; other constants are shapes, indices and masks.
+_CONVERSIONS = ("DEQUANTIZE", "DequantizeLinear", "Cast")
+# Types of weights; constants of other types are shapes, indices and masks.
 _WEIGHT_TYPES = (*FLOATS, "int2", "int4", "int8", "uint8", "uint4", "int16")
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """value = scale * (integer - zero_point), with one scale a tensor or one a slice along `axis`."""
+    """value = scale * (integer - zero_point), with one scale per tensor, or one per slice along `axis`."""
 
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
@@ -33,9 +33,17 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of a graph. A constant has `size_bytes` in the file; `storage` is equal where two share their bytes.
+    """A tensor of a graph.
 
-    `values` are a constant's numbers, None where its dtype has no NumPy equivalent or the bytes do not fit the shape.
+    Attributes:
+        name: Name in the file.
+        shape: Length of each axis.
+        dtype: "float32", "int8", ...
+        role: Role in the graph.
+        size_bytes: Bytes of a constant in the file.
+        storage: Identifier of a constant's bytes, equal for constants that share them.
+        quantization: Quantization of an integer tensor.
+        values: Values of a constant; None if NumPy does not have its type, or the bytes do not fit the shape.
     """
 
     name: str
@@ -49,18 +57,18 @@ class Tensor:
 
     @property
     def is_weight(self) -> bool:
-        """Whether it is a weight matrix: trained numbers with two axes longer than 1 (biases and scalars have not)."""
-        long = sum(not isinstance(size, int) or size > 1 for size in self.shape)
-        return self.role == "constant" and long >= 2 and self.dtype in _WEIGHT_TYPES
+        """Whether it is a weight matrix: a constant with at least two axes longer than 1, unlike biases and scalars."""
+        num_long_axes = sum(not isinstance(size, int) or size > 1 for size in self.shape)
+        return self.role == "constant" and num_long_axes >= 2 and self.dtype in _WEIGHT_TYPES
 
     @property
     def is_filling(self) -> bool:
-        """Whether all numbers of a constant are the same."""
+        """Whether all values of a constant are equal."""
         return self.values is not None and self.values.size > 0 and bool((self.values == self.values.flat[0]).all())
 
     @property
     def count(self) -> int:
-        """How many numbers it has; an axis of unknown length counts as 1."""
+        """Number of values; a dynamic axis counts as 1."""
         product = 1
         for size in self.shape:
             product *= size if isinstance(size, int) else 1
@@ -69,10 +77,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator. Tensors are indices into its graph (-1: an optional one that is not there).
+    """An operator of a graph.
 
-    `kind` is its name in the format, with its domain before it where that is not ONNX's own. `bodies` are the
-    graphs that it runs, as indices into `Contents.graphs`; `options` its scalar attributes.
+    Attributes:
+        kind: Name in the format, with its domain if that is not ONNX's own.
+        version: Version in a .tflite file.
+        inputs: Indices of its input tensors; -1: an optional input without a value.
+        outputs: Indices of its output tensors.
+        options: Scalar attributes.
+        bodies: Graphs that it runs, as indices into `ModelFile.graphs`.
+        custom: Whether it is not an operator of the format itself.
     """
 
     kind: str
@@ -86,7 +100,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """Tensors and the operators between them, in the order they run."""
+    """Tensors and operators in the order of execution; `inputs` and `outputs` are indices of tensors."""
 
     name: str
     tensors: tuple[Tensor, ...]
@@ -95,17 +109,17 @@ class Graph:
     outputs: tuple[int, ...]
 
     def tensor_at(self, index: int) -> Tensor | None:
-        """The tensor of an operator's input or output; None where it is not there."""
+        """Return the tensor of an operator's input or output; None for a missing optional one."""
         return self.tensors[index] if 0 <= index < len(self.tensors) else None
 
     def producer(self, index: int) -> Operator | None:
-        """The operator that fills a tensor."""
+        """Return the operator that computes a tensor; None for inputs and constants."""
         return next((op for op in self.ops if index in op.outputs), None)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A named way in: argument names and the tensors (of which graph) behind them."""
+    """A signature of a .tflite file: names of inputs and outputs with the tensors of a graph."""
 
     key: str
     graph: int
@@ -115,7 +129,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Part:
-    """A share of the file, in bytes; `name` is one of weights, other constants, structure, metadata, ..."""
+    """Bytes of the file by purpose: weights, other constants, structure, metadata or attached files."""
 
     name: str
     size_bytes: int
@@ -123,12 +137,24 @@ class Part:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file as it was read. `graphs[0]` is the one that runs.
+    """A parsed model file.
 
-    about: who made it, by the formats' own fields. metadata: strings written for whoever reads the file; contract:
-    harexport's, as plain JSON values. versions: what the file declares (schema, opsets, IR). needs: the oldest
-    runtime that has its operators, as (name, version). problem: what the format's own checker says against it.
-    external: files that hold its weights -> bytes that it takes from them, None where they cannot be found.
+    Attributes:
+        name: Name in messages.
+        format: "onnx" or "tflite".
+        size_bytes: Size of the file.
+        graphs: Graphs; the first one is the main graph.
+        signatures: Signatures of a .tflite file.
+        description: Description in the file.
+        about: Producer and similar standard fields.
+        metadata: Metadata strings.
+        contract: Contract of harexport as JSON values; None in files of other tools.
+        versions: Declared versions (schema, opsets, IR).
+        min_runtime: Name and version of the oldest runtime that has all operators.
+        size_breakdown: Bytes by purpose.
+        attached: Names of files in the appended archive.
+        external: Files with external weights, with the bytes used; None for a missing file.
+        problem: Message of ONNX's checker.
     """
 
     name: str
@@ -153,7 +179,7 @@ class ModelFile:
 
     @property
     def ops(self) -> dict[str, int]:
-        """Operators of all graphs by kind, the most frequent first."""
+        """Number of operators of all graphs by kind, the most frequent first."""
         return dict(Counter(op.kind for graph in self.graphs for op in graph.ops).most_common())
 
     @property
@@ -174,12 +200,12 @@ class ModelFile:
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """The weight matrices; not the constants that fill a loop's first state."""
+        """Weight matrices, without the constants of a loop's initial state."""
         used = {
             graph.tensors[k].storage
             for graph in self.graphs
             for op in graph.ops
-            if not op.bodies and op.kind not in _WIDENING
+            if not op.bodies and op.kind not in _CONVERSIONS
             for k in op.inputs
             if k >= 0
         }
@@ -187,7 +213,7 @@ class ModelFile:
 
     @property
     def repeated_bytes(self) -> int:
-        """Bytes of weights that the file holds once more, in another place."""
+        """Bytes of weights that the file stores more than once."""
         seen: set[bytes] = set()
         extra = 0
         for tensor in self.weights:
@@ -199,7 +225,7 @@ class ModelFile:
 
 
 def unique_constants(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
-    """Every constant once; of tensors that share their bytes, one that shows what they are."""
+    """Return one tensor for each stored constant; of tensors with shared bytes, a weight matrix if there is one."""
     found: dict[int | None, Tensor] = {}
     for graph in graphs:
         for tensor in graph.tensors:
@@ -209,28 +235,35 @@ def unique_constants(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
 
 
 def sanitize(text: bytes | str | None) -> str:
-    """Text of a file that strangers made: UTF-8 where it is, and nothing that a terminal would act on."""
+    """Decode text of an untrusted file as UTF-8 and replace characters that a terminal would interpret."""
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in decoded)
 
 
 def break_down_size(size: int, constants: tuple[Tensor, ...], metadata: int, attached: int) -> tuple[Part, ...]:
-    """Where the `size` bytes of a file go; `metadata` and `attached` of them are strings and files behind it."""
+    """Return the bytes of a file by purpose.
+
+    Args:
+        size: Size of the file.
+        constants: Its constants.
+        metadata: Bytes of its metadata.
+        attached: Bytes of its attached files.
+    """
     weights = sum(tensor.size_bytes for tensor in constants if tensor.is_weight)
     others = sum(tensor.size_bytes for tensor in constants) - weights
     rest = max(0, size - weights - others - metadata - attached)
-    named = {
+    sizes = {
         "weights": weights,
         "other constants": others,
         "structure": rest,
         "metadata": metadata,
         "attached files": attached,
     }
-    return tuple(Part(name, count) for name, count in named.items() if count)
+    return tuple(Part(name, count) for name, count in sizes.items() if count)
 
 
 def to_quantization(scales: Any, zero_points: Any, axis: int | None) -> Quantization | None:
-    """A Quantisation of arrays or lists, None where there is no scale."""
+    """Return a Quantization from arrays or lists; None without a scale."""
     if scales is None or not len(scales):
         return None
     return Quantization(

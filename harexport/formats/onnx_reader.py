@@ -37,9 +37,15 @@ _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 
 
 def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
-    """Read a .onnx file; `where` names it in errors, `folder` is where weights outside of it lie.
+    """Parse a .onnx file.
 
-    Raises InputError where it is damaged or something else.
+    Args:
+        model: Content of the file.
+        where: Name of the file in error messages.
+        folder: Folder of files with external weights.
+
+    Raises:
+        InputError: The file is damaged or no .onnx file.
     """
     try:
         file = onnx.load_from_string(model)
@@ -49,12 +55,12 @@ def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
         what = "operators" if not file.graph.node else "opset"
         raise InputError(f"{where} is damaged or not a .onnx file: it has no {what}; get or export it again")
     try:
-        return _contents(file, model, where, folder)
-    except Exception as error:  # types, attributes and JSON of a damaged file lead anywhere
+        return _parse(file, model, where, folder)
+    except Exception as error:  # invalid types, attributes or JSON in a damaged file
         raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
 
 
-def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> ModelFile:
+def _parse(file: Any, model: bytes, where: str, folder: Path | None) -> ModelFile:
     problem = None
     try:
         onnx.checker.check_model(file)
@@ -90,32 +96,35 @@ def _contents(file: Any, model: bytes, where: str, folder: Path | None) -> Model
 
 
 def _with_shapes(file: Any) -> Any:
-    """The model with functions inlined and the shapes that can be inferred; as it is where that fails.
+    """Return the model with inlined functions and inferred shapes, or unchanged if that fails.
 
-    ONNX's inference does not know ONNX Runtime's quantised LSTM, and nothing behind it: it is shown an LSTM instead.
+    ONNX's shape inference stops at ONNX Runtime's quantized LSTM; for the inference, an LSTM replaces it.
     """
     try:
         if file.functions:
             file = onnx.inliner.inline_local_functions(file)
-        disguised = onnx.ModelProto()
-        disguised.CopyFrom(file)
-        for node in disguised.graph.node:
+        standard = onnx.ModelProto()
+        standard.CopyFrom(file)
+        for node in standard.graph.node:
             if (node.domain, node.op_type) == ("com.microsoft", "DynamicQuantizeLSTM"):
                 node.domain, node.op_type = "", "LSTM"
                 del node.input[8:]  # scales and zero points
-        inferred = onnx.shape_inference.infer_shapes(disguised, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(standard, data_prop=True)
         for node, original in zip(inferred.graph.node, file.graph.node, strict=True):
             if original.domain:
                 node.CopyFrom(original)
         return inferred
-    except Exception:  # an InferenceError, or a ValueError above 2 GB: then MACs are counted from what is known
+    except Exception:  # InferenceError, or ValueError above 2 GB; MACs are then counted from the known shapes
         return file
 
 
 class _Reader:
-    """Turns graphs into ours: tensors by number instead of by name, nested graphs beside each other.
+    """Converts graphs: tensors get indices instead of names, and nested graphs become a list.
 
-    `external` as in Contents; `outside` the storage numbers of tensors that lie there.
+    Attributes:
+        graphs: Converted graphs, the main graph first.
+        external: As in ModelFile.
+        outside: Storage identifiers of external tensors.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -126,9 +135,17 @@ class _Reader:
         self._count = 0
 
     def graph(self, graph: Any, around: dict[str, Tensor]) -> int:
-        """Read a graph and what it runs; `around` are the tensors of the graphs around it. Answers its number."""
+        """Convert a graph and its nested graphs.
+
+        Args:
+            graph: An onnx.GraphProto.
+            around: Tensors of the enclosing graphs by name.
+
+        Returns:
+            The index of the graph.
+        """
         number = len(self.graphs)
-        self.graphs.append(Graph("", (), (), (), ()))  # its place: the main graph comes first
+        self.graphs.append(Graph("", (), (), (), ()))  # a placeholder, so that the main graph is the first
         tensors: dict[str, Tensor] = {}
         for tensor in graph.initializer:
             tensors[tensor.name] = self._constant(tensor, tensor.name)
@@ -203,7 +220,7 @@ class _Reader:
         return Tensor(sanitize(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
 
     def _outside(self, tensor: Any) -> bytes:
-        """The bytes of a tensor that lies in another file of the same folder, nothing where that cannot be read."""
+        """Return the bytes of a tensor in another file of the same folder; empty if the file cannot be read."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         self.external.setdefault(location, 0)
@@ -236,13 +253,13 @@ def _value(value: Any, role: Role) -> Tensor:
 def _values(tensor: Any) -> NDArray[Any] | None:
     try:
         values: NDArray[Any] = numpy_helper.to_array(tensor)
-    except Exception:  # bytes that do not fit the shape, dtypes that NumPy does not have
+    except Exception:  # bytes that do not fit the shape, types that NumPy does not have
         return None
     return values
 
 
 def _set_quantization(nodes: Any, tensors: dict[str, Tensor]) -> None:
-    """DequantizeLinear says which scale a constant has: note it with the constant."""
+    """Set the quantization of constants that a DequantizeLinear reads."""
     for node in nodes:
         if node.op_type != "DequantizeLinear" or len(node.input) < 2:
             continue

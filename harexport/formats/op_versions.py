@@ -1,4 +1,4 @@
-"""Which runtime a file needs at least, by the versions of its operators or its opset.
+"""Oldest runtime that supports a file, from its operator versions or its opset.
 
 Sources: runtime_version.cc of LiteRT (tflite/tools/versioning) and ONNX Runtime's compatibility table
 (onnxruntime.ai/docs/reference/compatibility).
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# The oldest TensorFlow Lite that this project cares about: what Android phones of 2021 on have in Play services.
+# The oldest supported TensorFlow Lite: that of Google Play services on Android phones from 2021 on.
 MIN_TFLITE = "2.6"
-# Operator versions that came after TensorFlow Lite 2.6, as {operator: {version: runtime}}; 1 where the operator itself
-# is newer. Versions that are not here ran in 2.6 or before.
+# Operator versions newer than TensorFlow Lite 2.6, as {operator: {version: runtime}}; version 1 if the operator itself
+# is newer. 2.6 supports all versions that are not listed.
 _NEWER: dict[str, dict[int, str]] = {
     "ABS": {5: "2.12"},
     "ADD": {5: "2.13"},
@@ -71,28 +71,28 @@ _NEWER: dict[str, dict[int, str]] = {
     "UNSORTED_SEGMENT_SUM": {1: "2.10"},
     "WHERE": {2: "2.8"},
 }
-_STABLEHLO = "2.15"  # the first with any of them; the later ones came by 2.17
+_STABLEHLO = "2.15"  # the first runtime with some of these operators; 2.17 has all of them
 
-# The oldest ONNX Runtime for an opset, and for an IR version. Only releases' opsets are promised to work.
+# The oldest ONNX Runtime for an opset, and for an IR version. Only opsets of ONNX releases are guaranteed to work.
 _ONNX_RUNTIME_OPSET = {
     11: "1.0", 12: "1.3", 13: "1.6", 14: "1.8", 15: "1.9", 16: "1.11", 17: "1.12", 18: "1.14", 19: "1.15", 20: "1.17",
     21: "1.18",
 }  # fmt: skip
 _ONNX_RUNTIME_IR = {6: "1.0", 7: "1.3", 8: "1.9", 9: "1.16", 10: "1.18"}
-_AFTER = "1.21"  # the table ends at 1.20: what it does not know needs a later one
+_AFTER = "1.21"  # for versions beyond the tables, which end at 1.20
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """A version as a key to compare by: "2.10" is after "2.9". What is not a number counts as 0."""
+    """Return a key for comparing versions: "2.10" is after "2.9". Parts that are no numbers count as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def min_tflite(kinds: Iterable[tuple[str, int]]) -> str:
-    """The oldest TensorFlow Lite for operators (kind, version); at least OLDEST_TFLITE."""
+    """Return the oldest TensorFlow Lite for operators (kind, version); at least MIN_TFLITE."""
     needed = {MIN_TFLITE}
     for kind, version in kinds:
         newer = _NEWER.get(kind, {})
-        # a version beyond the table is at least as demanding as the table's last
+        # versions beyond the table need at least the runtime of its last one
         if reached := [runtime for since, runtime in newer.items() if since <= version]:
             needed.add(max(reached, key=version_key))
         elif kind.startswith("STABLEHLO_"):
@@ -101,7 +101,7 @@ def min_tflite(kinds: Iterable[tuple[str, int]]) -> str:
 
 
 def min_onnx_runtime(opset: int, ir: int) -> str:
-    """The oldest ONNX Runtime for a file's opset (of ONNX's own domain) and IR version."""
+    """Return the oldest ONNX Runtime for an opset (of ONNX's own domain) and an IR version."""
     return max(_since(opset, _ONNX_RUNTIME_OPSET), _since(ir, _ONNX_RUNTIME_IR), key=version_key)
 
 

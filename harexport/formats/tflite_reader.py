@@ -1,4 +1,4 @@
-"""A .tflite file -> Contents. The generated reader follows offsets blindly: nothing here trusts what it answers."""
+"""Reads .tflite files. The generated FlatBuffers reader does not check offsets, so all values are validated here."""
 
 from __future__ import annotations
 
@@ -38,13 +38,21 @@ _NUMPY = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 
 def read(model: bytes, where: str) -> ModelFile:
-    """Read a .tflite file; `where` names it in errors. Raises InputError where it is damaged."""
+    """Parse a .tflite file.
+
+    Args:
+        model: Content of the file.
+        where: Name of the file in error messages.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     file = unpack(model, where)
     try:
-        return _contents(file, model, where)
+        return _parse(file, model, where)
     except InputError:
         raise
-    except Exception as error:  # indices, names and JSON of a damaged file lead anywhere
+    except Exception as error:  # invalid indices, names or JSON in a damaged file
         raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
 
 
@@ -127,16 +135,16 @@ def _check_identifier(model: bytes, where: str) -> None:
         raise InputError(f"{where} is not a .tflite file: the identifier TFL3 is missing")
 
 
-def _contents(file: Any, model: bytes, where: str) -> ModelFile:
+def _parse(file: Any, model: bytes, where: str) -> ModelFile:
     if not file.subgraphs:
         raise InputError(f"{where} is damaged: it has no graph; get or export it again")
     payloads = [_payload(buffer, model) for buffer in file.buffers or []]
     graphs = tuple(_graph(file, graph, payloads) for graph in file.subgraphs)
     entries = {sanitize(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
     attached, attached_size = _attached(model)
-    contract, strings = _ours(entries)
+    contract, strings = _harexport_metadata(entries)
     if contract is not None and tflite_metadata.TFLITE_METADATA in entries and not tflite_metadata.is_complete(model):
-        raise InputError(f"{where} is cut off: the labels behind the model are missing; get or export it again")
+        raise InputError(f"{where} is truncated: its label files are missing; get or export it again")
     constants = unique_constants(graphs)
     described = {entry.buffer for entry in file.metadata or []} - {tensor.storage for tensor in constants}
     metadata_size = sum(len(payloads[buffer]) for buffer in described)
@@ -166,7 +174,7 @@ def _payload(buffer: Any, model: bytes) -> bytes:
     if buffer.data is not None and len(buffer.data):
         return np.asarray(buffer.data, dtype=np.uint8).tobytes()
     offset, size = getattr(buffer, "offset", 0), getattr(buffer, "size", 0)
-    return model[offset : offset + size] if offset > 1 else b""  # models above 2 GB keep constants behind the graph
+    return model[offset : offset + size] if offset > 1 else b""  # models above 2 GB store constants after the graph
 
 
 def _graph(file: Any, graph: Any, payloads: list[bytes]) -> Graph:
@@ -176,7 +184,7 @@ def _graph(file: Any, graph: Any, payloads: list[bytes]) -> Graph:
     used = [*inputs, *outputs, *(k for op in ops for k in (*op.inputs, *op.outputs))]
     bodies = [body for op in ops for body in op.bodies]
     if any(not -1 <= k < len(tensors) for k in used) or any(not 0 <= k < len(file.subgraphs) for k in bodies):
-        raise ValueError("an index leads out of it")
+        raise ValueError("an index is out of range")
     return Graph(sanitize(graph.name), tensors, ops, inputs, outputs)
 
 
@@ -192,8 +200,8 @@ def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...],
     elif k in outputs:
         role = "output"
     sizes = _indices(tensor.shape)
-    asked = _indices(tensor.shapeSignature)
-    shape = tuple("?" if size == -1 else known for size, known in zip(asked or sizes, sizes, strict=False))
+    signature = _indices(tensor.shapeSignature)  # -1: a dynamic axis
+    shape = tuple("?" if size == -1 else known for size, known in zip(signature or sizes, sizes, strict=False))
     dtype = _TYPES[tensor.type]
     found = tensor.quantization
     return Tensor(
@@ -217,7 +225,7 @@ def _values(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | N
 
 
 def _op(record: Any, code: Any) -> Operator:
-    value = max(code.builtinCode, code.deprecatedBuiltinCode)  # before TensorFlow Lite 2.4 there was one byte
+    value = max(code.builtinCode, code.deprecatedBuiltinCode)  # one byte in files before TensorFlow Lite 2.4
     custom = value == schema.BuiltinOperator.CUSTOM
     kind = sanitize(code.customCode) or "CUSTOM" if custom else _CODES[value]
     options = {
@@ -236,15 +244,15 @@ def _indices(values: Any) -> tuple[int, ...]:
 def _signature(entry: Any, graphs: tuple[Graph, ...]) -> Signature:
     index = int(entry.subgraphIndex)
     inputs, outputs = (
-        {sanitize(one.name): int(one.tensorIndex) for one in maps or []} for maps in (entry.inputs, entry.outputs)
+        {sanitize(entry.name): int(entry.tensorIndex) for entry in maps or []} for maps in (entry.inputs, entry.outputs)
     )
     if not all(0 <= k < len(graphs[index].tensors) for k in (*inputs.values(), *outputs.values())):
-        raise ValueError("a signature leads out of it")
+        raise ValueError("a signature has an index out of range")
     return Signature(sanitize(entry.signatureKey), index, inputs, outputs)
 
 
-def _ours(entries: dict[str, bytes]) -> tuple[Any, dict[str, str]]:
-    """Contract and strings that harexport wrote; None and nothing in other people's files."""
+def _harexport_metadata(entries: dict[str, bytes]) -> tuple[Any, dict[str, str]]:
+    """Return contract and metadata of an export; None and an empty dictionary for files of other tools."""
     if tflite_metadata.HAREXPORT_ENTRY not in entries:
         return None, {}
     facts = json.loads(entries[tflite_metadata.HAREXPORT_ENTRY])
@@ -252,9 +260,9 @@ def _ours(entries: dict[str, bytes]) -> tuple[Any, dict[str, str]]:
 
 
 def _about(entries: dict[str, bytes]) -> dict[str, str]:
-    """What the standard metadata say of the model, as far as they can be read: nothing that it needs to run."""
+    """Return the standard metadata fields that can be read. They are not needed to run the model."""
     found: dict[str, str] = {}
-    with contextlib.suppress(Exception):  # the readers of FlatBuffers follow offsets blindly
+    with contextlib.suppress(Exception):  # FlatBuffers readers do not check offsets
         # ModelMetadata of LiteRT's metadata_schema.fbs
         table = _root(entries[tflite_metadata.TFLITE_METADATA])
         for position, name in enumerate(("name", "description", "version", "", "author", "license")):
@@ -278,7 +286,7 @@ def _string(table: Table, position: int) -> str:
 
 
 def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
-    """Files in a zip archive behind the model (labels.txt, mostly), and the archive's size."""
+    """Return the names of the files in an appended zip archive (such as labels.txt), and the size of the archive."""
     end = model.rfind(b"PK\x05\x06")
     if end < 0:
         return (), 0
@@ -286,7 +294,7 @@ def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
-        return (), 0  # four bytes of a weight that looked like one
+        return (), 0  # bytes of a weight that look like an archive
     if not entries:
         return (), 0
     return tuple(sanitize(entry.filename) for entry in entries), len(model) - min(e.header_offset for e in entries)

@@ -179,7 +179,7 @@ class LiteRtRunner:
         if tflite_reader.read_metadata(self._bytes, self.name)["contract"] is None:
             return
         if not tflite_metadata.is_complete(self._bytes):
-            raise InputError(f"{self.name} is cut off: the labels behind the model are missing; export it again")
+            raise InputError(f"{self.name} is truncated: its label files are missing; export it again")
 
 
 def read_intermediate_values(model: bytes, window: Floats) -> list[Floats]:

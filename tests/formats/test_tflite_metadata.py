@@ -91,5 +91,5 @@ def test_a_second_head_has_labels_of_its_own() -> None:
 
 @pytest.mark.parametrize("missing", [1, 21, 22, 100])
 def test_a_file_that_lost_its_end_is_refused(missing: int) -> None:
-    with pytest.raises(InputError, match="is cut off"):
+    with pytest.raises(InputError, match="is truncated"):
         LiteRtRunner(emitted(SHAPES["edge"])[:-missing], "edge.tflite")
