@@ -1,0 +1,238 @@
+"""Estimate how the phone is mounted from level walking, refined by standing, without any cooperation of the person."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.errors import InputError
+from harexport.preprocessing.gait import GaitFeatures, gait_features
+from harexport.preprocessing.mount import GRAVITY_TOLERANCE, MountEstimate, Vector, angle_deg, robust_direction
+
+UNKNOWN, ESTIMATED, CHANGED = "unknown", "estimated", "changed"
+
+_MIN_WEIGHT = 0.1  # windows of less weight are not kept
+_KEPT_WINDOWS = 64
+_MIN_TOTAL_WEIGHT = 3.0  # before this much walking nothing is estimated
+_MAX_STANDING_DEG = 25.0  # between gravity while standing and while walking; at most 17 in the training recordings
+_MIN_STANDING_PROBABILITY = 0.7
+_MIN_STANDING_WEIGHT = 3.0  # sum of probabilities, before the estimate is refined
+_CHANGE_DEG = 25.0  # stairs tilt gravity by up to 16 degrees from level walking
+_CHANGE_WINDOWS = 5  # consecutive gait windows that deviate
+
+
+class WalkingMountEstimator:
+    """Estimates the mounting from level walking, window by window, without any cooperation of the person.
+
+    A window counts as gait where its vertical acceleration is strong and periodic at the stride and its gravity is
+    steady. Gait windows are weighted by how much they look like level walking rather than stairs: people lean forward
+    on stairs, and a belt tilts with them. The estimate is the weighted mean direction of gravity, in which windows far
+    from the mean lose weight (Huber's weights, three rounds).
+
+    People lean a little while they walk, and belts slip: gravity while standing differs from gravity while walking by 5
+    degrees in the mean, and by up to 17. Where a model finds the person standing, the estimate is therefore refined: it
+    becomes the mean gravity of the windows without movement that the model is sure of, within 25 degrees of walking.
+
+    Where at least five gait windows in a row deviate by more than 25 degrees from the estimate, with enough level
+    walking among them for an estimate of their own, the phone was put elsewhere: the state is `changed`, and the
+    estimate is made anew from these windows on.
+
+    Args:
+        rate_hz: Samples per second of the windows.
+        hop_s: Seconds between the starts of two windows.
+        keep: How many gait windows the estimate is made of at most; None for all of them (whole recordings).
+
+    Attributes:
+        state: `unknown`, `estimated`, or `changed` (only after the window at which a change was found).
+        walking: The estimate from walking alone; None while there is none.
+        estimate: The present estimate, refined by standing where possible; None while there is none.
+        last_agreeing: The last gait window, counted from 0, that agreed with the estimate; -1 before any.
+        first_deviating: The first window of the last run of deviating gait windows.
+    """
+
+    def __init__(self, rate_hz: float, hop_s: float, keep: int | None = _KEPT_WINDOWS) -> None:
+        self._rate_hz, self._hop_s = rate_hz, hop_s
+        self._recent: deque[tuple[Vector, float]] = deque(maxlen=keep)
+        self._deviating: list[tuple[Vector, float]] = []
+        self.state = UNKNOWN
+        self.walking: MountEstimate | None = None
+        self.estimate: MountEstimate | None = None
+        self._standing: deque[tuple[Vector, float]] = deque(maxlen=keep)
+        self._windows = self._constant = self._without_gravity = self._gait = 0
+        self.last_agreeing = self.first_deviating = -1  # windows, from 0
+
+    def push(
+        self,
+        acceleration: NDArray[np.floating],
+        walking_probability: float = 1.0,
+        standing_probability: float = 0.0,
+    ) -> MountEstimate | None:
+        """Add one window, in the order of time, and return the present estimate, if there is one.
+
+        Args:
+            acceleration: Acceleration with gravity [samples, 3] in g, in the axes of the phone.
+            walking_probability: A model's probability of level walking, which multiplies the window's weight.
+            standing_probability: A model's probability of standing, under the present estimate.
+        """
+        features = gait_features(acceleration, self._rate_hz)
+        self._windows += 1
+        self._constant += int(bool((acceleration == acceleration[0]).all()))
+        self._without_gravity += int(abs(features.gravity_g - 1.0) > GRAVITY_TOLERANCE)
+        self.state = UNKNOWN if self.estimate is None else ESTIMATED
+        if features.is_gait:
+            self._push_gait(features.gravity, features.level_weight * walking_probability)
+        elif self.walking is not None and _is_standing(features, standing_probability, self.walking):
+            self._standing.append((features.gravity, standing_probability))
+            self._refine()
+        return self.estimate
+
+    def _push_gait(self, gravity: Vector, weight: float) -> None:
+        self._gait += 1
+        if self._has_changed((gravity, weight)):
+            self._recent.clear()
+            self._standing.clear()
+            self._recent.extend(entry for entry in self._deviating if entry[1] >= _MIN_WEIGHT)
+            self._deviating.clear()
+            self.walking = self.estimate = self._estimate_walking()
+            self.state = CHANGED
+        elif not self._deviating and weight >= _MIN_WEIGHT:
+            self._recent.append((gravity, weight))
+            self.walking = self._estimate_walking()
+            self._refine()
+            self.state = UNKNOWN if self.estimate is None else ESTIMATED
+
+    def check_signal(self) -> None:
+        """Raise InputError where the windows so far cannot come from a phone that is carried.
+
+        Raises:
+            InputError: If the acceleration is constant, or its mean is not about 1 g in most windows.
+        """
+        if self._windows and self._constant == self._windows:
+            raise InputError(
+                "the acceleration is constant: the sensor delivers no measurements. Record again, or use --mount as-is"
+            )
+        if self._without_gravity > self._windows / 2:
+            raise InputError(
+                "the mean acceleration is not about 1 g in most of the recording (wrong unit, linear acceleration, or "
+                "a falling or spinning phone). Give the accelerometer with gravity and its unit, or use --mount as-is"
+            )
+
+    def describe(self) -> str:
+        """Return one sentence about the estimate, or about what is missing for one."""
+        if self.estimate is not None:
+            return (
+                f"the phone's x axis was {self.estimate.mount.tilt_deg:.0f} degrees from the vertical "
+                f"({self.estimate.seconds:.0f} s of level walking, spread {self.estimate.spread_deg:.1f} degrees)"
+            )
+        if not self._gait:
+            return "the mounting is unknown: no walking was found in the recording"
+        return "the mounting is unknown: too little level walking was found in the recording"
+
+    def _has_changed(self, window: tuple[Vector, float]) -> bool:
+        """Whether `window` completes a run of deviating gait windows that suffices for an estimate of its own."""
+        index = self._windows - 1
+        if self.walking is None or angle_deg(window[0], self.walking.gravity) <= _CHANGE_DEG:
+            self._deviating.clear()
+            self.last_agreeing = index
+            return False
+        if self._deviating and angle_deg(window[0], self._deviating[-1][0]) > _CHANGE_DEG:
+            self._deviating.clear()
+        if not self._deviating:
+            self.first_deviating = index
+        self._deviating.append(window)
+        kept = sum(weight for _, weight in self._deviating if weight >= _MIN_WEIGHT)
+        return len(self._deviating) >= _CHANGE_WINDOWS and kept >= _MIN_TOTAL_WEIGHT
+
+    def _estimate_walking(self) -> MountEstimate | None:
+        total = sum(weight for _, weight in self._recent)
+        if total < _MIN_TOTAL_WEIGHT:
+            return None
+        gravity, spread_deg = robust_direction(list(self._recent))
+        return MountEstimate(gravity, spread_deg, total * self._hop_s)
+
+    def _refine(self) -> None:
+        """Set the estimate: from standing where there is enough of it, otherwise from walking."""
+        self.estimate = self.walking
+        if self.walking is not None and sum(weight for _, weight in self._standing) >= _MIN_STANDING_WEIGHT:
+            gravity, spread_deg = robust_direction(list(self._standing))
+            self.estimate = MountEstimate(gravity, spread_deg, self.walking.seconds)
+
+
+@dataclass(frozen=True)
+class MountSegment:
+    """A part of a recording with one mounting: the windows `first` to `end` (excluded) and their estimate."""
+
+    first: int
+    end: int
+    estimate: MountEstimate | None
+
+
+def estimate_segments(windows: Iterable[NDArray[np.floating]], rate_hz: float, hop_s: float) -> list[MountSegment]:
+    """Estimate the mounting of a whole recording from level walking, in parts where it changes.
+
+    Windows between the last walking of one mounting and the first walking of the next belong to a part without an
+    estimate, because nothing shows when the phone was moved. A person who never walks leaves one part without one.
+
+    Args:
+        windows: Windows [samples, 3] of acceleration with gravity in g, in the order of time.
+        rate_hz: Samples per second.
+        hop_s: Seconds between the starts of two windows.
+
+    Raises:
+        InputError: If the acceleration is constant or has no gravity.
+    """
+    estimator = WalkingMountEstimator(rate_hz, hop_s, keep=None)
+    parts: list[MountSegment] = []
+    first, count, before = 0, 0, None
+    for window in windows:
+        count += 1
+        last_agreeing = estimator.last_agreeing
+        estimate = estimator.push(window)
+        if estimator.state == CHANGED:
+            parts.append(MountSegment(first, last_agreeing + 1, before))
+            parts.append(MountSegment(last_agreeing + 1, estimator.first_deviating, None))
+            first = estimator.first_deviating
+        before = estimate
+    estimator.check_signal()
+    parts.append(MountSegment(first, count, estimator.estimate))
+    return [part for part in parts if part.first < part.end]
+
+
+def refine_by_standing(
+    estimate: MountEstimate,
+    windows: Iterable[NDArray[np.floating]],
+    standing_probability: Iterable[float],
+    rate_hz: float,
+) -> MountEstimate:
+    """Refine an estimate from walking by the windows of standing still (see `WalkingMountEstimator`).
+
+    Args:
+        estimate: The estimate from walking.
+        windows: Windows [samples, 3] of acceleration with gravity in g, in the axes of the phone.
+        standing_probability: A model's probability of standing for each window, under the present estimate.
+        rate_hz: Samples per second.
+
+    Returns:
+        The refined estimate, or `estimate` where there is too little standing.
+    """
+    standing = []
+    for window, probability in zip(windows, standing_probability, strict=True):
+        features = gait_features(window, rate_hz)
+        if _is_standing(features, probability, estimate):
+            standing.append((features.gravity, probability))
+    if sum(weight for _, weight in standing) < _MIN_STANDING_WEIGHT:
+        return estimate
+    gravity, spread_deg = robust_direction(standing)
+    return MountEstimate(gravity, spread_deg, estimate.seconds)
+
+
+def _is_standing(features: GaitFeatures, probability: float, walking: MountEstimate) -> bool:
+    return (
+        probability >= _MIN_STANDING_PROBABILITY
+        and features.is_still
+        and angle_deg(features.gravity, walking.gravity) <= _MAX_STANDING_DEG
+    )
