@@ -1,4 +1,4 @@
-"""Damaged and mistaken model files: an inspection or one sentence with exit 2, never a traceback or a dead process."""
+"""Damaged and wrong model files: an inspection or one message with exit code 2, never a traceback or a crash."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _assert_refused(result: Result, *words: str) -> None:
 
 
 def _read(model: bytes, name: str, *, shown: bool = False) -> bool:
-    """Everything short of running it; whether it was accepted. Anything but InputError fails the test."""
+    """Read and inspect without running; return whether it was accepted. Errors other than InputError fail the test."""
     try:
         contents = read_model(model, name)
     except InputError as refusal:
@@ -68,7 +68,7 @@ def _read(model: bytes, name: str, *, shown: bool = False) -> bool:
     return False
 
 
-MISTAKEN: dict[str, tuple[bytes, tuple[str, ...]]] = {
+OTHER_FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "empty.tflite": (b"", ("empty",)),
     "empty.onnx": (b"", ("empty",)),
     "noise.tflite": (bytes(range(256)) * 4, ("TFL3",)),
@@ -84,9 +84,9 @@ MISTAKEN: dict[str, tuple[bytes, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKEN)
-def test_what_is_no_model_is_refused(name: str, tmp_path: Path) -> None:
-    content, words = MISTAKEN[name]
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
+    content, words = OTHER_FILES[name]
     (tmp_path / name).write_bytes(content)
     _assert_refused(_inspect(tmp_path / name), name, *words)
 
@@ -97,14 +97,14 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     _assert_refused(_inspect(tmp_path / ("x" * 300)), "too long")
 
 
-def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
+def test_the_content_determines_the_format(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(dense().bytes())
     found = json.loads(_inspect(tmp_path / "model.onnx", "--no-run", "--json").stdout)
     assert found["format"] == "tflite"
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cut_file_is_refused_wherever_it_was_cut(name: str) -> None:
+def test_truncated_files_are_refused(name: str) -> None:
     whole = FILES[name]()
     assert _read(whole, name, shown=True)
     ends = {*range(0, len(whole), max(1, len(whole) // 120)), *range(max(0, len(whole) - 30), len(whole))}
@@ -115,7 +115,7 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_200_flipped_bits_each_give_an_inspection_or_a_sentence(name: str) -> None:
+def test_200_flipped_bits_give_an_inspection_or_a_message(name: str) -> None:
     whole = FILES[name]()
     random = np.random.default_rng(0)
     accepted = 0
@@ -126,7 +126,7 @@ def test_200_flipped_bits_each_give_an_inspection_or_a_sentence(name: str) -> No
     assert 0 < accepted < 200, "the test reaches both sides"
 
 
-def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path) -> None:
+def test_a_file_that_crashes_its_runtime_ends_only_the_child(tmp_path: Path) -> None:
     damaged = bytearray(FILES["tf_keras-lstm.tflite"]())
     byte, bit = _DEADLY
     damaged[byte] ^= 1 << bit
@@ -143,7 +143,7 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path) -> Non
         _assert_refused(result, "deadly.tflite")
 
 
-def test_a_model_that_never_answers_is_stopped() -> None:
+def test_an_endless_model_is_stopped() -> None:
     verdict = sandbox.run_sandboxed(loop(None).bytes(), ".tflite", seconds=3)
     assert verdict.killed
     assert verdict.error is not None
@@ -161,7 +161,7 @@ def test_a_model_that_never_answers_is_stopped() -> None:
     ],
     ids=["empty", "zeros", "cut", "opset 99", "shapes that do not fit"],
 )
-def test_what_a_runtime_refuses_is_one_sentence(model: bytes, suffix: str, words: str) -> None:
+def test_errors_of_a_runtime_are_one_message(model: bytes, suffix: str, words: str) -> None:
     verdict = sandbox.run_sandboxed(model, suffix)
     assert not verdict.killed
     assert verdict.error is not None
@@ -169,7 +169,7 @@ def test_what_a_runtime_refuses_is_one_sentence(model: bytes, suffix: str, words
     assert "\n" not in verdict.error
 
 
-def test_an_input_too_large_to_try_is_not_tried() -> None:
+def test_a_too_large_input_is_not_generated() -> None:
     model = onnx_dense()
     for size in (1 << 40, 4):
         dimension = model.graph.input[0].type.tensor_type.shape.dim

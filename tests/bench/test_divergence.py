@@ -1,4 +1,4 @@
-"""A file that follows its network is seen to follow; one that does not is caught where it begins not to."""
+"""Divergence: correct files have none, wrong ones are located by layer and step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FORMS = (
 
 
 @pytest.mark.parametrize("form", _FORMS)
-def test_every_lowering_holds_every_state(form: str) -> None:
+def test_correct_files_have_no_divergence(form: str) -> None:
     scheme = form.split("/")[-1].replace("onnx", "float32")
     found = divergence.find_divergence(*_emitted(_NETWORK, form), scheme, _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (None, None), found.summary
@@ -51,8 +51,8 @@ def test_every_lowering_holds_every_state(form: str) -> None:
 
 @pytest.mark.parametrize("form", _FORMS[:3])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: str, layer: int) -> None:
-    """At the first there is no state to multiply with."""
+def test_a_wrong_recurrent_weight_diverges_at_the_second_step(form: str, layer: int) -> None:
+    """The state of the first step is zero."""
     stack = list(_NETWORK.lstm)
     stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
     wrong = replace(_NETWORK, recurrent_layers=tuple(stack))
@@ -62,22 +62,22 @@ def test_a_wrong_recurrent_weight_departs_at_the_second_step_of_its_layer(form: 
     assert found.window == 4
 
 
-def test_a_wrong_input_layer_departs_at_once() -> None:
+def test_a_wrong_input_layer_diverges_at_the_first_step() -> None:
     wrong = replace(_NETWORK, mean=_NETWORK.mean + np.float32(0.5))
     found = divergence.find_divergence(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (0, 0)
     assert "normalization" in found.summary
 
 
-def test_a_wrong_head_is_behind_the_stack() -> None:
+def test_a_wrong_head_has_no_divergence() -> None:
     wrong = replace(_NETWORK, head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
     found = divergence.find_divergence(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
     assert found.layer is None
     assert "check the head" in found.summary
 
 
-def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() -> None:
-    """A cell clip of TensorFlow 1: long memories grow beyond the clip after a while, and not before."""
+def test_a_cell_clip_diverges_where_a_cell_reaches_it() -> None:
+    """TensorFlow's converter clips LSTM cells; with open forget gates they reach the clip after some steps."""
     network = random_network(units=12, hidden=(10,), forget_bias=6.0, seed=2)
     contract = contract_of(network)
     window = checks.synthetic_windows(contract, 1)
@@ -98,7 +98,7 @@ def test_tensorflows_cell_clip_is_found_at_the_step_where_a_cell_reaches_it() ->
     assert whole.step is None
 
 
-def test_grus_too() -> None:
+def test_gru_files() -> None:
     network = random_gru(frame=8, hop=8, hidden=(9, 7), relu_candidate=False, coarse=False)
     contract = contract_of(network)
     window = checks.synthetic_windows(contract, 1)
@@ -110,12 +110,12 @@ def test_grus_too() -> None:
         assert found.layer is None, found.summary
 
 
-def test_integers_have_no_float_states() -> None:
+def test_full_integer_files_are_refused() -> None:
     with pytest.raises(InputError, match="this file is int8"):
         divergence.find_divergence(b"", "tflite", "int8", _NETWORK, _WINDOW, 0)
 
 
-def test_the_onnx_file_itself_is_left_as_it_is() -> None:
+def test_the_model_is_not_modified() -> None:
     model, _ = _emitted(_NETWORK, "onnx")
     before = onnx_package.load_from_string(model)
     divergence.find_divergence(model, "onnx", "float32", _NETWORK, _WINDOW, 0)

@@ -25,7 +25,12 @@ def random_network(
     forget_bias: float | None = None,
     seed: int = 0,
 ) -> Network:
-    """`hidden`: one entry a layer. `forget_bias` 6 makes an LSTM that remembers (FACTS, trap 1)."""
+    """Return a network of LSTM layers with random weights of trained size.
+
+    Args:
+        hidden: Units of each layer.
+        forget_bias: Bias of the forget gates; 6 makes an LSTM that keeps its state for hundreds of steps.
+    """
     random = np.random.default_rng(seed)
 
     def normal(*shape: int, inputs: int) -> np.ndarray:
@@ -57,7 +62,7 @@ def variable_state(graph: TfliteBuilder, shape: tuple[int, int], name: str) -> i
 
 
 def contract_of(network: Network) -> Contract:
-    """A contract that fits: the official channels and labels, or made-up ones."""
+    """Return a contract that fits: the channels and labels of UCI HAR, or generated ones."""
     channels = CHANNELS if network.num_channels == 9 else tuple(f"total_acc_{k}" for k in range(network.num_channels))
     units = Contract().units if network.num_channels == 9 else ("g",) * network.num_channels
     labels = LABELS if network.num_labels == 6 else tuple(f"LABEL_{k}" for k in range(network.num_labels))
@@ -65,7 +70,7 @@ def contract_of(network: Network) -> Contract:
     return Contract(window=network.window, channels=channels, units=units, labels=labels, coarse_labels=coarse)
 
 
-# What the formats must carry: the two shapes that matter, and every way to differ from them.
+# Shapes that all formats must support: the two published ones, and variants of each property.
 SHAPES: dict[str, Network] = {
     "seed": random_network(),
     "edge": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True),
@@ -94,10 +99,12 @@ def random_gru(
     window: int = 128,
     seed: int = 0,
 ) -> Network:
-    """`random_network` with a GRU stack: by default the shape of seed-gru, whose gate biases start at 1.
+    """Return a network of GRU layers, by default of the shape of the published GRU, whose gate biases start at 1.
 
-    `coarse`: a second head, of one label less. A candidate of ReLU gets smaller weights, so that its states
-    stay within 10 over 128 steps.
+    Candidates with ReLU get smaller weights, so that their states stay within 10 over 128 steps.
+
+    Args:
+        coarse: Whether to add a second head, with one label less.
     """
     like = random_network(
         frame=frame, hop=hop, units=units, hidden=hidden, relu=relu, channels=channels, labels=labels, window=window,

@@ -1,4 +1,4 @@
-"""Models as strangers write them: no metadata, names of their own; and a small data set to ask them."""
+"""Models of other converters, without metadata and with other tensor names, and a small dataset for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tflite(
     extra_input: bool = False,
     **of_input: Any,
 ) -> bytes:
-    """One FULLY_CONNECTED over all samples; its tensors are called as Keras calls them."""
+    """Return a model of one FULLY_CONNECTED over all samples, with the tensor names of Keras."""
     file = File()
     graph = file.graph()
     x = graph.tensor("serving_default_keras_tensor:0", reads, dtype, **of_input)
@@ -43,7 +43,7 @@ def tflite(
 
 
 def onnx(*, reads: tuple[int | str, ...] = ("batch", 128, 9), weight: Any = WEIGHT, softmax: bool = False) -> bytes:
-    """Flatten and Gemm, for any number of windows unless `reads` says otherwise."""
+    """Return a model of Flatten and Gemm, by default for any number of windows."""
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"], axis=1),
         helper.make_node("Gemm", ["flat", "w"], ["output_0"], transB=1),
@@ -56,7 +56,7 @@ def onnx(*, reads: tuple[int | str, ...] = ("batch", 128, 9), weight: Any = WEIG
 
 
 def dataset(count: int = 48) -> Dataset:
-    """Windows of made-up motion, labelled by WEIGHT with some mistakes: a model of WEIGHT is right in 3 of 4."""
+    """Return windows of synthetic motion with labels that a model of WEIGHT predicts with an accuracy of 75 %."""
     signals = checks.synthetic_windows(Contract(), count, seed=1)
     labels = (signals.reshape(count, -1) @ WEIGHT.T).argmax(axis=1)
     labels[::4] = (labels[::4] + 1) % 6

@@ -1,4 +1,4 @@
-"""Small .tflite and .onnx files by hand, written with the schema's own classes and not with our writer."""
+"""Small .tflite and .onnx files, written with the schema's classes instead of our builder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TYPES = {name.lower(): code for name, code in vars(schema.TensorType).items() i
 
 
 class Subgraph:
-    """A graph of a .tflite file: tensors and operators are added, and named by their index."""
+    """A graph of a .tflite file under construction; tensors are referred to by index."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -75,7 +75,7 @@ class Subgraph:
 
 
 class File:
-    """A .tflite file; graphs[0] is the one that runs."""
+    """A .tflite file under construction; graphs[0] is the main graph."""
 
     def __init__(self) -> None:
         self.buffers: list[Any] = [schema.BufferT()]
@@ -129,7 +129,7 @@ def dense(
     version: int = 1,
     **of_input: Any,
 ) -> File:
-    """One FULLY_CONNECTED [n, 4] -> [n, 3]; its weight and its input as given."""
+    """Build one FULLY_CONNECTED [n, 4] -> [n, 3] with the given weight and input."""
     file = File()
     graph = file.graph()
     values = np.arange(12).reshape(3, 4) / 8 - 0.7 if weight is None else weight
@@ -142,7 +142,7 @@ def dense(
 
 
 def loop(trips: int | None) -> File:
-    """WHILE that multiplies by a 3 x 3 matrix `trips` times; None: for ever."""
+    """Build a WHILE that multiplies by a 3 x 3 matrix `trips` times; None for an endless loop."""
     file = File()
     main, condition, body = file.graph(), file.graph(), file.graph()
     x, y = main.tensor("window", (1, 3)), main.tensor("logits", (1, 3))
@@ -174,7 +174,7 @@ def onnx_model(
     dtype: int = TensorProto.FLOAT,
     metadata: dict[str, str] | None = None,
 ) -> onnx.ModelProto:
-    """A model; `inputs` and `outputs` as name -> shape, of `dtype` and float32."""
+    """Build a model; `inputs` and `outputs` map names to shapes, of `dtype` and float32."""
     model = helper.make_model(
         helper.make_graph(
             nodes,
@@ -191,7 +191,7 @@ def onnx_model(
 
 
 def onnx_dense(**more: Any) -> onnx.ModelProto:
-    """window [1, 4] -> logits [1, 3]."""
+    """Build window [1, 4] -> logits [1, 3]."""
     weight = (np.arange(12).reshape(3, 4) / 8 - 0.7).astype(np.float32)
     node = helper.make_node("Gemm", ["window", "weight"], ["logits"], transB=1)
     return onnx_model([node], {"window": [1, 4]}, {"logits": [1, 3]}, {"weight": weight}, **more)

@@ -1,4 +1,4 @@
-"""`harexport inspect`: our own files are clean, everything adds up, and the text fits."""
+"""`harexport inspect`: no problems in our own files, consistent figures, text of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_our_own_files_have_no_problems(ours: dict[str, Path]) -> None:
         assert op_versions.version_key(found.model.min_runtime[1]) <= (2, 6)
 
 
-def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
+def test_int8_weights_are_listed(ours: dict[str, Path]) -> None:
     held = inspection.inspect(ours["fused-int8-weights.tflite"], run=False).model
     assert {weight.dtype for weight in held.weights} == {"int8"}
     for weight in held.weights:
@@ -67,24 +67,24 @@ def test_int8_weights_are_shown_as_they_are(ours: dict[str, Path]) -> None:
     assert len(held.variables) == 4
 
 
-def test_macs_are_those_of_the_network(ours: dict[str, Path]) -> None:
-    """The ONNX file computes nothing twice: steps x (input layer + 4 gates x (below + own)) + head."""
+def test_macs_match_the_network(ours: dict[str, Path]) -> None:
+    """steps x (input layer + 4 gates x (inputs + hidden)) + head."""
     found = inspection.inspect(ours["float32.onnx"], run=False)
     steps, layer = SMALL.num_steps, 4 * 24 * (24 + 24)
     assert found.macs.total == steps * (16 * 9 * 24 + 2 * layer) + 24 * 6
 
 
 @pytest.mark.parametrize("shape", ["seed", "edge", "one-layer", "other-labels"])
-def test_no_shape_of_ours_is_misread(shape: str, tmp_path: Path) -> None:
+def test_only_long_unrolled_files_have_a_problem(shape: str, tmp_path: Path) -> None:
     network = SHAPES[shape]
     path = tmp_path / "model.tflite"
     path.write_bytes(tflite.build(network, contract_of(network), {}, "unrolled"))
     problems = {finding.id for finding in inspection.inspect(path, run=False).problems}
-    assert problems <= {"unrolled"}  # 128 steps are many operators, and that is so
+    assert problems <= {"unrolled"}  # 128 steps are many operators
     assert (problems == {"unrolled"}) == (network.num_steps == 128)
 
 
-def test_the_command_prints_a_page(ours: dict[str, Path]) -> None:
+def test_text_of_the_command(ours: dict[str, Path]) -> None:
     result = harexport("inspect", ours["unrolled-float32.tflite"])
     assert result.exit_code == 0, result.output
     for word in ("window", "float32", "[1, 128, 9]", "FULLY_CONNECTED", "weights (float32)", "TensorFlow Lite 2.6"):
@@ -110,7 +110,7 @@ def test_all_tensors_on_request() -> None:
     assert max(len(line) for line in all_.splitlines()) <= 100
 
 
-def test_json_holds_everything(ours: dict[str, Path]) -> None:
+def test_json_is_complete(ours: dict[str, Path]) -> None:
     for path in (*ours.values(), FOREIGN / "keras3-lstm.tflite", FOREIGN / "torch-lstm.onnx"):
         result = harexport("inspect", path, "--json")
         assert result.exit_code == 0
@@ -128,7 +128,7 @@ def test_strict_exits_with_1_on_problems(ours: dict[str, Path]) -> None:
     assert harexport("inspect", FOREIGN / "keras3-lstm.tflite", "--no-run").exit_code == 0
 
 
-def test_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_in_names_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(dense(answer="\x1b[2J[bold]logits").bytes(description="a\x07b"))
     shown = harexport("inspect", path, "--no-run").stdout
@@ -147,7 +147,7 @@ def test_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
         ([("STABLEHLO_ADD", 1)], "2.15"),
     ],
 )
-def test_the_oldest_tensorflow_lite(kinds: list[tuple[str, int]], needs: str) -> None:
+def test_min_tflite(kinds: list[tuple[str, int]], needs: str) -> None:
     assert op_versions.min_tflite(kinds) == needs
 
 
@@ -155,5 +155,5 @@ def test_the_oldest_tensorflow_lite(kinds: list[tuple[str, int]], needs: str) ->
     ("opset", "ir", "needs"),
     [(13, 7, "1.6"), (7, 3, "1.0"), (17, 8, "1.12"), (13, 9, "1.16"), (21, 10, "1.18"), (24, 12, "1.21")],
 )
-def test_the_oldest_onnx_runtime(opset: int, ir: int, needs: str) -> None:
+def test_min_onnx_runtime(opset: int, ir: int, needs: str) -> None:
     assert op_versions.min_onnx_runtime(opset, ir) == needs

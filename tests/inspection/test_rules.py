@@ -24,7 +24,7 @@ _INFINITE = np.array([[0.5] * 4, [np.inf] * 4, [0.5] * 4])
 
 
 def static(model: bytes, name: str = "model.tflite") -> Inspection:
-    """What is found without running the file."""
+    """Inspect without running the file."""
     contents = read_model(model, name)
     counted = macs.count_macs(contents)
     return Inspection(contents, counted, None, run_rules(contents, counted, None))
@@ -126,7 +126,7 @@ def _onnx_loop() -> bytes:
 
 
 def _by_uint8(largest: int, dtype: type = np.int8) -> bytes:
-    """A window rounded to uint8, times weights that reach `largest`."""
+    """A window quantized to uint8, times weights of up to `largest`."""
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["window"], ["rounded", "scale", "zero"]),
         helper.make_node("MatMulInteger", ["rounded", "weight", "zero"], ["sums"]),
@@ -218,7 +218,7 @@ def test_weights_that_cannot_saturate_are_not_reported() -> None:
     assert "saturates" not in ids(static(_by_uint8(255, np.uint8), "model.onnx"))
 
 
-def test_an_open_length_is_more_than_an_open_batch() -> None:
+def test_an_open_length_is_a_warning_an_open_batch_a_note() -> None:
     model = onnx_model(
         [helper.make_node("Relu", ["window"], ["logits"])], {"window": [1, "time", 9]}, {"logits": [1, "time", 9]}, {}
     )
@@ -265,7 +265,7 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
     assert {("weights-elsewhere", "danger"), ("does-not-run", "danger")} <= {(t.id, t.severity) for t in found.findings}
 
 
-def test_weights_are_looked_for_in_the_models_folder_only(tmp_path: Path) -> None:
+def test_external_weights_are_read_from_the_folder_of_the_model_only(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(bytes(48))
     folder = tmp_path / "given"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Files of other people's converters (foreign/README.md), run: what was found in each by hand."""
+"""Files of other converters (foreign/README.md), with findings verified by hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_in_it(name: str) -> None:
+def test_contents_and_findings(name: str) -> None:
     needs, macs, findings = FILES[name]
     found = inspection.inspect(FOREIGN / name)
     assert found.model.min_runtime[1] == needs
@@ -51,7 +51,7 @@ def test_what_is_in_it(name: str) -> None:
     assert found.run.error is None
 
 
-def test_the_state_that_persists_is_measured() -> None:
+def test_persistent_state_is_measured() -> None:
     """LiteRT keeps LSTM state between invoke() calls; a forget bias of 6 makes it visible."""
     found = inspection.inspect(FOREIGN / "tf_keras-lstm.tflite")
     assert found.run is not None
@@ -67,8 +67,8 @@ def test_the_state_that_persists_is_measured() -> None:
     assert keras3.probabilities == ("StatefulPartitionedCall_1:0",)
 
 
-def test_a_state_that_random_windows_do_not_show_is_seen() -> None:
-    """Many trained files forget a window before it ends; what they leave behind they leave."""
+def test_state_without_effect_on_random_windows_is_reported() -> None:
+    """Many trained models forget a window within a few steps, but their variables still change."""
     file = tflite_reader.unpack((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
     biases = [k for op in file.subgraphs[0].operators for k in op.inputs[13:14] if len(op.inputs) > 20]
     assert len(biases) == 2
@@ -83,8 +83,8 @@ def test_a_state_that_random_windows_do_not_show_is_seen() -> None:
     assert verdict.is_stateful
 
 
-def test_variables_that_the_graph_writes_first_are_cured() -> None:
-    """A SLICE of zeros into each state before the LSTM reads it: what is left there afterwards meets nobody."""
+def test_variables_that_the_graph_resets_are_a_note() -> None:
+    """A SLICE of zeros into each state before the LSTM reads it."""
     file = tflite_reader.unpack((FOREIGN / "tf_keras-lstm.tflite").read_bytes(), "model")
     graph = file.subgraphs[0]
     variables = [k for k, tensor in enumerate(graph.tensors) if tensor.isVariable]
@@ -108,8 +108,8 @@ def test_variables_that_the_graph_writes_first_are_cured() -> None:
         assert "state-cured" in {finding.id for finding in run_rules(contents, macs.count_macs(contents), run)}
 
 
-def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own fused graph without what clears its state: one window of NaN persists."""
+def test_persistent_nan_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own fused graph without its zero_state: one window of NaN persists."""
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), forget_bias=6.0)
     whole = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
     assert (whole.change, whole.nan_persists, whole.is_stateful) == (0.0, False, False)
@@ -119,7 +119,7 @@ def test_nan_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdict.is_stateful
 
 
-def test_a_random_operator_is_not_taken_for_memory() -> None:
+def test_random_outputs_are_not_state() -> None:
     nodes = [
         helper.make_node("RandomNormalLike", ["window"], ["noise"]),
         helper.make_node("Add", ["window", "noise"], ["logits"]),
@@ -130,7 +130,7 @@ def test_a_random_operator_is_not_taken_for_memory() -> None:
     assert not verdict.is_stateful
 
 
-def test_answers_that_are_no_numbers_are_seen(tmp_path: Path) -> None:
+def test_non_finite_outputs_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(dense(weight=np.full((3, 4), np.nan)).bytes())
     found = inspection.inspect(path)

@@ -1,4 +1,4 @@
-"""The GRU's float64 forward is the truth of its exports, so it is checked against torch.nn.GRU and by hand."""
+"""The GRU's float64 forward pass, compared with torch.nn.GRU and with the formulas."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ every_shape = pytest.mark.parametrize("shape", GRU_SHAPES)
 
 
 def _from_torch(module: torch.nn.GRU) -> GruLayer:
-    """PyTorch has two biases; they add up but for the candidate's, of which the second is inside the reset gate."""
+    """PyTorch has two biases. They add up, except for the candidate: its second one is inside the reset gate."""
     weight, recurrent, first, second = (array.detach().numpy() for array in module.parameters())
     gates = 2 * module.hidden_size
     bias = np.concatenate([first[:gates] + second[:gates], first[gates:]])
     return GruLayer(weight, recurrent, bias, second[gates:], reset_after=True)
 
 
-def test_forward_is_that_of_torch() -> None:
+def test_forward_matches_torch() -> None:
     torch.manual_seed(0)
     module = torch.nn.GRU(7, 11, batch_first=True, dtype=torch.float64)
     for array in module.parameters():
@@ -48,7 +48,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _gru_cell(layer: GruLayer, sequence: np.ndarray) -> np.ndarray:
-    """TensorFlow 1's GRUCell, from its source: two joint kernels on [x, h], gates named r and u, u keeps the state.
+    """TensorFlow 1's GRUCell, from its source: two kernels on [x, h] and gates r and u; u keeps the state.
 
     r, u = split(sigmoid([x, h] @ gate_kernel + gate_bias));  c = activation([x, r * h] @ candidate_kernel + bias)
     h = u * h + (1 - u) * c
@@ -67,7 +67,7 @@ def _gru_cell(layer: GruLayer, sequence: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("relu", [True, False])
-def test_forward_is_that_of_tensorflow_1(relu: bool) -> None:
+def test_forward_matches_tensorflow_1(relu: bool) -> None:
     (layer,) = random_gru(relu_candidate=relu).gru
     sequences = np.random.default_rng(1).normal(size=(2, 128, 16))
     for sequence, states in zip(sequences, layer.forward(sequences), strict=True):
@@ -96,7 +96,7 @@ def _by_hand(layer: GruLayer, sequence: np.ndarray) -> np.ndarray:
 
 
 @every_shape
-def test_logits_of_both_heads_are_the_textbooks(shape: str) -> None:
+def test_logits_of_both_heads_match_the_formulas(shape: str) -> None:
     network = GRU_SHAPES[shape]
     windows = checks.synthetic_windows(contract_of(network), count=2)
     rows = network.input.forward((windows.astype(np.float64) - network.mean) / network.std)
@@ -109,7 +109,7 @@ def test_logits_of_both_heads_are_the_textbooks(shape: str) -> None:
 
 
 @every_shape
-def test_folding_the_normalisation_changes_nothing(shape: str) -> None:
+def test_folding_normalization_and_input_layer_keeps_the_logits(shape: str) -> None:
     network = GRU_SHAPES[shape]
     windows = np.random.default_rng(1).normal(size=(5, network.window, network.num_channels))
     for head in network.heads():
@@ -119,7 +119,7 @@ def test_folding_the_normalisation_changes_nothing(shape: str) -> None:
 
 
 @every_shape
-def test_a_checkpoint_keeps_stack_convention_and_heads(shape: str, tmp_path: Path) -> None:
+def test_a_checkpoint_round_trip_keeps_layers_and_heads(shape: str, tmp_path: Path) -> None:
     network = GRU_SHAPES[shape]
     path = tmp_path / "x.safetensors"
     saved = Checkpoint(network, contract_of(network), recipes.load("edge"), 3)
@@ -133,7 +133,7 @@ def test_a_checkpoint_keeps_stack_convention_and_heads(shape: str, tmp_path: Pat
         np.testing.assert_array_equal(found.network.logits(windows, head=head), network.logits(windows, head=head))
 
 
-def test_the_digest_knows_the_convention() -> None:
+def test_the_digest_depends_on_the_convention() -> None:
     network = random_gru(reset_after=True)
     other = replace(network, recurrent_layers=(replace(network.gru[0], relu=False),))
 
@@ -143,7 +143,7 @@ def test_the_digest_knows_the_convention() -> None:
     assert digest(network) != digest(other)
 
 
-def test_stacks_that_do_not_fit_are_refused() -> None:
+def test_inconsistent_layers_are_refused() -> None:
     network = random_gru(hidden=(16, 16))
     first, second = network.gru
     for other in (

@@ -1,4 +1,4 @@
-"""The float64 forward is the truth of every parity check, so it is checked against two others."""
+"""The float64 forward pass is the reference of all checks; two other implementations check it here."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.model import recipe as recipes
-from harexport.model.layers import Conv1d
+from harexport.model.layers import Conv1d, LstmLayer, sigmoid
 from harexport.model.network import Network, softmax
 from harexport.runtimes.torch import TorchRunner
 from harexport.training.trainer import fit
-from tests.helpers.networks import SHAPES, random_network
+from tests.helpers.networks import GRU_SHAPES, SHAPES, random_network
 
 
 def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
-    """One window, sample by sample and unit by unit, from the textbook's formulas (Gers et al. 2000)."""
+    """One window, step by step and unit by unit (Gers et al. 2000)."""
 
     def sigmoid(x: float) -> float:
         return 1.0 / (1.0 + np.exp(-x))
@@ -48,16 +48,16 @@ def _by_hand(network: Network, window: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_forward_is_the_textbooks(name: str) -> None:
+def test_forward_matches_the_formulas(name: str) -> None:
     network = SHAPES[name]
     windows = np.random.default_rng(0).normal(size=(2, network.window, network.num_channels)).astype(np.float32)
-    answers = network.logits(windows)
+    logits = network.logits(windows)
     for k in range(2):
-        np.testing.assert_allclose(answers[k], _by_hand(network, windows[k]), atol=1e-12)
+        np.testing.assert_allclose(logits[k], _by_hand(network, windows[k]), atol=1e-12)
 
 
-def test_torch_agrees_on_every_test_window(dataset: Dataset) -> None:
-    """A network trained by torch.nn.LSTM, answered by it and by the plain arrays: within 1e-5 on all 2947 windows."""
+def test_torch_matches_the_reference_on_all_test_windows(dataset: Dataset) -> None:
+    """A network trained with torch.nn.LSTM: both implementations differ by less than 1e-5 on all 2947 windows."""
     table = recipes.load("edge").to_dict()
     table["schedule"]["epochs"] = 2
     network, _ = fit(dataset.train, None, recipes.parse(table, "edge"), 6)
@@ -67,7 +67,7 @@ def test_torch_agrees_on_every_test_window(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_folding_the_normalisation_changes_nothing(name: str) -> None:
+def test_folding_normalization_and_input_layer_keeps_the_logits(name: str) -> None:
     network = SHAPES[name]
     windows = np.random.default_rng(1).normal(size=(5, network.window, network.num_channels))
     folded = network.fold_input()
@@ -76,16 +76,16 @@ def test_folding_the_normalisation_changes_nothing(name: str) -> None:
     np.testing.assert_allclose(folded.logits(windows), network.logits(windows), atol=1e-11)
 
 
-def test_many_windows_are_answered_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_do_not_change_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     network = SHAPES["edge"]
     windows = np.random.default_rng(2).normal(size=(40, 128, 9))
-    whole, told = network.logits(windows), []
+    whole, progress = network.logits(windows), []
     monkeypatch.setattr("harexport.model.network._CHUNK", 16)
-    np.testing.assert_allclose(network.logits(windows, told.append), whole, atol=1e-13)
-    assert told == [16, 32, 40]
+    np.testing.assert_allclose(network.logits(windows, progress.append), whole, atol=1e-13)
+    assert progress == [16, 32, 40]
 
 
-def test_arrays_survive_a_round_trip() -> None:
+def test_round_trip_of_arrays() -> None:
     for network in SHAPES.values():
         back = Network.from_arrays(network.arrays(), network.structure())
         assert all(np.array_equal(a, back.arrays()[name]) for name, a in network.arrays().items())
@@ -118,14 +118,14 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"x\.bin: unknown arrays lstm\.1\.scale"):
         Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, shape, "x.bin")
     renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
-    with pytest.raises(InputError, match=r"unknown arrays .*zzz"):  # else it would pass for a one-layer model
+    with pytest.raises(InputError, match=r"unknown arrays .*zzz"):  # otherwise a valid one-layer network
         Network.from_arrays(renamed, shape)
     with pytest.raises(InputError, match="too few dimensions"):
         Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_windows_that_are_not_numbers_are_refused(value: float) -> None:
+def test_non_finite_windows_are_refused(value: float) -> None:
     windows = np.zeros((3, 128, 9))
     windows[1, 5, 2] = value
     with pytest.raises(InputError, match="window 1 contains NaN or infinity"):
@@ -140,5 +140,33 @@ def test_windows_of_another_shape_are_refused() -> None:
         random_network().logits(np.zeros((1, 128, 9), np.int64))
 
 
-def test_softmax_survives_large_logits() -> None:
+def test_softmax_of_large_logits() -> None:
     np.testing.assert_allclose(softmax(np.array([[1e4, 1e4 - np.log(3)]])), [[0.75, 0.25]])
+
+
+@pytest.mark.parametrize("name", ["edge", "gru", "gru-after"])
+def test_intermediates_add_up(name: str) -> None:
+    networks = {
+        "edge": SHAPES["edge"],
+        "gru": GRU_SHAPES["seed-gru"],
+        "gru-after": GRU_SHAPES["pytorch"],
+    }
+    network = networks[name]
+    windows = np.random.default_rng(3).normal(size=(3, 128, 9))
+    sequence = network.input.forward(network.normalize(windows))
+    states = network.states(windows)
+    assert len(states) == len(network.recurrent_layers)
+    for layer, expected in zip(network.recurrent_layers, states, strict=True):
+        found = layer.forward(sequence, return_intermediates=True)
+        np.testing.assert_array_equal(found.states, expected)
+        before = np.concatenate([np.zeros_like(expected[:, :1]), expected[:, :-1]], axis=1)  # h of the step before
+        gates = slice(None, 2 * layer.hidden)
+        np.testing.assert_allclose(
+            found.recurrent[..., gates], (before @ layer.recurrent_weight.T.astype(np.float64))[..., gates], atol=1e-12
+        )
+        np.testing.assert_allclose(found.projected, sequence @ layer.input_weight.T.astype(np.float64) + layer.bias)
+        if isinstance(layer, LstmLayer):
+            output_gate = (found.projected + found.recurrent)[..., 3 * layer.hidden :]
+            np.testing.assert_allclose(sigmoid(output_gate) * np.tanh(found.cells), found.states, atol=1e-12)
+        sequence = expected
+    np.testing.assert_array_equal(network.head.forward(states[-1][:, -1]), network.logits(windows))

@@ -1,4 +1,4 @@
-"""The runners: same verbs, same answers, clear errors."""
+"""Runners: one interface, equal logits, clear errors."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def every_runner() -> list[runtimes.Runner]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_torch_answers_like_the_reference(shape):
+def test_torch_matches_the_reference(shape):
     network = SHAPES[shape]
     windows = checks.synthetic_windows(contract_of(network))
     assert np.abs(TorchRunner(network).logits(windows) - network.logits(windows)).max() < 1e-5
 
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
-def test_every_runner_has_the_same_verbs(runner):
+def test_all_runners_have_one_interface(runner):
     windows = checks.synthetic_windows(CONTRACT, count=5)
     expected = EDGE.logits(windows)
     assert runner.window_shape == (128, 9)
-    assert runner.metadata.get("scheme") is None  # emitted without a scheme's name
+    assert runner.metadata.get("scheme") is None  # built without metadata
     assert np.abs(runner.logits(windows) - expected).max() < 1e-4
     assert np.abs(runner.logits(windows.astype(np.float64)) - expected).max() < 1e-4
     assert np.abs(runner.logits(windows[::-1]) - expected[::-1]).max() < 1e-4
@@ -57,7 +57,7 @@ def test_every_runner_has_the_same_verbs(runner):
 
 
 @pytest.mark.parametrize("runner", every_runner(), ids=lambda runner: f"{runner.runtime} {runner.name}")
-def test_every_runner_rejects_what_the_model_does_not_read(runner):
+def test_all_runners_reject_wrong_windows(runner):
     windows = checks.synthetic_windows(CONTRACT, count=2)
     for wrong in (windows.transpose(0, 2, 1), windows[0], windows[:, :64], windows[:, :, :6]):
         with pytest.raises(InputError, match="the model expects"):
@@ -80,13 +80,13 @@ def test_load_by_suffix(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "says"), [("model.h5", "ends in .h5"), ("model", "has no suffix")])
-def test_load_names_the_suffixes_it_knows(tmp_path, name, says):
+def test_load_lists_supported_suffixes(tmp_path, name, says):
     with pytest.raises(InputError, match=rf"{says}.*choose one of \.onnx, \.tflite"):
         runtimes.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", runtimes.SUFFIXES)
-def test_load_without_a_file(tmp_path, suffix):
+def test_load_of_a_missing_file(tmp_path, suffix):
     with pytest.raises(InputError, match="model not found"):
         runtimes.load(tmp_path / f"model{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
@@ -96,14 +96,14 @@ def test_load_without_a_file(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", runtimes.SUFFIXES)
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(5000), b"\x20\0\0\0TFL3" + bytes(64)])
-def test_load_of_something_else(tmp_path, suffix, content):
+def test_load_of_other_files(tmp_path, suffix, content):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"model\.(onnx|tflite).*(cannot load|expected one)"):
         runtimes.load(path)
 
 
-def test_a_model_that_loads_and_does_not_run_is_named():
+def test_a_model_that_loads_but_does_not_run():
     def one(window):
         raise RuntimeError("indices out of range")
 
@@ -118,7 +118,7 @@ def test_truncated_onnx(tmp_path):
             OnnxRunner(whole[:size], "cut")
 
 
-def test_a_foreign_onnx_model_is_refused():
+def test_an_onnx_model_without_our_names_is_refused():
     value = helper.make_tensor_value_info
     for shape in ([1, 128, 9], [1, "n", 9], [1, 1152]):
         graph = helper.make_graph(
@@ -130,7 +130,7 @@ def test_a_foreign_onnx_model_is_refused():
             OnnxRunner(model.SerializeToString(), "foreign")
 
 
-def test_a_foreign_tflite_model_is_refused():
+def test_a_tflite_model_without_our_names_is_refused():
     for shape in ((1, 128, 9), (1, 1152)):
         graph = TfliteBuilder()
         window = graph.tensor(shape)
@@ -139,7 +139,7 @@ def test_a_foreign_tflite_model_is_refused():
             LiteRtRunner(model, "foreign")
 
 
-def test_torch_missing_says_how_to_get_it():
+def test_missing_torch_is_reported():
     script = """
 import sys
 sys.modules["torch"] = None

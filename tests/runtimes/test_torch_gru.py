@@ -1,4 +1,4 @@
-"""The torch runner answers GRU networks in both conventions."""
+"""GRU networks of both conventions in the torch runner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.networks import GRU_SHAPES, contract_of
 
 
 @pytest.mark.parametrize("shape", GRU_SHAPES)
-def test_torch_answers_like_the_reference(shape: str) -> None:
+def test_torch_matches_the_reference(shape: str) -> None:
     network = GRU_SHAPES[shape]
     windows = checks.synthetic_windows(contract_of(network))
     expected = network.logits(windows)
@@ -21,7 +21,7 @@ def test_torch_answers_like_the_reference(shape: str) -> None:
     assert TorchRunner(network).logits(windows[:0]).shape == (0, network.num_labels)
 
 
-def test_torchs_own_gru_runs_what_it_can() -> None:
+def test_torch_gru_is_used_where_possible() -> None:
     for shape, own in (("pytorch", True), ("seed-gru", False), ("relu-after", False)):
-        modules = TorchRunner(GRU_SHAPES[shape])._stack
+        modules = TorchRunner(GRU_SHAPES[shape])._layers
         assert all(isinstance(module, torch.nn.GRU) == own for module in modules)
