@@ -1,17 +1,17 @@
-"""Rebuild artifacts/ (make artifacts): of each checkpoint that stands there every format, lowering and scheme,
-contract, labels and model card, and SHA256SUMS over everything.
+"""Rebuild artifacts/ (make artifacts) from its checkpoints.
 
-    python artifacts/build.py [--train] [RECIPE ...]     (default: all of shipped.MODELS)
-    python artifacts/build.py --render                   (the README's block from exports.json)
+For each checkpoint: all formats, lowerings and schemes, contract, labels and model card. Then SHA256SUMS.
 
-Without --train nothing is trained: a model whose checkpoint is missing is said at the end, and the exit code is 1.
-With --train, what is missing, or came from another recipe, seed, data set or version, is trained with seed 0: a quarter
-of an hour for seed-lstm, more for seed-gru. Needs the data (HAREXPORT_DATA, or a download), and --train the train
-extra.
+    python artifacts/build.py [--train] [RECIPE ...]     (default: all published models)
+    python artifacts/build.py --render                   (only render the README block from exports.json)
 
-What each export said goes to exports.json and from there into the README, the edge model into the package and into the
-Android demo. A file that fails its gate is not shipped; the card says so. Where robustness.json is of other networks,
-it is measured anew (some minutes).
+Without --train, a missing checkpoint is reported at the end with exit code 1. With --train, a checkpoint that is
+missing, or has another recipe, seed, dataset or version, is trained with seed 0, which takes 15 minutes or more for
+the baselines. Needs the dataset (HAREXPORT_DATA, or a download), and --train the extra `train`.
+
+The results of the exports are written to exports.json and to the README; the edge model is copied to the package and to
+the Android demo. A file that fails its checks is not published, and the model card reports it. robustness.json is
+measured again (some minutes) if it belongs to other networks.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from benchmarks import readme, robustness, ship_pretrained
 from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
 from harexport.exporters import android
-from harexport.exporters.export import ExportResult, ExportFailure, export_checkpoint, format_result
+from harexport.exporters.export import ExportFailure, ExportResult, export_checkpoint, format_result
 from harexport.exporters.options import SCHEMES
 from harexport.formats import tflite_metadata
 from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.network import Network
-from harexport.pipeline import trained
+from harexport.pipeline import train_or_reuse
 from harexport.runtimes.model import update_pretrained
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
 EDGE = ship_pretrained.ARTIFACTS / "edge"
-# What the Android demo carries. Correct runtimes answer a float32 file alike to 1e-5 and int8 weights only to 0.1
-# (benchmarks/old_runtime.json): against float32, its self-test sees every slip.
+# Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
+# (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
 DEMO_MODEL = EDGE / "edge-unrolled-float32.tflite"
 JSON = ROOT / "benchmarks" / "exports.json"
-SEED = 0  # the first one; nothing was tried and discarded
+SEED = 0  # the first seed; no other was tried
 
 
-def ways(network: Network) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Format, lowering and schemes of everything that there is for such a network."""
+def export_plan(network: Network) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return format, lowering and schemes of all files of a network."""
     if network.gru:
         floats = tuple(scheme for scheme in SCHEMES["tflite"] if scheme != "int8")
         return [("onnx", "auto", SCHEMES["onnx"]), ("tflite", "unrolled", floats)]
@@ -60,46 +60,53 @@ def ways(network: Network) -> list[tuple[str, str, tuple[str, ...]]]:
     ]
 
 
-def rebuild(names: list[str], train: bool) -> dict[str, Any]:
-    """Everything of the models that stand in artifacts/, after training what is missing if `train`; answers
-    exports.json."""
+def build(names: list[str], train: bool) -> dict[str, Any]:
+    """Rebuild the models in artifacts/.
+
+    Args:
+        names: Recipes of the models.
+        train: Whether to train missing or outdated checkpoints.
+
+    Returns:
+        The content of exports.json.
+    """
     dataset = load_dataset()
     if train:
         for name in names:
-            trained(recipes.load(name), dataset, ship_pretrained.ARTIFACTS / name, SEED)
-    standing = ship_pretrained.standing()
-    said: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
-    for name in (name for name in names if name in standing):
-        _check(name, standing[name], dataset)
-        said[name] = _exported(name, standing[name], dataset)
-    said = {name: said[name] for name in standing if name in said}
-    files.write_json(JSON, said)
-    if "edge" in standing:
+            train_or_reuse(recipes.load(name), dataset, ship_pretrained.ARTIFACTS / name, SEED)
+    checkpoints = ship_pretrained.load_checkpoints()
+    exports: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
+    for name in (name for name in names if name in checkpoints):
+        _check_checkpoint(name, checkpoints[name], dataset)
+        exports[name] = _export_model(name, checkpoints[name], dataset)
+    exports = {name: exports[name] for name in checkpoints if name in exports}
+    files.write_json(JSON, exports)
+    if "edge" in checkpoints:
         update_pretrained(EDGE / "edge-unrolled-int8-weights.tflite")
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())
     model_cards.write()
-    ship_pretrained.seal()
-    return said
+    ship_pretrained.write_checksums()
+    return exports
 
 
-def _check(name: str, checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Say where a checkpoint is not what this version would train."""
+def _check_checkpoint(name: str, checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """Report a checkpoint with another recipe, seed or dataset than the current ones."""
     if (checkpoint.recipe, checkpoint.seed, checkpoint.data["digest"]) != (recipes.load(name), SEED, dataset.digest):
-        info(f"!!! {name}: its checkpoint came from another recipe, seed or data set; --train trains it anew")
+        info(f"!!! {name}: its checkpoint has another recipe, seed or dataset; train it again with --train")
 
 
-def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
-    """Write every file of one model; what each export said."""
+def _export_model(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
+    """Export all files of a model and return the results as JSON values."""
     folder = ship_pretrained.ARTIFACTS / name
     results: list[ExportResult | ExportFailure] = []
-    for fmt, lowering, schemes in ways(checkpoint.network):
+    for fmt, lowering, schemes in export_plan(checkpoint.network):
         results += export_checkpoint(checkpoint, folder, dataset, fmt, schemes, lowering)
     for result in results:
         if isinstance(result, ExportFailure):
-            result.path.unlink(missing_ok=True)  # an earlier version's
-            info(f"Refused: {result.reason}")
+            result.path.unlink(missing_ok=True)  # of an earlier version
+            info(f"Failed: {result.reason}")
         else:
             info(format_result(result))
     contract = checkpoint.contract
@@ -111,46 +118,47 @@ def _exported(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[
     return [{**result.to_dict(), "path": result.path.name} for result in results]
 
 
-def render(said: dict[str, Any]) -> str:
+def render(exports: dict[str, Any]) -> str:
     """Render the block `exports`, Markdown."""
     lines = [
         "| file | KB | size | time | accuracy | drop | agreement | minimum runtime | |",
         "|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
-    for results in said.values():
-        for one in results:
-            if "refused" in one:
-                reason = one["refused"].split(": ", 1)[1]
-                lines.append(f"| {one['path']} | - | - | - | - | - | - | - | refused: {reason} |")
+    for results in exports.values():
+        for result in results:
+            if "refused" in result:
+                reason = result["refused"].split(": ", 1)[1]
+                lines.append(f"| {result['path']} | - | - | - | - | - | - | - | failed: {reason} |")
                 continue
-            parity, plain = one["gate"]["parity"], one["scheme"] == "float32"
-            size, time = ("1", "1") if plain else (f"{one['size_ratio']:.2f}", f"{one['time_ratio']:.2f}")
-            runtime = "TFLite" if one["format"] == "tflite" else "ORT"
+            parity, is_float32 = result["gate"]["parity"], result["scheme"] == "float32"
+            size, time = ("1", "1") if is_float32 else (f"{result['size_ratio']:.2f}", f"{result['time_ratio']:.2f}")
+            runtime = "TFLite" if result["format"] == "tflite" else "ORT"
+            kilobytes = f"{result['size_bytes'] / 1000:.1f}"
             lines.append(
-                f"| {one['path']} | {one['size_bytes'] / 1000:.1f} | {size} | {time} | {parity['accuracy']:.2%} | "
-                f"{parity['drop']:.2f} | {parity['agreement']:.2%} | {runtime} {one['oldest_runtime']} | |"
+                f"| {result['path']} | {kilobytes} | {size} | {time} | {parity['accuracy']:.2%} | "
+                f"{parity['drop']:.2f} | {parity['agreement']:.2%} | {runtime} {result['oldest_runtime']} | |"
             )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", nargs="*", metavar="RECIPE", help="default: all of shipped.MODELS")
-    parser.add_argument("--train", action="store_true", help="train what is missing or of another recipe, with seed 0")
-    parser.add_argument("--render", action="store_true", help="the README's block from exports.json, nothing else")
-    asked = parser.parse_args()
-    if unknown := set(asked.recipe) - set(ship_pretrained.MODELS):
-        parser.error(f"{', '.join(sorted(unknown))}: not shipped; choose from {', '.join(ship_pretrained.MODELS)}")
+    parser.add_argument("recipe", nargs="*", metavar="RECIPE", help="default: all published models")
+    parser.add_argument("--train", action="store_true", help="train missing or outdated checkpoints with seed 0")
+    parser.add_argument("--render", action="store_true", help="only render the README block from exports.json")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.recipe) - set(ship_pretrained.MODELS):
+        parser.error(f"{', '.join(sorted(unknown))}: not published; choose from {', '.join(ship_pretrained.MODELS)}")
     try:
-        said = (
+        exports = (
             json.loads(JSON.read_text("utf-8"))
-            if asked.render
-            else rebuild(asked.recipe or list(ship_pretrained.MODELS), asked.train)
+            if arguments.render
+            else build(arguments.recipe or list(ship_pretrained.MODELS), arguments.train)
         )
     except HarExportError as error:
         sys.exit(f"Error: {error}")
-    readme.refresh("exports", render(said))
-    if (missing := ship_pretrained.missing()) and not asked.render:
+    readme.refresh("exports", render(exports))
+    if (missing := ship_pretrained.missing_message()) and not arguments.render:
         sys.exit(missing)
 
 

@@ -1,4 +1,4 @@
-"""`harexport demo`: the chain from windows to a proven, timed file, using what an earlier run left."""
+"""Pipeline: trains, exports and benchmarks a model in one call, and reuses the results of an earlier run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,23 @@ from harexport.utils.console import info
 from harexport.version import __version__
 
 
-def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path]:
-    """Train (or reuse, or resume), export ONNX and TFLite in float32 and int8 weights, prove, time, report.
+def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path]:
+    """Train, export ONNX and TFLite files in float32 and int8 weights, benchmark them and write a report.
 
-    Returns the bench result and the report's path. Raises what its stages raise.
+    Args:
+        recipe: Hyperparameters.
+        dataset: Training and test windows.
+        out: Output folder. A checkpoint or interrupted run of the same recipe, seed and data in it is used.
+        seed: Seed of the random number generators.
+
+    Returns:
+        The result of the benchmark and the path of the report.
+
+    Raises:
+        InputError, CheckFailedError, MissingExtraError: As `train`, `export_checkpoint` and `bench`.
     """
     check_output_folder(out, apply_recipe_to_dataset(dataset, recipe).contract)  # before minutes of training
-    checkpoint = trained(recipe, dataset, out, seed)
+    checkpoint = train_or_reuse(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:
         if isinstance(result, ExportFailure):
@@ -37,36 +47,36 @@ def run(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[Ben
     return measured, save.save(measured, out, [out])
 
 
-def trained(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Checkpoint:
-    """The recipe's checkpoint in `out`: an earlier run's if it fits, else trained now, going on with what was cut off.
+def train_or_reuse(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Checkpoint:
+    """Return the checkpoint of an earlier run of the same training, or train it, resuming an interrupted run.
 
-    Raises what `train` raises.
+    Raises:
+        InputError, CheckFailedError, MissingExtraError: As `train`.
     """
-    found = _left_over(checkpoint_path(out, recipe), recipe, dataset, seed)
-    if found is not None:
-        return found
+    existing = _load_matching(checkpoint_path(out, recipe), recipe, dataset, seed)
+    if existing is not None:
+        return existing
     try:
         result = train(dataset, recipe, out, seed=seed, resume=resume_path(out, recipe).exists())
     except ResumeError as error:
-        info(f"Training anew: {error}")
+        info(f"Starting a new training: {error}")
         result = train(dataset, recipe, out, seed=seed)
     info(f"\n{result.report}\n")
     return result.checkpoint
 
 
-def _left_over(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Checkpoint | None:
-    """The checkpoint of an earlier run, if it came from the same recipe, seed, data and version."""
+def _load_matching(path: Path, recipe: Recipe, dataset: Dataset, seed: int) -> Checkpoint | None:
+    """Load a checkpoint if it has the same recipe, seed, data and version."""
     if not path.exists():
         return None
     try:
-        found = checkpoints.load(path)
+        checkpoint = checkpoints.load(path)
     except InputError as error:
-        info(f"Training anew: {error}")
+        info(f"Starting a new training: {error}")
         return None
-    if (found.recipe, found.seed, found.data.get("digest"), found.tool_version) != (
-        recipe, seed, dataset.digest, __version__,
-    ):  # fmt: skip
-        info(f"Training anew: {path} came from another recipe, seed, data set or version")
+    expected = (recipe, seed, dataset.digest, __version__)
+    if (checkpoint.recipe, checkpoint.seed, checkpoint.data.get("digest"), checkpoint.tool_version) != expected:
+        info(f"Starting a new training: {path} has another recipe, seed, dataset or version")
         return None
     info(f"Using {path} from an earlier run")
-    return found
+    return checkpoint

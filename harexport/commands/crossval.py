@@ -49,13 +49,12 @@ def crossval(
               harexport crossval --cluster 10.0.0.5:6379
     """
     from harexport.model import recipe as recipes
-    from harexport.model_selection import cross_validation as validation
-    from harexport.model_selection.cross_validation import seeds as parsed
-    from harexport.model_selection.parallel import Where
+    from harexport.model_selection.cross_validation import cross_validate, format_cross_validation, parse_seeds
+    from harexport.model_selection.parallel import Execution
 
-    where, cooked, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
-    result = validation.crossval(load_data(data), cooked, out, folds, numbers, where)
-    print_result(result.to_dict(), as_json, f"\n{validation.text(result)}")
+    execution, loaded, parsed_seeds = Execution(jobs, cluster), recipes.load(recipe), parse_seeds(seeds)
+    result = cross_validate(load_data(data), loaded, out, folds, parsed_seeds, execution)
+    print_result(result.to_dict(), as_json, f"\n{format_cross_validation(result)}")
     for failure in result.failures:
         click.echo(f"Error: {failure}", err=True)
     if result.failures:

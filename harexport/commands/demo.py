@@ -32,11 +32,11 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     \b
     Example:  harexport demo
     """
-    from harexport.bench.report import save
+    from harexport.bench.report import save, text
     from harexport.model import recipe as recipes
-    from harexport.pipeline import run
+    from harexport.pipeline import run_pipeline
 
-    result, page = run(recipes.load(recipe), load_data(data), out, seed)
-    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{save.summary(result)}\nReport: {page}")
+    result, page = run_pipeline(recipes.load(recipe), load_data(data), out, seed)
+    print_result(result.to_dict(), as_json, f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}")
     if result.exit_code:
         sys.exit(result.exit_code)

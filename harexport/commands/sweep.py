@@ -86,14 +86,14 @@ def sweep(
     """
     from harexport.model import recipe as recipes
     from harexport.model_selection import sweep as search
-    from harexport.model_selection.cross_validation import seeds as parsed
-    from harexport.model_selection.parallel import Where
-    from harexport.model_selection.search_space import variants
+    from harexport.model_selection.cross_validation import parse_seeds
+    from harexport.model_selection.parallel import Execution
+    from harexport.model_selection.search_space import make_variants
 
-    where, base, numbers = Where(jobs, cluster), recipes.load(recipe), parsed(seeds)
-    found = variants(base, grid, draws)
-    result = search.sweep(load_data(data), base, found, out, folds, numbers, scheme, where)
-    print_result(result.to_dict(), as_json, f"\n{search.text(result)}")
+    execution, base, parsed_seeds = Execution(jobs, cluster), recipes.load(recipe), parse_seeds(seeds)
+    variants = make_variants(base, grid, draws)
+    result = search.sweep(load_data(data), base, variants, out, folds, parsed_seeds, scheme, execution)
+    print_result(result.to_dict(), as_json, f"\n{search.format_sweep(result)}")
     for failure in result.failures:
         click.echo(f"Error: {failure}", err=True)
     if result.failures:

@@ -1,247 +1,204 @@
-"""All runs of a search: those that stand already, the others here or on a cluster, each kept as soon as it is done."""
+"""Runs many trials in parallel, on this machine with joblib or on a Ray cluster, and caches their results."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import logging
-import multiprocessing
 import os
-import signal
 import socket
 import sys
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError, MissingExtraError
 from harexport.model.recipe import Recipe
-from harexport.model_selection.trials import Kept, Outcome, Run, lost, versions, without_test, work
+from harexport.model_selection.trials import (
+    Trial,
+    TrialCache,
+    TrialResult,
+    failed,
+    package_versions,
+    run_trial,
+    without_test,
+)
+from harexport.training.passes import blocked_signals
 from harexport.training.validation import apply_recipe_to_dataset, check_windows_and_recipe
 from harexport.utils import files
 from harexport.utils.console import info, progress
 
+_CONNECT_TIMEOUT_S = 5.0  # Ray itself waits for minutes and then ends the process
+
 
 @dataclass(frozen=True)
-class Where:
-    """Where runs are done: in so many processes here (None: one a core), or on the Ray cluster at an address."""
+class Execution:
+    """Where trials run.
+
+    Attributes:
+        jobs: Number of processes on this machine; None: the number of cores.
+        cluster: Address of a Ray cluster; None: this machine.
+    """
 
     jobs: int | None = None
     cluster: str | None = None
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.cluster is not None:
-            raise InputError("--jobs is for this machine: a cluster takes as many runs at once as it has cores")
+            raise InputError("--jobs applies to this machine only; a cluster runs one trial per core")
 
 
-def gather(dataset: Dataset, runs: Sequence[Run], folder: Path, where: Where) -> list[Outcome]:
-    """The outcome of each of `runs`, in their order. `folder` holds the finished ones, which are not done again.
+def run_trials(dataset: Dataset, trials: Sequence[Trial], folder: Path, execution: Execution) -> list[TrialResult]:
+    """Run trials and return their results in the same order.
 
-    Raises InputError where nothing can be written, MissingExtraError without Ray; KeyboardInterrupt (SIGTERM too) goes
-    on, after a line that says what is kept.
+    Args:
+        dataset: Dataset; its test windows are not used.
+        trials: Trials to run.
+        folder: Cache of finished trials, which are not repeated.
+        execution: Where to run them.
+
+    Raises:
+        InputError: A file cannot be written, a process was killed, or the cluster is not usable.
+        MissingExtraError: Ray is not installed.
+        KeyboardInterrupt: Finished trials are cached.
     """
     files.check_writable(folder)
     dataset = without_test(dataset)
-    kept = Kept(folder, dataset)
-    outcomes = {index: outcome for index, run in enumerate(runs) if (outcome := kept.find(run))}
-    pending = [index for index in range(len(runs)) if index not in outcomes]
-    if outcomes:
-        info(f"{len(outcomes)} of {len(runs)} runs stand in {folder} already")
+    cache = TrialCache(folder, dataset)
+    results = {index: result for index, trial in enumerate(trials) if (result := cache.find(trial))}
+    pending = [index for index in range(len(trials)) if index not in results]
+    if results:
+        info(f"{len(results)} of {len(trials)} trials are finished already (in {folder})")
     if pending:
+        todo = [trials[index] for index in pending]
+        if execution.cluster is not None:
+            finished = run_on_cluster(dataset, todo, execution.cluster)
+        else:
+            finished = run_locally(dataset, todo, execution.jobs)
         try:
-            finished = _finished(dataset, [runs[index] for index in pending], where)
-            with progress("training", len(pending), "runs") as advance, contextlib.closing(finished):
-                for done, (place, outcome) in enumerate(finished, 1):
-                    run = runs[pending[place]]
-                    outcomes[pending[place]] = outcome
-                    if outcome.final:
-                        kept.add(run, outcome)
-                    if outcome.error:
-                        info(f"{described(run, dataset)}: {outcome.error}")
+            with progress("training", len(pending), "trials") as advance, contextlib.closing(finished):  # type: ignore[type-var]
+                for done, (position, result) in enumerate(finished, 1):
+                    trial = trials[pending[position]]
+                    results[pending[position]] = result
+                    if result.final:
+                        cache.add(trial, result)
+                    if result.error:
+                        info(f"{describe_trial(trial, dataset)}: {result.error}")
                     advance(done)
         except KeyboardInterrupt:
-            stand = sum(outcome.final for outcome in outcomes.values())
-            info(f"Interrupted; {stand} of {len(runs)} runs are kept in {folder}. Go on with the same command")
+            cached = sum(result.final for result in results.values())
+            info(f"Interrupted. {cached} of {len(trials)} trials are saved in {folder}. Continue with the same command")
             raise
-    return [outcomes[index] for index in range(len(runs))]
+    return [results[index] for index in range(len(trials))]
 
 
-def check(dataset: Dataset, recipes: Sequence[Recipe]) -> None:
-    """Before the first of many trainings: raise InputError for data and recipes that cannot end in a network,
-    MissingExtraError without torch."""
+def check_recipes(dataset: Dataset, recipes: Sequence[Recipe]) -> None:
+    """Check before the first training that all recipes can be trained.
+
+    Raises:
+        InputError: A recipe does not fit the dataset.
+        MissingExtraError: PyTorch is not installed.
+    """
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "train", "training")
     for recipe in recipes:
-        seen = apply_recipe_to_dataset(dataset, recipe)
-        check_windows_and_recipe(seen.train, None, recipe, len(seen.contract.labels))
+        selected = apply_recipe_to_dataset(dataset, recipe)
+        check_windows_and_recipe(selected.train, None, recipe, len(selected.contract.labels))
 
 
-def described(run: Run, dataset: Dataset) -> str:
-    """Which run it is, in words."""
-    people = ", ".join(dataset.subject_name(subject) for subject in run.held_out)
-    return f"{run.recipe.name} without subject{'s' * (len(run.held_out) > 1)} {people}, seed {run.seed}"
+def describe_trial(trial: Trial, dataset: Dataset) -> str:
+    """Return recipe, held-out subjects and seed as text."""
+    names = ", ".join(dataset.subject_name(subject) for subject in trial.held_out)
+    return f"{trial.recipe.name} without subject{'s' * (len(trial.held_out) > 1)} {names}, seed {trial.seed}"
 
 
-def _finished(dataset: Dataset, runs: Sequence[Run], where: Where) -> Generator[tuple[int, Outcome], None, None]:
-    if where.cluster is not None:
-        pass
+def run_locally(dataset: Dataset, trials: Sequence[Trial], jobs: int | None) -> Iterator[tuple[int, TrialResult]]:
+    """Run trials in processes and yield (index, result) as they finish. Closing the iterator ends the processes.
 
-        return finished_on_cluster(dataset, runs, where.cluster)
-    pass
-
-    return finished_locally(dataset, runs, min(where.jobs or cores(), len(runs)))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
-
-
-def finished_locally(dataset: Dataset, runs: Sequence[Run], jobs: int) -> Generator[tuple[int, Outcome], None, None]:
-    """Do all `runs`, `jobs` at once; yields (index, outcome) as they end. Closing the iterator ends the processes.
-
-    A process that is killed costs its own run: that one's outcome says so, a new process goes on with the others.
-    (concurrent.futures gives up all runs then, and cannot say which one it was.)
+    Raises:
+        InputError: A process was killed. Results that were yielded before are valid.
     """
-    waiting = deque(range(len(runs)))
-    workers: dict[Connection, _Worker] = {}
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    parallel = joblib.Parallel(
+        n_jobs=min(jobs or joblib.cpu_count(), len(trials)), batch_size=1, return_as="generator_unordered"
+    )
+    tasks = (joblib.delayed(_run_indexed)(dataset, index, trial) for index, trial in enumerate(trials))
+    with blocked_signals():  # the processes inherit this: Ctrl-C reaches all of them, and this one decides
+        results = parallel(tasks)
     try:
-        while waiting or workers:
-            while waiting and len(workers) < jobs:
-                worker = _Worker(dataset)
-                workers[worker.pipe] = worker
-                worker.ask(waiting.popleft(), runs)
-            for pipe in wait(list(workers)):
-                worker = workers[pipe]  # type: ignore[index]  # only connections were waited for
-                index, outcome = worker.index, worker.answer()
-                if waiting and worker.alive:
-                    worker.ask(waiting.popleft(), runs)
-                else:
-                    del workers[worker.pipe]
-                    worker.end()
-                yield index, outcome
+        yield from results
+    except TerminatedWorkerError:
+        raise InputError(
+            "a training process was killed, possibly because memory ran out. Finished trials are saved: continue with "
+            "the same command and fewer --jobs"
+        ) from None
     finally:
-        for worker in workers.values():
-            worker.end()
+        results.close()
 
 
-class _Worker:
-    """A process and this end of the pipe to it. `index`: the run it is busy with."""
+def _run_indexed(dataset: Dataset, index: int, trial: Trial) -> tuple[int, TrialResult]:
+    return index, run_trial(dataset, trial)
 
-    def __init__(self, dataset: Dataset) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
-        self.pipe, other = context.Pipe()
-        self._process: SpawnProcess = context.Process(target=_serve, args=(other, dataset), daemon=True)
-        self._process.start()
-        other.close()  # so that the pipe ends when the process does
-        self.index = -1
-        self.alive = True
 
-    def ask(self, index: int, runs: Sequence[Run]) -> None:
-        self.index = index
-        with contextlib.suppress(OSError):  # it is dead already: `answer` finds out
-            self.pipe.send(runs[index])
+def run_on_cluster(dataset: Dataset, trials: Sequence[Trial], address: str) -> Iterator[tuple[int, TrialResult]]:
+    """Run trials on a Ray cluster, one core each, and yield (index, result) as they finish.
 
-    def answer(self) -> Outcome:
+    Closing the iterator ends the running trials. A worker that dies is replaced once.
+
+    Raises:
+        InputError: There is no cluster at the address, or its machines lack the same packages.
+        MissingExtraError: Ray is not installed.
+    """
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages to standard output
+        ray = _connect(address)
         try:
-            outcome: Outcome = self.pipe.recv()
-        except (EOFError, OSError):
-            self.alive = False
-            self._process.join(10)
-            return lost(_death(self._process.exitcode))
-        return outcome
-
-    def end(self) -> None:
-        self.pipe.close()
-        self._process.terminate()
-        self._process.join(10)
-
-
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"its process was killed ({name}); if memory ran out, take fewer --jobs. The same command tries it again"
-    return f"its process ended with exit code {code}. The same command tries it again"
+            cores = int(ray.cluster_resources().get("CPU", 0))
+            if cores < 1:
+                raise InputError(f"the Ray cluster at {address} has no CPU cores; start it with --num-cpus")
+            info(f"Ray cluster at {address}: {cores} cores")
+            shared, versions = ray.put(dataset), package_versions()
+            remote = ray.remote(num_cpus=1, max_retries=1)(_run_with_same_versions)
+            waiting = {remote.remote(versions, shared, trial): index for index, trial in enumerate(trials)}
+            while waiting:
+                (ready,), _ = ray.wait(list(waiting))
+                yield waiting.pop(ready), _fetch_result(ray, ready, address)
+        finally:
+            ray.shutdown()
 
 
-def _serve(pipe: Connection, dataset: Dataset) -> None:
-    """In the process: run after run, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that asks decides
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            pipe.send(work(dataset, pipe.recv()))
-
-
-_SECONDS = 5.0  # for an answer from the address: Ray itself waits for minutes, then ends the process
-
-
-def finished_on_cluster(
-    dataset: Dataset, runs: Sequence[Run], address: str
-) -> Generator[tuple[int, Outcome], None, None]:
-    """Do all `runs` on the cluster, one core each; yields (index, outcome) as they end.
-
-    Closing the iterator ends what still runs there. A worker that dies is replaced once, then its run's outcome says
-    so. Raises MissingExtraError without Ray, InputError for an address where no cluster answers and for machines that
-    cannot do the work.
-    """
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints there what it has to say of its machines
-        yield from _finished_on_cluster(dataset, runs, address)
-
-
-def _finished_on_cluster(
-    dataset: Dataset, runs: Sequence[Run], address: str
-) -> Generator[tuple[int, Outcome], None, None]:
-    ray = _connected(address)
+def _fetch_result(ray: Any, reference: Any, address: str) -> TrialResult:
     try:
-        cores = int(ray.cluster_resources().get("CPU", 0))
-        if cores < 1:
-            raise InputError(f"the Ray cluster at {address} has no CPU cores to give: start it with --num-cpus")
-        info(f"Ray cluster at {address}: {cores} cores")
-        shared, here = ray.put(dataset), versions()
-        ask = ray.remote(num_cpus=1, max_retries=1)(_work)
-        waiting = {ask.remote(here, shared, run): index for index, run in enumerate(runs)}
-        del shared
-        while waiting:
-            (ready,), _ = ray.wait(list(waiting))
-            index = waiting.pop(ready)
-            try:
-                outcome = ray.get(ready)
-            except ray.exceptions.RayTaskError as error:  # `work` itself raises nothing
-                raise InputError(
-                    f"a machine of the cluster at {address} cannot do the work ({_last_line(error)}); install the same "
-                    "harexport[train] on all of them"
-                ) from None
-            except ray.exceptions.RayError as error:
-                outcome = lost(
-                    f"its process on the cluster died ({_last_line(error)}). The same command tries it again"
-                )
-            if isinstance(outcome, str):
-                raise InputError(outcome)
-            yield index, outcome
-    finally:
-        ray.shutdown()
+        result: TrialResult | str = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:  # run_trial itself does not raise
+        raise InputError(
+            f"a machine of the cluster at {address} cannot run the trials ({_last_line(error)}); install the same "
+            "harexport[train] on all machines"
+        ) from None
+    except ray.exceptions.RayError as error:
+        return failed(f"its process on the cluster died ({_last_line(error)}). The same command repeats it")
+    if isinstance(result, str):
+        raise InputError(result)
+    return result
 
 
-def _work(expected: dict[str, str], dataset: Dataset, run: Run) -> Outcome | str:
-    """On the cluster. Another version may end in other numbers: then, in words, what is to be installed."""
-    here = versions()
-    wrong = [f"{name} {here[name]} instead of {version}" for name, version in expected.items() if here[name] != version]
+def _run_with_same_versions(expected: dict[str, str], dataset: Dataset, trial: Trial) -> TrialResult | str:
+    """Run a trial on the cluster. Return an error message if package versions, and hence results, may differ."""
+    versions = package_versions()
+    wrong = [
+        f"{name} {versions[name]} instead of {value}" for name, value in expected.items() if versions[name] != value
+    ]
     if wrong:
-        return f"a machine of the cluster has {', '.join(wrong)}; install the same versions on all of them"
-    return work(dataset, run)
+        return f"a machine of the cluster has {', '.join(wrong)}; install the same versions on all machines"
+    return run_trial(dataset, trial)
 
 
-def _connected(address: str) -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent home
-    _check(address)
+def _connect(address: str) -> Any:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    _check_address(address)
     try:
         import ray
     except ImportError:
@@ -250,27 +207,26 @@ def _connected(address: str) -> Any:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"no Ray cluster to connect to at {address} ({_last_line(error)}); `ray start --head` starts one, and its "
-            "version must be the one here"
+            f"cannot connect to a Ray cluster at {address} ({_last_line(error)}). Start one with `ray start --head`, "
+            "with the same version of Ray"
         ) from None
     return ray
 
 
-def _check(address: str) -> None:
-    """Raise InputError for an address that cannot be one, and where nobody listens."""
+def _check_address(address: str) -> None:
+    """Raise InputError if the address is malformed or does not accept connections."""
     if address == "auto":
         return
-    place = address.removeprefix("ray://")
-    host, _, port = place.rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(
             f"--cluster {address}: give HOST:PORT of a running Ray cluster, or auto for the one on this machine"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"no Ray cluster at {address} ({error}); `ray start --head` starts one and prints its address"
+            f"no Ray cluster at {address} ({error}). `ray start --head` starts one and prints its address"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The recipes of a search: `--grid section.key=values` in words, combined or drawn, judged by the recipe itself."""
+"""Search space of a sweep: parses `--grid section.key=values` and makes the variants of a recipe."""
 
 from __future__ import annotations
 
@@ -15,33 +15,42 @@ import numpy as np
 from harexport.errors import InputError
 from harexport.model.recipe import Recipe, parse
 
-MOST = 10_000  # recipes in one search
-_TRIES = 100  # draws for each recipe asked for, where draws may repeat or not fit together
-_NO_PART = ("validation",)
+MAX_RECIPES = 10_000
+_MAX_DRAWS_PER_RECIPE = 100  # draws may repeat, or violate constraints of the recipe
+_FIXED_SECTIONS = ("validation",)
 _RANGE = re.compile(r"([^\s:\[\],]+?)\.\.([^\s:\[\],]+)(:log)?")
 _EXAMPLE = "model.hidden=32,48,64"
-Value = Any  # whatever TOML knows: the recipe says whether it fits
+Value = Any  # any TOML value; the recipe validates it
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe and what sets it apart from the one that the search began with, by "section.key"."""
+    """A recipe and its changes from the base recipe, by "section.key"."""
 
     changes: dict[str, Value]
     recipe: Recipe
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Choice:
+    """A list of values."""
+
     values: tuple[Value, ...]
 
     def draw(self, random: np.random.Generator) -> Value:
+        """Draw one value."""
         return self.values[int(random.integers(len(self.values)))]
 
 
 @dataclass(frozen=True)
-class _Range:
-    """From low to high, both included; whole numbers where both are; `log`: evenly on a logarithmic scale."""
+class Uniform:
+    """A uniform distribution.
+
+    Attributes:
+        low, high: Limits, both included.
+        whole: Draw integers.
+        log: Uniform on a logarithmic scale.
+    """
 
     low: float
     high: float
@@ -49,6 +58,7 @@ class _Range:
     log: bool
 
     def draw(self, random: np.random.Generator) -> Value:
+        """Draw one value, with four significant digits."""
         if self.whole and not self.log:
             return int(random.integers(int(self.low), int(self.high) + 1))
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
@@ -56,49 +66,56 @@ class _Range:
         value = min(self.high, max(self.low, math.exp(drawn) if self.log else drawn))
         if self.whole:
             return round(value)
-        return min(self.high, max(self.low, float(f"{value:.4g}")))  # short enough for a table and a recipe file
+        return min(self.high, max(self.low, float(f"{value:.4g}")))
 
 
-def variants(base: Recipe, grid: Sequence[str], draws: int | None = None) -> list[Variant]:
-    """The recipes that `grid` describes: all combinations, or `draws` of them at random.
+def make_variants(base: Recipe, grid: Sequence[str], draws: int | None = None) -> list[Variant]:
+    """Make the variants of a recipe: all combinations, or random ones.
 
-    Each of `grid` is "section.key=value,value,..." or, to draw from, "section.key=low..high" (":log" at the end for a
-    logarithmic scale). Draws are the same each time, and more of them begin with the same ones, so that a search can
-    be extended. Raises InputError for what cannot be read, keys and values that the recipe refuses, and too many.
+    Args:
+        base: Recipe to vary.
+        grid: "section.key=value,value,..." or, with `draws`, "section.key=low..high" (":log" at the end: logarithmic).
+        draws: Number of random variants; None: all combinations. The first ones of a larger number are the same, so a
+            search can be extended.
+
+    Raises:
+        InputError: A specification cannot be parsed, the recipe rejects a key or value, or there are too many variants.
     """
-    axes: dict[str, _Listed | _Range] = {}
+    axes: dict[str, Choice | Uniform] = {}
     for spec in grid:
         key, axis = _axis(base, spec)
         if key in axes:
-            raise InputError(f"--grid names {key} twice; put all its values into one")
+            raise InputError(f"--grid contains {key} twice; give all its values in one")
         axes[key] = axis
     if not axes:
-        raise InputError(f"nothing to search over: give --grid section.key=values, such as --grid {_EXAMPLE}")
+        raise InputError(f"nothing to search: give --grid section.key=values, for example --grid {_EXAMPLE}")
     if draws is not None:
-        return _drawn(base, axes, draws)
+        return _draw_variants(base, axes, draws)
     listed: dict[str, tuple[Value, ...]] = {}
     for key, axis in axes.items():
-        if isinstance(axis, _Range):
-            raise InputError(f"--grid {key} is a range: say how many recipes to draw from it with --random N")
+        if isinstance(axis, Uniform):
+            raise InputError(f"--grid {key} is a range; give the number of recipes to draw with --random N")
         listed[key] = axis.values
     count = math.prod(len(values) for values in listed.values())
-    if count > MOST:
-        raise InputError(f"--grid makes {count} recipes, at most {MOST}: take fewer values, or draw with --random N")
+    if count > MAX_RECIPES:
+        raise InputError(
+            f"--grid makes {count} recipes, at most {MAX_RECIPES} are allowed. Use fewer values, or --random N"
+        )
     made = [_variant(base, dict(zip(listed, values, strict=True))) for values in itertools.product(*listed.values())]
     return list({variant.recipe: variant for variant in made}.values())  # 32 and 32, 1 and 1.0 are one recipe
 
 
-def _drawn(base: Recipe, axes: dict[str, _Listed | _Range], draws: int) -> list[Variant]:
-    if not 1 <= draws <= MOST:
-        raise InputError(f"--random {draws}: give a number of recipes from 1 to {MOST}")
+def _draw_variants(base: Recipe, axes: dict[str, Choice | Uniform], draws: int) -> list[Variant]:
+    if not 1 <= draws <= MAX_RECIPES:
+        raise InputError(f"--random {draws}: give a number of recipes from 1 to {MAX_RECIPES}")
     random = np.random.default_rng(0)
     found: dict[Recipe, Variant] = {}
     refused: InputError | None = None
-    for _ in range(_TRIES * draws):
+    for _ in range(_MAX_DRAWS_PER_RECIPE * draws):
         changes = {key: axis.draw(random) for key, axis in axes.items()}
         try:
             variant = _variant(base, changes)
-        except InputError as error:  # values that do not go together, such as a hop longer than its frame: draw again
+        except InputError as error:  # for example a hop longer than the frame: draw again
             refused = error
             continue
         found.setdefault(variant.recipe, variant)
@@ -107,7 +124,7 @@ def _drawn(base: Recipe, axes: dict[str, _Listed | _Range], draws: int) -> list[
     if not found and refused:
         raise refused
     raise InputError(
-        f"--random {draws}: --grid allows only {len(found)} different recipes; take fewer, or wider ranges"
+        f"--random {draws}: --grid allows only {len(found)} different recipes; use a smaller number or wider ranges"
     )
 
 
@@ -121,47 +138,49 @@ def _variant(base: Recipe, changes: dict[str, Value]) -> Variant:
     return Variant({key: plain[key.partition(".")[0]][key.partition(".")[2]] for key in changes}, recipe)
 
 
-def _axis(base: Recipe, spec: str) -> tuple[str, _Listed | _Range]:
+def _axis(base: Recipe, spec: str) -> tuple[str, Choice | Uniform]:
     key, equals, text = (part.strip() for part in spec.partition("="))
-    sections = [name for name, value in base.to_dict().items() if isinstance(value, dict) and name not in _NO_PART]
+    sections = [
+        name for name, value in base.to_dict().items() if isinstance(value, dict) and name not in _FIXED_SECTIONS
+    ]
     section, _, leaf = key.partition(".")
     if not equals or not leaf or not text:
         raise InputError(
-            f"--grid {spec!r}: give section.key=values, such as {_EXAMPLE}; sections are {', '.join(sections)}"
+            f"--grid {spec!r}: give section.key=values, for example {_EXAMPLE}; sections are {', '.join(sections)}"
         )
-    if section in _NO_PART:
-        raise InputError(f"--grid {key}: [{section}] has no part in a search, --folds says who is held out")
+    if section in _FIXED_SECTIONS:
+        raise InputError(f"--grid {key}: [{section}] cannot be searched; --folds chooses the held-out subjects")
     if section not in sections:
         raise InputError(f"--grid {key}: a recipe has no section {section}; valid: {', '.join(sections)}")
     if found := _RANGE.fullmatch(text):
-        axis: _Listed | _Range = _range(spec, *found.groups())
+        axis: Choice | Uniform = _range(spec, *found.groups())
     else:
-        axis = _Listed(tuple(_values(spec, text)))
+        axis = Choice(tuple(_values(spec, text)))
     if leaf not in base.to_dict()[section]:
         _variant(base, {key: 0})  # raises: the recipe lists its valid keys
     return key, axis
 
 
-def _range(spec: str, low_text: str, high_text: str, log: str | None) -> _Range:
+def _range(spec: str, low_text: str, high_text: str, log: str | None) -> Uniform:
     low, high = _scalar(low_text), _scalar(high_text)
     if not (type(low) in (int, float) and type(high) in (int, float)):
-        raise InputError(f"--grid {spec}: a range goes from one number to another, such as 0.001..0.01 or 16..64")
+        raise InputError(f"--grid {spec}: a range has two numbers, for example 0.001..0.01 or 16..64")
     if not (math.isfinite(low) and math.isfinite(high) and low < high) or max(abs(low), abs(high)) > 1e15:
-        raise InputError(f"--grid {spec}: a range goes from a smaller number to a larger one")
+        raise InputError(f"--grid {spec}: the first number of a range must be smaller than the second")
     if log and low <= 0:
-        raise InputError(f"--grid {spec}: a logarithmic range begins above zero")
-    return _Range(low, high, type(low) is int and type(high) is int, log is not None)
+        raise InputError(f"--grid {spec}: the first number of a logarithmic range must be greater than zero")
+    return Uniform(low, high, type(low) is int and type(high) is int, log is not None)
 
 
 def _values(spec: str, text: str) -> Iterator[Value]:
-    """What stands between the commas: TOML values, or bare words."""
+    """Yield the comma-separated values: TOML values or bare words."""
     whole = _toml(f"[{text}]")
     if isinstance(whole, list) and whole:
         yield from whole
         return
     for part in text.split(","):
         if not part.strip():
-            raise InputError(f"--grid {spec!r}: there is an empty value between the commas")
+            raise InputError(f"--grid {spec!r}: there is an empty value")
         yield _scalar(part.strip())
 
 
@@ -171,7 +190,7 @@ def _scalar(text: str) -> Value:
 
 
 def _toml(text: str) -> Value:
-    """The one TOML value that `text` is; None where it is none."""
+    """Parse one TOML value; None if it is not one."""
     try:
         table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # TOMLDecodeError, and numbers and nesting beyond Python's limits

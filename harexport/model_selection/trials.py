@@ -1,4 +1,4 @@
-"""One run: a recipe trained with one seed on all but the held-out subjects, and what those say of it."""
+"""Trials: one training with one seed without the held-out subjects, scored on these; and a cache of their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
-from harexport.data.mounting import select_held_out
 from harexport.errors import HarExportError
 from harexport.evaluation.metrics import classification_metrics, cross_entropy
 from harexport.model.recipe import Recipe
@@ -25,12 +24,12 @@ from harexport.utils.console import info
 from harexport.version import __version__
 
 _KIND = "harexport-run"
-_NO_PART = ("name", "description", "validation")  # of a recipe, in a training on given subjects
+_IRRELEVANT_SECTIONS = ("name", "description", "validation")  # of a recipe, for a training on given subjects
 
 
 @dataclass(frozen=True)
-class Run:
-    """`held_out` subjects are not trained on; the network answers their windows when it is done."""
+class Trial:
+    """One training without the `held_out` subjects."""
 
     recipe: Recipe
     held_out: tuple[int, ...]
@@ -39,10 +38,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of some windows: shares from 0 to 1, and the mean cross-entropy in nats.
+    """Scores on a set of windows.
 
-    `macro_f1` is the mean over the labels that occur among truth and answers: a subject who never lay down does not
-    pull it down.
+    Attributes:
+        windows: Number of windows.
+        accuracy: 0 to 1.
+        macro_f1: Mean over the labels that occur among labels or predictions, 0 to 1.
+        cross_entropy: Mean, in nats.
     """
 
     windows: int
@@ -52,11 +54,16 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a run: scores of all held-out windows and by subject, or, in words, why there are none.
+class TrialResult:
+    """Scores of a trial, or its error message.
 
-    `final`: the same run would end the same way again, so it is not repeated when a search goes on. A process that
-    was killed is not final, a training that diverged is.
+    Attributes:
+        scores: Scores on all held-out windows; None after an error.
+        subjects: Scores by held-out subject.
+        confusion: Counts [label][prediction].
+        error: Error message; None if there are scores.
+        seconds: Duration of the training.
+        final: A repetition would give the same result, as after a diverged training; such a result is cached.
     """
 
     scores: Scores | None
@@ -67,18 +74,18 @@ class Outcome:
     final: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_dict(plain: dict[str, Any]) -> Outcome:
-        """Read what `to_dict` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
+    def from_dict(plain: dict[str, Any]) -> TrialResult:
+        """Read what `to_dict` returned. Raises KeyError, TypeError or ValueError for anything else."""
         scores, error = plain["scores"], plain["error"]
         if (scores is None) == (error is None):
             raise ValueError("neither scores nor an error")
-        return Outcome(
+        return TrialResult(
             None if scores is None else Scores(**scores),
-            {int(subject): Scores(**of) for subject, of in plain["subjects"].items()},
+            {int(subject): Scores(**values) for subject, values in plain["subjects"].items()},
             tuple(tuple(int(count) for count in row) for row in plain["confusion"]),
             error,
             float(plain["seconds"]),
@@ -86,94 +93,100 @@ class Outcome:
 
 
 def without_test(dataset: Dataset) -> Dataset:
-    """The training windows alone: what is chosen by held-out subjects never has the test set at hand."""
-    return dataclasses.replace(dataset, test=some(dataset.test, slice(0)))
+    """Remove the test windows, so that model selection cannot use them."""
+    return dataclasses.replace(dataset, test=take(dataset.test, slice(0)))
 
 
-def some(windows: Windows, which: slice | NDArray[np.intp]) -> Windows:
-    """The windows at these positions."""
+def take(windows: Windows, index: slice | NDArray[np.intp]) -> Windows:
+    """Select windows by position."""
     return dataclasses.replace(
         windows,
-        signals=np.asarray(windows.signals[which]),
-        labels=windows.labels[which],
-        subjects=windows.subjects[which],
+        signals=np.asarray(windows.signals[index]),
+        labels=windows.labels[index],
+        subjects=windows.subjects[index],
     )
 
 
-def work(dataset: Dataset, run: Run) -> Outcome:
-    """Train and score, on one thread. Never raises for what can go wrong with data or recipe: that is an outcome."""
+def run_trial(dataset: Dataset, trial: Trial) -> TrialResult:
+    """Train and score on one thread. Errors of data, recipe or PyTorch are part of the result."""
     from harexport.training.trainer import fit
 
-    began = time.monotonic()
+    start = time.monotonic()
     try:
-        dataset = apply_recipe_to_dataset(dataset, run.recipe)
-        train = dataset.train.select_subjects(run.held_out, exclude=True)
-        held_out = select_held_out(dataset, run.held_out)
-        labels = len(dataset.contract.labels)
-        network, _ = fit(train, None, run.recipe, labels, run.seed)
+        dataset = apply_recipe_to_dataset(dataset, trial.recipe)
+        train = dataset.train.select_subjects(trial.held_out, exclude=True)
+        held_out = dataset.train.select_subjects(trial.held_out)
+        num_labels = len(dataset.contract.labels)
+        network, _ = fit(train, None, trial.recipe, num_labels, trial.seed)
         logits = network.logits(held_out.signals)
     except HarExportError as error:
-        return Outcome(None, {}, (), str(error), time.monotonic() - began)
-    except Exception as error:  # torch has a RuntimeError for everything, memory that ran out among it
-        return lost(_first_line(error), time.monotonic() - began)
-    scores, confusion = _scores(logits, held_out.labels, labels)
+        return TrialResult(None, {}, (), str(error), time.monotonic() - start)
+    except Exception as error:  # PyTorch raises RuntimeError for almost everything, for example too little memory
+        return failed(_first_line(error), time.monotonic() - start)
+    scores, confusion = _score(logits, held_out.labels, num_labels)
     subjects = {}
-    for subject in run.held_out:
-        own = held_out.subjects == subject
-        subjects[subject], _ = _scores(logits[own], held_out.labels[own], labels)
-    return Outcome(scores, subjects, confusion, None, time.monotonic() - began)
+    for subject in trial.held_out:
+        mask = held_out.subjects == subject
+        subjects[subject], _ = _score(logits[mask], held_out.labels[mask], num_labels)
+    return TrialResult(scores, subjects, confusion, None, time.monotonic() - start)
 
 
-def lost(error: str, seconds: float = 0.0) -> Outcome:
-    """A run that came to nothing, but may come to something when it is tried again."""
-    return Outcome(None, {}, (), error, seconds, final=False)
+def failed(error: str, seconds: float = 0.0) -> TrialResult:
+    """Return the result of a trial that may succeed if it is repeated."""
+    return TrialResult(None, {}, (), error, seconds, final=False)
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no words'])[0][:300]}"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:300]}"
 
 
-def _scores(
-    logits: NDArray[np.float64], truth: NDArray[np.int64], labels: int
+def _score(
+    logits: NDArray[np.float64], labels: NDArray[np.int64], num_labels: int
 ) -> tuple[Scores, tuple[tuple[int, ...], ...]]:
-    figures = classification_metrics(truth, logits.argmax(axis=1), labels)
-    return Scores(len(truth), figures.accuracy, figures.macro_f1, cross_entropy(logits, truth)), figures.confusion
+    figures = classification_metrics(labels, logits.argmax(axis=1), num_labels)
+    return Scores(len(labels), figures.accuracy, figures.macro_f1, cross_entropy(logits, labels)), figures.confusion
 
 
-class Kept:
-    """The outcomes that stand in a folder: a small file for each run, named after everything that decides about it."""
+class TrialCache:
+    """Results of finished trials, one JSON file each, named by a hash of everything that determines the result.
+
+    Args:
+        folder: Folder of the files.
+        dataset: Dataset of the trials.
+    """
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         self.folder = folder
-        self._data = dataset.digest
+        self._digest = dataset.digest
 
-    def find(self, run: Run) -> Outcome | None:
-        """The outcome of an earlier run of just this; None where there is none, or its file is damaged."""
-        path = self._path(run)
+    def find(self, trial: Trial) -> TrialResult | None:
+        """Return the result of an earlier, identical trial; None if there is none or its file is damaged."""
+        path = self._path(trial)
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["kind"] != _KIND or stored["run"] != self._key(run):
-                raise ValueError("it is of another run")
-            return Outcome.from_dict(stored["outcome"])
+            if stored["kind"] != _KIND or stored["run"] != self._key(trial):
+                raise ValueError("it belongs to another trial")
+            return TrialResult.from_dict(stored["outcome"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            info(f"{path} is damaged ({type(error).__name__}): this run is done again")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            info(f"{path} is damaged ({type(error).__name__}); this trial is repeated")
             return None
 
-    def add(self, run: Run, outcome: Outcome) -> None:
-        """Keep an outcome. Raises InputError where nothing can be written."""
-        files.write_json(self._path(run), {"kind": _KIND, "run": self._key(run), "outcome": outcome.to_dict()})
+    def add(self, trial: Trial, result: TrialResult) -> None:
+        """Store a result. Raises InputError if the file cannot be written."""
+        files.write_json(self._path(trial), {"kind": _KIND, "run": self._key(trial), "outcome": result.to_dict()})
 
-    def _path(self, run: Run) -> Path:
-        text = json.dumps(self._key(run), sort_keys=True, separators=(",", ":"))
+    def _path(self, trial: Trial) -> Path:
+        text = json.dumps(self._key(trial), sort_keys=True, separators=(",", ":"))
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
 
-    def _key(self, run: Run) -> dict[str, Any]:
-        keys = {key: value for key, value in run.recipe.to_dict().items() if key not in _NO_PART}
-        return {"recipe": keys, "held_out": list(run.held_out), "seed": run.seed, "data": self._data, **versions()}
+    def _key(self, trial: Trial) -> dict[str, Any]:
+        recipe = {key: value for key, value in trial.recipe.to_dict().items() if key not in _IRRELEVANT_SECTIONS}
+        shared = {"held_out": list(trial.held_out), "seed": trial.seed, "data": self._digest}
+        return {"recipe": recipe, **shared, **package_versions()}
 
 
-def versions() -> dict[str, str]:
-    """Of what a training computes with: another version may end in other numbers."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that determine the result of a training."""
     return {"harexport": __version__, **{name: metadata.version(name) for name in ("torch", "numpy")}}

@@ -177,7 +177,7 @@ def _run_in_background(
     receiver, sender = context.Pipe(duplex=False)
     work = pickle.dumps((training, settings, state))
     process = context.Process(target=_train_in_child, args=(sender, work), daemon=True)
-    with _blocked_signals():  # the child inherits this: Ctrl-C reaches all processes, and this one decides
+    with blocked_signals():  # the child inherits this: Ctrl-C reaches all processes, and this one decides
         process.start()
     sender.close()  # so that `recv` raises EOFError when the child ends
     try:
@@ -203,7 +203,7 @@ def _train_in_child(connection: Any, work: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _blocked_signals() -> Iterator[None]:
+def blocked_signals() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM for the duration of the block (POSIX only)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -11,7 +11,7 @@ import pytest
 from harexport.data import Dataset
 from harexport.model import recipe as recipes
 from harexport.model.recipe import Recipe
-from harexport.model_selection.trials import some
+from harexport.model_selection.trials import take
 
 
 def quick(**sections: dict[str, object]) -> Recipe:
@@ -33,7 +33,7 @@ def quick(**sections: dict[str, object]) -> Recipe:
 def people(dataset: Dataset) -> Dataset:
     """Every third window of the subjects 1, 3, 5 and 6."""
     train = dataset.train.select_subjects([1, 3, 5, 6])
-    return dataclasses.replace(dataset, train=some(train, np.arange(0, len(train), 3)))
+    return dataclasses.replace(dataset, train=take(train, np.arange(0, len(train), 3)))
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -20,9 +18,9 @@ import pytest
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.model_selection import parallel
-from harexport.model_selection.cross_validation import crossval, text
-from harexport.model_selection.parallel import Where
-from harexport.model_selection.trials import Run, work
+from harexport.model_selection.cross_validation import cross_validate, format_cross_validation
+from harexport.model_selection.parallel import Execution
+from harexport.model_selection.trials import Trial, TrialCache, TrialResult, run_trial
 from tests.model_selection.conftest import quick
 from tests.test_cli import harexport
 
@@ -46,26 +44,26 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def test_whole_resumed_and_whatever_the_number_of_processes(
     people: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, where = quick(), Where(jobs=2)
-    result = crossval(people, recipe, tmp_path / "a", "2", (0, 1), where)
-    assert [run.held_out for run in result.runs] == [(1, 5), (1, 5), (3, 6), (3, 6)]
+    recipe, where = quick(), Execution(jobs=2)
+    result = cross_validate(people, recipe, tmp_path / "a", "2", (0, 1), where)
+    assert [run.held_out for run in result.trials] == [(1, 5), (1, 5), (3, 6), (3, 6)]
     assert result.failures == ()
     # what a process answers is what this process answers, bit for bit
-    again = work(people, result.runs[3])
-    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(result.outcomes[3], seconds=0)
+    again = run_trial(people, result.trials[3])
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(result.results[3], seconds=0)
 
     rows = _rows(result.tables[0])
     assert [(row["fold"], row["held_out"], row["seed"]) for row in rows][1:3] == [
         ("0", "1; 5", "1"),
         ("1", "3; 6", "0"),
     ]
-    assert [float(row["accuracy"]) for row in rows] == [of.scores.accuracy for of in result.outcomes if of.scores]
+    assert [float(row["accuracy"]) for row in rows] == [of.scores.accuracy for of in result.results if of.scores]
     assert {row["subject"] for row in _rows(result.tables[1])} == {"1", "3", "5", "6"}
     told = json.loads(result.tables[2].read_text())
     accuracies = [float(row["accuracy"]) for row in rows]
     assert told["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert told["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert "4 of 4 runs; the test set was not opened" in text(result)
+    assert "4 of 4 trials; the test set was not used" in format_cross_validation(result)
 
     # one file gone: one run is done again, and everything ends in the same bytes
     kept = sorted((tmp_path / "a" / "quick.runs").iterdir())
@@ -74,8 +72,8 @@ def test_whole_resumed_and_whatever_the_number_of_processes(
     times = {path: path.stat().st_mtime_ns for path in kept}
     kept[2].unlink()
     capsys.readouterr()
-    crossval(people, recipe, tmp_path / "a", "2", (0, 1), where)
-    assert "3 of 4 runs stand in" in capsys.readouterr().err
+    cross_validate(people, recipe, tmp_path / "a", "2", (0, 1), where)
+    assert "3 of 4 trials are finished already" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in result.tables} == before
     assert [path.stat().st_mtime_ns == times[path] for path in kept] == [True, True, False, True]
 
@@ -104,37 +102,39 @@ def test_a_failing_run_is_a_row_and_the_exit_code(official_path: Path, tmp_path:
         assert told["summary"]["accuracy"]["mean"] is None
         assert len(told["failures"]) == 2
         assert "the loss is not a number" in result.stderr
-    assert "2 of 2 runs stand in" in result.stderr
+    assert "2 of 2 trials are finished already" in result.stderr
     rows = _rows(tmp_path / "quick.crossval.csv")
     assert [row["accuracy"] for row in rows] == ["", ""]
     assert all("the loss is not a number" in row["error"] for row in rows)
 
 
-def test_a_killed_process_costs_its_own_run_only(people: Dataset) -> None:
-    runs = [Run(quick(schedule={"epochs": 20_000}), (1,), 0), *(Run(quick(), (1,), seed) for seed in (1, 2))]
-    ended = {}
-    with contextlib.closing(parallel.finished_locally(people, runs, 2)) as finished:
-        ended.update([next(finished), next(finished)])  # the quick ones; the first would take an hour
-        assert sorted(ended) == [1, 2]
-        (busy,) = multiprocessing.active_children()
-        assert busy.pid
-        os.kill(busy.pid, signal.SIGKILL)
-        ended.update(finished)
-    assert "its process was killed (SIGKILL)" in (ended[0].error or "")
-    assert not ended[0].final
-    assert ended[1].scores
-    assert ended[2].scores
-    assert multiprocessing.active_children() == []
+def test_killed_process_ends_the_run_and_keeps_finished_trials(people: Dataset, tmp_path: Path) -> None:
+    endless = Trial(quick(schedule={"epochs": 10**6}), (1,), 0)
+    trials = [Trial(quick(), (1,), 1), Trial(quick(), (1,), 2), endless, endless]
+    done: list[TrialResult] = []
+    add = TrialCache.add
+
+    def kill_after_two(self: TrialCache, trial: Trial, result: TrialResult) -> None:
+        add(self, trial, result)
+        done.append(result)
+        if len(done) == 2:
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrialCache, "add", kill_after_two)
+        with pytest.raises(InputError, match=r"a training process was killed.*fewer --jobs"):
+            parallel.run_trials(people, trials, tmp_path, Execution(jobs=2))
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_closing_ends_the_processes(people: Dataset) -> None:
-    endless = [Run(quick(schedule={"epochs": 10**6}), (1,), seed) for seed in range(3)]
-    finished = parallel.finished_locally(people, [*endless, Run(quick(), (1,), 0)][::-1], 2)
-    index, outcome = next(finished)
+    endless = [Trial(quick(schedule={"epochs": 10**6}), (1,), seed) for seed in range(3)]
+    results = parallel.run_locally(people, [Trial(quick(), (1,), 0), *endless], 2)
+    index, result = next(results)
     assert index == 0
-    assert outcome.scores
-    assert multiprocessing.active_children() != []
-    finished.close()
+    assert result.scores
+    results.close()
     assert multiprocessing.active_children() == []
 
 
@@ -143,7 +143,7 @@ def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_p
     recipe = tmp_path / "quick.toml"
     recipe.write_text(_TOML.format(epochs=2))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "1"]
+    command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "2"]
     # a shell ignores Ctrl-C for what it runs in the background, and so would the child
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen([*command, "--data", str(official_path), "--out", str(out)], stdout=subprocess.PIPE,
@@ -159,26 +159,26 @@ def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_p
     assert "Traceback" not in said
     stand = len(list(out.glob("quick.runs/*.json")))
     assert 1 <= stand < 7
-    assert f"Interrupted; {stand} of 7 runs are kept in {out / 'quick.runs'}. Go on with the same command" in said
+    assert f"Interrupted. {stand} of 7 trials are saved in {out / 'quick.runs'}. Continue with the same command" in said
     assert sorted(path.name for path in out.iterdir()) == ["quick.runs"]
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="longer than a window of 128"):
-        crossval(people, quick(model={"frame": 200}), tmp_path)
+        cross_validate(people, quick(model={"frame": 200}), tmp_path)
     one = dataclasses.replace(people, train=people.train.select_subjects([3]))
     with pytest.raises(InputError, match="of 1 subject"):
-        crossval(one, quick(), tmp_path)
+        cross_validate(one, quick(), tmp_path)
     broken = people.train.signals.copy()
     broken[5, 7, 2] = np.nan
     with pytest.raises(InputError, match="hold NaN or infinity"):
-        crossval(
+        cross_validate(
             dataclasses.replace(people, train=dataclasses.replace(people.train, signals=broken)), quick(), tmp_path
         )
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "quick.runs").write_text("a file in the folder's place")
     with pytest.raises(InputError, match="cannot write"):
-        crossval(people, quick(), tmp_path)
+        cross_validate(people, quick(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset,
         (["--folds", "x"], "give loso or a number"),
         (["--seeds", "a"], "--seeds a: give numbers"),
         (["--jobs", "0"], "--jobs"),
-        (["--jobs", "2", "--cluster", "auto"], "--jobs is for this machine"),
+        (["--jobs", "2", "--cluster", "auto"], "--jobs applies to this machine only"),
         (["--recipe", "egde"], "Did you mean edge"),
     ],
 )

@@ -16,9 +16,9 @@ import pytest
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.model_selection import parallel
-from harexport.model_selection.cross_validation import crossval
-from harexport.model_selection.parallel import Where
-from harexport.model_selection.trials import Run
+from harexport.model_selection.cross_validation import cross_validate
+from harexport.model_selection.parallel import Execution
+from harexport.model_selection.trials import Trial
 from tests.model_selection.conftest import quick
 from tests.test_cli import harexport
 
@@ -63,8 +63,8 @@ def address() -> Iterator[str]:
 def test_the_same_bytes_as_in_processes(
     address: str, people: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    here = crossval(people, quick(), tmp_path / "here", "2", (0, 1), Where(jobs=2))
-    there = crossval(people, quick(), tmp_path / "there", "2", (0, 1), Where(cluster=address))
+    here = cross_validate(people, quick(), tmp_path / "here", "2", (0, 1), Execution(jobs=2))
+    there = cross_validate(people, quick(), tmp_path / "there", "2", (0, 1), Execution(cluster=address))
     assert there.failures == ()
     assert there.summary == here.summary
     assert there.subjects == here.subjects
@@ -75,39 +75,39 @@ def test_the_same_bytes_as_in_processes(
     assert told.out == ""
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     # and it goes on there with what was kept here
-    crossval(people, quick(), tmp_path / "here", "2", (0, 1, 2), Where(cluster=address))
-    assert "4 of 6 runs stand in" in capfd.readouterr().err
+    cross_validate(people, quick(), tmp_path / "here", "2", (0, 1, 2), Execution(cluster=address))
+    assert "4 of 6 trials are finished already" in capfd.readouterr().err
 
 
 def test_a_process_that_dies_there_is_a_row(
     address: str, people: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "_work", _dying)
-    ended = dict(parallel.finished_on_cluster(people, [Run(quick(), (1,), seed) for seed in (0, 1)], address))
+    monkeypatch.setattr(parallel, "_run_with_same_versions", _dying)
+    ended = dict(parallel.run_on_cluster(people, [Trial(quick(), (1,), seed) for seed in (0, 1)], address))
     assert "its process on the cluster died" in (ended[1].error or "")
     assert not ended[1].final
     assert ended[0].scores
 
 
 def test_other_versions_there_are_said(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "versions", lambda: {"torch": "1.0", "harexport": "0.0"})
+    monkeypatch.setattr(parallel, "package_versions", lambda: {"torch": "1.0", "harexport": "0.0"})
     with pytest.raises(InputError, match=r"torch .* instead of 1\.0, harexport .* instead of 0\.0; install the same"):
-        list(parallel.finished_on_cluster(people, [Run(quick(), (1,), 0)], address))
+        list(parallel.run_on_cluster(people, [Trial(quick(), (1,), 0)], address))
 
 
 def test_a_machine_without_the_package_is_said(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_work", _lacking)
-    with pytest.raises(InputError, match=r"cannot do the work .*No module named 'harexport'.*install the same"):
-        list(parallel.finished_on_cluster(people, [Run(quick(), (1,), 0)], address))
+    monkeypatch.setattr(parallel, "_run_with_same_versions", _lacking)
+    with pytest.raises(InputError, match=r"cannot run the trials .*No module named 'harexport'.*install the same"):
+        list(parallel.run_on_cluster(people, [Trial(quick(), (1,), 0)], address))
 
 
-def _dying(expected: object, dataset: Dataset, run: Run) -> object:
-    if run.seed == 1:
+def _dying(expected: object, dataset: Dataset, trial: Trial) -> object:
+    if trial.seed == 1:
         os._exit(9)
-    return parallel.work(dataset, run)
+    return parallel.run_trial(dataset, trial)
 
 
-def _lacking(expected: object, dataset: Dataset, run: Run) -> object:
+def _lacking(expected: object, dataset: Dataset, trial: Trial) -> object:
     raise ModuleNotFoundError("No module named 'harexport'")
 
 

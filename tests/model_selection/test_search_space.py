@@ -8,14 +8,14 @@ import pytest
 
 from harexport.errors import InputError
 from harexport.model import recipe as recipes
-from harexport.model_selection.search_space import MOST, variants
+from harexport.model_selection.search_space import MAX_RECIPES, make_variants
 from tests.model_selection.conftest import quick
 
 EDGE = recipes.load("edge")
 
 
 def test_a_grid_is_all_combinations() -> None:
-    found = variants(
+    found = make_variants(
         EDGE, ["model.hidden=32,48,64", "optimizer.learning_rate=0.003,0.005", "optimizer.name=adam,adamw"]
     )
     assert len(found) == 12
@@ -40,16 +40,16 @@ def test_a_grid_is_all_combinations() -> None:
     ],
 )  # fmt: skip
 def test_values(spec: str, values: list[object]) -> None:
-    found = variants(EDGE, [spec])
+    found = make_variants(EDGE, [spec])
     assert [next(iter(variant.changes.values())) for variant in found] == values
 
 
 def test_draws_lie_in_their_ranges_and_can_be_extended() -> None:
     grid = ["model.hidden=16..64", "optimizer.learning_rate=0.001..0.01:log", "augment.noise=0.0..0.1",
             "schedule.batch=64,128"]  # fmt: skip
-    found = variants(EDGE, grid, 200)
+    found = make_variants(EDGE, grid, 200)
     assert len({variant.recipe for variant in found}) == 200
-    assert found[:20] == variants(EDGE, grid, 20)
+    assert found[:20] == make_variants(EDGE, grid, 20)
     hidden = [variant.recipe.model.hidden for variant in found]
     rates = [variant.recipe.optimizer.learning_rate for variant in found]
     assert (min(hidden), max(hidden)) == (16, 64)
@@ -61,7 +61,7 @@ def test_draws_lie_in_their_ranges_and_can_be_extended() -> None:
 
 
 def test_draws_that_do_not_go_together_are_drawn_again() -> None:
-    found = variants(EDGE, ["model.frame=8..32", "model.hop=4..32"], 50)
+    found = make_variants(EDGE, ["model.frame=8..32", "model.hop=4..32"], 50)
     assert len(found) == 50
     assert all(variant.recipe.model.hop <= variant.recipe.model.frame for variant in found)
 
@@ -69,8 +69,8 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
 @pytest.mark.parametrize(
     ("grid", "draws", "words"),
     [
-        ([], None, "nothing to search over"),
-        (["model.hidden"], None, "give section.key=values, such as model.hidden=32,48,64; sections are data, model"),
+        ([], None, "nothing to search"),
+        (["model.hidden"], None, "give section.key=values, for example model.hidden=32,48,64; sections are data, model"),
         (["=3"], None, "give section.key=values"),
         (["model.hidden="], None, "give section.key=values"),
         (["hidden=3"], None, "give section.key=values"),
@@ -80,7 +80,7 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
         (["model.hidden.x=3"], None, "unknown key model.hidden.x; valid: frame"),
         (["model.__class__=3"], None, "unknown key model.__class__"),
         (["model.hidden=32,,48"], None, "empty value"),
-        (["model.hidden=0"], None, "model.hidden must be at least 1"),
+        (["model.hidden=0"], None, "model.hidden must be a whole number of at least 1"),
         (["model.hidden=32.5"], None, "model.hidden must be a whole number"),
         (["model.hidden=wide"], None, "model.hidden must be a whole number"),
         (["model.hidden=true"], None, "model.hidden must be a whole number"),
@@ -90,20 +90,20 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
         (["model.hidden=3]\nother=[4"], None, "model.hidden must be a whole number"),
         (["model.hidden=" + "9" * 5000], None, "model.hidden must be"),
         (["model.hidden=" + "[" * 5000], None, "model.hidden must be"),
-        (["optimizer.learning_rate=nan"], None, "finite number"),
+        (["optimizer.learning_rate=nan"], None, "must be a number"),
         (["optimizer.name=sgd"], None, "must be one of adam"),
         (["model.hop=16,64"], None, "model.hop 64 is larger than model.frame 32"),
-        (["model.hidden=3", "model.hidden=4"], None, "names model.hidden twice"),
-        (["validation.subjects=[1],[3]"], None, "has no part in a search"),
-        (["model.hidden=16..64"], None, "say how many recipes to draw from it with --random N"),
+        (["model.hidden=3", "model.hidden=4"], None, "contains model.hidden twice"),
+        (["validation.subjects=[1],[3]"], None, "cannot be searched"),
+        (["model.hidden=16..64"], None, "give the number of recipes to draw with --random N"),
         (["model.hidden=16..64"], 0, "from 1 to 10000"),
-        (["model.hidden=16..64"], MOST + 1, "from 1 to 10000"),
-        (["model.hidden=64..16"], 3, "from a smaller number to a larger one"),
-        (["model.hidden=a..b"], 3, "from one number to another"),
-        (["model.hidden=1..inf"], 3, "from a smaller number"),
-        (["optimizer.learning_rate=0..1:log"], 3, "logarithmic range begins above zero"),
+        (["model.hidden=16..64"], MAX_RECIPES + 1, "from 1 to 10000"),
+        (["model.hidden=64..16"], 3, "must be smaller than the second"),
+        (["model.hidden=a..b"], 3, "a range has two numbers"),
+        (["model.hidden=1..inf"], 3, "must be smaller"),
+        (["optimizer.learning_rate=0..1:log"], 3, "logarithmic range must be greater than zero"),
         (["model.hidden=1.5..3.5"], 3, "model.hidden must be a whole number"),
-        (["model.hidden=-9..-1"], 3, "model.hidden must be at least 1"),
+        (["model.hidden=-9..-1"], 3, "model.hidden must be a whole number of at least 1"),
         (["model.hidden=16..18"], 4, "only 3 different recipes"),
         (["model.hiden=16..18"], 2, "Did you mean model.hidden?"),
         ([f"model.{key}=" + ",".join(map(str, range(1, 101))) for key in ("hidden", "input_units", "frame")],
@@ -112,11 +112,11 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
 )  # fmt: skip
 def test_what_cannot_be_searched_is_said(grid: list[str], draws: int | None, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        variants(EDGE, grid, draws)
+        make_variants(EDGE, grid, draws)
 
 
 def test_the_recipe_searched_from_stays_as_it_is() -> None:
     base = quick()
     before = base.to_dict()
-    variants(base, ["model.hidden=3,4", "data.channels=[]"])
+    make_variants(base, ["model.hidden=3,4", "data.channels=[]"])
     assert base.to_dict() == before

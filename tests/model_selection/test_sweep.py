@@ -13,10 +13,10 @@ from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.model import recipe as recipes
 from harexport.model_selection import sweep as shapes
-from harexport.model_selection.cross_validation import crossval
-from harexport.model_selection.parallel import Where
-from harexport.model_selection.search_space import variants
-from harexport.model_selection.sweep import Sweep, sweep, text
+from harexport.model_selection.cross_validation import cross_validate
+from harexport.model_selection.parallel import Execution
+from harexport.model_selection.search_space import make_variants
+from harexport.model_selection.sweep import Sweep, format_sweep, sweep
 from tests.model_selection.conftest import quick
 from tests.test_cli import harexport
 
@@ -25,8 +25,8 @@ from tests.test_cli import harexport
 def done(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two shapes, of each one that learns and one that diverges."""
     out = tmp_path_factory.mktemp("sweep")
-    found = variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e300"])
-    return sweep(people, quick(), found, out, "2", (0, 1), "float32", Where(jobs=2))
+    found = make_variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e300"])
+    return sweep(people, quick(), found, out, "2", (0, 1), "float32", Execution(jobs=2))
 
 
 def test_the_table(done: Sweep, people: Dataset) -> None:
@@ -55,16 +55,16 @@ def test_the_table(done: Sweep, people: Dataset) -> None:
 
 def test_runs_are_shared_with_crossval(done: Sweep, people: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = next(point.variant.recipe for point in done.points if point.variant.changes["model.hidden"] == 40)
-    result = crossval(people, recipe, done.table.parent, "2", (0, 1))
-    assert "4 of 4 runs stand in" in capsys.readouterr().err
+    result = cross_validate(people, recipe, done.table.parent, "2", (0, 1))
+    assert "4 of 4 trials are finished already" in capsys.readouterr().err
     assert result.summary == next(point.summary for point in done.points if point.variant.recipe == recipe)
 
 
 def test_picture_and_words(done: Sweep) -> None:
     assert done.picture
     assert done.picture.read_bytes().startswith(b"\x89PNG")
-    said = text(done)
-    assert "4 variants, 2 folds by subject, 2 seeds; the test set was not opened" in said
+    said = format_sweep(done)
+    assert "4 variants, 2 folds by subject, 2 seeds; the test set was not used" in said
     assert "4 of 4 failed" in said
 
 
@@ -73,32 +73,32 @@ def test_a_shape_costs_what_the_exported_recipe_costs(name: str, people: Dataset
     """Channels, frames and lowering as `export` has them."""
     recipe = recipes.load(name)
     channels = len(recipe.data.channels) or 9
-    file = shapes.file_of(people, recipe, "float32")
+    file = shapes.model_cost(people, recipe, "float32")
     assert file.window.shape == (1, 128, channels)
     assert file.lowering == ("unrolled" if name == "edge" else "fused")
     runner = runtimes.load_bytes(file.model, ".tflite", name)
     assert runner.logits(file.window).shape == (1, 6)
-    quantised = shapes.file_of(people, recipe, "int8-weights")
+    quantised = shapes.model_cost(people, recipe, "int8-weights")
     assert len(quantised.model) < len(file.model)
 
 
 def test_shapes_are_told_apart_by_what_changes_them(people: Dataset) -> None:
-    found = variants(quick(), ["model.hidden=8,9", "optimizer.learning_rate=0.01,0.02", "augment.noise=0.0,0.1"])
-    files = shapes.files_of(people, [variant.recipe for variant in found], "float32")
+    found = make_variants(quick(), ["model.hidden=8,9", "optimizer.learning_rate=0.01,0.02", "augment.noise=0.0,0.1"])
+    files = shapes.model_costs(people, [variant.recipe for variant in found], "float32")
     assert len(files) == 8
     assert len({id(file) for file in files}) == 2
 
 
 def test_shapes_with_other_channels_are_timed_in_one_run(people: Dataset) -> None:
     grid = ["data.channels=['body_acc_x','body_acc_y','body_acc_z'],[]"]
-    files = shapes.files_of(people, [variant.recipe for variant in variants(quick(), grid)], "float32")
-    times, _ = shapes.latencies(files)
+    files = shapes.model_costs(people, [variant.recipe for variant in make_variants(quick(), grid)], "float32")
+    times, _ = shapes.measure_latencies(files)
     assert [time.runs for time in times] == [1000, 1000]
 
 
 def test_too_many_trainings_are_refused_before_the_first(people: Dataset, tmp_path: Path) -> None:
-    found = variants(quick(), ["model.hidden=1..4096"], 2000)
-    with pytest.raises(InputError, match="are 16000 trainings, at most 10000"):
+    found = make_variants(quick(), ["model.hidden=1..4096"], 2000)
+    with pytest.raises(InputError, match="are 16000 trainings, at most 10000 are allowed"):
         sweep(people, quick(), found, tmp_path, "4", (0, 1))
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ import pytest
 from harexport.data import Dataset
 from harexport.model.network import Network
 from harexport.model.recipe import ValidationConfig
-from harexport.model_selection.trials import Kept, Run, lost, without_test, work
+from harexport.model_selection.trials import Trial, TrialCache, failed, run_trial, without_test
 from harexport.training.trainer import fit
 from tests.model_selection.conftest import quick
 
@@ -25,8 +25,8 @@ def test_the_test_set_stays_outside(people: Dataset) -> None:
 
 
 def test_scores_are_those_of_the_held_out(people: Dataset) -> None:
-    run = Run(quick(), (3, 6), 5)
-    outcome = work(people, run)
+    run = Trial(quick(), (3, 6), 5)
+    outcome = run_trial(people, run)
     scores = outcome.scores
     assert scores
     network, _ = fit(people.train.select_subjects([1, 5]), None, run.recipe, 6, 5)
@@ -55,7 +55,7 @@ def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> No
         subjects=people.train.subjects[two],
     )
     only = dataclasses.replace(people, train=train)
-    scores = work(only, Run(quick(schedule={"epochs": 12}), (1,), 0)).scores
+    scores = run_trial(only, Trial(quick(schedule={"epochs": 12}), (1,), 0)).scores
     assert scores
     assert scores.accuracy > 0.9
     assert scores.macro_f1 > 0.9
@@ -72,7 +72,7 @@ def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> No
 def test_what_fails_is_an_outcome_in_words(
     people: Dataset, sections: dict[str, dict[str, object]], words: str | None
 ) -> None:
-    outcome = work(people, Run(quick(**sections), (3,), 0))
+    outcome = run_trial(people, Trial(quick(**sections), (3,), 0))
     assert (outcome.error is None) == (words is None)
     assert words is None or words in (outcome.error or "")
     assert (outcome.scores is None) == (words is not None)
@@ -84,14 +84,14 @@ def test_any_error_of_a_library_is_one_line(people: Dataset, monkeypatch: pytest
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nframe #0: somewhere")
 
     monkeypatch.setattr(Network, "logits", full)
-    outcome = work(people, Run(quick(), (3,), 0))
+    outcome = run_trial(people, Trial(quick(), (3,), 0))
     assert outcome.error == "RuntimeError: DefaultCPUAllocator: can't allocate memory"
     assert not outcome.final
 
 
 def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
-    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
-    outcome = work(people, run)
+    kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
+    outcome = run_trial(people, run)
     assert kept.find(run) is None
     kept.add(run, outcome)
     assert kept.find(run) == outcome
@@ -104,26 +104,26 @@ def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
         dataclasses.replace(run, recipe=quick(model={"dropout": 0.3})),
     ]
     assert [kept.find(other) for other in others] == [None] * 3
-    assert Kept(tmp_path, dataclasses.replace(people, digest="0" * 64)).find(run) is None
+    assert TrialCache(tmp_path, dataclasses.replace(people, digest="0" * 64)).find(run) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b'{"kind": "harexport-run"}', b"\xff\xfe", b"truncated"])
 def test_a_damaged_file_is_a_run_to_do_again(
     people: Dataset, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
-    kept.add(run, dataclasses.replace(lost("x"), final=True))
+    kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
+    kept.add(run, dataclasses.replace(failed("x"), final=True))
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == b"truncated" else damage)
     assert kept.find(run) is None
-    assert "this run is done again" in capsys.readouterr().err
+    assert "this trial is repeated" in capsys.readouterr().err
 
 
 def test_another_runs_file_under_this_name_is_not_believed(people: Dataset, tmp_path: Path) -> None:
-    kept, run = Kept(tmp_path, people), Run(quick(), (3,), 0)
+    kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
     other = dataclasses.replace(run, seed=1)
-    error = dataclasses.replace(lost("diverged"), final=True)
+    error = dataclasses.replace(failed("diverged"), final=True)
     kept.add(run, error)
     (path,) = tmp_path.iterdir()
     kept.add(other, error)
