@@ -33,7 +33,7 @@ from harexport.runtimes import Floats
 from harexport.runtimes.torch import TorchRunner
 from harexport.utils import files
 from harexport.utils.console import print_messages, progress
-from harexport.utils.tables import markdown
+from harexport.utils.tables import format_markdown
 
 JSON = Path(__file__).with_suffix(".json")
 RECIPES = ("edge", "seed-lstm")
@@ -122,7 +122,7 @@ def render(measured: dict[str, Any]) -> str:
         f"Windows per second on one core of {machine['processor']}, by batch size; medians of {_ROUNDS} interleaved "
         "rounds. A phone produces 0.8 windows per second. From [batch.json](batch.json)."
     )
-    return f"{markdown([head, *rows])}\n\n{origin}"
+    return f"{format_markdown([head, *rows])}\n\n{origin}"
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from harexport.model.checkpoint import Checkpoint
 from harexport.runtimes import RUNTIMES
 from harexport.utils import files
 from harexport.utils.console import info, print_messages, progress
-from harexport.utils.tables import markdown
+from harexport.utils.tables import format_markdown
 
 JSON = Path(__file__).with_suffix(".json")
 RECIPES = ("edge", "seed-lstm")
@@ -165,7 +165,7 @@ def render(measured: dict[str, Any]) -> str:
         f"{machine['processor']}. Runtime overhead (an empty model): {floors}. {quiet} From "
         "[latency.json](latency.json)."
     )
-    return f"{markdown(table(measured))}\n\n{origin}"
+    return f"{format_markdown(table(measured))}\n\n{origin}"
 
 
 def main() -> None:

@@ -32,13 +32,13 @@ PICTURE = ship_pretrained.ARTIFACTS / "robustness.png"
 
 def digests() -> dict[str, str]:
     """The networks in artifacts/ that figures are of, by recipe."""
-    return {name: checkpoint.digest for name, checkpoint in ship_pretrained.standing().items()}
+    return {name: checkpoint.digest for name, checkpoint in ship_pretrained.load_checkpoints().items()}
 
 
 def measure() -> dict[str, Any]:
     """Ask every checkpoint, write the json and the picture."""
     networks = digests()
-    asked = robust.load_models([ship_pretrained.path(name) for name in networks])
+    asked = robust.load_models([ship_pretrained.checkpoint_path(name) for name in networks])
     result = robust.evaluate_robustness(asked, load_dataset())
     measured = {
         "command": "python benchmarks/robustness.py",
@@ -59,7 +59,7 @@ def up_to_date() -> bool:
 def picture(measured: dict[str, Any]) -> None:
     """Draw artifacts/robustness.png."""
     plots.save_figure(plot.draw(Robustness.from_dict(measured)), PICTURE)
-    ship_pretrained.seal()
+    ship_pretrained.write_checksums()
 
 
 def render(measured: dict[str, Any]) -> str:
@@ -68,14 +68,14 @@ def render(measured: dict[str, Any]) -> str:
     draws = {one.group: one.draws for one in result.models[0].outcomes}
     return "\n\n".join(
         [
-            tables.markdown(robust.condition_rows(result)),
+            tables.format_markdown(robust.condition_rows(result)),
             f"Mean of {draws['tilt']} directions of tilt, {draws['noise']} draws of noise and losses and "
             f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors are rotated "
             f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second per mg. "
             "From [robustness.json](robustness.json).",
             *robust.left_out(result),
-            tables.markdown(robust.label_rows(result)),
-            tables.markdown(robust.subject_rows(result)),
+            tables.format_markdown(robust.label_rows(result)),
+            tables.format_markdown(robust.subject_rows(result)),
         ]
     )
 

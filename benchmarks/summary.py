@@ -46,7 +46,7 @@ print(seconds, int(peak) / 1024)
 def measure() -> dict[str, Any]:
     from harexport.bench import run as benches
     from harexport.bench.discovery import find_models
-    from harexport.bench.report import save
+    from harexport.bench.report import save, text
     from harexport.data import load_dataset
     from harexport.utils import files
 
@@ -58,7 +58,7 @@ def measure() -> dict[str, Any]:
     measured = {
         "command": "make bench",
         "bench": result.to_dict(),
-        "table": save.rows(result),
+        "table": text.overview_table(result),
         "ratios": _ratios(result),
         "costs": {
             "help_seconds": min(_timed(_help) for _ in range(10)),
@@ -132,7 +132,7 @@ def _trained(costs: dict[str, Any], recipe: str) -> str:
 
 def render(measured: dict[str, Any]) -> str:
     """Render the block `summary`, Markdown."""
-    from harexport.bench.report.save import markdown
+    from harexport.utils.tables import format_markdown
 
     bench, costs = measured["bench"], measured["costs"]
     machine = bench["machine"]
@@ -164,7 +164,7 @@ def render(measured: dict[str, Any]) -> str:
         f"one thread, {bench['models'][0]['latency']['runs']} runs per model, interleaved; {versions}. "
         "From [summary.json](../benchmarks/summary.json)."
     )
-    return "\n".join([*sentences, "", markdown(measured["table"]), "", origin, ""])
+    return "\n".join([*sentences, "", format_markdown(measured["table"]), "", origin, ""])
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""What a bench answers: one frozen object. Tables, JSON, HTML and Markdown are drawn from it and from nothing else."""
+"""Result of a benchmark: one frozen object, from which JSON, tables, Markdown and HTML are made.
+
+The attributes have the names of the JSON keys (schema.json).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harexport.bench.divergence import Divergence
-from harexport.evaluation import metrics
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.environment import Conditions
 from harexport.evaluation.latency import Latency
+from harexport.evaluation.metrics import ClassificationMetrics
 from harexport.evaluation.statistics import Interval
 from harexport.version import __version__
 
@@ -19,10 +22,17 @@ SCHEMA = "harexport-bench-2"
 
 @dataclass(frozen=True)
 class ColdStart:
-    """In a fresh process, in milliseconds: model file read and made ready, then its first answer.
+    """Load and first prediction in a fresh process; medians over processes.
 
-    Medians over `processes` processes; starting Python and importing the runtime are not counted. Bytes: the largest
-    memory of the process, and how much of it came with the model. None where the system does not tell.
+    The start of Python and the import of the runtime are not included. Bytes are None where the system does not report
+    them.
+
+    Attributes:
+        processes: Number of processes.
+        load_ms: Time to read the file and build the runner.
+        first_answer_ms: Time of the first prediction.
+        peak_bytes: Peak memory of the process.
+        model_bytes: Part of it caused by the model.
     """
 
     processes: int
@@ -34,7 +44,7 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Windows a second when it is asked `batch` at a time, one after the other."""
+    """Windows per second with `batch` windows per call, one call after the other."""
 
     batch: int
     windows_per_second: float
@@ -42,13 +52,34 @@ class Throughput:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model in one runtime.
+    """Result of one model in one runtime.
 
-    failures: broken promises, in words; `promised` False: nothing was promised of it, so it cannot fail. file, size,
-    cold start, MACs are a file's; torch, the trainer, has none. macs: of one window, None where the file does not say
-    all (macs_complete False: at least so many). arena_bytes: what litert.arena_bytes says; None for ONNX. figures and
-    comparison are None on targets that were not asked all windows; latency is None where time means nothing (arm64).
-    ratio: the median of the times in those of the result's baseline. threads: latency by further thread counts.
+    Attributes:
+        name: Unique name.
+        file: File name; None for PyTorch, as all attributes of a file.
+        recipe: Recipe of its checkpoint.
+        runtime: Name of the runtime.
+        scheme: Quantization scheme, or "torch".
+        lowering: Lowering of the recurrent layers, from the metadata.
+        promised: Whether the tolerance of its scheme applies.
+        failures: Limits of the tolerance that are exceeded.
+        size_bytes: Size with weights beside the file.
+        sha256: Checksum of the file.
+        macs: Multiply-accumulates of one window.
+        macs_complete: False if some operators could not be counted.
+        arena_bytes: Memory of all tensors that are not constants; None for ONNX.
+        figures: Classification metrics; None if not all windows were run.
+        calibration_error: Expected calibration error.
+        comparison: Comparison with the reference; None for the reference itself.
+        against: Comparison with --against, if that is not the reference.
+        latency: Latency per window; None on emulated targets.
+        ratio: Median latency relative to the baseline of the result.
+        threads: Latency by further numbers of threads.
+        throughput: By batch size.
+        cold_start: In fresh processes.
+        instructions: Executed instructions per window.
+        departure: Divergence of the activations from the reference.
+        notes: Remarks.
     """
 
     name: str
@@ -64,7 +95,7 @@ class ModelResult:
     macs: int | None
     macs_complete: bool
     arena_bytes: int | None
-    figures: metrics.ClassificationMetrics | None
+    figures: ClassificationMetrics | None
     calibration_error: float | None
     comparison: Comparison | None
     against: Comparison | None
@@ -84,7 +115,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class SkippedModel:
-    """A file that could not be measured, and why in one sentence."""
+    """A file that could not be measured, with the reason."""
 
     name: str
     reason: str
@@ -92,7 +123,7 @@ class SkippedModel:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a recipe's checkpoint itself answers, in float64."""
+    """A checkpoint and its float64 predictions on the test set."""
 
     recipe: str
     checkpoint: str
@@ -100,7 +131,7 @@ class Reference:
     steps: int
     hidden: int
     parameters: int
-    figures: metrics.ClassificationMetrics
+    figures: ClassificationMetrics
     calibration_error: float
     labels: tuple[str, ...]
     validation: dict[str, Any] | None
@@ -109,7 +140,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule of --fail-if that a model broke, in words."""
+    """A rule of --fail-if that a model meets."""
 
     model: str
     rule: str
@@ -118,7 +149,14 @@ class Violation:
 
 @dataclass(frozen=True)
 class ThresholdReport:
-    """What --fail-if asked, and what came of it. notes: what could not be judged, and what came near."""
+    """Result of --fail-if.
+
+    Attributes:
+        rules: The rules.
+        compared_with: Name of the baseline; empty if no rule needs one.
+        broken: Rules that are met.
+        notes: Rules that were skipped or nearly met.
+    """
 
     rules: tuple[str, ...]
     compared_with: str
@@ -128,11 +166,24 @@ class ThresholdReport:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Everything a bench measured.
+    """Everything a benchmark measured.
 
-    target: {"kind": "host", "arm64" or "adb", and what is known of it}. baseline: the model whose time `ratio` is in.
-    floors: the machine's floor, by runtime. conditions: how the machine was; None where nothing was timed on it.
-    instructions_unknown: why there are no executed instructions, None where there are.
+    Attributes:
+        models: Measured models.
+        refused: Files that could not be measured.
+        references: Checkpoints that served as references.
+        labels: Names of the labels.
+        baseline: Model that latency ratios are relative to.
+        against: Name of the --against model.
+        floors: Overhead of the runtimes, by runtime.
+        conditions: State of the machine; None if no time was measured on it.
+        target: {"kind": "host", "arm64" or "adb"} and what is known about the target.
+        instructions_unknown: Why instructions are not counted; None if they are.
+        data: Source and digest of the data, number of test windows.
+        machine: Processor, system and versions.
+        created: Time in UTC, ISO 8601.
+        gate: Result of --fail-if.
+        tool_version: Version of harexport.
     """
 
     models: tuple[ModelResult, ...]
@@ -153,26 +204,25 @@ class BenchResult:
 
     @property
     def passed(self) -> bool:
-        """No promise and no rule was broken."""
+        """Whether all models are within their tolerance and no rule is met."""
         return not any(model.failures for model in self.models) and not (self.gate and self.gate.broken)
 
     @property
     def exit_code(self) -> int:
-        """2 where a file could not be measured, 1 where something was broken, else 0."""
+        """2 if a file could not be measured, 1 if a tolerance is exceeded or a rule is met, else 0."""
         return 2 if self.refused else int(not self.passed)
 
     def model(self, name: str) -> ModelResult:
+        """Return the model with this name."""
         return next(model for model in self.models if model.name == name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, as schema.json describes them."""
+        """Return JSON values as described by schema.json."""
         plain = dataclasses.asdict(self)
-        for model, held in zip(plain["models"], self.models, strict=True):
-            model["macs_per_second"] = held.macs_per_second
-            model["comparison"] = held.comparison.to_dict() if held.comparison else None
-            model["against"] = held.against.to_dict() if held.against else None
-            if model["departure"]:
-                model["departure"]["says"] = model["departure"].pop("summary")
-            if held.departure:
-                model["departure"]["says"] = model["departure"].pop("summary")
+        for values, model in zip(plain["models"], self.models, strict=True):
+            values["macs_per_second"] = model.macs_per_second
+            values["comparison"] = model.comparison.to_dict() if model.comparison else None
+            values["against"] = model.against.to_dict() if model.against else None
+            if model.departure:
+                values["departure"]["says"] = values["departure"].pop("summary")
         return {"schema": SCHEMA, "passed": self.passed, **plain}

@@ -1,14 +1,13 @@
-"""`--fail-if`: rules that other people's CI holds a model to.
+"""Failure conditions of --fail-if, for continuous integration.
 
-A rule is METRIC OPERATOR VALUE[UNIT], and names what is not to be: "p50>1.15x" fails where the median takes more than
-1.15 times the other's. Operators are <, <=, >, >=. What VALUE is compared with depends on its unit:
+A rule is METRIC OPERATOR VALUE[UNIT] and describes a failure: "p50>1.15x" fails if the median latency is more than 1.15
+times that of the baseline. Operators are <, <=, >, >=. The unit selects what VALUE is compared with:
 
-- x: times the same figure of the model of the same name in --baseline, or of the --against model of this run;
-- pt, or a sign and no unit (accuracy<-0.2): the change against that figure, in points of a share;
-- %, us, ms, s, B, KB, MB, or no unit where the metric has none: the figure itself.
+- x: the ratio to the same metric of the model of the same name in --baseline, or of the --against model of this run;
+- pt, or a sign without a unit (accuracy<-0.2): the difference to that metric in percentage points;
+- %, us, ms, s, B, KB, MB, or no unit for metrics without one: the metric itself.
 
-Times are noisy: a rule on a time is broken where the whole 95 % interval is beyond it, and said to be near where only
-the figure is.
+Times are noisy: a rule on a time is met if the whole 95 % interval meets it. If only the value does, a note is added.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ _RULE = re.compile(
 )
 
 
-def _sum(model: Mapping[str, Any], *keys: str) -> float | None:
-    held = model["cold_start"]
-    return None if held is None else 1e3 * sum(held[key] for key in keys)
+def _cold_start_us(model: Mapping[str, Any], *keys: str) -> float | None:
+    cold_start = model["cold_start"]
+    return None if cold_start is None else 1e3 * sum(cold_start[key] for key in keys)
 
 
-def _held(*path: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """The figure at a path of the result's plain JSON values, None where any part of it is."""
+def _value_at(*path: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return a function that reads the value at a path of the JSON; None if any part of the path is None."""
 
     def get(model: Mapping[str, Any]) -> float | None:
-        found: Any = model
+        value: Any = model
         for key in path:
-            found = None if found is None else found[key]
-        return None if found is None else float(found)
+            value = None if value is None else value[key]
+        return None if value is None else float(value)
 
     return get
 
@@ -61,65 +60,77 @@ def _throughput(model: Mapping[str, Any]) -> float | None:
     return max((entry["windows_per_second"] for entry in model["throughput"]), default=None)
 
 
-# Every metric with its kind, and how it is found in a model of the JSON; recall:LABEL is one more for each label.
+# Kind of each metric, and how to read it from a model of the JSON; in addition there is recall:LABEL.
 METRICS: dict[str, tuple[Kind, Callable[[Mapping[str, Any]], float | None]]] = {
-    "accuracy": ("share", _held("figures", "accuracy")),
-    "macro_f1": ("share", _held("figures", "macro_f1")),
-    "agreement": ("share", _held("comparison", "agreement")),
-    "ece": ("share", _held("calibration_error")),
-    "logit_diff": ("number", _held("comparison", "max_logit_difference")),
-    "mcnemar": ("number", _held("comparison", "p_value")),
-    "min": ("time", _held("latency", "min")),
-    "p50": ("time", _held("latency", "p50")),
-    "p90": ("time", _held("latency", "p90")),
-    "p99": ("time", _held("latency", "p99")),
-    "ratio": ("number", _held("ratio", "value")),
-    "load": ("time", lambda model: _sum(model, "load_ms")),
-    "cold": ("time", lambda model: _sum(model, "load_ms", "first_answer_ms")),
+    "accuracy": ("share", _value_at("figures", "accuracy")),
+    "macro_f1": ("share", _value_at("figures", "macro_f1")),
+    "agreement": ("share", _value_at("comparison", "agreement")),
+    "ece": ("share", _value_at("calibration_error")),
+    "logit_diff": ("number", _value_at("comparison", "max_logit_difference")),
+    "mcnemar": ("number", _value_at("comparison", "p_value")),
+    "min": ("time", _value_at("latency", "min")),
+    "p50": ("time", _value_at("latency", "p50")),
+    "p90": ("time", _value_at("latency", "p90")),
+    "p99": ("time", _value_at("latency", "p99")),
+    "ratio": ("number", _value_at("ratio", "value")),
+    "load": ("time", lambda model: _cold_start_us(model, "load_ms")),
+    "cold": ("time", lambda model: _cold_start_us(model, "load_ms", "first_answer_ms")),
     "throughput": ("number", _throughput),
-    "memory": ("bytes", _held("cold_start", "peak_bytes")),
-    "arena": ("bytes", _held("arena_bytes")),
-    "size": ("bytes", _held("size_bytes")),
-    "macs": ("number", _held("macs")),
-    "instructions": ("number", _held("instructions")),
+    "memory": ("bytes", _value_at("cold_start", "peak_bytes")),
+    "arena": ("bytes", _value_at("arena_bytes")),
+    "size": ("bytes", _value_at("size_bytes")),
+    "macs": ("number", _value_at("macs")),
+    "instructions": ("number", _value_at("instructions")),
 }
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`how`: "ratio" and "change" (of a share from 0 to 1) are to another model's figure, "value" is the figure's own.
-    `value` is in the metric's base unit: a share from 0 to 1, microseconds, bytes."""
+    """A parsed rule.
+
+    Attributes:
+        text: As given.
+        metric: Key of METRICS, or "recall".
+        label: Label of a recall.
+        operator: <, <=, > or >=.
+        value: In the base unit of the metric: share from 0 to 1, microseconds, bytes.
+        relation: What `value` is compared with: the "ratio" or "change" to another model's metric, or the "value".
+    """
 
     text: str
     metric: str
     label: str | None
     operator: str
     value: float
-    how: Literal["ratio", "change", "value"]
+    relation: Literal["ratio", "change", "value"]
 
     @property
     def kind(self) -> Kind:
         return "share" if self.label else METRICS[self.metric][0]
 
+    @property
+    def metric_name(self) -> str:
+        return f"{self.metric}:{self.label}" if self.label else self.metric
+
 
 def parse(text: str, labels: Sequence[str]) -> Rule:
-    """Read a rule. Raises InputError that lists what there is."""
-    found = _RULE.fullmatch(text)
-    if found is None:
-        raise InputError(f'--fail-if "{text}" is no rule: write METRIC>VALUE or METRIC<VALUE, such as "p50>1.15x"')
-    name, sign, plus_minus, digits, unit = found.groups()
+    """Parse a rule. Raises InputError that lists the choices."""
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise InputError(f'--fail-if "{text}" is not a rule: write METRIC>VALUE or METRIC<VALUE, such as "p50>1.15x"')
+    name, sign, plus_minus, digits, unit = match.groups()
     metric, _, label = name.partition(":")
     if label:
         if metric != "recall" or label not in labels:
-            raise InputError(f'--fail-if "{text}": there is recall:LABEL for {", ".join(labels)}')
+            raise InputError(f'--fail-if "{text}": recall:LABEL takes one of {", ".join(labels)}')
     elif metric not in METRICS:
-        raise InputError(f'--fail-if "{text}": no such metric; there are {", ".join(METRICS)} and recall:LABEL')
+        raise InputError(f'--fail-if "{text}": unknown metric; choose {", ".join(METRICS)} or recall:LABEL')
     kind: Kind = "share" if label else METRICS[metric][0]
     number = float(plus_minus + digits)
     unit = unit.replace("µ", "u")
     if unit == "x":
         if number <= 0:
-            raise InputError(f'--fail-if "{text}": a ratio is above 0')
+            raise InputError(f'--fail-if "{text}": a ratio is greater than 0')
         return Rule(text, metric, label or None, sign, number, "ratio")
     if kind == "share" and (unit == "pt" or (not unit and plus_minus)):
         return Rule(text, metric, label or None, sign, number / 100, "change")
@@ -127,128 +138,134 @@ def parse(text: str, labels: Sequence[str]) -> Rule:
         return Rule(text, metric, label or None, sign, number * _UNITS[kind][unit], "value")
     units = [*(known or "no unit" for known in _UNITS[kind]), "x (ratio to the baseline)"]
     if kind == "share":
-        units.append("pt (change in points, which a sign alone says too)")
-    raise InputError(
-        f'--fail-if "{text}": {metric} has {"the unit " + unit if unit else "a unit"}; choose {", ".join(units)}'
-    )
+        units.append("pt (change in points; implied by a sign)")
+    problem = f"{metric} does not take the unit {unit}" if unit else f"{metric} needs a unit"
+    raise InputError(f'--fail-if "{text}": {problem}; choose {", ".join(units)}')
 
 
 def check_baseline(baseline: Any, name: str) -> None:
-    """Raise InputError unless `baseline` is the JSON of an earlier bench."""
+    """Raise InputError unless `baseline` is the JSON of an earlier benchmark."""
     schema = baseline.get("schema") if isinstance(baseline, dict) else None
     if schema != SCHEMA:
-        said = f"its schema is {schema}" if schema else "it names no schema"
-        raise InputError(f"--baseline {name} is no output of `harexport bench --json` ({said}, expected {SCHEMA})")
+        found = f"its schema is {schema}" if schema else "it has no schema"
+        raise InputError(f"--baseline {name} is not an output of `harexport bench --json` ({found}, expected {SCHEMA})")
 
 
 def check_comparable(rules: Sequence[Rule], has_baseline: bool, has_against: bool) -> None:
-    """Raise InputError where a rule compares with a model that nobody named."""
-    relative = [rule for rule in rules if rule.how != "value"]
+    """Raise InputError if a rule compares with another model, and none is given."""
+    relative = [rule for rule in rules if rule.relation != "value"]
     if relative and not (has_baseline or has_against):
         raise InputError(
-            f'--fail-if "{relative[0].text}" compares with another model: give --baseline FILE.json, an earlier '
+            f'--fail-if "{relative[0].text}" compares with another model. Give --baseline FILE.json, an earlier '
             "output of --json, or --against FILE"
         )
 
 
 def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str) -> BenchResult:
-    """The result with its gate: its files held to `rules`; `baseline` is an earlier result as plain JSON values, `name`
-    its file's.
+    """Return the result with the rules applied to its files.
 
-    Raises InputError where a rule compares with a baseline that shares no model with this run.
+    Args:
+        result: The result.
+        rules: Parsed rules.
+        baseline: JSON of an earlier result; None to compare with --against.
+        name: File name of the baseline.
+
+    Raises:
+        InputError: A rule compares with another model, and no model has a counterpart.
     """
-    return dataclasses.replace(result, gate=_judge(result, rules, baseline, name))
+    return dataclasses.replace(result, gate=_apply(result, rules, baseline, name))
 
 
-def _judge(
+def _apply(
     result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str
 ) -> ThresholdReport:
-    now = result.to_dict()
-    relative = [rule for rule in rules if rule.how != "value"]
-    others: dict[str, Mapping[str, Any]] = {}
+    current = result.to_dict()
+    relative = [rule for rule in rules if rule.relation != "value"]
+    counterparts: dict[str, Mapping[str, Any]] = {}
     notes: list[str] = []
     compared_with = ""
     if baseline is not None:
         compared_with = name
-        others = {model["name"]: model for model in baseline["models"]}
-        notes += _differences(now, baseline, name)
+        counterparts = {model["name"]: model for model in baseline["models"]}
+        notes += _differences(current, baseline, name)
     elif result.against in {model.name for model in result.models}:
         compared_with = str(result.against)
-        other = next(model for model in now["models"] if model["name"] == result.against)
-        others = {model["name"]: other for model in now["models"] if model is not other}
+        against = next(model for model in current["models"] if model["name"] == result.against)
+        counterparts = {model["name"]: against for model in current["models"] if model is not against}
     elif result.against is not None and relative:
-        raise InputError(f"{result.against} was not measured as a file: its figures are not known; give --baseline")
-    judged = [model for model in now["models"] if model["file"]]
-    if relative and not any(model["name"] in others for model in judged):
+        raise InputError(f"--against {result.against} was not measured as a file; give --baseline")
+    models = [model for model in current["models"] if model["file"]]
+    if relative and not any(model["name"] in counterparts for model in models):
         raise InputError(
-            f"{compared_with} holds none of these models ({', '.join(model['name'] for model in judged)}); it has "
-            f"{', '.join(others) or 'none'}: models are matched by name"
+            f"{compared_with} has none of these models ({', '.join(model['name'] for model in models)}). Models are "
+            f"matched by name, and it has {', '.join(counterparts) or 'none'}"
         )
-    broken = []
+    violations = []
     for rule in rules:
-        for model in judged:
-            verdict = _verdict(rule, model, others.get(model["name"]), result.labels)
-            if isinstance(verdict, Violation):
-                broken.append(verdict)
-            elif verdict and model["name"] != result.against:
-                notes.append(verdict)
-    return ThresholdReport(
-        tuple(rule.text for rule in rules), compared_with, tuple(broken), tuple(dict.fromkeys(notes))
-    )
+        for model in models:
+            outcome = _check(rule, model, counterparts.get(model["name"]), result.labels)
+            if isinstance(outcome, Violation):
+                violations.append(outcome)
+            elif outcome and model["name"] != result.against:
+                notes.append(outcome)
+    texts = tuple(rule.text for rule in rules)
+    return ThresholdReport(texts, compared_with, tuple(violations), tuple(dict.fromkeys(notes)))
 
 
-def _differences(now: Mapping[str, Any], baseline: Mapping[str, Any], name: str) -> list[str]:
-    """What makes the two runs hard to compare."""
+def _differences(current: Mapping[str, Any], baseline: Mapping[str, Any], name: str) -> list[str]:
+    """Return what makes the two runs hard to compare."""
     notes = []
-    here, there = (run["machine"]["processor"] for run in (now, baseline))
-    if here != there or now["target"]["kind"] != baseline["target"]["kind"]:
+    here, there = (run["machine"]["processor"] for run in (current, baseline))
+    if here != there or current["target"]["kind"] != baseline["target"]["kind"]:
         notes.append(
-            f"{name} was taken on {there} ({baseline['target']['kind']}), this on {here}: times do not compare"
+            f"{name} was measured on {there} ({baseline['target']['kind']}), this run on {here}: times are not "
+            "comparable"
         )
-    if now["data"]["digest"] != baseline["data"]["digest"]:
-        notes.append(f"{name} was taken on other test data: accuracy does not compare")
-    if gone := {model["name"] for model in baseline["models"]} - {model["name"] for model in now["models"]}:
-        notes.append(f"only {name} has {', '.join(sorted(gone))}")
+    if current["data"]["digest"] != baseline["data"]["digest"]:
+        notes.append(f"{name} was measured on other test data: accuracy is not comparable")
+    if missing := {model["name"] for model in baseline["models"]} - {model["name"] for model in current["models"]}:
+        notes.append(f"only {name} has {', '.join(sorted(missing))}")
     return notes
 
 
-def _verdict(
-    rule: Rule, model: Mapping[str, Any], other: Mapping[str, Any] | None, labels: Sequence[str]
+def _check(
+    rule: Rule, model: Mapping[str, Any], counterpart: Mapping[str, Any] | None, labels: Sequence[str]
 ) -> Violation | str:
-    """What a rule says of a model: broken, or a note, which is empty where all is well."""
+    """Return a violation, or a note, which is empty if the rule is not met."""
     interval = _interval(rule, model, labels)
     if interval is None:
-        return f"{model['name']} has no {_called(rule)}: {rule.text} was not asked of it"
-    if rule.how != "value":
-        if other is None:
-            return f"{model['name']} has no namesake to compare with: {rule.text} was not asked of it"
-        base = _interval(rule, other, labels)
-        if base is None or (rule.how == "ratio" and base.value == 0):
-            return f"{model['name']}: what it is compared with has no {_called(rule)}: {rule.text} was not asked of it"
-        if rule.how == "change":
+        return f"{model['name']} has no {rule.metric_name}: {rule.text} was skipped"
+    if rule.relation != "value":
+        if counterpart is None:
+            return f"{model['name']} has no counterpart of the same name: {rule.text} was skipped"
+        base = _interval(rule, counterpart, labels)
+        if base is None or (rule.relation == "ratio" and base.value == 0):
+            return f"the counterpart of {model['name']} has no {rule.metric_name}: {rule.text} was skipped"
+        if rule.relation == "change":
             interval = Interval(*(getattr(interval, part) - base.value for part in ("value", "low", "high")))
-        elif _paired(rule, model, other):  # measured in one run: what slowed down both, cancels out
+        elif _is_paired(rule, model, counterpart):  # one run: common noise cancels out
             interval = Interval(**model["ratio"])
         else:
             interval = Interval(interval.value / base.value, interval.low / base.high, interval.high / base.low)
-    beyond = _OPERATORS[rule.operator]
-    if not beyond(interval.value, rule.value):
+    is_met = _OPERATORS[rule.operator]
+    if not is_met(interval.value, rule.value):
         return ""
-    surely = interval.low if rule.operator[0] == ">" else interval.high
-    shown = f"{model['name']}: {_called(rule)} is {_format(rule, interval)}"
-    if not beyond(surely, rule.value):
-        return f"{shown}, beyond {rule.text} but within its noise"
-    return Violation(model["name"], rule.text, shown)
+    bound = interval.low if rule.operator[0] == ">" else interval.high
+    description = f"{model['name']}: {rule.metric_name} is {_format(rule, interval)}"
+    if not is_met(bound, rule.value):
+        return f"{description}, which meets {rule.text} but within the noise"
+    return Violation(model["name"], rule.text, description)
 
 
-def _paired(rule: Rule, model: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return rule.metric == "p50" and (other.get("ratio") or {}).get("value") == 1.0 and other["name"] != model["name"]
+def _is_paired(rule: Rule, model: Mapping[str, Any], counterpart: Mapping[str, Any]) -> bool:
+    is_baseline = (counterpart.get("ratio") or {}).get("value") == 1.0
+    return rule.metric == "p50" and is_baseline and counterpart["name"] != model["name"]
 
 
 def _interval(rule: Rule, model: Mapping[str, Any], labels: Sequence[str]) -> Interval | None:
     if rule.label:
-        figures = model["figures"]
-        value = figures and figures["label_recall"][list(labels).index(rule.label)]
+        metrics = model["figures"]
+        value = metrics and metrics["label_recall"][list(labels).index(rule.label)]
     else:
         value = METRICS[rule.metric][1](model)
     if value is None:
@@ -260,17 +277,13 @@ def _interval(rule: Rule, model: Mapping[str, Any], labels: Sequence[str]) -> In
     return Interval(value, value, value)
 
 
-def _called(rule: Rule) -> str:
-    return f"{rule.metric}:{rule.label}" if rule.label else rule.metric
-
-
 def _format(rule: Rule, interval: Interval) -> str:
     scale, unit = {"share": (100, "%"), "time": (1, " us"), "bytes": (1e-3, " KB"), "number": (1, "")}[rule.kind]
-    if rule.how == "ratio":
-        scale, unit = 1, " times the baseline's"
-    elif rule.how == "change":
-        scale, unit = 100, " points from the baseline's"
+    if rule.relation == "ratio":
+        scale, unit = 1, " times that of the baseline"
+    elif rule.relation == "change":
+        scale, unit = 100, " points from the baseline"
     text = f"{scale * interval.value:.4g}{unit}"
     if interval.low < interval.high:
-        text += f" (95 % between {scale * interval.low:.4g} and {scale * interval.high:.4g})"
+        text += f" (95 % interval {scale * interval.low:.4g} to {scale * interval.high:.4g})"
     return text

@@ -127,8 +127,8 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
         result = thresholds.apply(result, rules, baseline, chosen.baseline.name if chosen.baseline else "")
     page = save.save(result, out, found.folders, chosen.page)
     if chosen.markdown is not None:
-        write_text(chosen.markdown, save.pull_request(result))
-    print_result(result.to_dict(), as_json, f"\n{save.terminal(result)}\n\n{text.summary(result)}\nReport: {page}")
+        write_text(chosen.markdown, save.format_pull_request(result))
+    print_result(result.to_dict(), as_json, f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}")
     for model in result.refused:
         click.echo(f"Error: {model.reason}", err=True)
     if result.exit_code:

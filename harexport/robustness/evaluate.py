@@ -259,13 +259,13 @@ def left_out(result: Robustness) -> list[str]:
 
 def text(result: Robustness) -> str:
     """All tables for the terminal."""
-    parts = [tables.plain(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
+    parts = [tables.format_text(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
     return "\n\n".join([*parts, *left_out(result)])
 
 
 def markdown(result: Robustness) -> str:
     """All tables as GitHub Markdown."""
-    parts = [tables.markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
+    parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
     return "\n\n".join([*parts, *left_out(result)]) + "\n"
 
 

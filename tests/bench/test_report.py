@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.report import save
+from harexport.bench.report import save, text
+from harexport.bench.report.html import render_html
 from harexport.bench.result import BenchResult, SkippedModel
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
+from harexport.utils.tables import format_markdown
 from tests.bench.results import LOGITS, TRUTH, model, result
 from tests.helpers.requirements import find_browser, requires
 
@@ -47,44 +49,49 @@ def _full() -> BenchResult:
 
 
 def test_the_table_holds_every_figure(measured: BenchResult) -> None:
-    head, first, second = save.rows(measured)
+    head, first, second = text.overview_table(measured)
     expected = ["edge-0.tflite", "LiteRT", "10.0", "100.00%", "0", "100.00%", "0.0e+00"]
     assert list(first) == [*expected, "8.0", "9.0", "10.0", "1234", "2.5", "passed"]
     assert len(head) == len(first)
     assert second[-1] == "FAILED"
-    assert save.markdown(save.rows(measured)).splitlines()[2].startswith("| edge-0.tflite | LiteRT | 10.0 |")
-    text = save.terminal(measured)
-    for block in text.split("\n\n")[:2]:
+    assert (
+        format_markdown(text.overview_table(measured)).splitlines()[2].startswith("| edge-0.tflite | LiteRT | 10.0 |")
+    )
+    printed = save.format_terminal(measured)
+    for block in printed.split("\n\n")[:2]:
         assert len({len(line) for line in block.splitlines()}) == 1, "the columns are not aligned"
-    assert "78.78  78.77-78.79" in text
+    assert "78.78  78.77-78.79" in printed
 
 
 def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
     assert not measured.passed
-    assert save.summary(measured) == "1 of 2 models broke their promise on the 600 test windows."
-    for text in (save.terminal(measured), save.html(measured), save.pull_request(measured)):
-        assert "FAILED edge-1.tflite: logits differ by up to 0.5" in text
-        assert "Layer 0 departs at step 9" in text
+    assert text.summarize(measured) == "1 of 2 models exceed their tolerance on the 600 test windows."
+    for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
+        assert "FAILED edge-1.tflite: logits differ by up to 0.5" in output
+        assert "Layer 0 departs at step 9" in output
     assert json.loads(json.dumps(measured.to_dict()))["passed"] is False
     fine = replace(measured, models=measured.models[:1])
-    assert save.summary(fine) == (
-        "edge-0.tflite answers the 600 test windows as its reference does, within its promise."
+    assert text.summarize(fine) == (
+        "edge-0.tflite matches its reference on the 600 test windows, within its tolerance."
     )
-    assert "FAILED" not in save.html(fine)
-    assert save.summary(replace(fine, models=fine.models * 3)).startswith("All 3 models answer")
+    assert "FAILED" not in render_html(fine)
+    assert text.summarize(replace(fine, models=fine.models * 3)).startswith("All 3 models match")
 
 
 def test_everything_is_said_everywhere() -> None:
     full = _full()
     said = (
-        "FAILED edge-1.tflite", "BROKEN p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
-        "theirs.tflite: a note", "no promise",
+        "FAILED edge-1.tflite", "FAILED p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
+        "theirs.tflite: a note", "no tolerance",
     )  # fmt: skip
-    for text in (save.terminal(full), save.pull_request(full), save.html(full)):
+    for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
         for words in said:
-            assert words.replace("&gt;", ">") in text.replace("&gt;", ">").replace("&#x27;", "'")
-    assert "1 of 2 models broke their promise" in save.summary(full)
-    assert "Nothing was promised of 1 more. 2 rules were broken. 1 file could not be measured." in save.summary(full)
+            assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
+    assert "1 of 2 models exceed their tolerance" in text.summarize(full)
+    assert (
+        "1 more was compared without a tolerance. 2 --fail-if rules were met. 1 file could not be measured."
+        in text.summarize(full)
+    )
     assert full.exit_code == 2
 
 
@@ -102,9 +109,10 @@ def test_the_json_is_as_its_schema_says(kind: str, measured: BenchResult) -> Non
     plain = json.loads(json.dumps(results[kind].to_dict()))
     jsonschema.validate(plain, _SCHEMA, jsonschema.Draft202012Validator)
     jsonschema.Draft202012Validator.check_schema(_SCHEMA)
-    for text in (save.terminal(results[kind]), save.pull_request(results[kind]), save.html(results[kind])):
-        assert "None" not in text
-        assert "nan" not in text
+    result = results[kind]
+    for output in (save.format_terminal(result), save.format_pull_request(result), render_html(result)):
+        assert "None" not in output
+        assert "nan" not in output
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**plain, "more": 1}, _SCHEMA, jsonschema.Draft202012Validator)
 
@@ -121,11 +129,11 @@ def test_answers_that_are_not_numbers_are_reported_too(measured: BenchResult, tm
 
 def test_names_cannot_break_the_page(measured: BenchResult) -> None:
     evil = replace(measured.models[0], name="<script>alert(1)</script>&$title")
-    page = save.html(replace(measured, models=(evil,)))
+    page = render_html(replace(measured, models=(evil,)))
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;$title" in page
     piped = replace(measured.models[0], name="a|b")
-    assert "| a\\|b |" in save.markdown(save.rows(replace(measured, models=(piped,))))
+    assert "| a\\|b |" in format_markdown(text.overview_table(replace(measured, models=(piped,))))
 
 
 def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
@@ -137,10 +145,10 @@ def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Pat
 
 
 def test_the_page_needs_nothing_else() -> None:
-    page = save.html(_full())
+    page = render_html(_full())
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "prefers-color-scheme: dark" in page
-    assert page.index("broke their promise") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+    assert page.index("exceed their tolerance") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------

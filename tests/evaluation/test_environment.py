@@ -37,7 +37,7 @@ def test_a_system_without_affinity_measures_all_the_same(monkeypatch: pytest.Mon
 
 
 def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_load", lambda: 0.1)
+    monkeypatch.setattr(environment, "_load_per_core", lambda: 0.1)
     monkeypatch.setattr(environment, "_governor", lambda core: None)
     seen = environment.NoiseMonitor((0,)).conditions([_QUIET, 3 * _QUIET])
     assert seen.noise == ()
@@ -51,14 +51,14 @@ def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> Non
         (np.where(np.arange(40) % 2, 10.0, 12.0), 0.1, None, "spread by 18% between rounds"),
         (np.linspace(10, 12, 40), 0.1, None, "were 10% slower in the second half"),
         (np.linspace(12, 10, 40), 0.1, None, "% faster in the second half"),
-        (_QUIET, 3.0, None, "3.0 processes a core"),
+        (_QUIET, 3.0, None, "was 3.0 per core"),
         (_QUIET, 0.1, "powersave", "governor is powersave"),
     ],
 )
 def test_noise_is_said(
     rounds: np.ndarray, load: float, governor: str | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "_load", lambda: load)
+    monkeypatch.setattr(environment, "_load_per_core", lambda: load)
     monkeypatch.setattr(environment, "_governor", lambda core: governor)
     assert words in " | ".join(environment.NoiseMonitor((0,)).conditions([rounds]).noise)
 

@@ -47,7 +47,7 @@ class Phones:
 @pytest.fixture
 def phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up: Dataset) -> Phones:
     monkeypatch.setattr(command, "load_data", lambda path: made_up)
-    monkeypatch.setattr(android, "_POLL", 0.01)
+    monkeypatch.setattr(android, "_POLL_S", 0.01)
     # what a file does to its runtime here is another test's: no process for it
     monkeypatch.setattr(discovery, "run_sandboxed", lambda model, suffix: sandbox.SandboxResult("LiteRT"))
     return Phones(tmp_path, monkeypatch)

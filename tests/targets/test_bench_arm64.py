@@ -15,6 +15,7 @@ import pytest
 from harexport import runtimes
 from harexport.bench.discovery import find_models
 from harexport.bench.report import save
+from harexport.bench.report.html import render_html
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
 from harexport.exporters import tflite
@@ -41,8 +42,8 @@ class FakeTarget:
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch) -> FakeTarget:
     fake = FakeTarget()
-    monkeypatch.setattr(bench.arm64, "load", lambda: fake)
-    monkeypatch.setattr(bench.arm64, "facts", lambda: {"versions": {"qemu": "10", "ai-edge-litert": "2.3"}})
+    monkeypatch.setattr(bench.emulator, "load", lambda: fake)
+    monkeypatch.setattr(bench.emulator, "facts", lambda: {"versions": {"qemu": "10", "ai-edge-litert": "2.3"}})
     counted = SimpleNamespace(median=152_753)
     monkeypatch.setattr(bench.instructions, "instructions", lambda path, windows, target: counted)
     return fake
@@ -64,10 +65,10 @@ def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, 
     assert (result.baseline, result.conditions, result.instructions_unknown) == (None, None, None)
     schema = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
     jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
-    for text in (save.terminal(result), save.html(result), save.pull_request(result)):
-        assert "152,753" in text
-        assert "cortex-a76" in save.html(result)
-        assert "p50" not in save.terminal(result)
+    for output in (save.format_terminal(result), render_html(result), save.format_pull_request(result)):
+        assert "152,753" in output
+        assert "cortex-a76" in render_html(result)
+        assert "p50" not in save.format_terminal(result)
 
 
 def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
@@ -96,7 +97,7 @@ def test_a_share_of_all_windows_is_not_judged_on_a_sample(
     path.write_bytes(model)
     sampled, whole = (bench.bench(find_models([path]), made_up, windows=count).models[0] for count in (8, None))
     assert (sampled.promised, whole.promised) == (False, True)
-    assert "--windows all judges it" in sampled.notes[-1]
+    assert "--windows all checks it" in sampled.notes[-1]
 
 
 def test_instructions_that_cannot_be_counted_are_a_note(

@@ -1,4 +1,4 @@
-"""A bench result for people: text for the terminal, Markdown for a pull request, JSON and one HTML page for keeping."""
+"""Format a bench result for the terminal and for pull requests; write bench.json and the HTML report."""
 
 from __future__ import annotations
 
@@ -6,67 +6,73 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harexport.bench.report import text
-from harexport.bench.report.html import html
-from harexport.bench.report.text import rows, summary
+from harexport.bench.report.html import render_html
 from harexport.bench.result import BenchResult
-from harexport.utils import files, tables
-from harexport.utils.tables import markdown
-
-__all__ = ["html", "markdown", "pull_request", "rows", "save", "summary", "terminal"]
+from harexport.utils import files
+from harexport.utils.tables import format_markdown, format_text
 
 
-def terminal(result: BenchResult) -> str:
-    """Aligned plain text: what the models answer, what they cost, and what went wrong."""
-    blocks = [tables.plain(text.answers(result))]
+def format_terminal(result: BenchResult) -> str:
+    """Return plain text: accuracy, latency, notes and failures."""
+    blocks = [format_text(text.accuracy_table(result))]
     if any(model.latency for model in result.models):
-        blocks.append(tables.plain(text.costs(result)))
-    if len(text.threads(result)) > 1:
-        blocks.append(tables.plain(text.threads(result)))
+        blocks.append(format_text(text.latency_table(result)))
+    if len(text.threads_table(result)) > 1:
+        blocks.append(format_text(text.threads_table(result)))
     if any(model.instructions for model in result.models):
-        blocks.append(tables.plain(text.work(result)))
-    if ratios := _ratios(result):
-        blocks.append(ratios)
-    lines = [*text.noise(result), *text.notes(result), *(result.gate.notes if result.gate else ())]
-    blocks += ["\n".join(lines)] if lines else []
-    blocks += ["\n".join(wrong)] if (wrong := text.failures(result)) else []
-    return "\n\n".join(blocks)
+        blocks.append(format_text(text.compute_table(result)))
+    notes = [*text.noise_lines(result), *text.note_lines(result), *(result.gate.notes if result.gate else ())]
+    lines = [_ratio_note(result), "\n".join(notes), "\n".join(text.failure_lines(result))]
+    return "\n\n".join([*blocks, *(line for line in lines if line)])
 
 
-def _ratios(result: BenchResult) -> str:
+def _ratio_note(result: BenchResult) -> str:
     if result.baseline is None:
         return ""
-    return f'"times" is p50 in that of {result.baseline}; each "95 %" is the interval of the column before it.'
+    return (
+        f'"ratio" is the p50 relative to {result.baseline}; each "95 %" is the confidence interval of the column to '
+        "its left."
+    )
 
 
-def pull_request(result: BenchResult) -> str:
-    """Markdown that fits a comment: what came out, the two tables that matter, the rest folded away."""
-    good = result.passed and not result.refused
-    parts = [f"### {'✅' if good else '❌'} harexport bench: {summary(result)}"]
-    if wrong := text.failures(result):
-        parts.append("\n".join(f"- {line}" for line in wrong))
+def format_pull_request(result: BenchResult) -> str:
+    """Return Markdown for a comment: the summary and the two main tables; everything else is folded."""
+    is_good = result.passed and not result.refused
+    parts = [f"### {'✅' if is_good else '❌'} harexport bench: {text.summarize(result)}"]
+    parts.append(_bullets(text.failure_lines(result)))
     if result.gate:
         rules = ", ".join(f"`{rule}`" for rule in result.gate.rules)
-        compared = f" against {result.gate.compared_with}" if result.gate.compared_with else ""
-        parts.append(f"Rules{compared}: {rules}")
-        parts += ["\n".join(f"- {note}" for note in result.gate.notes)] if result.gate.notes else []
-    parts.append(markdown(text.answers(result)))
+        compared = f" compared with {result.gate.compared_with}" if result.gate.compared_with else ""
+        parts += [f"Fail if{compared}: {rules}", _bullets(result.gate.notes)]
+    parts.append(format_markdown(text.accuracy_table(result)))
     if any(model.latency for model in result.models):
-        parts += [markdown(text.costs(result)), _ratios(result)]
-    folded = [markdown(text.work(result)), markdown(text.recalls(result))]
-    if len(text.threads(result)) > 1:
-        folded.append(markdown(text.threads(result)))
-    folded.append("\n".join(f"- {what}: {which}" for what, which in text.origin(result)))
-    parts += ["<details><summary>More figures, and where they come from</summary>", *folded, "</details>"]
-    parts += ["\n".join(f"- {line}" for line in [*text.noise(result), *text.notes(result)])]
+        parts += [format_markdown(text.latency_table(result)), _ratio_note(result)]
+    folded = [format_markdown(text.compute_table(result)), format_markdown(text.recall_table(result))]
+    if len(text.threads_table(result)) > 1:
+        folded.append(format_markdown(text.threads_table(result)))
+    folded.append(_bullets([f"{item}: {description}" for item, description in text.provenance(result)]))
+    parts += ["<details><summary>More results and their origin</summary>", *folded, "</details>"]
+    parts.append(_bullets([*text.noise_lines(result), *text.note_lines(result)]))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def save(result: BenchResult, out: Path, picture_folders: Sequence[Path] = (), page: Path | None = None) -> Path:
-    """Write bench.json to `out`, and the page to `page` (else report.html in `out`); returns the page's path.
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
-    Training curves are taken into the page from `picture_folders`, where `train` left them.
+
+def save(result: BenchResult, out: Path, plot_folders: Sequence[Path] = (), page: Path | None = None) -> Path:
+    """Write bench.json and the HTML report.
+
+    Args:
+        result: The result.
+        out: Folder of bench.json.
+        plot_folders: Folders in which `train` may have saved training curves, which are embedded in the report.
+        page: Path of the report; default: report.html in `out`.
+
+    Returns:
+        The path of the report.
     """
     files.write_json(out / "bench.json", result.to_dict())
     page = page or out / "report.html"
-    files.write_text(page, html(result, picture_folders))
+    files.write_text(page, render_html(result, plot_folders))
     return page

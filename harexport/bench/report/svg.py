@@ -1,4 +1,4 @@
-"""The report's pictures as inline SVG: they take the page's colours, light or dark, and need nothing else."""
+"""Plots of the HTML report as inline SVG, in the light or dark colors of the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.latency import Latency
 
 _ROW = 30
-_LONGEST = 42  # of a name beside the picture; of a longer one the end is shown, which tells files apart
+_MAX_NAME = 42  # characters; of a longer name the end is shown, where file names differ
+_MAX_DOTS = 100
 
 
 class _Axis:
-    """A logarithmic axis from `low` to `high` over `width` units from `left` on."""
+    """Logarithmic axis from `low` to `high`, drawn over `width` units from `left`."""
 
     def __init__(self, low: float, high: float, left: float, width: float) -> None:
         self.low, self.high, self.left, self.width = low, high, left, width
@@ -27,7 +28,7 @@ class _Axis:
         return self.left + self.width * min(1.0, share)
 
     def ticks(self) -> list[float]:
-        """1, 2 and 5 times powers of ten; powers alone where more would run into each other."""
+        """Return 1, 2 and 5 times powers of ten; powers alone on an axis of many decades."""
         decades = math.log10(self.high / self.low)
         marks = (1, 2, 5) if decades < 2.7 else (1,)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
@@ -36,40 +37,47 @@ class _Axis:
         return [value for value in values if self.low <= value <= self.high]
 
 
-def latency(models: Sequence[ModelResult], floors: Mapping[str, Latency]) -> str:
-    """A row a model, the fastest first: a dot at p50, a thick bar over its interval, a thin one from min to p99; beside
-    it p50, the ratio to the baseline, accuracy and size. Dashed: the runtimes' floors."""
+def draw_latency(models: Sequence[ModelResult], overheads: Mapping[str, Latency]) -> str:
+    """Draw one row per model, the fastest first.
+
+    A dot at p50, a thick bar over its interval, a thin one from min to p99; beside them p50, ratio, accuracy and size.
+    Dashed lines: overhead of the runtimes.
+
+    Args:
+        models: Models; those without a latency are left out.
+        overheads: Runtime overhead by runtime.
+    """
     timed = [(model, model.latency) for model in models if model.latency]
     if not timed:
         return ""
     timed.sort(key=lambda pair: pair[1].p50)
-    low = min([latency.min for _, latency in timed] + [floor.p50 for floor in floors.values()]) / 1.25
+    low = min([latency.min for _, latency in timed] + [overhead.p50 for overhead in overheads.values()]) / 1.25
     slowest = max(latency.p50 for _, latency in timed)
-    high = min(max(latency.p99 for _, latency in timed), 5 * slowest) * 1.15  # one hiccup must not squeeze the rest
+    high = min(max(latency.p99 for _, latency in timed), 5 * slowest) * 1.15  # an outlier must not compress the rest
     axis = _Axis(low, high, 300, 440)
-    top = 28 + 13 * len(floors)
+    top = 28 + 13 * len(overheads)
     height = top + 40 + _ROW * len(timed)
-    columns = ((800, "p50 µs"), (862, "times"), (936, "accuracy"), (1000, "KB"))
+    columns = ((800, "p50 µs"), (862, "ratio"), (936, "accuracy"), (1000, "KB"))
     parts = [_open(1010, height, "Latency of every model", "wide")]
     for tick in axis.ticks():
         parts.append(_line(axis(tick), top, axis(tick), height - 28))
         unit = " µs" if tick == axis.ticks()[-1] else ""
         parts.append(_text(axis(tick), height - 10, f"{tick:g}{unit}", "soft", "middle"))
     parts += [_text(x, 16, name, "soft", "end") for x, name in columns]
-    for k, (runtime, floor) in enumerate(floors.items()):
-        x = axis(floor.p50)
+    for k, (runtime, overhead) in enumerate(overheads.items()):
+        x = axis(overhead.p50)
         parts.append(f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="{20 + 13 * k}" y2="{height - 28}"/>')
-        parts.append(_text(x + 4, 29 + 13 * k, f"floor of {runtime}", "soft small"))
+        parts.append(_text(x + 4, 29 + 13 * k, f"overhead of {runtime}", "soft small"))
     for k, (model, times) in enumerate(timed):
         y = top + 18 + _ROW * k
-        mood = " bad" if model.failures else ""
-        name = model.name if len(model.name) <= _LONGEST else f"…{model.name[1 - _LONGEST :]}"
-        parts.append(_text(axis.left - 14, y + 4, name, mood.strip(), "end"))
+        kind = " bad" if model.failures else ""
+        name = model.name if len(model.name) <= _MAX_NAME else f"…{model.name[1 - _MAX_NAME :]}"
+        parts.append(_text(axis.left - 14, y + 4, name, kind.strip(), "end"))
         parts.append(f'<line class="range" x1="{axis(times.min):.1f}" x2="{axis(times.p99):.1f}" y1="{y}" y2="{y}"/>')
-        # an interval narrower than its cap would not be seen
+        # at least one unit wide, to be visible
         left, right = axis(times.low), axis(times.high)
         parts.append(f'<line class="interval" x1="{left:.1f}" x2="{max(right, left + 1):.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="dot{mood}" cx="{axis(times.p50):.1f}" cy="{y}" r="4.5"/>')
+        parts.append(f'<circle class="dot{kind}" cx="{axis(times.p50):.1f}" cy="{y}" r="4.5"/>')
         cells = (
             f"{times.p50:.1f}" if times.p50 < 1000 else f"{times.p50:.0f}",
             f"{model.ratio.value:.2f}" if model.ratio else "",
@@ -80,13 +88,16 @@ def latency(models: Sequence[ModelResult], floors: Mapping[str, Latency]) -> str
     return "".join([*parts, "</svg>"])
 
 
-def disagreements(compared: Comparison) -> str:
-    """How near the decision each window was that is answered otherwise: dots over the share of all windows that are
-    decided by so little. Red: only the reference is right; green: only the model; grey: neither."""
+def draw_disagreements(compared: Comparison) -> str:
+    """Draw the windows with different predictions by the reference's margin, over the quantiles of all margins.
+
+    Red: only the reference is correct; green: only the model is; grey: neither.
+    """
     margins = [max(margin, 1e-3) for margin in compared.margins]
-    shown = [max(one.margin, 1e-3) for one in compared.disagreements]
+    listed = compared.disagreements[:_MAX_DOTS]
+    shown = [max(item.margin, 1e-3) for item in listed]
     axis = _Axis(min(margins[0], *shown) / 1.3, max(margins[-1], *shown) * 1.3, 20, 700)
-    parts = [_open(760, 128, f"How near the decision was where it disagrees with {compared.reference}")]
+    parts = [_open(760, 128, f"Margins of the windows that disagree with {compared.reference}")]
     edges = [axis.low, *margins[1:], axis.high]
     names = ("1 %", "5 %", "25 %", "50 %", "75 %", "")
     for k, (start, stop) in enumerate(itertools.pairwise(edges)):
@@ -99,18 +110,18 @@ def disagreements(compared: Comparison) -> str:
     for tick in axis.ticks():
         parts.append(_line(axis(tick), 74, axis(tick), 80))
         parts.append(_text(axis(tick), 96, f"{tick:g}", "soft", "middle"))
-    parts.append(_text(20, 120, "distance of the reference's two best logits", "soft"))
-    for k, one in enumerate(compared.disagreements):
-        mood = "bad" if one.reference == one.truth else "good" if one.answer == one.truth else "neither"
-        y = 36 + 32 * (k * 0.618 % 1)  # scattered, so that equal margins are seen apart
-        tip = f"window {one.window}: margin {one.margin:.3g}, logits off by {one.difference:.2g}"
-        x = axis(max(one.margin, 1e-3))
-        parts.append(f'<circle class="{mood}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{tip}</title></circle>')
+    parts.append(_text(20, 120, "difference of the reference's two largest logits", "soft"))
+    for k, item in enumerate(listed):
+        kind = "bad" if item.reference == item.truth else "good" if item.answer == item.truth else "neither"
+        y = 36 + 32 * (k * 0.618 % 1)  # scattered, so that equal margins do not overlap
+        tip = f"window {item.window}: margin {item.margin:.3g}, logit difference {item.difference:.2g}"
+        x = axis(max(item.margin, 1e-3))
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{tip}</title></circle>')
     return "".join([*parts, "</svg>"])
 
 
-def departure(found: Divergence) -> str:
-    """The error of each layer's state by step, on a logarithmic axis, with what is allowed."""
+def draw_divergence(found: Divergence) -> str:
+    """Draw the error of each layer's state by time step on a logarithmic axis, with the tolerance."""
     least = 1e-9
     highest = max(10 * found.threshold, *(max(errors) for errors in found.layers)) * 2
     steps = len(found.layers[0])
