@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.converters import converting, environments, inputs, measuring, table
-from benchmarks.converters.pipelines import WAYS
+from benchmarks.converters.pipelines import PIPELINES
 from benchmarks.readme import refresh
 from harexport.bench.run import machine
 from harexport.data import Dataset, load_dataset
@@ -60,8 +60,8 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
                 except InputError as error:
                     row["failure"] = f"its runtime refuses it: {environments.without_paths(str(error))}"
             advance(done)
-    kernels = measuring.limits(networks, references, dataset.test)
-    latency, limits = measuring.race(asked, kernels, dataset.test, runs)
+    kernels = measuring.build_c_kernels(networks, references, dataset.test)
+    latency, limits = measuring.time_models(asked, kernels, dataset.test, runs)
     for row in rows:
         if not row["failure"]:
             row["latency"] = latency[f"{row['model']}/{row['key']}"]
@@ -87,10 +87,10 @@ def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset
         folder = work / name
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {key: np.asarray(values, np.float32) for key, values in network.arrays().items()}
-        what = inputs.Given(arrays, network.window, network.input.stride, network.input.relu, calibration)
+        what = inputs.ConversionInput(arrays, network.window, network.input.stride, network.input.relu, calibration)
         inputs.save(what, folder / "given.npz")
-        with progress(f"converting {name}", len(WAYS), "ways") as advance:
-            for done, way in enumerate(WAYS, 1):
+        with progress(f"converting {name}", len(PIPELINES), "ways") as advance:
+            for done, way in enumerate(PIPELINES, 1):
                 made = converting.convert(way, checkpoint_path(name), folder, environment_folder, reuse)
                 made.pop("sign")
                 info(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")

@@ -1,10 +1,10 @@
-"""Which lowering is the faster one: fused against unrolled, by steps, hidden units and scheme.
+"""Latency of the fused and the unrolled lowering by number of steps, hidden units and scheme.
 
     python benchmarks/lowerings.py
 
-One network of random weights (time does not depend on them) a cell; the two lowerings of a cell are timed in one
-interleaved run. Writes lowerings.json: for each cell the ratio of the medians, unrolled to fused, both sizes and
-the time to load. `--lowering auto` follows it, together with the Arm instructions that were counted.
+For each combination, both lowerings of a network with random weights are timed in one interleaved run; the latency does
+not depend on the weights. Writes lowerings.json: the ratio of the medians (unrolled / fused), sizes and load times.
+`--lowering auto` is based on it and on the Arm instruction counts in arm64.json.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ RUNS = 400
 _OUT = Path(__file__).with_suffix(".json")
 
 
-def network(steps: int, hidden: int) -> Network:
-    """Two layers over frames that lie side by side."""
+def random_network(steps: int, hidden: int) -> Network:
+    """Return a network of two layers, whose steps do not overlap."""
     random = np.random.default_rng(0)
     frame = 128 // steps
 
@@ -46,14 +46,16 @@ def network(steps: int, hidden: int) -> Network:
     return Network(128, np.zeros(9), np.ones(9), first, layers, Head(draw(6, hidden), draw(6)))
 
 
-def cell(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
-    """Both lowerings of one network, timed and measured."""
-    files = {low: tflite.build(network(steps, hidden), Contract(), {}, low, scheme) for low in ("fused", "unrolled")}
+def measure(steps: int, hidden: int, scheme: str) -> dict[str, Any]:
+    """Measure both lowerings of a network."""
+    files = {
+        low: tflite.build(random_network(steps, hidden), Contract(), {}, low, scheme) for low in ("fused", "unrolled")
+    }
     runners, loads = {}, {}
     for name, file in files.items():
-        began = time.perf_counter()
+        start = time.perf_counter()
         runners[name] = runtimes.load_bytes(file, ".tflite", name)
-        loads[name] = round(1e3 * (time.perf_counter() - began), 2)
+        loads[name] = round(1e3 * (time.perf_counter() - start), 2)
     timed = time_interleaved(
         {name: runner.run_batch for name, runner in runners.items()}, checks.synthetic_windows(Contract()), RUNS
     )
@@ -73,10 +75,10 @@ def main() -> None:
     for steps in STEPS:
         for hidden in HIDDEN:
             for scheme in SCHEMES:
-                cells.append(cell(steps, hidden, scheme))
+                cells.append(measure(steps, hidden, scheme))
                 info(
-                    f"{steps:4} steps, hidden {hidden}, {scheme:12}: unrolled takes "
-                    f"{cells[-1]['unrolled_to_fused']:.2f} of fused's time"
+                    f"{steps:4} steps, hidden {hidden}, {scheme:12}: latency unrolled / fused "
+                    f"{cells[-1]['unrolled_to_fused']:.2f}"
                 )
     write_json(_OUT, {"machine": machine(), "unrolled_up_to_steps": MAX_UNROLLED_STEPS, "cells": cells})
 

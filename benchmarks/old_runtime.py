@@ -48,15 +48,15 @@ JSON = Path(__file__).with_suffix(".json")
 COMMAND = "python benchmarks/old_runtime.py"
 OLDEST = "2.6"  # what TensorFlowLite.runtimeVersion() begins with
 WINDOWS = 200
-KERNELS, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
-WAYS = tuple(f"{kernels}-{reset}" for kernels in KERNELS for reset in RESETS)
+DELEGATES, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
+MODES = tuple(f"{kernels}-{reset}" for kernels in DELEGATES for reset in RESETS)
 # Beyond a scheme's logits (MOST_DIFFERENT) the share of same answers counts. Large logits, as seed-gru's, have large
 # rounding errors, so the relative tolerance applies too.
 RTOL = comparison.TOLERANCES["float32"].rtol
-LEAST_SAME = 0.98
+MIN_AGREEMENT = 0.98
 
 
-def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> dict[str, Any]:
+def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> dict[str, Any]:
     """One row of the json. Raises InputError where the file is not a model of windows."""
     held = reading.read(subject.model, subject.name)
     runner = LiteRtRunner(subject.model, subject.name)
@@ -88,7 +88,7 @@ def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> di
         row["xnnpack_created"] = "XNNPACK delegate" in said
         row["signature"] = _signature(events)
         row["ways"], logits = {}, {}
-        for way in WAYS:
+        for way in MODES:
             if f"end {way}" not in events:
                 row["ways"][way] = {"failure": _failure(events, way)}
                 continue
@@ -102,7 +102,7 @@ def tried(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> di
                 "min_us": round(float(times.min()), 1),
             }
     row["runtime"] = next((line.removeprefix("runtime ") for line in events if line.startswith("runtime ")), "none")
-    row["failures"] = failures(row)
+    row["failures"] = find_failures(row)
     row["passed"] = not row["failures"]
     return row
 
@@ -162,7 +162,7 @@ def _operators(held: ModelFile) -> str:
     return ", ".join(f"{kind} {version}" for kind, version in sorted({(op.kind, op.version) for op in held.main.ops}))
 
 
-def failures(row: dict[str, Any]) -> list[str]:
+def find_failures(row: dict[str, Any]) -> list[str]:
     """What a row does not hold, in words; nothing where it promises a newer runtime."""
     if not row["promised"]:
         return []
@@ -184,7 +184,7 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
         return
     if difference > max(MOST_DIFFERENT.get(row["scheme"], np.inf), RTOL * figures["largest_logit"]):
         yield f"logits differ by {difference:.2g} from LiteRT's"
-    if figures["same_answers"] < LEAST_SAME:
+    if figures["same_answers"] < MIN_AGREEMENT:
         yield f"only {figures['same_answers']:.1%} have LiteRT's answer"
     if figures["zeros_only"]:
         yield f"{figures['zeros_only']} answers of zeros only"
@@ -192,13 +192,13 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
         yield f"logits move {'' if moved is None else f'by {moved:.2g} '}without a reset before each window"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def format_table(rows: list[dict[str, Any]]) -> str:
     """All rows for a terminal: the worse of with and without reset, the times with reset."""
     head = ["file", "runs", "difference", "same", "zeros", "state", "default us", "XNNPACK us", ""]
     lines = [head]
     for row in rows:
         ran = [figures for figures in row["ways"].values() if "failure" not in figures]
-        runs = "yes" if len(ran) == len(WAYS) else ("partly" if ran else ("loads" if row["loads"] else "no"))
+        runs = "yes" if len(ran) == len(MODES) else ("partly" if ran else ("loads" if row["loads"] else "no"))
         differences = [figures["max_logit_difference"] for figures in ran]
         moved = [figures["moved_without_reset"] for figures in ran]
         lines.append(
@@ -233,7 +233,7 @@ def _microseconds(figures: dict[str, Any]) -> str:
     return "-" if "failure" in figures else f"{figures['p50_us']:.0f} / {figures['min_us']:.0f}"
 
 
-def check(paths: list[Path], every: bool) -> dict[str, Any]:
+def run_all(paths: list[Path], every: bool) -> dict[str, Any]:
     """Try everything; answers what the json holds. Raises InputError."""
     old = OldRuntime()
     dataset = load_dataset()
@@ -245,7 +245,7 @@ def check(paths: list[Path], every: bool) -> dict[str, Any]:
     rows = []
     with progress("TensorFlow Lite 2.6.2", len(subjects), "files") as advance:
         for done, subject in enumerate(subjects, 1):
-            rows.append(tried(old, subject, dataset, len(dataset.test) if every else WINDOWS))
+            rows.append(run_file(old, subject, dataset, len(dataset.test) if every else WINDOWS))
             advance(done)
     return {
         "command": COMMAND + (" --all" if every else ""),
@@ -267,13 +267,13 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help=f"all test windows instead of {WINDOWS}")
     options = parser.parse_args()
     try:
-        measured = check(options.paths, options.all)
+        measured = run_all(options.paths, options.all)
     except HarExportError as error:
         info(str(error))
         return error.exit_code
     if not options.paths:
         files.write_json(JSON, measured)
-    print(table(measured["rows"]))
+    print(format_table(measured["rows"]))
     return int(any(row["failures"] for row in measured["rows"]))
 
 

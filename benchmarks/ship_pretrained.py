@@ -1,4 +1,4 @@
-"""What artifacts/ holds: which models are to stand there, which do, and SHA256SUMS over all of their files."""
+"""Published models: their checkpoints in artifacts/, and SHA256SUMS of all their files."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from harexport.utils import files
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "artifacts"
 MODELS = ("edge", "edge-tiny", "seed-lstm", "seed-gru")  # in the order of reports
-SUMS = "SHA256SUMS"
+CHECKSUMS = "SHA256SUMS"
 
 
-def path(name: str) -> Path:
-    """Where the checkpoint of a recipe stands, or is to stand."""
+def checkpoint_path(name: str) -> Path:
+    """Return the path of the checkpoint of a recipe."""
     return ARTIFACTS / name / f"{name}.safetensors"
 
 
-def standing() -> dict[str, Checkpoint]:
-    """The checkpoints that are there, in the order of reports."""
-    return {name: checkpoints.load(path(name)) for name in MODELS if path(name).exists()}
+def load_checkpoints() -> dict[str, Checkpoint]:
+    """Load the existing checkpoints, in the order of reports."""
+    return {name: checkpoints.load(checkpoint_path(name)) for name in MODELS if checkpoint_path(name).exists()}
 
 
-def missing() -> str | None:
-    """In words, loud enough, which models are not there; None where all are."""
-    names = [name for name in MODELS if not path(name).exists()]
+def missing_message() -> str | None:
+    """Return a message that lists the missing checkpoints; None if all exist."""
+    names = [name for name in MODELS if not checkpoint_path(name).exists()]
     if not names:
         return None
     return (
-        f"!!! NOT IN artifacts/: {', '.join(names)}. Everything else was rebuilt; a model that is not there is trained "
-        "by: python artifacts/build.py --train"
+        f"!!! NOT IN artifacts/: {', '.join(names)}. All other models were rebuilt. Train the missing ones with: "
+        "python artifacts/build.py --train"
     )
 
 
-def sums(root: Path = ARTIFACTS) -> str:
-    """The lines of SHA256SUMS over every file under `root` but itself and what an interrupted run left, sorted by
-    path, as `sha256sum -c` reads them."""
-    named = {file.relative_to(root).as_posix(): file for file in root.rglob("[!.]*") if file.is_file()}
-    shipped = sorted(name for name in named if name != SUMS and not name.endswith(".resume.pt"))
-    return "".join(f"{hashlib.sha256(named[name].read_bytes()).hexdigest()}  {name}\n" for name in shipped)
+def compute_checksums(root: Path = ARTIFACTS) -> str:
+    """Return the content of SHA256SUMS, as `sha256sum -c` reads it.
+
+    It lists all files under `root` by path, except itself, scripts, README.md and the state of interrupted runs.
+    """
+    found = {file.relative_to(root).as_posix(): file for file in root.rglob("[!.]*") if file.is_file()}
+    omitted = (CHECKSUMS, "README.md", ".py", ".pyc", ".resume.pt")
+    listed = sorted(name for name in found if not name.endswith(omitted))
+    return "".join(f"{hashlib.sha256(found[name].read_bytes()).hexdigest()}  {name}\n" for name in listed)
 
 
-def seal() -> None:
-    """Write artifacts/SHA256SUMS anew: the last step of whatever changed a file there."""
-    files.write_text(ARTIFACTS / SUMS, sums())
+def write_checksums() -> None:
+    """Write artifacts/SHA256SUMS, after any change of a file there."""
+    files.write_text(ARTIFACTS / CHECKSUMS, compute_checksums())

@@ -28,7 +28,7 @@ _SAID = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
 
 def _files(name: str, *, refused: bool = False) -> set[str]:
     """The model files of a recipe: every form that its network allows, without what was refused unless asked for."""
-    network = checkpoints.load(ship_pretrained.path(name)).network
+    network = checkpoints.load(ship_pretrained.checkpoint_path(name)).network
     found = {
         form.file_name(name)
         for fmt, lowering, schemes in build.ways(network)
@@ -90,7 +90,7 @@ def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
 
 def test_what_the_exports_said_is_of_the_shipped_files() -> None:
     """Every form is shipped, or was refused by its gate and says so."""
-    assert set(_SAID) == set(_LEAST) == set(ship_pretrained.standing())
+    assert set(_SAID) == set(_LEAST) == set(ship_pretrained.load_checkpoints())
     for name, results in _SAID.items():
         assert {one["path"] for one in results} == _files(name, refused=True)
         for one in results:

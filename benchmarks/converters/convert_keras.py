@@ -16,18 +16,18 @@ from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import given
+import inputs
 import numpy as np
 import tensorflow as tf
 
 
-def build(keras: Any, what: given.Given, unroll: bool) -> Any:
+def build(keras: Any, what: inputs.ConversionInput, unroll: bool) -> Any:
     """A functional model with the arrays set. Keras has PyTorch's gate order and keeps weights transposed."""
     arrays = what.arrays
     units, frame, channels = arrays["input.weight"].shape
     layers = keras.layers
-    inputs = keras.Input((what.window, channels), batch_size=1, name="window")
-    x = inputs
+    window = keras.Input((what.window, channels), batch_size=1, name="window")
+    x = window
     if what.normalises:
         # its variance is taken with an epsilon of 1e-7 under the root: 1e-6 of the smallest standard deviation
         x = layers.Normalization(mean=arrays["mean"], variance=arrays["std"].astype(np.float64) ** 2)(x)
@@ -48,11 +48,11 @@ def build(keras: Any, what: given.Given, unroll: bool) -> Any:
     head = layers.Dense(len(arrays["head.bias"]), name="logits")
     outputs = head(x)
     head.set_weights([arrays["head.weight"].T, arrays["head.bias"]])
-    return keras.Model(inputs, outputs)
+    return keras.Model(window, outputs)
 
 
 def main(keras: str, loop: str, scheme: str, path: str, out: str) -> None:
-    what = given.load(path)
+    what = inputs.load(path)
     converter = tf.lite.TFLiteConverter.from_keras_model(
         build(importlib.import_module(keras), what, unroll=loop == "unroll")
     )

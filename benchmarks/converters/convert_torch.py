@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-import given
+import inputs
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ class Model(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, what: given.Given) -> None:
+    def __init__(self, what: inputs.ConversionInput) -> None:
         super().__init__()
         arrays = {name: torch.from_numpy(values.copy()) for name, values in what.arrays.items()}
         units, frame, channels = arrays["input.weight"].shape
@@ -56,7 +56,7 @@ class Model(nn.Module):
 
 
 def main(way: str, path: str, out: str) -> None:
-    what = given.load(path)
+    what = inputs.load(path)
     model = Model(what).eval()
     example = (torch.zeros(1, what.window, what.channels),)
     if way == "litert-torch":

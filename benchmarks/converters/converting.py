@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.converters import environments
-from benchmarks.converters.pipelines import Way
+from benchmarks.converters.pipelines import Pipeline
 from harexport.errors import InputError
 from harexport.utils.files import read_json, write_json
 
@@ -25,7 +25,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
-class Ran:
+class ProcessResult:
     """A finished process: wall and processor seconds, peak resident memory of the process itself, why it failed."""
 
     seconds: float
@@ -34,7 +34,7 @@ class Ran:
     failure: str | None
 
 
-def run(command: list[str], seconds: int = _SECONDS) -> Ran:
+def run(command: list[str], seconds: int = _SECONDS) -> ProcessResult:
     """Run a command to its end, in an empty folder and with its own programs first in the path.
 
     Memory is VmHWM, asked while it runs: the kernel's own maximum (getrusage) is handed down from the parent.
@@ -70,7 +70,7 @@ def run(command: list[str], seconds: int = _SECONDS) -> Ran:
         failure = f"the process died: {signal.strsignal(-code) or -code}"
     elif code > 0:
         failure = _reason(said) or f"exit code {code}"
-    return Ran(elapsed, usage.ru_utime + usage.ru_stime, peak / 1024, failure)
+    return ProcessResult(elapsed, usage.ru_utime + usage.ru_stime, peak / 1024, failure)
 
 
 def _high_water(pid: int) -> int:
@@ -89,7 +89,7 @@ def _reason(said: str) -> str:
     return environments.without_paths(chosen)[:300]
 
 
-def convert(way: Way, checkpoint: Path, folder: Path, environment_folder: Path, reuse: bool) -> dict[str, Any]:
+def convert(way: Pipeline, checkpoint: Path, folder: Path, environment_folder: Path, reuse: bool) -> dict[str, Any]:
     """Take `way` and leave its file in `folder`; answers the record of it, plain JSON values.
 
     With `reuse` the record and file of an earlier run of the same scripts on the same network are kept.
@@ -115,7 +115,7 @@ def convert(way: Way, checkpoint: Path, folder: Path, environment_folder: Path, 
     return made
 
 
-def _theirs(way: Way, folder: Path, out: Path, source: Path | None, environment_folder: Path) -> dict[str, Any]:
+def _theirs(way: Pipeline, folder: Path, out: Path, source: Path | None, environment_folder: Path) -> dict[str, Any]:
     interpreter = environments.python(way.environment, environment_folder)
     script, *arguments = way.command
     with tempfile.TemporaryDirectory() as place:
@@ -134,7 +134,7 @@ def _theirs(way: Way, folder: Path, out: Path, source: Path | None, environment_
     return made
 
 
-def _ours(way: Way, checkpoint: Path, out: Path) -> dict[str, Any]:
+def _ours(way: Pipeline, checkpoint: Path, out: Path) -> dict[str, Any]:
     """The whole command with its proof, and beside it what a converter does: a process that only writes the file."""
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, "-P", "-m", "harexport", "export", str(checkpoint), "--out", place, *way.command]
@@ -156,7 +156,7 @@ def _ours(way: Way, checkpoint: Path, out: Path) -> dict[str, Any]:
     return {**made, **vars(middle), "alone": True}
 
 
-def _sign(way: Way, checkpoint: Path) -> str:
+def _sign(way: Pipeline, checkpoint: Path) -> str:
     """By what to know a conversion again: the way, its script and environment, the checkpoint; for ours the code."""
     sha = hashlib.sha256(
         repr(way).encode() + checkpoint.read_bytes() + environments.requirements(way.environment).encode()
@@ -165,7 +165,7 @@ def _sign(way: Way, checkpoint: Path) -> str:
         scripts = [environments.FOLDER / "convert_harexport.py"]
         scripts += sorted((environments.FOLDER.parents[1] / "harexport").rglob("*.py"))
     else:
-        scripts = [environments.FOLDER / name for name in ("given.py", way.command[0])]
+        scripts = [environments.FOLDER / name for name in ("inputs.py", way.command[0])]
     for script in scripts:
         sha.update(script.read_bytes())
     sha.update(repr(environments.versions(way.environment)).encode())

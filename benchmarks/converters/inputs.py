@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Given:
+class ConversionInput:
     """`arrays` under harexport's names (Network.arrays); calibration windows [n, window, channels]."""
 
     arrays: dict[str, np.ndarray]
@@ -35,13 +35,13 @@ class Given:
         return bool(self.arrays["mean"].any() or (self.arrays["std"] != 1).any())
 
 
-def save(given: Given, path: Path) -> None:
+def save(given: ConversionInput, path: Path) -> None:
     facts = json.dumps({"window": given.window, "hop": given.hop, "relu": given.relu})
     np.savez(path, facts=np.array(facts), calibration=given.calibration, **given.arrays)
 
 
-def load(path: Path | str) -> Given:
+def load(path: Path | str) -> ConversionInput:
     held = dict(np.load(path))
     facts = json.loads(str(held.pop("facts")))
     calibration = held.pop("calibration")
-    return Given(held, facts["window"], facts["hop"], facts["relu"], calibration)
+    return ConversionInput(held, facts["window"], facts["hop"], facts["relu"], calibration)

@@ -93,7 +93,9 @@ def _after_nan(asked: runners.Asked, signals: NDArray[Any]) -> dict[str, Any]:
     return {"off": float(np.abs(after - fresh).max()) if np.isfinite(after).all() else None, "stuck": stuck}
 
 
-def limits(networks: dict[str, Network], references: dict[str, NDArray[np.float64]], test: Windows) -> dict[str, Any]:
+def build_c_kernels(
+    networks: dict[str, Network], references: dict[str, NDArray[np.float64]], test: Windows
+) -> dict[str, Any]:
     """The C kernel of every network, checked on all test windows: {name: Kernel, or the reason why there is none}."""
     made: dict[str, Any] = {}
     for name, network in networks.items():
@@ -107,7 +109,7 @@ def limits(networks: dict[str, Network], references: dict[str, NDArray[np.float6
     return made
 
 
-def race(
+def time_models(
     files: dict[str, Measured], kernels: dict[str, Any], test: Windows, runs: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Latency of all files and kernels in one interleaved run.

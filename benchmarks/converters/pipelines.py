@@ -8,7 +8,7 @@ HERE = "harexport"  # the environment that runs this
 
 
 @dataclass(frozen=True)
-class Way:
+class Pipeline:
     """`key` names the file, `who` and `scheme` stand in the table. `environment` runs `command`: a script of this
     folder and its arguments, or for harexport the options of `harexport export`. `source`: the way whose file it takes.
     """
@@ -30,31 +30,31 @@ class Way:
         return self.command[0] == "convert_keras.py"
 
 
-def _ours(fmt: str, scheme: str, lowering: str | None = None) -> Way:
+def _ours(fmt: str, scheme: str, lowering: str | None = None) -> Pipeline:
     # the option last: a bare --quantize means int8 weights
     options = ["--format", fmt, *(["--lowering", lowering] if lowering else [])]
     if scheme != "float32":
         options.append(f"--quantize={scheme}")
     name = "-".join(part for part in ("harexport", fmt, lowering, scheme) if part)
-    return Way(name, "harexport", scheme, f".{fmt}", HERE, tuple(options))
+    return Pipeline(name, "harexport", scheme, f".{fmt}", HERE, tuple(options))
 
 
-def _keras(keras: str, loop: str, scheme: str) -> Way:
+def _keras(keras: str, loop: str, scheme: str) -> Pipeline:
     who = {"keras": "Keras 3", "tf_keras": "legacy Keras"}[keras] + (", unrolled" if loop == "unroll" else "")
     named = {"float32": "float32", "dynamic": "int8-weights", "int8": "int8"}[scheme]
     command = ("convert_keras.py", keras, loop, scheme)
-    return Way(f"{keras}-{loop}-{scheme}", f"{who} + TFLiteConverter", named, ".tflite", HERE, command)
+    return Pipeline(f"{keras}-{loop}-{scheme}", f"{who} + TFLiteConverter", named, ".tflite", HERE, command)
 
 
-def _torch(way: str, who: str, suffix: str, environment: str) -> Way:
-    return Way(way, who, "float32", suffix, environment, ("convert_torch.py", way))
+def _torch(way: str, who: str, suffix: str, environment: str) -> Pipeline:
+    return Pipeline(way, who, "float32", suffix, environment, ("convert_torch.py", way))
 
 
-def _tool(key: str, who: str, scheme: str, suffix: str, environment: str, tool: str, source: str) -> Way:
-    return Way(key, who, scheme, suffix, environment, ("convert_files.py", tool), source)
+def _tool(key: str, who: str, scheme: str, suffix: str, environment: str, tool: str, source: str) -> Pipeline:
+    return Pipeline(key, who, scheme, suffix, environment, ("convert_files.py", tool), source)
 
 
-WAYS = (
+PIPELINES = (
     _ours("onnx", "float32"),
     _ours("onnx", "int8-weights"),
     *(_ours("tflite", scheme, "unrolled") for scheme in ("float32", "int8-weights", "int8")),

@@ -140,7 +140,7 @@ def _holds_tflite(model: bytes) -> dict[str, Any]:
 
     from harexport.formats import tflite_reader
 
-    file = tflite_reader.unpack(model, "it")
+    file = tflite_reader.unpack(model, "model")
     types = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
     names = [(code.customCode or b"").decode() or tflite_reader.operator_name(code) for code in file.operatorCodes]
     operators = [operator for graph in file.subgraphs for operator in graph.operators]

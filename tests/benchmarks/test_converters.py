@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.converters import converting, environments, inputs, table
-from benchmarks.converters.pipelines import WAYS
+from benchmarks.converters.pipelines import PIPELINES
 from harexport.model import checkpoint as checkpoints
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def test_the_networks_compared_are_the_shipped_ones(measured: dict[str, Any]) ->
 
 
 def test_every_way_has_its_row(measured: dict[str, Any]) -> None:
-    expected = {(model, way.key) for model in measured["networks"] for way in WAYS}
+    expected = {(model, way.key) for model in measured["networks"] for way in PIPELINES}
     assert {(row["model"], row["key"]) for row in measured["rows"]} == expected
     for row in measured["rows"]:
         if row["failure"]:
@@ -76,7 +76,7 @@ def test_environments_are_pinned() -> None:
         assert len(wanted) > 10
         assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.+]+", line) for line in wanted), name
         assert environments.versions(name)
-    assert {way.environment for way in WAYS} == {"harexport", *environments.COSTS}
+    assert {way.environment for way in PIPELINES} == {"harexport", *environments.COSTS}
 
 
 def test_a_conversion_that_dies_or_hangs_has_its_sentence() -> None:
@@ -98,7 +98,7 @@ def test_a_conversion_that_dies_or_hangs_has_its_sentence() -> None:
 def test_what_a_converter_is_given(tmp_path: Path) -> None:
     network = checkpoints.load(_ROOT / "artifacts" / "edge" / "edge.safetensors").network
     arrays = network.arrays()
-    what = inputs.Given(arrays, network.window, network.input.stride, network.input.relu, arrays["mean"])  # type: ignore[arg-type]
+    what = inputs.ConversionInput(arrays, network.window, network.input.stride, network.input.relu, arrays["mean"])  # type: ignore[arg-type]
     inputs.save(what, tmp_path / "given.npz")
     back = inputs.load(tmp_path / "given.npz")
     assert (back.window, back.hop, back.relu, back.layers, back.channels) == (128, 16, True, 2, 9)

@@ -45,7 +45,7 @@ def test_the_shipped_file_ran_and_passed(measured: dict[str, Any], path: Path) -
     assert rows, f"{path.name} changed since it ran in TensorFlow Lite 2.6.2; {_RERUN}"
     assert rows[0]["promised"], f"{path.name} needs TensorFlow Lite {rows[0]['min_runtime_version']}, not 2.6"
     assert rows[0]["loads"]
-    assert set(rows[0]["ways"]) == set(old_runtime.WAYS)
+    assert set(rows[0]["ways"]) == set(old_runtime.MODES)
     assert rows[0]["passed"], f"{path.name}: {'; '.join(rows[0]['failures'])}. When that is mended, {_RERUN}"
 
 
@@ -68,11 +68,11 @@ def test_every_form_was_tried(measured: dict[str, Any]) -> None:
 
 def test_the_verdicts_follow_from_the_figures(measured: dict[str, Any]) -> None:
     for row in measured["rows"]:
-        assert row["failures"] == old_runtime.failures(row), _RERUN
+        assert row["failures"] == old_runtime.find_failures(row), _RERUN
         assert row["passed"] == (not row["failures"])
         for figures in row["ways"].values():
             assert "failure" in figures or 0 < figures["min_us"] <= figures["p50_us"]
-    lines = old_runtime.table(measured["rows"]).splitlines()
+    lines = old_runtime.format_table(measured["rows"]).splitlines()
     assert len(lines) == 2 + sum(1 + len(row["failures"]) for row in measured["rows"])
 
 
@@ -89,7 +89,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         "moved_without_reset": 0.0,
         "moved_after": [],
     }
-    ways = {way: {**good, **changes} for way in old_runtime.WAYS[:1]}
+    ways = {way: {**good, **changes} for way in old_runtime.MODES[:1]}
     return {"promised": True, "scheme": "float32", "signature": "same", "ways": ways}
 
 
@@ -106,10 +106,10 @@ def _row(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_a_failure(changes: dict[str, Any], words: str) -> None:
-    assert old_runtime.failures(_row()) == []
-    (failure,) = old_runtime.failures(_row(**changes))
+    assert old_runtime.find_failures(_row()) == []
+    (failure,) = old_runtime.find_failures(_row(**changes))
     assert words in failure
-    assert old_runtime.failures({**_row(**changes), "promised": False}) == []
+    assert old_runtime.find_failures({**_row(**changes), "promised": False}) == []
 
 
 def test_what_a_file_is_fed(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_a_file_in_the_old_runtime(tmp_path: Path) -> None:
         feed = feeding.Feed(windows, reading.read(model, "it"), batch)
         events, _ = old.run(model, feed.bytes, feed.sizes, tmp_path)
         assert events[-1] == "end signature same"
-        for way in old_runtime.WAYS:
+        for way in old_runtime.MODES:
             logits, unmoved = feed.logits(tmp_path / f"{way}.logits")
             assert np.abs(logits - network.logits(windows)).max() < 1e-4
             assert all(unmoved.values())
             assert (feed.microseconds(tmp_path / f"{way}.nanoseconds") > 0).all()
     events, _ = old.run(b"no model at all", windows.tobytes(), (1,), tmp_path)
     assert all(event.startswith(("runtime", "begin", "failed")) for event in events)
-    assert len([event for event in events if "IllegalArgumentException" in event]) == len(old_runtime.WAYS) + 1
+    assert len([event for event in events if "IllegalArgumentException" in event]) == len(old_runtime.MODES) + 1

@@ -1,4 +1,4 @@
-"""artifacts/ as a whole: cards that say what the measurements say, sums of every file, figures of these networks."""
+"""Model cards, checksums and figures in artifacts/ are current."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harexport.model.network import Network
 from harexport.robustness.evaluate import Robustness
 from tests.helpers.networks import random_gru, random_network
 
-_STANDING = ship_pretrained.standing()
+_CHECKPOINTS = ship_pretrained.load_checkpoints()
 _JSONS = {
     name: json.loads((ship_pretrained.ROOT / "benchmarks" / f"{name}.json").read_text("utf-8"))
     for name in ("seeds", "exports", "robustness")
@@ -36,9 +36,9 @@ def _robust(name: str) -> dict[str, Any]:
     return next(model for model in _JSONS["robustness"]["models"] if model["name"] == name)
 
 
-def test_the_cards_are_what_the_jsons_say() -> None:
-    drawn = model_cards.cards()
-    assert set(drawn) == {ship_pretrained.ARTIFACTS / name / "MODEL_CARD.md" for name in _STANDING}
+def test_model_cards_are_current() -> None:
+    drawn = model_cards.build_cards()
+    assert set(drawn) == {ship_pretrained.ARTIFACTS / name / "MODEL_CARD.md" for name in _CHECKPOINTS}
     for path, text in drawn.items():
         assert path.read_text("utf-8") == text, "python artifacts/model_cards.py"
         for link in re.findall(r"\]\(([^)]+)\)", text):
@@ -47,38 +47,38 @@ def test_the_cards_are_what_the_jsons_say() -> None:
             assert (path.parent / file).exists(), file
 
 
-@pytest.mark.parametrize("name", _STANDING)
-def test_a_card_holds_the_figures(name: str) -> None:
+@pytest.mark.parametrize("name", _CHECKPOINTS)
+def test_model_card_contains_the_figures(name: str) -> None:
     text, test = (
         (ship_pretrained.ARTIFACTS / name / "MODEL_CARD.md").read_text("utf-8"),
-        _STANDING[name].figures["test"],
+        _CHECKPOINTS[name].figures["test"],
     )
     assert f"| accuracy | {test['accuracy']:.2%} |" in text
-    assert _STANDING[name].digest in text
+    assert _CHECKPOINTS[name].digest in text
     for one in _robust(name)["outcomes"]:
         assert f"| {one['name']} | {one['mean']:.1%} |" in text
     for one in _JSONS["exports"][name]:
         assert (
             f"- {one['path']}: " if "refused" in one else f"`{one['path']}` | {one['size_bytes'] / 1000:.1f} |"
         ) in text
-    if over := model_cards._seeded(_STANDING[name], _JSONS["seeds"]).get("summary"):
+    if over := model_cards._seed_results(_CHECKPOINTS[name], _JSONS["seeds"]).get("summary"):
         assert seeds.mean_std(over["accuracy"]) in text
         if first := over.get("coarse_accuracy_after_stage_1"):
-            assert f"{seeds.mean_std(first)}, of {first['seeds']} seed" in text
+            assert f"{seeds.mean_std(first)} ({first['seeds']} seed" in text
     assert seeds.PUBLISHED.get(name, "") in text
 
 
-def test_a_refused_file_and_a_second_head_stand_in_the_card() -> None:
-    """As it may go with seed-gru: a file that its gate refuses is named with the reason, and not among the files."""
+def test_model_card_lists_failed_files_and_coarse_labels() -> None:
+    """A file that failed its checks is listed with the reason, and not among the published files."""
     exported = copy.deepcopy(_JSONS["exports"]["edge"])
     exported[2] = {"path": "edge-int8-weights.onnx", "refused": "the export failed its checks: lost 0.31 points"}
     gru = random_gru()
-    figures = {**_STANDING["edge"].figures, "coarse": {"test": {"accuracy": 0.9654}}}
+    figures = {**_CHECKPOINTS["edge"].figures, "coarse": {"test": {"accuracy": 0.9654}}}
     contract = dataclasses.replace(
-        _STANDING["edge"].contract, coarse_labels=("WALKING", "A_OR_B", "", "C_OR_D", "LAYING")
+        _CHECKPOINTS["edge"].contract, coarse_labels=("WALKING", "A_OR_B", "", "C_OR_D", "LAYING")
     )
-    checkpoint = dataclasses.replace(_STANDING["edge"], network=gru, contract=contract, figures=figures)
-    text = model_cards.card("seed-gru", checkpoint, {}, exported, _robust("edge"))
+    checkpoint = dataclasses.replace(_CHECKPOINTS["edge"], network=gru, contract=contract, figures=figures)
+    text = model_cards.format_card("seed-gru", checkpoint, {}, exported, _robust("edge"))
     assert "- edge-int8-weights.onnx: lost 0.31 points" in text
     assert "| `edge-int8-weights.onnx`" not in text
     assert "| accuracy on the coarse labels | 96.54% |" in text
@@ -87,21 +87,21 @@ def test_a_refused_file_and_a_second_head_stand_in_the_card() -> None:
     assert "No other seed has been trained yet" in text
 
 
-def test_the_seeds_of_an_earlier_recipe_are_not_told() -> None:
-    edge = _STANDING["edge"]
+def test_seeds_of_another_recipe_are_omitted() -> None:
+    edge = _CHECKPOINTS["edge"]
     mine = {"recipe": edge.recipe.to_dict(), "runs": {"0": _run(0.98)}}
-    assert model_cards._seeded(edge, {"recipes": {"edge": mine}}) == mine
-    longer = msgspec.structs.replace(
-        edge.recipe, schedule=msgspec.structs.replace(edge.recipe.schedule, epochs=7)
-    )
+    assert model_cards._seed_results(edge, {"recipes": {"edge": mine}}) == mine
+    longer = msgspec.structs.replace(edge.recipe, schedule=msgspec.structs.replace(edge.recipe.schedule, epochs=7))
     earlier = {"recipe": longer.to_dict(), "runs": {"0": _run(0.5)}}
-    assert model_cards._seeded(edge, {"recipes": {"edge": earlier}}) == {}
+    assert model_cards._seed_results(edge, {"recipes": {"edge": earlier}}) == {}
     assert "held_out" not in seeds.summarised({"edge": earlier})["recipes"]["edge"]
 
 
-def test_the_sums_are_of_every_file_that_is_there(tmp_path: Path) -> None:
+def test_checksums_are_current(tmp_path: Path) -> None:
     written = ship_pretrained.ARTIFACTS / "SHA256SUMS"
-    assert written.read_text("utf-8") == ship_pretrained.sums(), "the artifacts changed since: make artifacts"
+    assert written.read_text("utf-8") == ship_pretrained.compute_checksums(), (
+        "the artifacts changed since: make artifacts"
+    )
     lines = [line.split("  ", 1) for line in written.read_text("utf-8").splitlines()]
     assert [name for _, name in lines] == sorted(name for _, name in lines)
     digest, name = lines[0]
@@ -112,24 +112,24 @@ def test_the_sums_are_of_every_file_that_is_there(tmp_path: Path) -> None:
         assert subprocess.run([tool, "-c", "SHA256SUMS"], cwd=copied, capture_output=True).returncode == 0
     (copied / name).write_bytes(b"changed")
     (copied / "new.txt").write_text("new")
-    changed = ship_pretrained.sums(copied)
+    changed = ship_pretrained.compute_checksums(copied)
     assert digest not in changed
     assert "  new.txt\n" in changed
 
 
-@pytest.mark.parametrize("name", _STANDING)
-def test_labels_stand_beside_the_files(name: str) -> None:
+@pytest.mark.parametrize("name", _CHECKPOINTS)
+def test_labels_files_match_the_contract(name: str) -> None:
     folder = ship_pretrained.ARTIFACTS / name
-    assert tuple((folder / "labels.txt").read_text("utf-8").split("\n")[:-1]) == _STANDING[name].contract.labels
-    assert (folder / "coarse_labels.txt").exists() == bool(_STANDING[name].contract.coarse_labels)
+    assert tuple((folder / "labels.txt").read_text("utf-8").split("\n")[:-1]) == _CHECKPOINTS[name].contract.labels
+    assert (folder / "coarse_labels.txt").exists() == bool(_CHECKPOINTS[name].contract.coarse_labels)
 
 
-def test_robustness_is_of_the_shipped_networks() -> None:
+def test_robustness_results_are_current() -> None:
     measured = _JSONS["robustness"]
     assert robustness.up_to_date(), "the artifacts changed since: python benchmarks/robustness.py"
     result = Robustness.from_dict(measured)
     for model in result.models:
-        test = _STANDING[model.name].figures["test"]
+        test = _CHECKPOINTS[model.name].figures["test"]
         assert model.figures.accuracy == test["accuracy"]
         assert [list(row) for row in model.figures.confusion] == test["confusion"]
     drawn = robustness.render(measured)
@@ -137,7 +137,7 @@ def test_robustness_is_of_the_shipped_networks() -> None:
     assert all(model.name in drawn for model in result.models)
 
 
-def test_the_seeds_are_of_the_shipped_recipes() -> None:
+def test_seed_results_match_the_recipes() -> None:
     for name, result in _JSONS["seeds"]["recipes"].items():
         if name in recipes.shipped():
             assert recipes.parse(result["recipe"], name) == recipes.load(name), "python benchmarks/seeds.py"
@@ -145,8 +145,8 @@ def test_the_seeds_are_of_the_shipped_recipes() -> None:
         for figures in result["runs"].values():
             assert len(figures["label_recall"]) == len(LABELS)
             assert len(figures["subjects"]) == 9
-        if name in _STANDING and seeds.same(result["recipe"], _STANDING[name].recipe) and "0" in result["runs"]:
-            assert result["runs"]["0"]["accuracy"] == _STANDING[name].figures["test"]["accuracy"]
+        if name in _CHECKPOINTS and seeds.same(result["recipe"], _CHECKPOINTS[name].recipe) and "0" in result["runs"]:
+            assert result["runs"]["0"]["accuracy"] == _CHECKPOINTS[name].figures["test"]["accuracy"]
     drawn = seeds.render(_JSONS["seeds"])
     assert "| edge | " + seeds.mean_std(_JSONS["seeds"]["recipes"]["edge"]["summary"]["accuracy"]) in drawn
 
@@ -156,7 +156,7 @@ def _run(accuracy: float, **more: float) -> dict[str, Any]:
     return {**figures, "label_recall": [accuracy] * 6, "subjects": {"2": accuracy}}
 
 
-def test_a_summary_is_mean_and_sample_deviation_of_what_all_seeds_have() -> None:
+def test_summary_is_mean_and_standard_deviation() -> None:
     found = seeds.summary({"0": _run(0.90, ece=0.02), "1": _run(0.94), "10": _run(0.98, ece=0.04)})
     assert found["accuracy"] == pytest.approx({"mean": 0.94, "std": 0.04})
     assert "ece" not in found
@@ -172,7 +172,7 @@ def test_a_summary_is_mean_and_sample_deviation_of_what_all_seeds_have() -> None
     assert "96.54%" in drawn
 
 
-def test_runs_of_another_recipe_are_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_another_recipe_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = recipes.load("edge").to_dict()
     table["schedule"]["epochs"] = 7
     standing = {"recipes": {"edge": {"recipe": table, "runs": {"0": _run(0.5)}}}}
@@ -183,8 +183,8 @@ def test_runs_of_another_recipe_are_not_thrown_away(tmp_path: Path, monkeypatch:
     assert json.loads((tmp_path / "seeds.json").read_text()) == standing
 
 
-def test_a_run_is_one_answer_to_the_test_set(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the training: what is made of a network's answers."""
+def test_run_evaluates_the_test_set_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is replaced by a random network."""
     few = dataclasses.replace(
         dataset, test=dataclasses.replace(
             dataset.test, signals=dataset.test.signals[::40], labels=dataset.test.labels[::40],
@@ -192,7 +192,7 @@ def test_a_run_is_one_answer_to_the_test_set(dataset: Dataset, monkeypatch: pyte
         )
     )  # fmt: skip
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), channels=6)
-    monkeypatch.setattr(seeds, "load", lambda: few)
+    monkeypatch.setattr(seeds, "load_dataset", lambda: few)
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, on_report: (network, []))
     found = seeds.run("seed-lstm-acc", 3)
     own = few.select_channels(recipes.load("seed-lstm-acc").data.channels).test
@@ -203,16 +203,16 @@ def test_a_run_is_one_answer_to_the_test_set(dataset: Dataset, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("network", "files"), [(random_network(), 11), (random_gru(), 6)])
-def test_every_form_that_a_network_allows_is_made(network: Network, files: int) -> None:
-    assert sum(len(schemes) for _, _, schemes in build.ways(network)) == files
+def test_export_plan_has_all_files_of_a_network(network: Network, files: int) -> None:
+    assert sum(len(schemes) for _, _, schemes in build.export_plan(network)) == files
 
 
-def test_a_missing_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ship_pretrained, "ARTIFACTS", tmp_path)
-    said = ship_pretrained.missing()
+    said = ship_pretrained.missing_message()
     assert said is not None
     assert "NOT IN artifacts/: edge, edge-tiny, seed-lstm, seed-gru" in said
     for name in ship_pretrained.MODELS:
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.safetensors").touch()
-    assert ship_pretrained.missing() is None
+    assert ship_pretrained.missing_message() is None

@@ -1,7 +1,7 @@
-"""Run by test_gru_tensorflow.py in a process of its own (see tensorflow_check.py).
+"""Script of test_gru_tensorflow.py, in a separate process (see tensorflow_check.py).
 
-Reads GRU layers and sequences from an .npz, answers them with TensorFlow 1's GRUCell and Keras's GRU, and the
-.tflite files beside it with TensorFlow's own interpreter; prints one JSON line.
+Reads GRU layers and sequences from an .npz file, runs them with TensorFlow 1's GRUCell and with Keras' GRU, runs the
+.tflite files of the folder with TensorFlow's interpreter, and prints the outputs as one JSON line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tf_keras
 
 
 def keras_order(gates: np.ndarray) -> np.ndarray:
-    """Keras has z, r, h."""
+    """Return the gates in the order of Keras: z, r, h."""
     r, z, n = np.split(gates, 3)
     return np.concatenate([z, r, n])
 
@@ -36,7 +36,7 @@ def keras(given: dict[str, np.ndarray], sequences: np.ndarray, reset_after: bool
 
 
 def gru_cell(given: dict[str, np.ndarray], sequences: np.ndarray, activation: str) -> np.ndarray:
-    """tf.nn.rnn_cell.GRUCell, step by step; its kernels are joint, on [x, h]."""
+    """Run tf.nn.rnn_cell.GRUCell step by step; its kernels apply to [x, h]."""
     kernel = np.concatenate([given["input_weight"], given["recurrent_weight"]], axis=1).T
     hidden = given["recurrent_weight"].shape[1]
     cell = tf.compat.v1.nn.rnn_cell.GRUCell(hidden, activation=getattr(tf.nn, activation))

@@ -1,6 +1,6 @@
-"""Run by test_integer_peers.py in a process of its own: TensorFlow's calibrator makes a float .tflite full integer.
+"""Script of test_integer_peers.py, in a separate process: quantize a float .tflite file with TensorFlow's calibrator.
 
-Reads float.tflite and windows.npy from a folder, writes theirs.tflite; prints their answers as one JSON line.
+Reads float.tflite and windows.npy from a folder, writes theirs.tflite, and prints its logits as one JSON line.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ def main(folder: Path) -> None:
     (folder / "theirs.tflite").write_bytes(quantized)
     interpreter = tf.lite.Interpreter(model_content=bytes(quantized), num_threads=1)
     interpreter.allocate_tensors()
-    given, answered = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    answers = []
+    input_index, output_index = (
+        interpreter.get_input_details()[0]["index"],
+        interpreter.get_output_details()[0]["index"],
+    )
+    logits = []
     for window in windows:
         interpreter.reset_all_variables()
-        interpreter.set_tensor(given, window[None])
+        interpreter.set_tensor(input_index, window[None])
         interpreter.invoke()
-        answers.append(interpreter.get_tensor(answered)[0].tolist())
-    print(json.dumps(answers))
+        logits.append(interpreter.get_tensor(output_index)[0].tolist())
+    print(json.dumps(logits))
 
 
 if __name__ == "__main__":

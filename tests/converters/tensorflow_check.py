@@ -1,7 +1,7 @@
-"""Run by test_tensorflow.py in a process of its own: TensorFlow is slow to import and does not survive forks.
+"""Script of test_tensorflow.py, in a separate process since TensorFlow is slow to import and does not support forks.
 
-Reads networks and windows from an .npz, answers them with Keras layers and with TensorFlow's own interpreter, and
-converts the Keras model as people do; prints one JSON line.
+Reads networks and windows from an .npz file, runs them with Keras and with TensorFlow's interpreter, converts the Keras
+model with TFLiteConverter, and prints the outputs as one JSON line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ai_edge_litert import schema_py_generated as schema
 def keras_model(arrays: dict[str, np.ndarray], steps: int, width: int) -> tf_keras.Model:
     """Two LSTM layers and a head on an input sequence [steps, width], with the given arrays.
 
-    Keras has the gate order i, f, c, o, which is PyTorch's, and keeps weights transposed.
+    Keras has the gate order of PyTorch and transposed weights.
     """
     inputs = tf_keras.Input((steps, width), batch_size=1)
     x = inputs
@@ -49,9 +49,9 @@ def main(folder: Path) -> None:
     given = np.load(folder / "given.npz")
     sequences = given["sequences"]
     model = keras_model(dict(given), *sequences.shape[1:])
-    answers = np.concatenate([model(sequence[None]).numpy() for sequence in sequences])
+    outputs = np.concatenate([model(sequence[None]).numpy() for sequence in sequences])
     converted = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    result = {"keras": answers.tolist(), "converted_cell_clips": cell_clips(converted)}
+    result = {"keras": outputs.tolist(), "converted_cell_clips": cell_clips(converted)}
     for path in sorted(folder.glob("*.tflite")):
         interpreter = tf.lite.Interpreter(model_content=path.read_bytes())
         runner = interpreter.get_signature_runner("serving_default")

@@ -1,4 +1,4 @@
-"""TensorFlow's GRUs, of version 1 and of Keras, agree with the reference, and its interpreter with our files."""
+"""Compare the reference and the exported GRU files with TensorFlow 1, Keras and TensorFlow's interpreter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def layer_of(relu: bool, reset_after: bool) -> GruLayer:
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorflow")
     contract = contract_of(NETWORK)
     (layer,) = NETWORK.gru
@@ -50,15 +50,15 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(("whose", "reset_after"), [("keras", True), ("keras", False), ("cell", False)])
 def test_tensorflows_layers_answer_like_the_reference(
-    answered: dict[str, Any], whose: str, reset_after: bool, relu: bool
+    outputs: dict[str, Any], whose: str, reset_after: bool, relu: bool
 ) -> None:
     expected = layer_of(relu, reset_after).forward(SEQUENCES.astype(np.float64))[:, -1]
-    found = answered[f"{whose} {'relu' if relu else 'tanh'} {reset_after}"]
+    found = outputs[f"{whose} {'relu' if relu else 'tanh'} {reset_after}"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("scheme", "allowed"), [("float32", 1e-6), ("float16", 0.002), ("int8-weights", 0.08)])
-def test_tensorflows_interpreter_reads_our_files(answered: dict[str, Any], scheme: str, allowed: float) -> None:
+def test_tensorflows_interpreter_reads_our_files(outputs: dict[str, Any], scheme: str, allowed: float) -> None:
     expected = NETWORK.logits(checks.synthetic_windows(contract_of(NETWORK), count=8))
-    difference = np.array(answered[f"{scheme}.tflite"]) - expected
+    difference = np.array(outputs[f"{scheme}.tflite"]) - expected
     assert np.sqrt(np.mean(difference**2)) < allowed * np.sqrt(np.mean(expected**2))

@@ -89,8 +89,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "ours": ours,
         "theirs": (folder / "theirs.tflite").read_bytes(),
-        "their answers": np.array(json.loads(child.stdout.splitlines()[-1])),
-        "our answers": LiteRtRunner(ours, "ours").logits(windows),
+        "their logits": np.array(json.loads(child.stdout.splitlines()[-1])),
+        "our logits": LiteRtRunner(ours, "ours").logits(windows),
         "reference": network.logits(windows),
     }
 
@@ -124,7 +124,7 @@ def lstms(model: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_fused_operators_agree_field_by_field(both: dict[str, Any]) -> None:
+def test_fused_operators_have_equal_parameters(both: dict[str, Any]) -> None:
     ours, theirs = lstms(both["ours"]), lstms(both["theirs"])
     assert len(ours) == len(theirs) == 2
     for mine, other in zip(ours, theirs, strict=True):
@@ -142,9 +142,9 @@ def test_the_fused_operators_agree_field_by_field(both: dict[str, Any]) -> None:
                 np.testing.assert_allclose(integers.view(np.int32), expected[3].view(np.int32), rtol=2e-3, atol=1)
 
 
-def test_both_are_as_near_to_the_reference(both: dict[str, Any]) -> None:
-    def error(answers: np.ndarray) -> float:
-        return float(np.sqrt(np.mean((answers - both["reference"]) ** 2)))
+def test_errors_are_similar(both: dict[str, Any]) -> None:
+    def error(logits: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((logits - both["reference"]) ** 2)))
 
     size = float(np.sqrt(np.mean(both["reference"] ** 2)))
-    assert error(both["our answers"]) < 1.2 * error(both["their answers"]) < 0.02 * size
+    assert error(both["our logits"]) < 1.2 * error(both["their logits"]) < 0.02 * size

@@ -1,4 +1,4 @@
-"""TensorFlow, which shares no code with our emitters, agrees with the reference and with every file."""
+"""Compare the reference and the exported files with TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMS = [(lowering, scheme) for lowering in ("fused", "unrolled") for scheme in 
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorflow")
     contract = contract_of(NETWORK)
     windows = checks.synthetic_windows(contract, count=8)
@@ -42,18 +42,18 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {**json.loads(child.stdout.splitlines()[-1]), "reference": NETWORK.logits(windows)}
 
 
-def test_keras_layers_answer_like_the_reference(answered: dict[str, Any]) -> None:
-    np.testing.assert_allclose(answered["keras"], answered["reference"], atol=1e-5)
+def test_keras_matches_the_reference(outputs: dict[str, Any]) -> None:
+    np.testing.assert_allclose(outputs["keras"], outputs["reference"], atol=1e-5)
 
 
 @pytest.mark.parametrize(("lowering", "scheme"), FORMS)
-def test_tensorflows_interpreter_reads_our_files(answered: dict[str, Any], lowering: str, scheme: str) -> None:
-    difference = np.abs(np.array(answered[f"{lowering}-{scheme}.tflite"]) - answered["reference"])
+def test_tensorflow_interpreter_runs_the_files(outputs: dict[str, Any], lowering: str, scheme: str) -> None:
+    difference = np.abs(np.array(outputs[f"{lowering}-{scheme}.tflite"]) - outputs["reference"])
     assert difference.max() < (1e-5 if scheme == "float32" else 0.2)
 
 
-def test_the_clip_that_nobody_asked_for_is_theirs_not_ours(answered: dict[str, Any]) -> None:
-    """FACTS, trap 2: TensorFlow's converter writes cellClip = 10 into the fused LSTM."""
-    assert answered["converted_cell_clips"] == [10.0, 10.0]
+def test_only_the_converter_of_tensorflow_clips_the_cell(outputs: dict[str, Any]) -> None:
+    """TensorFlow's converter sets cellClip = 10 in the fused LSTM."""
+    assert outputs["converted_cell_clips"] == [10.0, 10.0]
     model = tflite.build(NETWORK, contract_of(NETWORK), {}, "fused", "float32")
-    assert structure.read_structure(model, "tflite", "ours").cell_clips == (0.0, 0.0)
+    assert structure.read_structure(model, "tflite", "model").cell_clips == (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The Android project gets what its app can serve, or nothing."""
+"""Export to the Android demo."""
 
 from __future__ import annotations
 
@@ -35,16 +35,14 @@ SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
         (Contract(hop=200), FORM, "skips samples"),
     ],
 )
-def test_what_the_app_cannot_serve_is_refused(
-    tmp_path: Path, contract: Contract, form: ExportOptions, says: str
-) -> None:
+def test_unsupported_models_are_rejected(tmp_path: Path, contract: Contract, form: ExportOptions, says: str) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match=says):
         android.check_project(contract, [form], tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_other_windows_labels_filters_and_sensors_are_served(tmp_path: Path) -> None:
+def test_other_contracts_are_supported(tmp_path: Path) -> None:
     accelerometer = [k for k, name in enumerate(Contract().channels) if "acc" in name]
     contract = Contract(
         window=64,
@@ -58,7 +56,7 @@ def test_other_windows_labels_filters_and_sensors_are_served(tmp_path: Path) -> 
     android.check_project(contract, [FORM], tmp_path)
 
 
-def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
+def test_needs_one_model_and_an_android_project(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
         android.check_project(Contract(), [FORM, FORM], tmp_path)
@@ -66,7 +64,7 @@ def test_one_model_into_a_project_that_is_there(tmp_path: Path) -> None:
         android.check_project(Contract(), [FORM], tmp_path / "gone")
 
 
-def test_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, other = _ARTIFACTS / "edge-unrolled-float32.tflite", _ARTIFACTS / "edge-unrolled-int8-weights.tflite"
     assets = tmp_path / android.ASSETS
     android.write_assets(model, tmp_path)
@@ -96,7 +94,7 @@ def test_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (assets / "model.tflite").read_bytes() == before["model.tflite"]
 
 
-def test_a_file_of_others_is_refused(tmp_path: Path) -> None:
+def test_files_of_other_tools_are_rejected(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.tflite"
     foreign.write_bytes(b"TFL3 is missing here")
     with pytest.raises(InputError):
@@ -106,7 +104,7 @@ def test_a_file_of_others_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / android.ASSETS).exists()
 
 
-def test_the_limits_are_the_apps() -> None:
+def test_limits_match_the_app() -> None:
     core = _ARTIFACTS.parents[1] / "android_demo" / "core" / "src" / "main" / "kotlin" / "org" / "harexport" / "core"
     assert "MAX_INPUT_SIZE = 1_000_000" in (core / "Contract.kt").read_text("utf-8")
     assert "MAX_SIZE = 9999" in (core / "SosFilter.kt").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""export(): names, options, the gate, and what it costs."""
+"""export(): names, options, checks, size and duration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harexport.model.recipe import load as load_recipe
 from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of, random_network, variable_state
 
 EDGE = SHAPES["edge"]
-ASKED = [
+KINDS = [
     ("onnx", "float32", "auto"),
     ("onnx", "float16", "auto"),
     ("onnx", "int8-weights", "auto"),
@@ -44,15 +44,15 @@ ASKED = [
     ("tflite", "int8", "fused"),
     ("tflite", "int8", "unrolled"),
 ]
-every_kind = pytest.mark.parametrize(("fmt", "scheme", "lowering"), ASKED)
+all_kinds = pytest.mark.parametrize(("fmt", "scheme", "lowering"), KINDS)
 
 
 def labelled(network: Network, count: int = 48) -> Dataset:
-    """Windows that this network answers rightly, so that what a file loses is seen."""
+    """Return a dataset on which the network has an accuracy of 100 %."""
     windows = checks.synthetic_windows(contract_of(network), count, seed=5)
     answers = network.logits(windows).argmax(axis=1)
     part = Windows(windows, answers, np.arange(count) % 4)
-    return Dataset(part, part, "made up", "0" * 64, contract_of(network))
+    return Dataset(part, part, "synthetic", "0" * 64, contract_of(network))
 
 
 def exported(network: Network, path: Path, **options: Any) -> ExportResult:
@@ -60,14 +60,14 @@ def exported(network: Network, path: Path, **options: Any) -> ExportResult:
     return export(network, path, format=fmt, contract=contract_of(network), dataset=labelled(network), **options)
 
 
-@every_kind
+@all_kinds
 @pytest.mark.parametrize("shape", [*SHAPES, *GRU_SHAPES])
-def test_every_shape_passes_its_gate(tmp_path, shape, fmt, scheme, lowering):
+def test_every_shape_passes_its_checks(tmp_path, shape, fmt, scheme, lowering):
     network = {**SHAPES, **GRU_SHAPES}[shape]
     if network.gru and (lowering == "fused" or scheme == "int8"):
-        return  # refused with words: test_what_does_not_fit_is_refused
+        return  # refused with words: test_options_that_do_not_fit_are_rejected
     path = tmp_path / f"model.{fmt}"
-    # a window is answered otherwise now and then by a network that was never trained: its answers lie close together
+    # the largest logits of an untrained network are close together, so that rounding changes some predictions
     drop = {"float32": None, "float16": None}.get(scheme, 15.0)
     result = exported(network, path, scheme=scheme, lowering=lowering, metadata={"recipe": shape}, max_drop=drop)
     assert result.size_bytes == path.stat().st_size
@@ -83,29 +83,34 @@ def test_every_shape_passes_its_gate(tmp_path, shape, fmt, scheme, lowering):
 
 
 @pytest.mark.parametrize("batch", [3, None])
-@pytest.mark.parametrize(("fmt", "scheme", "lowering"), [kind for kind in ASKED if kind[1] != "int8"])
+@pytest.mark.parametrize(("fmt", "scheme", "lowering"), [kind for kind in KINDS if kind[1] != "int8"])
 @pytest.mark.parametrize("shape", ["edge", "three-layers", "seed-gru"])
-def test_many_windows_at_once(tmp_path, shape, fmt, scheme, lowering, batch):
+def test_batches(tmp_path, shape, fmt, scheme, lowering, batch):
     network = {**SHAPES, **GRU_SHAPES}[shape]
     path = tmp_path / f"model.{fmt}"
-    asked = {"scheme": scheme, "lowering": lowering, "batch": batch, "max_drop": 15.0 if scheme[:4] == "int8" else None}
+    options = {
+        "scheme": scheme,
+        "lowering": lowering,
+        "batch": batch,
+        "max_drop": 15.0 if scheme[:4] == "int8" else None,
+    }
     no_fused = lowering == "fused" and (batch is None or network.gru)
     if no_fused or (fmt == "onnx" and scheme == "int8-weights" and network.lstm):
         with pytest.raises(InputError, match="unrolled" if no_fused else "other windows of its batch"):
-            exported(network, path, **asked)
+            exported(network, path, **options)
         return
-    result = exported(network, path, **asked)
+    result = exported(network, path, **options)
     assert result.batch == batch
     runner = runtimes.load(path)
     assert runner.batch == batch
     windows = checks.synthetic_windows(contract_of(network), 7, seed=2)  # not a multiple of the batch
-    singly = exported(network, tmp_path / f"one.{fmt}", **{**asked, "batch": 1})
+    singly = exported(network, tmp_path / f"one.{fmt}", **{**options, "batch": 1})
     expected = runtimes.load(singly.path).logits(windows)
     # the rounding of int8 activations may depend on the rows beside them
     np.testing.assert_allclose(runner.logits(windows), expected, atol=0.2 if scheme == "int8-weights" else 1e-5)
 
 
-def test_auto_unrolls_few_steps_and_fuses_many_and_says_why():
+def test_auto_selects_the_lowering_by_the_number_of_steps():
     def chosen(network, fmt, scheme="float32", **options):
         return options_module.resolve(network, fmt, scheme, **options)
 
@@ -132,7 +137,7 @@ def test_file_names():
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"format": "coreml"}, "choose one of onnx, tflite"),
         ({"scheme": "int4"}, "tflite comes in float32, float16, int8-weights, int8"),
@@ -151,17 +156,17 @@ def test_file_names():
         ({"batch": 4, "scheme": "int8"}, "one window at a time"),
     ],
 )
-def test_unknown_options_list_the_valid_ones(tmp_path, options, says):
+def test_invalid_options_are_rejected(tmp_path, options, message):
     path = tmp_path / f"model.{options.get('format', 'tflite')}"
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         export(EDGE, path, **options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_fit_is_refused(tmp_path):
+def test_options_that_do_not_fit_are_rejected(tmp_path):
     gru = GRU_SHAPES["seed-gru"]
-    for options, says in (({"lowering": "fused"}, "no fused GRU"), ({"scheme": "int8"}, "scheme int8 is for LSTM")):
-        with pytest.raises(InputError, match=says):
+    for options, message in (({"lowering": "fused"}, "no fused GRU"), ({"scheme": "int8"}, "scheme int8 is for LSTM")):
+        with pytest.raises(InputError, match=message):
             export(gru, tmp_path / "model.tflite", contract=contract_of(gru), **options)
     with pytest.raises(InputError, match=r"must be called \*\.tflite"):
         export(EDGE, tmp_path / "model.onnx", format="tflite")
@@ -175,13 +180,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_public_name():
+def test_public_name():
     import harexport
 
     assert harexport.export is export
 
 
-def test_a_file_that_was_given_no_name(tmp_path, monkeypatch):
+def test_default_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = export(EDGE, format="onnx", scheme="float16", dataset=labelled(EDGE))
     assert result.path == Path("harexport-out") / "model-float16.onnx"
@@ -189,19 +194,19 @@ def test_a_file_that_was_given_no_name(tmp_path, monkeypatch):
     assert export(EDGE, dataset=labelled(EDGE)).path.name == "model-unrolled-float32.tflite"
 
 
-def test_without_labelled_windows_a_note_says_so(tmp_path):
+def test_without_a_dataset_a_note_is_added(tmp_path):
     network = SHAPES["other-labels"]
     result = export(network, tmp_path / "model.tflite", contract=contract_of(network))
     assert result.parity is None
     assert any("synthetic windows only" in note for note in result.notes)
 
 
-def test_the_test_windows_decide(tmp_path):
-    """Labels that are the network's own answers: a file that answers otherwise loses accuracy."""
+def test_accuracy_drop_on_the_test_windows(tmp_path):
+    """The labels are the network's own predictions, so that every changed prediction is an accuracy drop."""
     network = random_network(frame=32, hop=16, hidden=(48, 48), relu=True)
     dataset = labelled(network, 400)
     close = np.sort(network.logits(dataset.test.signals), axis=1)
-    order = np.argsort(close[:, -1] - close[:, -2])[:60]  # near their decision: int8 weights answer some otherwise
+    order = np.argsort(close[:, -1] - close[:, -2])[:60]  # with close logits: int8 weights change some predictions
     test = Windows(dataset.test.signals[order], dataset.test.labels[order], dataset.test.subjects[order])
     near = dataclasses.replace(dataset, test=test)
     path = tmp_path / "model.tflite"
@@ -216,13 +221,13 @@ def test_the_test_windows_decide(tmp_path):
     assert export(network, path, dataset=near, max_drop=0).parity.drop == 0
 
 
-def test_slower_and_bigger_is_said(tmp_path, monkeypatch):
+def test_slower_and_larger_files_have_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "_time_ratio", lambda *_: 1.4)
     options = {"scheme": "int8", "lowering": "unrolled", "max_drop": 50}
     result = exported(SHAPES["remainder"], tmp_path / "m.tflite", **options)
     assert any("1.40 times its p50" in note for note in result.notes)
-    (said,) = export_module._notes(ExportOptions("tflite", "int8", "unrolled"), "lstm", 1.3, 1.0, result.checks)
-    assert said == "Larger than float32: 1.30 times its size."
+    (note,) = export_module._notes(ExportOptions("tflite", "int8", "unrolled"), "lstm", 1.3, 1.0, result.checks)
+    assert note == "Larger than float32: 1.30 times its size."
 
 
 def broken_tflite(network, *arguments):
@@ -241,8 +246,8 @@ _build_onnx = onnx_export.build
 _build_int8 = tflite_int8.build
 
 
-@every_kind
-def test_a_failing_gate_leaves_the_previous_file(tmp_path, monkeypatch, fmt, scheme, lowering):
+@all_kinds
+def test_failed_checks_keep_the_previous_file(tmp_path, monkeypatch, fmt, scheme, lowering):
     path = tmp_path / f"model.{fmt}"
     path.write_bytes(b"the previous export")
     monkeypatch.setattr(tflite, "build", broken_tflite)
@@ -256,7 +261,7 @@ def test_a_failing_gate_leaves_the_previous_file(tmp_path, monkeypatch, fmt, sch
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_gate_sees_a_graph_that_keeps_its_state(tmp_path, monkeypatch):
+def test_checks_detect_state(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = random_network(forget_bias=6.0)
     with pytest.raises(CheckFailedError, match="depends on the window before"):
@@ -264,21 +269,21 @@ def test_the_gate_sees_a_graph_that_keeps_its_state(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_gate_looks_at_probabilities(tmp_path, monkeypatch):
-    def lying(*arguments):
+def test_checks_compare_probabilities(tmp_path, monkeypatch):
+    def with_wrong_probabilities(*arguments):
         file = onnx.load_from_string(_build_onnx(*arguments))
         (softmax,) = [node for node in file.graph.node if node.op_type == "Softmax"]
         softmax.op_type = "Sigmoid"
         del softmax.attribute[:]
         return file.SerializeToString()
 
-    monkeypatch.setattr(onnx_export, "build", lying)
+    monkeypatch.setattr(onnx_export, "build", with_wrong_probabilities)
     with pytest.raises(CheckFailedError, match="differ from the softmax of its logits"):
         exported(EDGE, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("fmt", ["onnx", "tflite"])
-def test_the_gate_looks_at_the_second_head(tmp_path, monkeypatch, fmt):
+def test_checks_compare_the_second_head(tmp_path, monkeypatch, fmt):
     network = GRU_SHAPES["seed-gru"]
     other = dataclasses.replace(
         network, coarse_head=dataclasses.replace(network.coarse_head, weight=-network.coarse_head.weight)
@@ -289,8 +294,8 @@ def test_the_gate_looks_at_the_second_head(tmp_path, monkeypatch, fmt):
         exported(network, tmp_path / f"model.{fmt}")
 
 
-def test_integers_that_overflow_do_not_end_the_process(tmp_path):
-    """LiteRT aborts on this file; the child that tries it first does."""
+def test_integer_overflow_does_not_abort_the_process(tmp_path):
+    """LiteRT aborts on this file; it is loaded in a child process first."""
     stack = tuple(
         dataclasses.replace(layer, input_weight=layer.input_weight * np.float32(3e37))
         for layer in EDGE.recurrent_layers
@@ -302,13 +307,13 @@ def test_integers_that_overflow_do_not_end_the_process(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_gate_sees_a_damaged_file(tmp_path, monkeypatch):
+def test_checks_detect_a_damaged_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "build", lambda *arguments: _build_tflite(*arguments)[:5000])
     with pytest.raises(CheckFailedError, match="cannot be read back"):
         exported(EDGE, tmp_path / "model.tflite")
 
 
-def test_a_checkpoint_in_every_form(tmp_path):
+def test_export_checkpoint_in_all_schemes(tmp_path):
     checkpoint = Checkpoint(EDGE, Contract(), load_recipe("edge"), seed=3)
     dataset = labelled(EDGE)
     schemes = ["float32", "float16", "int8-weights", "int8"]
@@ -328,7 +333,7 @@ def test_a_checkpoint_in_every_form(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_refused_file_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_failed_file_does_not_prevent_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "build", lambda *arguments: _build_onnx(*arguments)[:5000])
     checkpoint = Checkpoint(EDGE, Contract(), load_recipe("edge"), seed=3)
     refused, written = export_checkpoint(checkpoint, tmp_path, labelled(EDGE))
@@ -338,13 +343,12 @@ def test_a_refused_file_does_not_stop_the_others(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json", "edge-unrolled-float32.tflite"]
 
 
-# What a whole export may take, in times of importing the runtimes that it is proven in: 0.5 to 1 s on one machine,
-# 0.8 to 2 s on another, where the imports take as much longer.
-_TIMES_ITS_IMPORTS = 5
+# Largest duration of an export relative to importing the runtimes, since both depend on the machine.
+_MAX_DURATION = 5
 
 
-@every_kind
-def test_an_export_is_quick_and_small_and_needs_no_training_framework(tmp_path, fmt, scheme, lowering):
+@all_kinds
+def test_export_is_fast_and_needs_no_training_framework(tmp_path, fmt, scheme, lowering):
     np.savez(tmp_path / "edge.npz", **EDGE.arrays())
     script = """
 import sys
@@ -359,7 +363,7 @@ network = Network.from_arrays(dict(np.load(sys.argv[1])), {"window": 128, "hop":
 path, scheme, lowering = sys.argv[2:]
 windows = checks.synthetic_windows(Contract())
 part = Windows(windows, network.logits(windows).argmax(axis=1), np.arange(len(windows)))
-export(network, path, scheme=scheme, lowering=lowering, dataset=Dataset(part, part, "made up", "0"), max_drop=50)
+export(network, path, scheme=scheme, lowering=lowering, dataset=Dataset(part, part, "synthetic", "0"), max_drop=50)
 print(sorted({"torch", "tensorflow", "keras", "scipy"} & set(sys.modules)))
 status = Path("/proc/self/status")
 if status.exists():  # Linux's ru_maxrss starts at the parent's size, that of a whole test run
@@ -374,20 +378,20 @@ else:
     arguments = [str(tmp_path / "edge.npz"), str(tmp_path / f"model.{fmt}"), scheme, lowering]
     imports = "import numpy, onnx, onnxruntime, ai_edge_litert.interpreter"
     ratios = []
-    for _ in range(5):  # the best of several: this machine does other things, too
+    for _ in range(5):  # the best of several, as other processes may run
         seconds = []
         for command in ([imports], [script, *arguments]):
-            began = time.perf_counter()
+            start = time.perf_counter()
             done = subprocess.run([sys.executable, "-c", *command], capture_output=True, text=True, check=False)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
             assert done.returncode == 0, done.stderr
         ratios.append(seconds[1] / seconds[0])
-        if ratios[-1] < _TIMES_ITS_IMPORTS:
+        if ratios[-1] < _MAX_DURATION:
             break
     print(f"{min(ratios):.1f} times its imports")
     imported, megabytes = done.stdout.splitlines()
     assert imported == "[]"
     assert int(megabytes) < 300
-    assert min(ratios) < _TIMES_ITS_IMPORTS
+    assert min(ratios) < _MAX_DURATION
     assert done.stderr == ""  # a library call prints nothing, and neither do the runtimes
     assert Path(arguments[1]).exists()

@@ -38,7 +38,7 @@ def onnx_of(shape: str) -> bytes:
 
 
 @every_shape
-def test_onnx_answers_like_the_reference(shape):
+def test_onnx_matches_the_reference(shape):
     network = SHAPES[shape]
     model = onnx_of(shape)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
@@ -48,7 +48,7 @@ def test_onnx_answers_like_the_reference(shape):
 
 @every_lowering
 @every_shape
-def test_tflite_answers_like_the_reference(shape, lowering):
+def test_tflite_matches_the_reference(shape, lowering):
     network = SHAPES[shape]
     answered = LiteRtRunner(tflite_of(shape, lowering), shape).logits(windows_of(network))
     assert np.abs(answered - network.logits(windows_of(network))).max() < 1e-4
@@ -56,7 +56,7 @@ def test_tflite_answers_like_the_reference(shape, lowering):
 
 @every_lowering
 @pytest.mark.parametrize("shape", ["edge", "seed"])
-def test_tflite_answers_like_the_reference_without_xnnpack(shape, lowering):
+def test_tflite_without_xnnpack_matches_the_reference(shape, lowering):
     """Old phones' runtimes use TensorFlow Lite's own kernels."""
     from ai_edge_litert.interpreter import OpResolverType
 
@@ -73,7 +73,7 @@ def test_tflite_answers_like_the_reference_without_xnnpack(shape, lowering):
 
 @every_lowering
 @every_shape
-def test_int8_weights_stay_near_the_reference(shape, lowering):
+def test_int8_weights_are_close_to_the_reference(shape, lowering):
     network = SHAPES[shape]
     windows = windows_of(network)
     expected = network.logits(windows)
@@ -81,7 +81,7 @@ def test_int8_weights_stay_near_the_reference(shape, lowering):
     assert np.sqrt(np.mean((answered - expected) ** 2)) < 0.08 * np.sqrt(np.mean(expected**2))
 
 
-def test_no_processor_saturates_onnx_weights_of_8_bits():
+def test_onnx_int8_weights_do_not_saturate():
     """x86 without VNNI adds up two products of uint8 and int8 in 16 bits; with weights in uint8 it does not.
 
     All recurrent weights are at the ends of their range, where sums are the largest.
@@ -105,7 +105,7 @@ def test_no_processor_saturates_onnx_weights_of_8_bits():
 
 
 @every_lowering
-def test_the_signature_answers_logits_and_probabilities(lowering):
+def test_signature_has_logits_and_probabilities(lowering):
     network = SHAPES["edge"]
     window = windows_of(network)[:1]
     interpreter = Interpreter(model_content=tflite_of("edge", lowering))
@@ -114,7 +114,7 @@ def test_the_signature_answers_logits_and_probabilities(lowering):
     assert np.allclose(answered["probabilities"], softmax(network.logits(window)), atol=1e-6)
 
 
-def test_onnx_answers_probabilities_too():
+def test_onnx_has_probabilities():
     import onnxruntime
 
     network = SHAPES["edge"]
@@ -134,7 +134,7 @@ def test_onnx_bytes_are_deterministic():
     assert onnx_of("edge") == onnx_of("edge")
 
 
-def test_contract_and_metadata_can_be_read_back():
+def test_contract_and_metadata_are_stored():
     contract = contract_of(SHAPES["edge"]).to_dict()
     for lowering in LOWERINGS:
         model = tflite_of("edge", lowering)
@@ -149,7 +149,7 @@ def test_contract_and_metadata_can_be_read_back():
     assert strings == METADATA
 
 
-def test_the_graphs_hold_no_more_operators_than_needed():
+def test_number_of_operators():
     # the seed's linear input layer is in its first LSTM's weights
     assert structure.read_structure(onnx_of("seed"), "onnx", "seed").ops == {
         "Reshape": 3,
@@ -175,7 +175,7 @@ def test_the_graphs_hold_no_more_operators_than_needed():
 
 
 @pytest.mark.parametrize("scheme", ["float32", "int8-weights"])
-def test_xnnpack_takes_the_whole_unrolled_graph(scheme):
+def test_xnnpack_runs_the_whole_unrolled_graph(scheme):
     interpreter = Interpreter(model_content=tflite_of("edge", "unrolled", scheme))
     interpreter.allocate_tensors()
     operators = [operator["op_name"] for operator in interpreter._get_ops_details()]
@@ -187,7 +187,7 @@ def test_xnnpack_takes_the_whole_unrolled_graph(scheme):
 
 @every_lowering
 @pytest.mark.parametrize("scheme", ["float32", "int8-weights"])
-def test_tensorflow_lite_2_6_knows_every_operator_version(lowering, scheme):
+def test_tensorflow_lite_2_6_has_all_operator_versions(lowering, scheme):
     newest = {"FULLY_CONNECTED": 9, "UNIDIRECTIONAL_SEQUENCE_LSTM": 3, "DEQUANTIZE": 4}  # of TensorFlow Lite 2.6
     model = schema.ModelT.InitFromPackedBuf(tflite_of("edge", lowering, scheme), 0)
     names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
@@ -207,7 +207,7 @@ def test_buffers_are_aligned():
             assert (address - start) % 16 == 0
 
 
-def test_steps_share_one_copy_of_the_weights():
+def test_steps_share_the_weights():
     held = structure.read_structure(tflite_of("edge", "unrolled"), "tflite", "edge")
     assert sorted(weight.name for weight in held.weights) == [
         "head.weight", "input.weight", "lstm.0.input_weight", "lstm.0.recurrent_weight",
@@ -215,7 +215,7 @@ def test_steps_share_one_copy_of_the_weights():
     ]  # fmt: skip
 
 
-def test_probe_windows_are_physical():
+def test_synthetic_windows_have_physical_amplitudes():
     contract = contract_of(SHAPES["edge"])
     windows = checks.synthetic_windows(contract)
     assert windows.shape == (16, 128, 9)

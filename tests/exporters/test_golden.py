@@ -42,7 +42,7 @@ def _golden(content: bytes, contract: Contract, scheme: str = "float32") -> dict
 
 
 @pytest.mark.parametrize("contract", _CONTRACTS.values(), ids=list(_CONTRACTS))
-def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Contract) -> None:
+def test_vectors_match_the_preprocessing_of_every_contract(contract: Contract) -> None:
     frame = contract.window // 4
     network = random_network(
         frame=frame, hop=frame, hidden=(8,), units=8, channels=len(contract.channels), window=contract.window
@@ -70,7 +70,7 @@ def test_every_contract_gets_windows_that_its_own_chain_makes_again(contract: Co
     assert all(dropped.total == 0 for dropped in stream.dropped.values())
 
 
-def test_the_recording_is_of_a_phone() -> None:
+def test_synthetic_recording_resembles_a_phone() -> None:
     samples, average_over = android_golden.synthetic_recording(Contract())
     assert average_over == {ACC: 1, GYRO: 1}
     own: dict[str, list[int]] = {
@@ -90,13 +90,13 @@ def test_the_recording_is_of_a_phone() -> None:
     assert turned == pytest.approx(-np.pi / 2, abs=0.05), "the gyroscope tells of the turn that gravity shows"
 
 
-def test_what_a_fast_sensor_measures_is_averaged() -> None:
+def test_fast_sensors_are_averaged() -> None:
     assert android_golden.synthetic_recording(Contract(rate_hz=25.0))[1] == {ACC: 2, GYRO: 2}
     assert set(android_golden.synthetic_recording(_CONTRACTS["accelerometer alone"])[1]) == {ACC}
     assert {row[0] for row in android_golden.synthetic_recording(_CONTRACTS["accelerometer alone"])[0]} == {ACC}
 
 
-def test_answers_of_a_second_head_are_left_out() -> None:
+def test_coarse_logits_are_omitted() -> None:
     network = GRU_SHAPES["one-step"]
     contract = contract_of(network)
     golden = _golden(_file(network, contract), contract)
@@ -104,7 +104,7 @@ def test_answers_of_a_second_head_are_left_out() -> None:
     assert {len(answer) for answer in golden["logits"]} == {6}
 
 
-def test_a_slip_in_the_chain_is_seen_and_rounding_is_not() -> None:
+def test_tolerance_detects_errors_but_not_rounding() -> None:
     """What is allowed lies far below what two swapped axes, or a forgotten division by g, do to logits."""
     model = models.load_model(_ARTIFACTS / "edge-unrolled-float32.tflite")
     golden = _golden((_ARTIFACTS / "edge-unrolled-float32.tflite").read_bytes(), Contract())
@@ -120,7 +120,7 @@ def test_a_slip_in_the_chain_is_seen_and_rounding_is_not() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["float32", "float16", "int8-weights"])
-def test_what_is_allowed_holds_in_another_correct_runtime(scheme: str) -> None:
+def test_tolerance_holds_in_another_runtime(scheme: str) -> None:
     """LiteRT without XNNPACK runs other kernels: those of the phones whose runtime has no XNNPACK for this graph."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -140,7 +140,7 @@ def test_what_is_allowed_holds_in_another_correct_runtime(scheme: str) -> None:
     assert max(differences) > 0 if scheme == "int8-weights" else golden["max_logit_difference"] == 1e-4
 
 
-def test_what_may_differ() -> None:
+def test_logit_tolerance() -> None:
     small, large = np.array([[1.0, -3.0]], np.float32), np.array([[847.0, 0.0]], np.float32)
     assert android_golden.logit_tolerance("float32", small) == 1e-4
     assert android_golden.logit_tolerance("float16", large) == pytest.approx(4e-6 * 847)
@@ -148,7 +148,7 @@ def test_what_may_differ() -> None:
     assert android_golden.logit_tolerance("int8", small) == pytest.approx(0.3)
 
 
-def test_a_chain_that_never_answers_is_said() -> None:
+def test_unsupported_contracts_are_rejected() -> None:
     contract = Contract(channels=("heart_rate",), units=("bpm",))
     content = _file(random_network(frame=32, hop=32, hidden=(8,), units=8, channels=1), contract)
     with pytest.raises(InputError, match="a channel 'heart_rate'"):

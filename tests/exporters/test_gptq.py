@@ -27,7 +27,7 @@ def error_of(network: Network, emitted: Network, lowering: str, windows: np.ndar
 
 @every_lowering
 @pytest.mark.parametrize("shape", ["edge", "three-layers", "side-by-side"])
-def test_it_is_nearer_to_the_reference_on_windows_it_never_saw(shape, lowering):
+def test_error_on_unseen_windows_is_smaller(shape, lowering):
     network = SHAPES[shape]
     aware = gptq.round_weights(network, windows_of(network, 1), lowering)
     unseen = windows_of(network, 2, count=24)
@@ -35,7 +35,7 @@ def test_it_is_nearer_to_the_reference_on_windows_it_never_saw(shape, lowering):
 
 
 @pytest.mark.parametrize("shape", LSTM_SHAPES)
-def test_what_is_emitted_rounds_no_more(shape):
+def test_export_changes_no_rounded_weight(shape):
     network = SHAPES[shape]
     aware = gptq.round_weights(network, windows_of(network, 1, count=8), "fused")
     matrices = [aware.head.weight, aware.fold_normalization().input.weight]
@@ -46,7 +46,7 @@ def test_what_is_emitted_rounds_no_more(shape):
 
 
 @every_lowering
-def test_it_moves_no_weight_far(lowering):
+def test_weights_change_little(lowering):
     network = SHAPES["edge"]
     aware = gptq.round_weights(network, windows_of(network, 1), lowering)
     for name, array in network.arrays().items():
@@ -57,7 +57,7 @@ def test_it_moves_no_weight_far(lowering):
             assert not moved.any(), name
 
 
-def test_it_is_deterministic():
+def test_is_deterministic():
     network = SHAPES["edge"]
     first, second = (gptq.round_weights(network, windows_of(network, 1), "fused").arrays() for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)

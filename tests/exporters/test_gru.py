@@ -60,7 +60,7 @@ def ask_onnx(model: bytes, windows: np.ndarray) -> Answers:
 
 @every_shape
 @xnnpack
-def test_tflite_answers_like_the_reference(shape: str, resolver: OpResolverType) -> None:
+def test_tflite_matches_the_reference(shape: str, resolver: OpResolverType) -> None:
     network = GRU_SHAPES[shape]
     answered = ask_tflite(tflite_of(network), windows_of(network), resolver)
     for name, expected in expected_of(network).items():
@@ -68,7 +68,7 @@ def test_tflite_answers_like_the_reference(shape: str, resolver: OpResolverType)
 
 
 @every_shape
-def test_onnx_answers_like_the_reference(shape: str) -> None:
+def test_onnx_matches_the_reference(shape: str) -> None:
     network = GRU_SHAPES[shape]
     answered = ask_onnx(onnx_of(network), windows_of(network))
     for name, expected in expected_of(network).items():
@@ -76,7 +76,7 @@ def test_onnx_answers_like_the_reference(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [shape for shape, network in GRU_SHAPES.items() if network.num_steps > 1])
-def test_the_convention_matters(shape: str) -> None:
+def test_reset_gate_conventions_differ(shape: str) -> None:
     """The tests above can fail: a file of the other convention answers something else, once there is a state."""
     network = GRU_SHAPES[shape]
     plain = [dataclasses.replace(layer, recurrent_bias=np.zeros_like(layer.recurrent_bias)) for layer in network.gru]
@@ -91,7 +91,7 @@ def test_the_convention_matters(shape: str) -> None:
 @every_shape
 @xnnpack
 @pytest.mark.parametrize(("scheme", "allowed"), [("float16", 0.002), ("int8-weights", 0.08)])
-def test_smaller_weights_stay_near_the_reference(
+def test_quantized_tflite_is_close_to_the_reference(
     shape: str, resolver: OpResolverType, scheme: str, allowed: float
 ) -> None:
     network = GRU_SHAPES[shape]
@@ -102,7 +102,7 @@ def test_smaller_weights_stay_near_the_reference(
 
 @every_shape
 @pytest.mark.parametrize("scheme", ["float16", "int8-weights"])
-def test_onnx_with_smaller_weights_stays_near_the_reference(shape: str, scheme: str) -> None:
+def test_quantized_onnx_is_close_to_the_reference(shape: str, scheme: str) -> None:
     network = GRU_SHAPES[shape]
     answered = ask_onnx(onnx_of(network, scheme), windows_of(network))
     for name, expected in expected_of(network).items():
@@ -120,7 +120,7 @@ def with_a_long_memory(reset_after: bool) -> Network:
 
 @every_scheme
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_no_state_between_invokes(scheme: str, reset_after: bool) -> None:
+def test_no_state_between_invocations(scheme: str, reset_after: bool) -> None:
     network = with_a_long_memory(reset_after)
     windows = windows_of(network)
     order = np.array([0, 1, 0, 7, 3, 3, 5, 1])
@@ -135,7 +135,7 @@ def test_no_state_between_invokes(scheme: str, reset_after: bool) -> None:
 
 @every_shape
 @every_scheme
-def test_xnnpack_takes_the_whole_graph(shape: str, scheme: str) -> None:
+def test_xnnpack_runs_the_whole_graph(shape: str, scheme: str) -> None:
     interpreter = Interpreter(model_content=tflite_of(GRU_SHAPES[shape], scheme))
     interpreter.allocate_tensors()
     operators = interpreter._get_ops_details()
@@ -150,7 +150,7 @@ def operators_of(model: bytes) -> Counter[str]:
     return Counter(names[file.operatorCodes[record.opcodeIndex].builtinCode] for record in file.subgraphs[0].operators)
 
 
-def test_a_step_has_few_operators() -> None:
+def test_number_of_operators_per_step() -> None:
     # input layer, projection and two heads; 127 steps of two products each, the first step of none
     before = operators_of(tflite_of(GRU_SHAPES["seed-gru"]))
     assert (before["FULLY_CONNECTED"], before["LOGISTIC"], before["SOFTMAX"]) == (2 + 2 + 2 * 127, 128, 2)
@@ -164,7 +164,7 @@ def test_a_step_has_few_operators() -> None:
 
 @every_scheme
 @pytest.mark.parametrize("shape", ["seed-gru", "pytorch"])
-def test_tensorflow_lite_2_6_knows_every_operator_version(shape: str, scheme: str) -> None:
+def test_tensorflow_lite_2_6_has_all_operator_versions(shape: str, scheme: str) -> None:
     newest = {"FULLY_CONNECTED": 9, "DEQUANTIZE": 4}
     file = schema.ModelT.InitFromPackedBuf(tflite_of(GRU_SHAPES[shape], scheme), 0)
     names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
@@ -172,7 +172,7 @@ def test_tensorflow_lite_2_6_knows_every_operator_version(shape: str, scheme: st
         assert code.version <= newest.get(names[code.builtinCode], 1), names[code.builtinCode]
 
 
-def test_onnx_has_one_node_a_layer() -> None:
+def test_onnx_has_one_node_per_layer() -> None:
     for shape, reset_after, activation in (("seed-gru", 0, b"Relu"), ("pytorch", 1, b"Tanh")):
         network = GRU_SHAPES[shape]
         model = onnx.load_from_string(onnx_of(network))
@@ -187,7 +187,7 @@ def test_onnx_has_one_node_a_layer() -> None:
         assert "Transpose" not in {node.op_type for node in model.graph.node}
 
 
-def test_onnxs_own_reference_agrees() -> None:
+def test_onnx_reference_evaluator_agrees() -> None:
     """The standard's own evaluator shares no code with ONNX Runtime; it computes one direction of a GRU with tanh."""
     from onnx.reference import ReferenceEvaluator
 
@@ -198,7 +198,7 @@ def test_onnxs_own_reference_agrees() -> None:
         assert np.abs(logits - network.logits(window)).max() < 1e-4
 
 
-def test_the_graph_runs_in_compiled_model() -> None:
+def test_compiled_model_runs_the_graph() -> None:
     """In a process of its own: CompiledModel talks when the process ends."""
     code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
     root = Path(__file__).resolve().parents[2]

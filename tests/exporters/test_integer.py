@@ -58,7 +58,7 @@ def far(answered: np.ndarray, expected: np.ndarray) -> float:
 @every_io
 @every_lowering
 @every_shape
-def test_it_answers_like_the_reference(shape, lowering, io):
+def test_matches_the_reference(shape, lowering, io):
     network = SHAPES[shape]
     windows = windows_of(network)
     assert far(LiteRtRunner(emitted(shape, lowering, io), shape).logits(windows), network.logits(windows)) < 0.08
@@ -66,7 +66,7 @@ def test_it_answers_like_the_reference(shape, lowering, io):
 
 @pytest.mark.parametrize("cell", ["int8", "int16"])
 @pytest.mark.parametrize("shape", ["edge", "three-layers", "one-layer"])
-def test_the_unrolled_cell_may_be_int8_or_int16(shape, cell):
+def test_unrolled_with_int8_and_int16_cells(shape, cell):
     network = SHAPES[shape]
     windows = windows_of(network)
     error = far(LiteRtRunner(emitted(shape, "unrolled", cell=cell), shape).logits(windows), network.logits(windows))
@@ -75,7 +75,7 @@ def test_the_unrolled_cell_may_be_int8_or_int16(shape, cell):
 
 @every_lowering
 @pytest.mark.parametrize("shape", ["edge", "seed"])
-def test_tensorflow_lites_own_kernels_agree(shape, lowering):
+def test_reference_kernels_agree(shape, lowering):
     """Without XNNPACK, as old phones run it."""
     network = SHAPES[shape]
     windows = windows_of(network, 6)
@@ -100,7 +100,7 @@ class Embedder:
 @every_io
 @every_memory
 @every_lowering
-def test_no_state_between_invokes(memory, lowering, io):
+def test_no_state_between_invocations(memory, lowering, io):
     windows = windows_of(REMEMBERING[memory], 8)
     ask = Embedder(emitted(memory, lowering, io))
     in_order = np.array([ask(window) for window in windows])
@@ -113,7 +113,7 @@ def test_no_state_between_invokes(memory, lowering, io):
 @every_memory
 @every_lowering
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
-def test_a_window_of_nan_does_not_freeze_the_model(memory, lowering, poison):
+def test_nan_window_does_not_persist(memory, lowering, poison):
     windows = windows_of(REMEMBERING[memory], 2)
     ask = Embedder(emitted(memory, lowering))
     before = ask(windows[0])
@@ -125,15 +125,15 @@ def test_a_window_of_nan_does_not_freeze_the_model(memory, lowering, poison):
 
 
 @every_memory
-def test_negative_control_without_the_zeros_the_state_leaks(memory, monkeypatch):
+def test_negative_control_without_zeroing_the_state_persists(memory, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear h and c."""
     write = tflite_builder.TfliteBuilder.add_op
 
-    def forgetful(self, operator, inputs, outputs, **options):
+    def without_zeroing(self, operator, inputs, outputs, **options):
         if operator != "SLICE" or not self._tensors[outputs[0]].isVariable:
             write(self, operator, inputs, outputs, **options)
 
-    monkeypatch.setattr(tflite_builder.TfliteBuilder, "add_op", forgetful)
+    monkeypatch.setattr(tflite_builder.TfliteBuilder, "add_op", without_zeroing)
     windows = windows_of(REMEMBERING[memory], 3)
     ask = Embedder(emitted(memory, "fused"))
     first, _, again = (ask(windows[k]) for k in (0, 1, 0))
@@ -156,7 +156,7 @@ def tensors_by_operator(model: bytes) -> list[tuple[str, list[str], list[str]]]:
 @every_io
 @every_lowering
 @every_shape
-def test_all_is_integer_between_the_borders(shape, lowering, io):
+def test_inner_operators_are_integer(shape, lowering, io):
     operators = tensors_by_operator(emitted(shape, lowering, io))
     floating = [name for name, reads, writes in operators if "FLOAT32" in reads + writes]
     wide = lowering == "unrolled" and calibration_of(shape).cell == "int16"
@@ -182,7 +182,7 @@ def test_all_is_integer_between_the_borders(shape, lowering, io):
         assert held.cell_clips == (0.0,) * len(SHAPES[shape].lstm)
 
 
-def test_the_weights_of_all_steps_are_in_the_file_once():
+def test_steps_share_the_weights():
     file = tflite_reader.unpack(emitted("edge", "unrolled"), "edge")
     kernels = [t for t in file.subgraphs[0].tensors if t.name and t.name.endswith(b"_weight")]
     assert sorted(t.name.decode() for t in kernels) == [
@@ -190,7 +190,7 @@ def test_the_weights_of_all_steps_are_in_the_file_once():
     ]  # fmt: skip
 
 
-def test_xnnpack_takes_the_whole_int8_graph():
+def test_xnnpack_runs_the_whole_int8_graph():
     interpreter = Interpreter(model_content=emitted("edge", "unrolled", cell="int8"))
     interpreter.allocate_tensors()
     operators = [operator["op_name"] for operator in interpreter._get_ops_details()]
@@ -202,7 +202,7 @@ def test_xnnpack_takes_the_whole_int8_graph():
 
 @every_lowering
 @pytest.mark.parametrize("cell", ["int8", "int16"])
-def test_tensorflow_lite_2_6_knows_every_operator_version(lowering, cell):
+def test_tensorflow_lite_2_6_has_all_operator_versions(lowering, cell):
     newest = {"CONV_2D": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 3, "DEQUANTIZE": 4, "ADD": 4, "SUB": 5, "MUL": 5}
     newest |= {"QUANTIZE": 2, "LOGISTIC": 3, "TANH": 3, "SPLIT": 4, "SLICE": 5, "SOFTMAX": 3, "RESHAPE": 1}
     file = tflite_reader.unpack(emitted("edge", lowering, cell=cell), "edge")
@@ -213,7 +213,7 @@ def test_tensorflow_lite_2_6_knows_every_operator_version(lowering, cell):
 
 
 @every_lowering
-def test_int8_input_and_outputs_carry_their_scales(lowering):
+def test_int8_input_and_outputs_have_scales(lowering):
     interpreter = Interpreter(model_content=emitted("edge", lowering, "int8"))
     interpreter.allocate_tensors()
     (given,) = interpreter.get_input_details()
@@ -238,7 +238,7 @@ def test_bytes_are_deterministic(lowering):
     assert calibration_of("edge") == first
 
 
-def test_a_calibration_is_plain_json():
+def test_calibration_to_dict_is_json():
     calibration = calibration_of("edge")
     plain = json.loads(json.dumps(calibration.to_dict()))
     assert plain == calibration.to_dict()
@@ -247,7 +247,7 @@ def test_a_calibration_is_plain_json():
     assert {"window", "window.8", "rows", "cell", "lstm.1.state", "logits"} <= set(plain["ranges"])
 
 
-def test_windows_are_chosen_evenly_and_always_the_same():
+def test_choose_windows_is_balanced_and_deterministic():
     subjects = np.repeat([1, 2, 3], [700, 200, 100])
     labels = np.tile(np.arange(5), 200)
     train = Windows(np.zeros((1000, 2, 1), np.float32), labels, subjects)
@@ -260,7 +260,7 @@ def test_windows_are_chosen_evenly_and_always_the_same():
     assert len(quantize.choose_windows(train, 5000)) == 1000
 
 
-def test_run_is_the_layers_own_forward():
+def test_forward_with_intermediates():
     network = SHAPES["edge"]
     sequence = np.random.default_rng(0).normal(size=(3, 5, 48))
     passed = network.lstm[0].forward(sequence, return_intermediates=True)
@@ -268,7 +268,7 @@ def test_run_is_the_layers_own_forward():
     assert np.allclose(passed.projected, sequence @ network.lstm[0].input_weight.T + network.lstm[0].bias)
 
 
-def test_what_cannot_be_calibrated_says_so():
+def test_invalid_calibration_windows_are_rejected():
     network = SHAPES["edge"]
     nothing = np.zeros(0, np.int64)
     with pytest.raises(InputError, match="at least one window"):

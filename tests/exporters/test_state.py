@@ -56,7 +56,7 @@ class Embedder:
 @every_scheme
 @every_memory
 @pytest.mark.parametrize("lowering", ["fused", "unrolled"])
-def test_trap_1_no_state_between_invokes(memory, lowering, scheme):
+def test_no_state_between_invocations(memory, lowering, scheme):
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=12)
     ask = Embedder(emitted(network, lowering, scheme))
@@ -73,7 +73,7 @@ def test_trap_1_no_state_between_invokes(memory, lowering, scheme):
 @every_memory
 @pytest.mark.parametrize("lowering", ["fused", "unrolled"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
-def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, scheme, poison):
+def test_nan_window_does_not_persist(memory, lowering, scheme, poison):
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=2)
     ask = Embedder(emitted(network, lowering, scheme))
@@ -87,7 +87,7 @@ def test_trap_1_a_window_of_nan_does_not_freeze_the_model(memory, lowering, sche
 
 @every_scheme
 @every_memory
-def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory, scheme, monkeypatch):
+def test_negative_control_without_zeroing_the_state_persists(memory, scheme, monkeypatch):
     """The tests above can fail: the same graph without the operators that clear the state."""
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING[memory]
@@ -102,7 +102,7 @@ def test_trap_1_negative_control_the_state_leaks_where_nothing_clears_it(memory,
     assert np.array_equal(runner.logits(windows[::-1]), first[::-1])
 
 
-def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
+def test_negative_control_without_zeroing_nan_persists(monkeypatch):
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING["128 steps"]
     windows = checks.synthetic_windows(contract_of(network), count=1)
@@ -112,7 +112,7 @@ def test_trap_1_negative_control_nan_stays_where_nothing_clears_it(monkeypatch):
     assert not np.array_equal(ask(windows[0]), before)
 
 
-def test_trap_1b_the_unrolled_graph_runs_in_compiled_model():
+def test_compiled_model_runs_the_unrolled_graph():
     """In a process of its own: CompiledModel talks when the process ends."""
     code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
     root = Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ def repacked(model: bytes, cell_clip: float) -> bytes:
     return tflite_metadata.append_files(bytes(builder.Output()), {})
 
 
-def test_trap_2_no_cell_clip():
+def test_no_cell_clip():
     network = counting_network()
     window = np.zeros((1, 128, 9), np.float32)
     window[0, :70, 0], window[0, 70:, 0] = 1.0, -1.0  # up to 70, down to 12; a clip at 10 would end at -10
@@ -186,7 +186,7 @@ def test_trap_2_no_cell_clip():
         )
 
 
-def test_trap_5_int8_weights_are_int8(tmp_path):
+def test_int8_weights_are_int8(tmp_path):
     for lowering in ("fused", "unrolled"):
         network = SHAPES["edge"]
         small, large = emitted(network, lowering, "int8-weights"), emitted(network, lowering)
@@ -215,7 +215,7 @@ def test_trap_5_int8_weights_are_int8(tmp_path):
             )
 
 
-def test_trap_6_a_truncated_file_is_an_error_and_not_the_end_of_the_process(tmp_path):
+def test_truncated_file_is_an_error(tmp_path):
     """In a process of its own, which LiteRT would kill with SIGBUS."""
     for lowering in ("fused", "unrolled"):
         (tmp_path / f"{lowering}.tflite").write_bytes(emitted(SHAPES["edge"], lowering))
@@ -247,7 +247,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.tflite")):
 
 
 @every_scheme
-def test_trap_7_nan_is_rejected_before_inference(scheme):
+def test_nan_is_rejected_before_inference(scheme):
     network = SHAPES["edge"]
     runner = LiteRtRunner(emitted(network, "unrolled", scheme), "edge")
     windows = checks.synthetic_windows(contract_of(network), count=3)

@@ -101,16 +101,16 @@ def test_onnx(case: str) -> None:
     assert found.complete
 
 
-def test_a_loops_body_counts_as_often_as_it_runs() -> None:
+def test_loop_body_counts_per_iteration() -> None:
     assert counted(loop(8).bytes()) == macs.Macs({"FULLY_CONNECTED": 8 * 9}, complete=True)
 
 
-def test_a_loop_whose_end_is_not_in_the_file_counts_once_and_says_so() -> None:
+def test_loop_without_known_trip_count_is_incomplete() -> None:
     """A step of 0 never arrives."""
     assert counted(loop(None).bytes()) == macs.Macs({"FULLY_CONNECTED": 9}, complete=False)
 
 
-def test_of_a_branch_the_larger_side_counts() -> None:
+def test_larger_branch_counts() -> None:
     file = File()
     main = file.graph()
     x, y = main.tensor("x", (1, 4)), main.tensor("logits", (1, 3))
@@ -126,12 +126,12 @@ def test_of_a_branch_the_larger_side_counts() -> None:
     assert counted(file.bytes()).kinds == {"FULLY_CONNECTED": 3 * 12}
 
 
-def test_a_graph_that_runs_itself_ends() -> None:
+def test_recursive_graph_terminates() -> None:
     file = loop(2)
     file.graphs[0].ops[0].builtinOptions.bodySubgraphIndex = 0
     assert not counted(file.bytes()).complete
 
 
-def test_an_open_length_counts_as_one_and_says_so() -> None:
+def test_dynamic_axis_counts_as_one() -> None:
     found = counted(dense(signature=[-1, 4]).bytes())
     assert (found.total, found.complete) == (12, False)

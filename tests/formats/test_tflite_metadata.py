@@ -56,7 +56,7 @@ def emitted(network: Any, lowering: str = "unrolled") -> bytes:
     return tflite.build(network, contract_of(network), {}, lowering)
 
 
-def test_inputs_outputs_and_their_labels_are_described() -> None:
+def test_inputs_outputs_and_labels() -> None:
     root = described(emitted(SHAPES["edge"], "fused"))
     assert root.text(0) == "harexport"
     assert root.text(7) == "1.0.0"
@@ -71,13 +71,13 @@ def test_inputs_outputs_and_their_labels_are_described() -> None:
         assert (file.text(0), file.byte(2)) == ("labels.txt", 2)  # TENSOR_AXIS_LABELS
 
 
-def test_the_labels_lie_in_a_zip_behind_the_model() -> None:
+def test_labels_are_in_an_appended_zip() -> None:
     archive = zipfile.ZipFile(io.BytesIO(emitted(SHAPES["edge"])))
     assert archive.namelist() == ["labels.txt"]
     assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
 
 
-def test_a_second_head_has_labels_of_its_own() -> None:
+def test_second_head_has_its_own_labels() -> None:
     network = GRU_SHAPES["seed-gru"]
     model = emitted(network)
     archive = zipfile.ZipFile(io.BytesIO(model))
@@ -90,6 +90,6 @@ def test_a_second_head_has_labels_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 21, 22, 100])
-def test_a_file_that_lost_its_end_is_refused(missing: int) -> None:
+def test_truncated_file_is_rejected(missing: int) -> None:
     with pytest.raises(InputError, match="is truncated"):
         LiteRtRunner(emitted(SHAPES["edge"])[:-missing], "edge.tflite")
