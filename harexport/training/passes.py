@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -183,7 +184,8 @@ def _run_in_background(
     try:
         yield _Background(receiver, lambda: run_pass(training, settings, latest, report), report_and_keep)
     finally:
-        process.kill()
+        if process.is_alive():  # SIGTERM is blocked in the child, and loky's processes have no kill()
+            os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         process.join()
         receiver.close()
 

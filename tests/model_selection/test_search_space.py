@@ -70,7 +70,7 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
     ("grid", "draws", "words"),
     [
         ([], None, "nothing to search"),
-        (["model.hidden"], None, "give section.key=values, for example model.hidden=32,48,64; sections are data, model"),
+        (["model.hidden"], None, "for example model.hidden=32,48,64; sections are data, model"),
         (["=3"], None, "give section.key=values"),
         (["model.hidden="], None, "give section.key=values"),
         (["hidden=3"], None, "give section.key=values"),

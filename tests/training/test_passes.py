@@ -86,7 +86,8 @@ def test_killed_child_process_does_not_end_the_run(
 
     def kill_and_wait(self: passes._Background) -> passes.PassResult:
         for child in multiprocessing.active_children():
-            child.kill()
+            assert child.pid
+            os.kill(child.pid, signal.SIGKILL)
         return wait(self)
 
     monkeypatch.setattr(passes._Background, "wait", kill_and_wait)
