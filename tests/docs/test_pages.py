@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harexport.inspection import rules
+from harexport.inspection import performance_rules, rules
 from harexport.model import recipe as recipes
 from harexport.version import __version__
 from tests.docs.pages import PAGES, ROOT, code_blocks, read
@@ -79,7 +79,7 @@ def test_paths_in_text_exist() -> None:
 
 
 def test_every_finding_is_documented() -> None:
-    source = Path(rules.__file__).read_text("utf-8")
+    source = "".join(Path(module.__file__).read_text("utf-8") for module in (rules, performance_rules))
     found = set(re.findall(r'Finding\(\s*(?:id=)?"([a-z0-9-]+)"', source))
     assert len(found) > 20
     assert found == set(re.findall(r"^\| `([a-z0-9-]+)` \|", read("docs/inspect.md"), re.MULTILINE))
