@@ -58,7 +58,7 @@ def up_to_date() -> bool:
 
 def picture(measured: dict[str, Any]) -> None:
     """Draw artifacts/robustness.png."""
-    plots.save_figure(plot.draw(Robustness.from_dict(measured)), PICTURE)
+    plots.save_figure(plot.plot_robustness(Robustness.from_dict(measured)), PICTURE)
     ship_pretrained.write_checksums()
 
 
@@ -73,7 +73,7 @@ def render(measured: dict[str, Any]) -> str:
             f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors are rotated "
             f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second per mg. "
             "From [robustness.json](robustness.json).",
-            *robust.left_out(result),
+            *robust.left_out_notes(result),
             tables.format_markdown(robust.label_rows(result)),
             tables.format_markdown(robust.subject_rows(result)),
         ]

@@ -39,15 +39,15 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
     from harexport.robustness import plot
     from harexport.utils.files import check_writable, write_text
 
-    asked = robust.load_models(models or (out,))
+    models_by_name = robust.load_models(models or (out,))
     if data is None:
-        for model in asked.values():
+        for model in models_by_name.values():
             check_default_dataset(model.contract, model.name)
-    if out.exists():  # before minutes of work; a folder is made when there is something to put into it
+    if out.exists():  # a new folder is created only when there is a file to write
         check_writable(out)
-    result = robust.evaluate_robustness(asked, load_data(data))
+    result = robust.evaluate_robustness(models_by_name, load_data(data))
     picture, table = out / "robustness.png", out / "robustness.md"
-    plots.save_figure(plot.draw(result), picture)
-    write_text(table, robust.markdown(result))
+    plots.save_figure(plot.plot_robustness(result), picture)
+    write_text(table, robust.format_markdown(result))
     found = {**result.to_dict(), "picture": str(picture), "table": str(table)}
-    print_result(found, as_json, f"\n{robust.text(result)}\n\nPicture: {picture}\nTable:   {table}")
+    print_result(found, as_json, f"\n{robust.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}")

@@ -1,4 +1,4 @@
-"""Classification and calibration figures, as the original printed them and as tables need them."""
+"""Metrics of classification and calibration."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 15  # of equal width, as Guo et al. 2017 have them
+BINS = 15  # of equal width, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """Shares from 0 to 1; precision, recall and f1 are weighted by the windows of each label.
+    """Metrics as shares from 0 to 1.
 
-    `confusion[t][a]` counts windows of label t answered as a; `label_recall` is per label, in order.
+    Attributes:
+        windows: Number of windows.
+        accuracy: Share of correct predictions.
+        precision: Mean over labels, weighted by their number of windows.
+        recall: Weighted likewise.
+        f1: Weighted likewise.
+        macro_f1: Unweighted mean over labels.
+        confusion: Number of windows of label i predicted as label j, by [i][j].
+        label_recall: By label.
     """
 
     windows: int
@@ -33,25 +41,27 @@ class ClassificationMetrics:
 
 
 def classification_metrics(
-    truth: NDArray[np.int64], answers: NDArray[np.integer], labels: int
+    y_true: NDArray[np.int64], y_pred: NDArray[np.integer], labels: int
 ) -> ClassificationMetrics:
-    """Figures of `answers` [n] against `truth` [n], both from 0; a share of nothing is 0.
+    """Compute metrics as defined by scikit-learn, without its import, which takes longer than an export.
 
-    The macro F1 is the mean over the labels that occur in either.
-    As scikit-learn defines them (a test compares), whose import alone takes longer than a whole export.
+    Args:
+        y_true: True labels [n], from 0.
+        y_pred: Predicted labels [n], from 0.
+        labels: Number of labels. The macro F1 is the mean over those that occur in either array; 0 / 0 is 0.
     """
-    matrix = np.bincount(truth * labels + answers, minlength=labels * labels).reshape(labels, labels)
-    right, of_label, answered = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    recall, precision = _share(right, of_label), _share(right, answered)
-    f1 = _share(2 * right, of_label + answered)
-    weights = _share(of_label, np.full(labels, len(truth)))
+    matrix = np.bincount(y_true * labels + y_pred, minlength=labels * labels).reshape(labels, labels)
+    correct, true_count, predicted_count = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    recall, precision = _divide(correct, true_count), _divide(correct, predicted_count)
+    f1 = _divide(2 * correct, true_count + predicted_count)
+    weights = _divide(true_count, np.full(labels, len(y_true)))
     return ClassificationMetrics(
-        windows=len(truth),
-        accuracy=float(right.sum() / len(truth)),
+        windows=len(y_true),
+        accuracy=float(correct.sum() / len(y_true)),
         precision=float(weights @ precision),
         recall=float(weights @ recall),
         f1=float(weights @ f1),
-        macro_f1=float(f1[of_label + answered > 0].mean()),
+        macro_f1=float(f1[true_count + predicted_count > 0].mean()),
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
         label_recall=tuple(float(share) for share in recall),
     )
@@ -59,36 +69,39 @@ def classification_metrics(
 
 @dataclass(frozen=True)
 class SubjectAccuracy:
-    """How many windows a subject gave, and the share of them that was answered right, 0 to 1."""
+    """Number of windows of a subject, and the accuracy on them."""
 
     windows: int
     accuracy: float
 
 
 def accuracy_by_subject(
-    truth: NDArray[np.int64], answers: NDArray[np.integer], subjects: NDArray[np.int64]
+    y_true: NDArray[np.int64], y_pred: NDArray[np.integer], subjects: NDArray[np.int64]
 ) -> dict[int, SubjectAccuracy]:
-    """Accuracy of the windows of each subject, by the subjects' numbers; all three [n]."""
-    numbers, which, counts = np.unique(subjects, return_inverse=True, return_counts=True)
-    right = np.bincount(which, weights=truth == answers, minlength=len(numbers))
+    """Return the accuracy of each subject, by its number; all arguments are [n]."""
+    numbers, index, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    correct = np.bincount(index, weights=y_true == y_pred, minlength=len(numbers))
     return {
         int(subject): SubjectAccuracy(int(count), float(hits / count))
-        for subject, count, hits in zip(numbers, counts, right, strict=True)
+        for subject, count, hits in zip(numbers, counts, correct, strict=True)
     }
 
 
-def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
-    """Mean of -log softmax(logits)[truth], in nats; logits [n, labels], truth [n]."""
-    wide = logits.astype(np.float64)
-    wide = wide - wide.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(len(truth)), truth]).mean())
+def cross_entropy(logits: NDArray[np.floating], y_true: NDArray[np.int64]) -> float:
+    """Return the mean of -log softmax(logits)[y_true] in nats; logits [n, labels], y_true [n]."""
+    shifted = logits.astype(np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y_true)), y_true]).mean())
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Windows by their confidence, the largest probability: bin k holds those in (k/15, (k+1)/15].
+    """Windows binned by their confidence, the largest probability. Bin k is (k/15, (k+1)/15].
 
-    Of each bin: how many windows, how many of them answered right, the sum of their confidences [15].
+    Attributes:
+        windows: Number of windows per bin.
+        right: Number of correct predictions per bin.
+        confidence: Sum of the confidences per bin.
     """
 
     windows: NDArray[np.int64]
@@ -97,54 +110,55 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: how far confidence lies from accuracy, 0 to 1.
+        """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, On calibration of modern neural networks).
 
-        Naeini et al. 2015, as Guo et al. 2017 (On calibration of modern neural networks) use it: the sum over the bins
-        of |windows in it| / n * |share of them that is right - mean of their confidences|.
+        The sum over all bins of |windows in the bin| / n * |accuracy in the bin - mean confidence in the bin|.
         """
         return float(np.abs(self.right - self.confidence).sum() / self.windows.sum())
 
 
-def reliability(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> Reliability:
-    """The reliability diagram's numbers (Guo et al. 2017) of probabilities [n, labels] against truth [n]."""
+def reliability(probabilities: NDArray[np.floating], y_true: NDArray[np.int64]) -> Reliability:
+    """Bin predictions for a reliability diagram; probabilities [n, labels], y_true [n]."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+    is_correct = probabilities.argmax(axis=1) == y_true
     bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
     sums = np.bincount(bins, weights=confidence, minlength=BINS).astype(np.float64)
-    return Reliability(np.bincount(bins, minlength=BINS), np.bincount(bins[right], minlength=BINS), sums)
+    return Reliability(np.bincount(bins, minlength=BINS), np.bincount(bins[is_correct], minlength=BINS), sums)
 
 
-def calibration_error(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
-    """The expected calibration error (see `Reliability.error`) of probabilities [n, labels] against truth [n]."""
-    return reliability(probabilities, truth).error
+def calibration_error(probabilities: NDArray[np.floating], y_true: NDArray[np.int64]) -> float:
+    """Return the expected calibration error of probabilities [n, labels] for labels y_true [n]."""
+    return reliability(probabilities, y_true).error
 
 
-def _share(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
-    return shares
+def _divide(numerator: NDArray[np.integer], denominator: NDArray[np.integer]) -> NDArray[np.float64]:
+    quotient: NDArray[np.float64] = np.divide(
+        numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0
+    )
+    return quotient
 
 
-def format_report(figures: ClassificationMetrics, labels: tuple[str, ...]) -> str:
-    """The final report of the published original: four figures, the matrix in counts and in % of the test data."""
-    counts = np.array(figures.confusion)
+def format_report(metrics: ClassificationMetrics, labels: tuple[str, ...]) -> str:
+    """Return a text report: four metrics, and the confusion matrix in counts and in percent of all windows."""
+    counts = np.array(metrics.confusion)
     width = max(len(label) for label in labels)
 
-    def matrix(values: NDArray[Any], form: str) -> list[str]:
+    def matrix(values: NDArray[Any], pattern: str) -> list[str]:
         return [
-            f"  {label:<{width}} " + " ".join(form.format(v) for v in row)
+            f"  {label:<{width}} " + " ".join(pattern.format(v) for v in row)
             for label, row in zip(labels, values, strict=True)
         ]
 
     lines = [
-        f"Accuracy:  {figures.accuracy:.2%}",
-        f"Precision: {figures.precision:.2%}   (weighted)",
-        f"Recall:    {figures.recall:.2%}   (weighted)",
-        f"F1 score:  {figures.f1:.2%}   (weighted)",
+        f"Accuracy:  {metrics.accuracy:.2%}",
+        f"Precision: {metrics.precision:.2%}   (weighted)",
+        f"Recall:    {metrics.recall:.2%}   (weighted)",
+        f"F1 score:  {metrics.f1:.2%}   (weighted)",
         "",
-        f"Confusion matrix (rows: truth, columns: answer; {figures.windows} windows)",
+        f"Confusion matrix (rows: true label, columns: predicted label; {metrics.windows} windows)",
         *matrix(counts, "{:5d}"),
         "",
-        "The same in % of the test data",
-        *matrix(100 * counts / max(1, figures.windows), "{:5.2f}"),
+        "In % of all windows",
+        *matrix(100 * counts / max(1, metrics.windows), "{:5.2f}"),
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The pictures of reports: drawn without a display, written atomically as PNG."""
+"""Matplotlib figures of reports, without a display, written atomically as PNG."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ INK, GRID, BLUE, ORANGE, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#8a
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches that never opens a window."""
+    """Create a figure, in inches, without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
 
 
 def style_axes(axes: Any) -> None:
-    """The house style: a light grid behind the data, no box around it."""
+    """Apply the common style: a light grid behind the data and no box."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=INK, labelsize=9)
@@ -35,13 +35,13 @@ def style_axes(axes: Any) -> None:
 
 
 def save_figure(drawn: Figure, path: Path | str) -> None:
-    """Write `drawn` as PNG. Raises InputError where it cannot be written."""
+    """Write a figure as PNG. Raises InputError if it cannot be written."""
     with files.atomic_write(path) as temporary:
         drawn.savefig(temporary, format="png")
 
 
 def format_label(label: str) -> str:
-    """WALKING_UPSTAIRS -> Walking upstairs."""
+    """Format a label for display: WALKING_UPSTAIRS -> Walking upstairs."""
     return label.replace("_", " ").capitalize()
 
 
@@ -104,10 +104,10 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
     drawn = new_figure(9.5, 4.3)
     left, right = drawn.subplots(1, 2)
     most = max(row["windows"] for rows in phases.values() for row in rows)
-    unit, words_of_unit = (1e6, "million ") if most >= 1e6 else (1e3, "thousand ") if most >= 1e4 else (1.0, "")
+    unit, unit_name = (1e6, "million ") if most >= 1e6 else (1e3, "thousand ") if most >= 1e4 else (1.0, "")
     for (name, rows), colour in zip(phases.items(), (ORANGE, BLUE), strict=False):
         seen = [row["windows"] / unit for row in rows]
-        mark = "o" if len(rows) == 1 else None  # a line through one point would not be seen
+        mark = "o" if len(rows) == 1 else None  # a line through one point is invisible
         for axes, key in ((left, "loss"), (right, "accuracy")):
             for (head, shade, of_head), (part, style, words) in itertools.product(_HEADS, _MEASURED):
                 values = [_number(row, f"{part}{head}{key}", bool(head)) for row in rows]
@@ -119,7 +119,7 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
     for axes, what in ((left, "loss"), (right, "accuracy")):
         style_axes(axes)
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"{words_of_unit}windows seen", color=INK)
+        axes.set_xlabel(f"{unit_name}windows seen", color=INK)
         axes.set_title(what, color=INK, loc="left", fontsize=10)
     left.set_ylim(bottom=0)
     right.set_ylim(top=1.0)
@@ -130,9 +130,13 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
 
 
 def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: str) -> Figure:
-    """A bar of accuracy for each subject, group after group ("held out", "test"), and each group's own accuracy.
+    """Plot the accuracy of each subject as bars, and that of each group as a line.
 
-    The axis does not begin at 0, and says so: between 97 and 99 % lies what matters.
+    The axis does not start at 0, which its label states: differences between 97 and 99 % stay visible.
+
+    Args:
+        groups: Accuracy by subject and group ("held out", "test").
+        title: Title of the figure.
     """
     bars = sum(len(group) for group in groups.values())
     drawn = new_figure(max(5.0, 2.2 + 0.55 * (bars + len(groups))), 4.2)
@@ -160,7 +164,7 @@ def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: st
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(floor, 1.0 + 0.03 * (1 - floor))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}" if share < 1.005 else "")
-    axes.set_ylabel("accuracy" + (f"   (axis begins at {floor:.0%})" if floor else ""), color=INK)
+    axes.set_ylabel("accuracy" + (f"   (axis starts at {floor:.0%})" if floor else ""), color=INK)
     axes.set_xlabel("subject, and its accuracy in %", color=INK)
     axes.set_title(title, color=INK, loc="left", fontsize=11)
     drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -168,11 +172,14 @@ def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: st
 
 
 def plot_reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], title: str) -> Figure:
-    """Reliability diagrams (Guo et al. 2017): share of right answers over confidence in 15 bins, a panel a data set.
+    """Plot reliability diagrams (Guo et al. 2017): accuracy over confidence in 15 bins.
 
-    Each panel has one curve, or two (before and after calibration), each with its name and its expected calibration
-    error; beneath it, how the last one's windows spread over the bins. On the diagonal, probabilities mean what they
-    say. A point's area grows with its windows: bins that hold a few say little.
+    The diagonal is perfect calibration. The area of a point grows with its number of windows. A histogram below each
+    panel shows the windows per bin of the last curve.
+
+    Args:
+        panels: By dataset, one curve or two (before and after calibration), each with its name.
+        title: Title of the figure.
     """
     drawn = new_figure(0.6 + 4.6 * len(panels), 5.6)
     grid = drawn.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
@@ -196,7 +203,7 @@ def plot_reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], ti
         lower.set_ylim(0, 1)
         lower.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
         lower.set_xlabel("confidence: the largest probability", color=INK)
-    grid[0, 0].set_ylabel("share of right answers", color=INK)
+    grid[0, 0].set_ylabel("accuracy", color=INK)
     grid[1, 0].set_ylabel("windows", color=INK)
     drawn.suptitle(title, color=INK, x=0.01, ha="left", fontsize=11)
     return drawn

@@ -1,7 +1,7 @@
-"""`harexport robustness`: how models answer when a phone is worn, or samples, otherwise than the data set's did.
+"""Evaluate the accuracy of models on perturbed test windows.
 
-Accuracy by class and by subject on the test windows as they are, then the same windows under every perturbation of
-perturbations.py. Nothing is chosen by it.
+Accuracy by label and by subject on the recorded test windows, then on the same windows under every perturbation of
+perturbations.py. Nothing is selected by the results.
 """
 
 from __future__ import annotations
@@ -34,11 +34,19 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """How a model answers under one condition; shares from 0 to 1.
+    """Result of a model under one condition; shares from 0 to 1.
 
-    `draws` times perturbed: the mean and the worst accuracy of them, and the mean recall of each label (None where no
-    window has it). `windows` were asked, `left_out` could not be made (drift: no room); `before` is the accuracy on
-    the same windows as they are.
+    Attributes:
+        group: Kind of the perturbation.
+        name: Name of the condition.
+        level: Its strength; None if it is not a number.
+        draws: Number of random draws.
+        windows: Number of perturbed windows.
+        left_out: Windows that could not be perturbed (clock drift: the segment is too short).
+        before: Accuracy on the same windows without the perturbation.
+        mean: Mean accuracy over the draws.
+        worst: Lowest accuracy of the draws.
+        label_recall: Mean recall of each label; None for a label without windows.
     """
 
     group: str
@@ -55,7 +63,7 @@ class ConditionResult:
 
 @dataclass(frozen=True)
 class ModelRobustness:
-    """One model: its figures on the windows as they are, and under each condition that its channels allow."""
+    """Result of one model on the recorded windows, and under each condition that its channels allow."""
 
     name: str
     runtime: str
@@ -64,13 +72,13 @@ class ModelRobustness:
     outcomes: tuple[ConditionResult, ...]
 
     def outcome(self, name: str) -> ConditionResult | None:
-        """What came of one condition; None where the model's channels do not allow it."""
-        return next((one for one in self.outcomes if one.name == name), None)
+        """Return the result under a condition; None if the model's channels do not allow it."""
+        return next((result for result in self.outcomes if result.name == name), None)
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """All models; `labels` are the data set's."""
+    """Results of all models; `labels` are those of the dataset."""
 
     source: str
     data_sha256: str
@@ -78,12 +86,12 @@ class Robustness:
     models: tuple[ModelRobustness, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return JSON values."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_dict(value: dict[str, Any]) -> Robustness:
-        """What `to_dict` gave."""
+        """Parse the result of `to_dict`."""
         found = []
         for one in value["models"]:
             figures, outcomes = one["figures"], one["outcomes"]
@@ -104,9 +112,9 @@ class Robustness:
 
     @property
     def conditions(self) -> list[str]:
-        """The names of every condition of any model, in order."""
-        widest = sorted(self.models, key=lambda model: -len(model.outcomes))
-        return list(dict.fromkeys(one.name for model in widest for one in model.outcomes))
+        """Names of all conditions, in order."""
+        by_conditions = sorted(self.models, key=lambda model: -len(model.outcomes))
+        return list(dict.fromkeys(outcome.name for model in by_conditions for outcome in model.outcomes))
 
 
 def load_models(paths: Sequence[Path]) -> dict[str, Model]:
@@ -126,83 +134,87 @@ def load_models(paths: Sequence[Path]) -> dict[str, Model]:
     return {name: models.load_model(path) for name, path in zip(names, found, strict=True)}
 
 
-def evaluate_robustness(asked: Mapping[str, Model], dataset: Dataset) -> Robustness:
-    """Ask models, by their names, the test windows of `dataset`, as they are and perturbed.
+def evaluate_robustness(loaded: Mapping[str, Model], dataset: Dataset) -> Robustness:
+    """Run models on the test windows of `dataset`, recorded and perturbed.
 
-    Raises InputError where one does not fit the data.
+    Args:
+        loaded: Models by name.
+        dataset: Provides the test windows.
+
+    Raises:
+        InputError: A model does not fit the data, or there are no test windows.
     """
     if not len(dataset.test):
-        raise InputError(f"{dataset.source} has no test windows to ask")
-    alike: dict[tuple[str, ...], list[tuple[str, Model]]] = {}
-    for name, model in asked.items():
+        raise InputError(f"{dataset.source} has no test windows")
+    by_channels: dict[tuple[str, ...], list[tuple[str, Model]]] = {}
+    for name, model in loaded.items():
         dataset.matching(model.contract, model.name)
-        alike.setdefault(model.contract.channels, []).append((name, model))
+        by_channels.setdefault(model.contract.channels, []).append((name, model))
     found: dict[str, ModelRobustness] = {}
-    for channels, group in alike.items():
-        found |= _of_contract(group, dataset.select_channels(channels))
-    return Robustness(dataset.source, dataset.digest, dataset.contract.labels, tuple(found[name] for name in asked))
+    for channels, group in by_channels.items():
+        found |= _evaluate_group(group, dataset.select_channels(channels))
+    return Robustness(dataset.source, dataset.digest, dataset.contract.labels, tuple(found[name] for name in loaded))
 
 
-def _of_contract(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, ModelRobustness]:
-    """Models that read the same channels: what is perturbed is perturbed once."""
+def _evaluate_group(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, ModelRobustness]:
+    """Evaluate models with the same channels, for which each perturbation is computed once."""
     test = dataset.test
-    scene = PerturbationInput.of(test, dataset.contract)
-    conditions = perturbations(scene)
-    plain = {name: _answers(model, test.signals) for name, model in group}
+    conditions = perturbations(PerturbationInput.from_windows(test, dataset.contract))
+    unperturbed = {name: _predict(model, test.signals) for name, model in group}
     outcomes: dict[str, list[ConditionResult]] = {name: [] for name, _ in group}
-    title = f"{', '.join(plain)}: conditions"
+    title = f"{', '.join(unperturbed)}: conditions"
     with progress(title, len(conditions), "conditions") as advance:
         for done, condition in enumerate(conditions, 1):
-            asked = _asked(group, condition)
-            for name, (kept, answers) in asked.items():
-                before = plain[name][kept] == test.labels[kept]
+            predictions = _run_condition(group, condition)
+            for name, (kept, predicted) in predictions.items():
+                before = unperturbed[name][kept] == test.labels[kept]
                 outcomes[name].append(
-                    _outcome(condition, test.labels, kept, before, answers, len(dataset.contract.labels))
+                    _condition_result(condition, test.labels, kept, before, predicted, len(dataset.contract.labels))
                 )
             advance(done)
     return {
         name: ModelRobustness(
             name,
             model.runner.runtime,
-            metrics.classification_metrics(test.labels, plain[name], len(dataset.contract.labels)),
-            _subjects(dataset, plain[name]),
+            metrics.classification_metrics(test.labels, unperturbed[name], len(dataset.contract.labels)),
+            _accuracy_by_subject(dataset, unperturbed[name]),
             tuple(outcomes[name]),
         )
         for name, model in group
     }
 
 
-def _asked(
+def _run_condition(
     group: list[tuple[str, Model]], condition: Perturbation
 ) -> dict[str, tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
-    """Which windows were asked, and the answers of every draw, by model."""
-    answers: dict[str, list[NDArray[np.intp]]] = {name: [] for name, _ in group}
+    """Return the indices of the perturbed windows and the predictions of every draw, by model."""
+    predictions: dict[str, list[NDArray[np.intp]]] = {name: [] for name, _ in group}
     kept = np.zeros(0, np.intp)
     for draw in range(condition.draws):
         signals, kept = condition.make(draw)
         for name, model in group:
-            answers[name].append(_answers(model, signals))
-    return {name: (kept, drawn) for name, drawn in answers.items()}
+            predictions[name].append(_predict(model, signals))
+    return {name: (kept, draws) for name, draws in predictions.items()}
 
 
-def _answers(model: Model, signals: NDArray[np.float32]) -> NDArray[np.intp]:
+def _predict(model: Model, signals: NDArray[np.float32]) -> NDArray[np.intp]:
     if not len(signals):
         return np.zeros(0, np.intp)
-    answers: NDArray[np.intp] = model.runner.logits(signals).argmax(axis=1)
-    return answers
+    predicted: NDArray[np.intp] = model.runner.logits(signals).argmax(axis=1)
+    return predicted
 
 
-def _outcome(
+def _condition_result(
     condition: Perturbation,
     labels: NDArray[np.int64],
     kept: NDArray[np.intp],
     before: NDArray[np.bool_],
-    answers: list[NDArray[np.intp]],
+    draws: list[NDArray[np.intp]],
     count: int,
 ) -> ConditionResult:
     truth = labels[kept]
-    right = np.array([drawn == truth for drawn in answers])
-    recall = [float(right[:, truth == k].mean()) if (truth == k).any() else None for k in range(count)]
+    is_correct = np.array([predicted == truth for predicted in draws])
+    recall = [float(is_correct[:, truth == k].mean()) if (truth == k).any() else None for k in range(count)]
     return ConditionResult(
         condition.group,
         condition.name,
@@ -211,19 +223,19 @@ def _outcome(
         len(kept),
         len(labels) - len(kept),
         float(before.mean()) if len(kept) else 0.0,
-        float(right.sum() / max(1, right.size)),
-        float(right.sum(axis=1).min() / max(1, len(kept))),
+        float(is_correct.sum() / max(1, is_correct.size)),
+        float(is_correct.sum(axis=1).min() / max(1, len(kept))),
         tuple(recall),
     )
 
 
-def _subjects(dataset: Dataset, answers: NDArray[np.intp]) -> dict[str, SubjectAccuracy]:
-    shares = metrics.accuracy_by_subject(dataset.test.labels, answers, dataset.test.subjects)
+def _accuracy_by_subject(dataset: Dataset, predicted: NDArray[np.intp]) -> dict[str, SubjectAccuracy]:
+    shares = metrics.accuracy_by_subject(dataset.test.labels, predicted, dataset.test.subjects)
     return {dataset.subject_name(subject): share for subject, share in shares.items()}
 
 
 def condition_rows(result: Robustness) -> Table:
-    """A row a condition, a column a model: accuracy, in brackets that of the worst draw."""
+    """Return accuracy by condition and model, with that of the worst draw in brackets."""
     rows: Table = [("condition", *(model.name for model in result.models))]
     rows.append(("as recorded", *(f"{model.figures.accuracy:.1%}" for model in result.models)))
     for name in result.conditions:
@@ -232,7 +244,7 @@ def condition_rows(result: Robustness) -> Table:
 
 
 def label_rows(result: Robustness) -> Table:
-    """Recall of each label on the windows as they are."""
+    """Return the recall of each label on the recorded windows."""
     rows: Table = [("recall", *(model.name for model in result.models))]
     for k, label in enumerate(result.labels):
         rows.append((format_label(label), *(f"{model.figures.label_recall[k]:.1%}" for model in result.models)))
@@ -240,33 +252,35 @@ def label_rows(result: Robustness) -> Table:
 
 
 def subject_rows(result: Robustness) -> Table:
-    """Accuracy of each test subject on the windows as they are."""
+    """Return the accuracy of each test subject on the recorded windows."""
     rows: Table = [("test subject", *(model.name for model in result.models))]
     for subject in result.models[0].subjects:
         rows.append((subject, *(f"{model.subjects[subject].accuracy:.1%}" for model in result.models)))
     return rows
 
 
-def left_out(result: Robustness) -> list[str]:
-    """A sentence for each condition that could not be made of all windows."""
-    said = {}
+def left_out_notes(result: Robustness) -> list[str]:
+    """Return a sentence for each condition that could not be applied to all windows."""
+    notes = {}
     for model in result.models:
-        for one in (one for one in model.outcomes if one.left_out):
-            asked = f"{one.left_out} of {one.windows + one.left_out} windows have no room for it and are left out"
-            said[one.name] = f"{one.name}: {asked}."
-    return list(said.values())
+        for condition in (condition for condition in model.outcomes if condition.left_out):
+            total = condition.windows + condition.left_out
+            notes[condition.name] = (
+                f"{condition.name}: {condition.left_out} of {total} windows are left out, their segment is too short."
+            )
+    return list(notes.values())
 
 
-def text(result: Robustness) -> str:
-    """All tables for the terminal."""
+def format_robustness(result: Robustness) -> str:
+    """Return all tables as text."""
     parts = [tables.format_text(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *left_out(result)])
+    return "\n\n".join([*parts, *left_out_notes(result)])
 
 
-def markdown(result: Robustness) -> str:
-    """All tables as GitHub Markdown."""
+def format_markdown(result: Robustness) -> str:
+    """Return all tables as GitHub Markdown."""
     parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *left_out(result)]) + "\n"
+    return "\n\n".join([*parts, *left_out_notes(result)]) + "\n"
 
 
 def _cell(outcome: ConditionResult | None) -> str:

@@ -1,9 +1,9 @@
-"""What phones do to a window, done to recorded windows: tilts, turns, noise, lost samples, clock drift, gain errors.
+"""Perturbations of recorded windows: rotation, noise, lost samples, clock drift, gain errors.
 
-All of it is made after the filters of the contract. These are linear and alike on the three axes but for the median of
-three samples, so that turns, gain errors and (but for that median) tilts are what a phone's own chain would make of
-such a signal; noise is run through the linear filters by itself; lost samples are bridged here after them, on a phone
-before. Everything is drawn by fixed seeds and without regard to the other channels: every model sees the same noise.
+They are applied after the filters of the contract. The filters are linear and equal for the three axes, except for the
+median of three samples; so a rotation or a gain error has the same effect as before the filters. Noise passes through
+the linear filters separately. Lost samples are interpolated after the filters, on a phone before them. Random numbers
+have fixed seeds and do not depend on the other channels, so that every model gets the same noise.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from harexport.model.contract import Contract, Lowpass
 from harexport.preprocessing.filters import design_sos
 
 Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
-_Made = TypeVar("_Made")
+Doubles = NDArray[np.float64]
+_T = TypeVar("_T")
 
 GROUPS = ("tilt", "turn", "noise", "lost", "clock", "gain")
 
@@ -32,31 +32,35 @@ NOISES_MG = (5, 10, 20)
 LOSSES = (0.02, 0.05)
 DRIFTS = (-0.02, 0.02)
 GAIN = 0.03
-DRAWS = 8  # of what has a direction: tilts, gain errors
-NOISE_DRAWS = 3  # 2947 windows average over most of the noise already
+DRAWS = 8  # for perturbations with a direction: tilts, gain errors
+NOISE_DRAWS = 3  # 2947 windows already average out most of the noise
 
-# Sensors of phones have 40 to 50 thousandths of a degree per second for each thousandth of g (noise densities in data
-# sheets: Bosch BMI160 0.007 dps and 180 ug, TDK ICM-20602 0.004 and 100, ST LSM6DSV 0.0028 and 60, each by the root of
-# a hertz: 0.3 to 0.9 mg in 25 Hz); the Galaxy S II of UCI HAR shows 2 to 4 mg and 0.15 to 0.2 dps in its quietest
-# windows. So 5 mg stands for another sensor as old as that one, 20 mg for a phone that something shakes.
+# Noise of the gyroscope per mg of the accelerometer: 40 to 50 mdps in data sheets (per root hertz: Bosch BMI160
+# 0.007 dps and 180 ug, TDK ICM-20602 0.004 dps and 100 ug, ST LSM6DSV 0.0028 dps and 60 ug; 0.3 to 0.9 mg in 25 Hz).
+# The Galaxy S II of UCI HAR has 2 to 4 mg and 0.15 to 0.2 dps in its quietest windows. So 5 mg is another sensor of
+# that age, 20 mg is a vibrating phone.
 DPS_PER_MG = 0.05
 
 _ACCELERATION, _ROTATION = "acceleration", "rotation"
-# unit -> its sensor, and how many of the unit a thousandth of g or a degree per second is
+# unit -> sensor, and one mg or one degree per second in this unit
 _UNITS = {
     "g": (_ACCELERATION, 1e-3),
     "m/s2": (_ACCELERATION, 9.80665e-3),
     "rad/s": (_ROTATION, math.pi / 180),
     "deg/s": (_ROTATION, 1.0),
 }
-_LEAST_GRAVITY_MG = 500  # of a vector's mean over a window, to be taken for gravity
+_MIN_GRAVITY_MG = 500  # least mean of a vector that includes gravity
 
 
 @dataclass(frozen=True)
 class Vector:
-    """Three channels that are x, y and z of one vector.
+    """Three channels that are the axes of one vector.
 
-    `sensor` they come from; `scale`: a thousandth of g, or a degree per second, in their unit (0: not known).
+    Attributes:
+        name: Common part of the channel names.
+        index: Positions of x, y and z.
+        sensor: "acceleration", "rotation", or the unit if it is unknown.
+        scale: One mg, or one degree per second, in the unit of the channels; 0 for an unknown unit.
     """
 
     name: str
@@ -67,29 +71,39 @@ class Vector:
 
 @dataclass(frozen=True)
 class PerturbationInput:
-    """Windows [n, window, channels] with what is needed to perturb them.
+    """Windows and what is needed to perturb them.
 
-    `up`: unit vectors [n, 3], against gravity, of each window; None where no channel holds gravity.
+    Attributes:
+        windows: Recorded windows.
+        contract: Their contract.
+        vectors: Vectors among the channels.
+        up: Unit vectors [n, 3] opposite to gravity; None if no channel includes gravity.
+        segments: Contiguous recordings that the windows were cut from.
     """
 
     windows: Windows
     contract: Contract
     vectors: tuple[Vector, ...]
-    up: Wide | None
-    chain: Segments
+    up: Doubles | None
+    segments: Segments
 
     @staticmethod
-    def of(windows: Windows, contract: Contract) -> PerturbationInput:
+    def from_windows(windows: Windows, contract: Contract) -> PerturbationInput:
+        """Find vectors, gravity and segments of windows."""
         found = find_vectors(contract)
         return PerturbationInput(windows, contract, found, _up(windows, found), find_segments(windows))
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One condition: a kind with others (GROUPS), its name in a table, and how strong it is (None: not a number).
+    """One test condition.
 
-    `make` gives, for a draw from 0 to `draws` - 1, perturbed windows [m, window, channels] and which windows of the
-    scene they are [m].
+    Attributes:
+        group: Kind, one of GROUPS.
+        name: Name in tables.
+        level: Strength; None if it is not a number.
+        draws: Number of random draws.
+        make: Returns, for a draw from 0 to draws - 1, perturbed windows [m, window, channels] and their indices [m].
     """
 
     group: str
@@ -100,7 +114,7 @@ class Perturbation:
 
 
 def find_vectors(contract: Contract) -> tuple[Vector, ...]:
-    """The vectors among the channels: names that end in _x, _y and _z, of one unit."""
+    """Find vectors: channels whose names end in _x, _y and _z, of one unit."""
     place = {name: k for k, name in enumerate(contract.channels)}
     found = []
     for stem in (name[:-2] for name in contract.channels if name.endswith("_x")):
@@ -112,64 +126,64 @@ def find_vectors(contract: Contract) -> tuple[Vector, ...]:
     return tuple(found)
 
 
-def perturbations(scene: PerturbationInput) -> list[Perturbation]:
-    """All conditions that the scene's channels allow, in the order of reports."""
+def perturbations(source: PerturbationInput) -> list[Perturbation]:
+    """Return all conditions that the channels allow, in the order of the report."""
     found: list[Perturbation] = []
 
     def add(group: str, name: str, level: float | None, draws: int, make: Callable[[int], Floats]) -> None:
-        every = np.arange(len(scene.windows))
+        every = np.arange(len(source.windows))
         found.append(Perturbation(group, name, level, draws, lambda draw: (make(draw), every)))
 
-    if scene.vectors and scene.up is not None:
+    if source.vectors and source.up is not None:
         for degrees in TILTS_DEG:
-            add("tilt", f"tilted by {degrees}°", degrees, DRAWS, partial(tilt, scene, degrees))
-    if scene.vectors:
-        for name, turn in side_rotations(scene):
-            add("turn", name, None, 1, _once(partial(rotate, scene.windows.signals, scene.vectors, turn)))
-    if any(vector.scale for vector in scene.vectors):
+            add("tilt", f"tilted by {degrees}°", degrees, DRAWS, partial(tilt, source, degrees))
+    if source.vectors:
+        for name, turn in side_rotations(source):
+            add("turn", name, None, 1, _once(partial(rotate, source.windows.signals, source.vectors, turn)))
+    if any(vector.scale for vector in source.vectors):
         for mg in NOISES_MG:
-            add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(add_noise, scene, mg))
+            add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(add_noise, source, mg))
     for share in LOSSES:
         add(
             "lost",
             f"{share * 100:g} % of the samples lost",
             share * 100,
             NOISE_DRAWS,
-            partial(drop_samples, scene, share),
+            partial(drop_samples, source, share),
         )
     for share in DRIFTS:
         name = f"clock {abs(share) * 100:g} % too {'fast' if share > 0 else 'slow'}"
-        found.append(Perturbation("clock", name, share * 100, 1, _once(partial(clock_drift, scene, share))))
-    if scene.vectors:
-        add("gain", f"gain off by {GAIN * 100:g} %", GAIN * 100, DRAWS, partial(scale_gain, scene, GAIN))
+        found.append(Perturbation("clock", name, share * 100, 1, _once(partial(clock_drift, source, share))))
+    if source.vectors:
+        add("gain", f"gain off by {GAIN * 100:g} %", GAIN * 100, DRAWS, partial(scale_gain, source, GAIN))
     return found
 
 
-def _once(made: Callable[[], _Made]) -> Callable[[int], _Made]:
-    """Of what needs no drawing."""
-    return lambda _: made()
+def _once(make: Callable[[], _T]) -> Callable[[int], _T]:
+    """Adapt a perturbation without random numbers."""
+    return lambda _: make()
 
 
-def tilt(scene: PerturbationInput, degrees: float, draw: int) -> Floats:
-    """All vectors of a window turned together by `degrees` about a horizontal axis, so that gravity leans by as much.
+def tilt(source: PerturbationInput, degrees: float, draw: int) -> Floats:
+    """Rotate all vectors of a window by `degrees` about a horizontal axis, so that gravity tilts by this angle.
 
-    The axis is the same for all windows as far as they have the same side up: at an angle drawn uniformly from the
-    horizontal part of the phone's z axis (of its y axis where z is the upright one).
+    The angle between the axis and the horizontal part of the phone's z axis (of its y axis if z is vertical) is drawn
+    uniformly; it is the same for all windows.
     """
-    assert scene.up is not None
+    assert source.up is not None
     angle = np.random.default_rng(draw).uniform(0, 2 * math.pi)
-    up = scene.up
+    up = source.up
     upright = np.abs(up[:, 2]) > 0.9
     start = np.where(upright[:, None], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
     first = start - (start * up).sum(axis=1, keepdims=True) * up
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     axis = math.cos(angle) * first + math.sin(angle) * np.cross(up, first)
-    return rotate(scene.windows.signals, scene.vectors, rotation_matrix(axis, degrees))
+    return rotate(source.windows.signals, source.vectors, rotation_matrix(axis, degrees))
 
 
-def side_rotations(scene: PerturbationInput) -> Iterator[tuple[str, Wide]]:
-    """The phone put on otherwise: 90, 180 and 270 degrees about each axis, with the side that is up then."""
-    mean = None if scene.up is None else scene.up.mean(axis=0)
+def side_rotations(source: PerturbationInput) -> Iterator[tuple[str, Doubles]]:
+    """Yield rotations by 90, 180 and 270 degrees about each axis, with the side that is up afterwards."""
+    mean = None if source.up is None else source.up.mean(axis=0)
     for k, letter in enumerate("xyz"):
         for degrees in (90, 180, 270):
             turn = np.rint(rotation_matrix(np.eye(3)[k], degrees))
@@ -177,38 +191,38 @@ def side_rotations(scene: PerturbationInput) -> Iterator[tuple[str, Wide]]:
             yield f"turned {degrees}° about {letter}{side}", turn
 
 
-def rotation_matrix(axis: Wide, degrees: float) -> Wide:
-    """Rodrigues' formula: matrices [..., 3, 3] that turn column vectors about unit axes [..., 3], right-handed."""
+def rotation_matrix(axis: Doubles, degrees: float) -> Doubles:
+    """Return matrices [..., 3, 3] of right-handed rotations about unit axes [..., 3] (Rodrigues' formula)."""
     angle = math.radians(degrees)
     x, y, z = np.moveaxis(axis, -1, 0)
     zero = np.zeros_like(x)
     cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*axis.shape[:-1], 3, 3)
-    matrix: Wide = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
+    matrix: Doubles = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
     return matrix
 
 
-def rotate(signals: Floats, found: tuple[Vector, ...], turn: Wide) -> Floats:
-    """signals [n, window, channels] with every vector turned by matrices [3, 3] or [n, 3, 3]."""
+def rotate(signals: Floats, found: tuple[Vector, ...], turn: Doubles) -> Floats:
+    """Rotate every vector of signals [n, window, channels] by matrices [3, 3] or [n, 3, 3]."""
     result = np.array(signals)
     for vector in found:
         result[:, :, vector.index] = signals[:, :, vector.index].astype(np.float64) @ np.swapaxes(turn, -1, -2)
     return result
 
 
-def add_noise(scene: PerturbationInput, mg: float, draw: int) -> Floats:
-    """White noise of `mg` rms on each axis of the accelerometer, in proportion of the gyroscope.
+def add_noise(source: PerturbationInput, mg: float, draw: int) -> Floats:
+    """Add white noise of `mg` rms to each axis of the accelerometer, and a proportional amount to the gyroscope.
 
-    It is what the sensor adds at every sample, and passes the linear filters with a window's length of lead; channels
-    called body_* lose its slow part too. The median, which is left out, would take a part of it away.
+    The noise passes the linear filters, with one window of lead-in; channels named body_* lose its low frequencies too.
+    The median filter, which would reduce the noise, is not applied.
     """
-    n, length, _ = scene.windows.signals.shape
-    filters, rate = scene.contract.filters, scene.contract.rate_hz
-    result = scene.windows.signals.astype(np.float64)
+    n, length, _ = source.windows.signals.shape
+    filters, rate = source.contract.filters, source.contract.rate_hz
+    result = source.windows.signals.astype(np.float64)
     for sensor, slow, rms in (
         (_ACCELERATION, filters.gravity, mg),
         (_ROTATION, filters.drift, mg * DPS_PER_MG),
     ):
-        own = [vector for vector in scene.vectors if vector.sensor == sensor]
+        own = [vector for vector in source.vectors if vector.sensor == sensor]
         if not own:
             continue
         noise = _lowpassed(rms * _random(draw, sensor).normal(size=(n, 2 * length, 3)), filters.noise, rate)
@@ -219,12 +233,14 @@ def add_noise(scene: PerturbationInput, mg: float, draw: int) -> Floats:
     return result.astype(np.float32)
 
 
-def drop_samples(scene: PerturbationInput, share: float, draw: int) -> Floats:
-    """Each sample but a window's first and last is lost with this probability, of each sensor by itself, and replaced
-    by the straight line between its neighbours."""
-    signals = scene.windows.signals
+def drop_samples(source: PerturbationInput, share: float, draw: int) -> Floats:
+    """Drop samples of each sensor with this probability and interpolate linearly.
+
+    The first and last sample of a window are kept.
+    """
+    signals = source.windows.signals
     n, length, channels = signals.shape
-    sensors = [_UNITS.get(unit, (unit, 0.0))[0] for unit in scene.contract.units]
+    sensors = [_UNITS.get(unit, (unit, 0.0))[0] for unit in source.contract.units]
     result = np.empty((n, length, channels), np.float32)
     at = np.arange(length)
     for sensor in set(sensors):
@@ -240,65 +256,69 @@ def drop_samples(scene: PerturbationInput, share: float, draw: int) -> Floats:
     return result
 
 
-def clock_drift(scene: PerturbationInput, share: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Windows of a phone that samples this share too fast (+0.02: 51 samples in the time of 50), and which they are.
+def clock_drift(source: PerturbationInput, share: float) -> tuple[Floats, NDArray[np.intp]]:
+    """Resample windows as from a phone whose clock is off by `share` (+0.02: 51 samples in the time of 50).
 
-    Cut by a cubic spline from the stretch that the window lies in, about the window's middle, moved where the stretch
-    ends; a window whose stretch is too short for it is left out. On a phone the filters' cutoffs would shift as much.
+    A cubic spline through the segment of the window is evaluated around the window's center, shifted at the ends of the
+    segment. Windows whose segment is too short are left out. On a phone the filters' cutoffs would shift by the same
+    share.
+
+    Returns:
+        Windows [m, window, channels] and their indices [m].
     """
     from scipy.interpolate import CubicSpline
 
-    chain, length = scene.chain, scene.windows.signals.shape[1]
+    segments, length = source.segments, source.windows.signals.shape[1]
     span = (length - 1) / (1 + share)
-    last = chain.length[chain.segment_index] - 1
+    last = segments.length[segments.segment_index] - 1
     kept = np.flatnonzero(last >= span)
-    begin = np.clip(chain.offset[kept] + (length - 1 - span) / 2, 0, last[kept] - span)
+    begin = np.clip(segments.offset[kept] + (length - 1 - span) / 2, 0, last[kept] - span)
     at = begin[:, None] + np.arange(length) / (1 + share)
-    result = np.empty((len(kept), *scene.windows.signals.shape[1:]), np.float32)
-    of = chain.segment_index[kept]
-    for stretch in np.unique(of):
-        samples = np.arange(chain.length[stretch])
-        signal = chain.signal[chain.start[stretch] + samples].astype(np.float64)
-        result[of == stretch] = CubicSpline(samples, signal)(np.minimum(at[of == stretch], samples[-1]))
+    result = np.empty((len(kept), *source.windows.signals.shape[1:]), np.float32)
+    of = segments.segment_index[kept]
+    for segment in np.unique(of):
+        samples = np.arange(segments.length[segment])
+        signal = segments.signal[segments.start[segment] + samples].astype(np.float64)
+        result[of == segment] = CubicSpline(samples, signal)(np.minimum(at[of == segment], samples[-1]))
     return result, kept
 
 
-def scale_gain(scene: PerturbationInput, share: float, draw: int) -> Floats:
-    """Each axis of each sensor, in all its channels, is by this share too large or too small, as signs are drawn."""
-    factor = np.ones(len(scene.contract.channels))
-    for vector in scene.vectors:
+def scale_gain(source: PerturbationInput, share: float, draw: int) -> Floats:
+    """Scale each axis of each sensor, in all its channels, by 1 + share or 1 - share at random."""
+    factor = np.ones(len(source.contract.channels))
+    for vector in source.vectors:
         factor[list(vector.index)] = 1 + share * _random(draw, vector.sensor).choice([-1.0, 1.0], 3)
-    return (scene.windows.signals * factor).astype(np.float32)
+    return (source.windows.signals * factor).astype(np.float32)
 
 
 def _random(draw: int, sensor: str) -> np.random.Generator:
-    """The same numbers for a sensor, whatever else a model reads."""
+    """Return a generator with the same numbers for a sensor, independent of the other channels."""
     return np.random.default_rng([draw, *sensor.encode()])
 
 
-def _up(windows: Windows, found: tuple[Vector, ...]) -> Wide | None:
-    """The mean of the accelerometer's vector that holds gravity, window by window; None where none does."""
+def _up(windows: Windows, found: tuple[Vector, ...]) -> Doubles | None:
+    """Return the mean direction of the acceleration that includes gravity, per window; None without gravity."""
     for vector in found:
         if vector.sensor != _ACCELERATION or not len(windows):
             continue
         mean = windows.signals[:, :, vector.index].mean(axis=1, dtype=np.float64)
         size = np.linalg.norm(mean, axis=1, keepdims=True)
-        if np.median(size) > _LEAST_GRAVITY_MG * vector.scale:
-            result: Wide = mean / np.maximum(size, 1e-12)
+        if np.median(size) > _MIN_GRAVITY_MG * vector.scale:
+            result: Doubles = mean / np.maximum(size, 1e-12)
             return result
     return None
 
 
-def _side(up: Wide) -> str:
+def _side(up: Doubles) -> str:
     largest = int(np.abs(up).argmax())
     return ("-" if up[largest] < 0 else "") + "xyz"[largest]
 
 
-def _lowpassed(x: Wide, lowpass: Lowpass, rate_hz: float) -> Wide:
-    """x [n, samples, 3] through a filter of the contract from rest; as it is where the rate is too low for it."""
+def _lowpassed(x: Doubles, lowpass: Lowpass, rate_hz: float) -> Doubles:
+    """Filter x [n, samples, 3] from rest; return it unchanged if the rate is too low for the filter."""
     from scipy.signal import sosfilt
 
     if lowpass.cutoff_hz >= rate_hz / 2:
         return x
-    result: Wide = sosfilt(design_sos(lowpass, rate_hz), x, axis=1)
+    result: Doubles = sosfilt(design_sos(lowpass, rate_hz), x, axis=1)
     return result

@@ -76,7 +76,7 @@ def test_bars_by_subject_stand_beside_their_group() -> None:
     ]  # fmt: skip
     floor = axes.get_ylim()[0]
     assert floor < 0.9
-    assert f"axis begins at {floor:.0%}" in axes.get_ylabel()
+    assert f"axis starts at {floor:.0%}" in axes.get_ylabel()
 
 
 def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
@@ -84,7 +84,7 @@ def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
         {"test": {"a-long-name": SubjectAccuracy(3, 0.0), "b": SubjectAccuracy(3, 1.0)}}, ""
     ).axes
     assert axes.get_ylim()[0] == 0
-    assert "begins" not in axes.get_ylabel()
+    assert "starts" not in axes.get_ylabel()
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a-long-name  0.0", "b  100"]
 
 

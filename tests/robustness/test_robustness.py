@@ -32,7 +32,7 @@ _EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safet
 @pytest.fixture(scope="module")
 def scene(dataset: Dataset) -> PerturbationInput:
     """Test windows of every label, in runs long enough to be chained."""
-    return PerturbationInput.of(_part(dataset.test, slice(0, 400)), dataset.contract)
+    return PerturbationInput.from_windows(_part(dataset.test, slice(0, 400)), dataset.contract)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def _zeros(count: int, contract: Contract | None = None) -> PerturbationInput:
     contract = contract or Contract()
     signals = np.zeros((count, contract.window, len(contract.channels)), np.float32)
     windows = Windows(signals, np.zeros(count, np.int64), np.ones(count, np.int64))
-    return PerturbationInput.of(windows, contract)
+    return PerturbationInput.from_windows(windows, contract)
 
 
 def _recording(turn: np.ndarray | None = None, gain: np.ndarray | None = None, median: int = 3) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_rotations_keep_lengths_and_lean_by_what_they_say(scene: PerturbationInp
             before, after = (np.linalg.norm(x[:, :, vector.index], axis=2) for x in (signals, tilted))
             np.testing.assert_allclose(before, after, atol=1e-5)
         assert scene.up is not None
-        leaning = PerturbationInput.of(dataclasses.replace(scene.windows, signals=tilted), scene.contract).up
+        leaning = PerturbationInput.from_windows(dataclasses.replace(scene.windows, signals=tilted), scene.contract).up
         assert leaning is not None
         np.testing.assert_allclose(np.degrees(np.arccos((scene.up * leaning).sum(axis=1))), degrees, atol=0.01)
     assert np.abs(perturb.tilt(scene, 0, draw=3) - signals).max() < 1e-6
@@ -140,7 +140,7 @@ def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     assert not touched[:, [0, -1]].any()
     np.testing.assert_array_equal(touched[:, :, 0].any(axis=1), touched[:, :, 6].any(axis=1))  # one sensor
     assert (touched[:, :, 0] & touched[:, :, 3]).mean() < 0.01  # two sensors
-    alone = PerturbationInput.of(scene.windows.select_channels([3, 4, 5]), gyro)
+    alone = PerturbationInput.from_windows(scene.windows.select_channels([3, 4, 5]), gyro)
     np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
     single = touched[:, 1:-1, 0] & ~touched[:, :-2, 0] & ~touched[:, 2:, 0]
     middle = (signals[:, :-2, 0] + signals[:, 2:, 0]) / 2
@@ -155,8 +155,8 @@ def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: Pe
     np.testing.assert_array_equal(kept, np.arange(400))
     np.testing.assert_allclose(same, scene.windows.signals, atol=1e-6)
     lone = dataclasses.replace(scene.windows, signals=scene.windows.signals[::2], labels=np.zeros(200, np.int64))
-    lone = PerturbationInput.of(dataclasses.replace(lone, subjects=np.ones(200, np.int64)), scene.contract)
-    assert (lone.chain.length == 128).all()
+    lone = PerturbationInput.from_windows(dataclasses.replace(lone, subjects=np.ones(200, np.int64)), scene.contract)
+    assert (lone.segments.length == 128).all()
     assert len(perturb.clock_drift(lone, -0.02)[1]) == 0  # 129.6 samples are not there
     assert len(perturb.clock_drift(lone, 0.02)[1]) == 200
     low, high = scene.windows.signals.min(), scene.windows.signals.max()
@@ -168,7 +168,7 @@ def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: Pe
 def test_a_fast_clock_sees_slower_waves() -> None:
     at = np.arange(3)[:, None] * 64 + np.arange(128)
     wave = np.sin(2 * np.pi * 2.0 * at / 50)[:, :, None].repeat(9, axis=2).astype(np.float32)
-    scene = PerturbationInput.of(Windows(wave, np.zeros(3, np.int64), np.ones(3, np.int64)), Contract())
+    scene = PerturbationInput.from_windows(Windows(wave, np.zeros(3, np.int64), np.ones(3, np.int64)), Contract())
     for share in (-0.02, 0.02):
         made, kept = perturb.clock_drift(scene, share)
         begin = np.clip(kept * 64 + 63.5 - 63.5 / (1 + share), 0, 255 - 127 / (1 + share))
@@ -205,7 +205,7 @@ def test_only_what_the_channels_allow(
     signals = np.random.default_rng(0).normal(0, 0.05, (20, 60, len(channels))).astype(np.float32)
     signals[:, :, 0] += 9.81 if units[0] == "m/s2" else 0.98 if units[-1] == "g" else 0.0
     windows = Windows(signals, np.zeros(20, np.int64), np.ones(20, np.int64), hop=30)
-    conditions = perturb.perturbations(PerturbationInput.of(windows, contract))
+    conditions = perturb.perturbations(PerturbationInput.from_windows(windows, contract))
     assert tuple(dict.fromkeys(one.group for one in conditions)) == groups
     for one in conditions:
         made, kept = one.make(0)
@@ -240,7 +240,7 @@ def test_windows_without_room_are_counted_and_said(of_edge: Robustness) -> None:
     slow = edge.outcome("clock 2 % too slow")
     assert slow is not None
     assert (slow.windows, slow.left_out) == (0, edge.figures.windows)
-    assert "clock 2 % too slow: 147 of 147 windows have no room for it" in robust.text(of_edge)
+    assert "clock 2 % too slow: 147 of 147 windows are left out" in robust.format_robustness(of_edge)
 
 
 def test_the_tables_and_the_json_say_the_same(of_edge: Robustness) -> None:
@@ -254,7 +254,7 @@ def test_the_tables_and_the_json_say_the_same(of_edge: Robustness) -> None:
     assert rows["clock 2 % too slow"] == "-"
     assert dict(robust.label_rows(of_edge))["Laying"] == f"{edge.figures.label_recall[5]:.1%}"
     assert dict(robust.subject_rows(of_edge))["2"] == f"{edge.subjects['2'].accuracy:.1%}"
-    assert robust.markdown(of_edge).count("|---|---:|") == 3
+    assert robust.format_markdown(of_edge).count("|---|---:|") == 3
 
 
 def test_models_of_other_channels_stand_beside_and_files_answer_as_their_checkpoint(
@@ -291,7 +291,7 @@ def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypa
     found = json.loads(said.stdout)
     assert found["models"] == json.loads(json.dumps(of_edge.to_dict()))["models"]
     assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
-    assert Path(found["table"]).read_text("utf-8") == robust.markdown(of_edge)
+    assert Path(found["table"]).read_text("utf-8") == robust.format_markdown(of_edge)
     assert "tilted by 30°" in _harexport(_EDGE, "--out", tmp_path / "out").stdout
 
 
