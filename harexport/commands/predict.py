@@ -13,6 +13,7 @@ from harexport.commands.options import SectionedCommand, json_option, option, ou
 
 if TYPE_CHECKING:
     from harexport.data.recordings.sensors import Units
+    from harexport.predict.mounting import MountOption
     from harexport.runtimes.model import Model
 
 
@@ -58,6 +59,12 @@ if TYPE_CHECKING:
     "shown one hop (1.28 s) late.",
 )
 @option(
+    "--mount",
+    section="Prediction",
+    help="How the phone was worn. auto: estimated from walking. standing:START-END: from a time of standing still, in "
+    "seconds. as-is: as in the model's training data. Default: auto if the model allows any orientation, else as-is.",
+)
+@option(
     "--picture",
     section="Output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -74,6 +81,7 @@ def predict(
     acc_unit: str | None,
     gyro_unit: str | None,
     smoothing: str,
+    mount: str | None,
     picture: Path | None,
     no_picture: bool,
     out: Path,
@@ -100,16 +108,18 @@ def predict(
     if follow and data:
         raise click.UsageError("--follow reads columns and units from the header: leave out --data")
     from harexport.data.recordings.sensors import Units
+    from harexport.predict.mounting import MountOption
     from harexport.runtimes import model as models
 
     said = Units(acc_unit, gyro_unit)
+    mounting = None if mount is None else MountOption.parse(mount)
     if recording is None:
-        _follow(models.load_model(model), said, smoothing)
+        _follow(models.load_model(model), said, smoothing, mounting)
         return
     from harexport.predict import report
     from harexport.predict.predict import predict as run
 
-    result = run(recording, models.load_model(model), said, smoothing, data)
+    result = run(recording, models.load_model(model), said, smoothing, data, mounting)
     target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
     if target is not None:
         report.plot_timeline(result, target)
@@ -121,7 +131,7 @@ def predict(
         click.echo(f"Picture: {target}")
 
 
-def _follow(model: Model, said: Units, smoothing: str) -> None:
+def _follow(model: Model, said: Units, smoothing: str, mount: MountOption | None) -> None:
     from harexport.errors import InputError
     from harexport.predict.session import WindowPrediction
     from harexport.predict.stream import predict_stream
@@ -131,7 +141,7 @@ def _follow(model: Model, said: Units, smoothing: str) -> None:
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
     if sys.stdin.isatty():
         info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
-    for event in predict_stream(sys.stdin.buffer, model, said, smoothing):
+    for event in predict_stream(sys.stdin.buffer, model, said, smoothing, mount):
         if isinstance(event, WindowPrediction):
             click.echo(json.dumps(event.to_dict(model.contract.labels)))
             sys.stdout.flush()

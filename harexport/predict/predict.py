@@ -11,11 +11,21 @@ from harexport.data.custom import dataset
 from harexport.data.dataset import contract_mismatches
 from harexport.data.recordings import reader
 from harexport.data.recordings.csv_format import normalize_label
-from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors, merge_by_time
+from harexport.data.recordings.reader import SensorTrack
+from harexport.data.recordings.sensors import SensorInfo, Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import Contract
-from harexport.predict.session import WindowPrediction, Session
+from harexport.predict.mounting import (
+    AS_WORN,
+    STANDING,
+    MountOption,
+    RecordingMount,
+    estimate_standing,
+    estimate_walking,
+)
+from harexport.predict.session import Session, WindowPrediction
 from harexport.preprocessing.resampler import SECOND, Restart
+from harexport.preprocessing.stream import ACC, Stream, Window, unit_divisor
 from harexport.runtimes.model import Model
 from harexport.utils.console import progress
 
@@ -56,6 +66,7 @@ class Prediction:
     restarts: tuple[tuple[float, str], ...]
     notes: tuple[str, ...]
     agreement: LabelAgreement | None
+    mounting: RecordingMount = RecordingMount(MountOption(AS_WORN))
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as plain JSON values."""
@@ -74,22 +85,33 @@ class Prediction:
             "agreement": None if self.agreement is None else vars(self.agreement),
             "restarts": [{"time": round(at, 3), "reason": reason} for at, reason in self.restarts],
             "notes": list(self.notes),
+            "mount": self.mounting.to_dict(),
             "windows": [answer.to_dict(self.labels) for answer in self.answers],
         }
 
 
-def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | None = None) -> Prediction:
+def predict(
+    path: Path,
+    model: Model,
+    said: Units,
+    smoothing: str,
+    data: Path | None = None,
+    mount: MountOption | None = None,
+) -> Prediction:
     """The recording at `path` (see data/phone.py) through the chain and the model, window by window.
 
     `data`: a folder of one's own recordings, as one of which it is read (see data/own.py). Raises InputError for what
     cannot be read or answered, and where no stretch of it is as long as a window.
     """
-    recording, said = (reader.read_recording(path), said) if data is None else dataset.read_like_dataset(data, path, said)
+    recording, said = (
+        (reader.read_recording(path), said) if data is None else dataset.read_like_dataset(data, path, said)
+    )
     source = resolve_sensors(recording.tracks, model.contract, said, str(path))
     tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
     zero_ns = min(int(one.time_ns.min()) for one in tracks.values())
     end_ns = max(int(one.time_ns.max()) for one in tracks.values())
-    session = Session(model, source, smoothing, zero_ns)
+    mounting = _mounting(mount, model, source, tracks, zero_ns)
+    session = Session(model, source, smoothing, zero_ns, mounting.source)
     events: list[WindowPrediction | Restart] = []
     total = sum(len(one.time_ns) for one in tracks.values())
     with progress("Filtering and answering", total, "samples") as advance:
@@ -105,13 +127,13 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
             f"{path}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a gap, which one "
             "answer takes; record longer"
         )
-    notes = list(recording.notes) + session.left_out()
+    notes = list(recording.notes) + session.left_out() + mounting.notes()
     stretches = _stretches(events, model.contract.hop / model.contract.rate_hz)
     if recording.labels:
         answers, unknown = _labelled(answers, recording.labels, model.contract.labels, zero_ns)
         if unknown:
             notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
-    of_uci_har = not contract_mismatches(model.contract, Contract())
+    of_uci_har = model.contract.frame is None and not contract_mismatches(model.contract, Contract())
     if of_uci_har and (note := _worn_otherwise(answers)):
         notes.append(note)
     return Prediction(
@@ -125,8 +147,25 @@ def predict(path: Path, model: Model, said: Units, smoothing: str, data: Path | 
         stretches=tuple(stretches),
         restarts=tuple((max(0.0, (e.time_ns - zero_ns) / SECOND), e.reason) for e in events if isinstance(e, Restart)),
         notes=tuple(notes),
+        mounting=mounting,
         agreement=_agreement(answers),
     )
+
+
+def _mounting(
+    option: MountOption | None, model: Model, source: SensorInfo, tracks: dict[str, SensorTrack], zero_ns: int
+) -> RecordingMount:
+    """Determine how the phone was worn: the recording is read once for this, before the predictions."""
+    resolved = MountOption.resolve(option, model.contract)
+    if resolved.kind == STANDING:
+        acc, divisor = tracks[ACC], unit_divisor(ACC, source.units.get(ACC, "g"))
+        return estimate_standing(resolved, acc.time_ns, acc.values / divisor, source.rates[ACC], zero_ns)
+    if resolved.kind == AS_WORN:
+        return RecordingMount(resolved)
+    stream = Stream(model.contract, source.units, source.average_over)
+    events = [event for sample in merge_by_time(tracks) for event in stream.push(*sample)] + stream.flush()
+    windows = [event for event in events if isinstance(event, Window)]
+    return estimate_walking(windows, model, zero_ns) if windows else RecordingMount(resolved)
 
 
 def _stretches(events: list[WindowPrediction | Restart], hop_s: float) -> list[Segment]:

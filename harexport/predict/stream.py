@@ -11,8 +11,9 @@ from harexport.data.recordings import reader
 from harexport.data.recordings.csv_format import LINEAR, Layout, Row, recognize_layout, split_cells
 from harexport.data.recordings.sensors import Units, resolve_sensors
 from harexport.errors import InputError
-from harexport.predict.session import WindowPrediction, Session
-from harexport.preprocessing.resampler import SENSOR_TIMEOUT_S, SECOND, Restart
+from harexport.predict.mounting import MountOption, live_mount
+from harexport.predict.session import Session, WindowPrediction
+from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart
 from harexport.preprocessing.stream import ACC, required_sensors
 from harexport.runtimes.model import Model
 
@@ -20,7 +21,9 @@ _EXAMINED_SECONDS = 2.5  # of a live stream, before its rates and units are told
 _BAD_LINES = 20  # one after the other: then it is another file, and not a fault of the line
 
 
-def predict_stream(lines: Iterable[bytes], model: Model, said: Units, smoothing: str) -> Iterator[WindowPrediction | str]:
+def predict_stream(
+    lines: Iterable[bytes], model: Model, said: Units, smoothing: str, mount: MountOption | None = None
+) -> Iterator[WindowPrediction | str]:
     """A live stream of CSV lines, the header first: yields answers as they are known, and words on what happened.
 
     Nothing is yielded before the first seconds have shown rates and units. Raises InputError for a stream without
@@ -42,7 +45,7 @@ def predict_stream(lines: Iterable[bytes], model: Model, said: Units, smoothing:
         raise InputError("standard input: the stream ended after its header, before any sample")
     source = resolve_sensors(_tracks(lines_seen, layout), model.contract, said, "standard input")
     zero_ns = min(line.time_ns for line in lines_seen)
-    session = Session(model, source, smoothing, zero_ns)
+    session = Session(model, source, smoothing, zero_ns, live_mount(mount, model.contract, source, zero_ns))
 
     def told(events: list[WindowPrediction | Restart]) -> Iterator[WindowPrediction | str]:
         for event in events:
@@ -58,6 +61,8 @@ def predict_stream(lines: Iterable[bytes], model: Model, said: Units, smoothing:
             return
         for sensor, values in item.values.items():
             yield from told(session.push(sensor, item.time_ns, values))
+            yield from session.messages
+            session.messages.clear()
 
     some = False
     for item in itertools.chain(waiting, parsed):

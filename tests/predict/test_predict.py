@@ -15,13 +15,14 @@ from click.testing import CliRunner, Result
 
 from harexport.cli import main
 from harexport.data.recordings.reader import SensorTrack
+from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors
 from harexport.model.contract import LABELS, Contract
 from harexport.predict.predict import Prediction, predict
-from harexport.predict.report import label_color, format_duration, format_notes, time_per_activity
-from harexport.predict.session import WindowPrediction, Session, Source, Units, examine
+from harexport.predict.report import format_duration, format_notes, label_color, time_per_activity
+from harexport.predict.session import Session, WindowPrediction
 from harexport.predict.stream import predict_stream
 from harexport.preprocessing.filters import preprocess
-from harexport.preprocessing.stream import ACC, GYRO
+from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS
 from harexport.runtimes import model
 from harexport.runtimes.model import Model
 from tests.preprocessing.motion import SECOND, Times, regular, resting, walking
@@ -60,7 +61,7 @@ def scripted(*labels: int, contract: Contract = CONTRACT) -> Model:
 
 
 def test_the_shipped_model_is_the_artifact() -> None:
-    shipped = Path(model.__file__).parent / model.PRETRAINED
+    shipped = _ROOT / "harexport" / "pretrained" / model.PRETRAINED
     assert shipped.read_bytes() == (EDGE / "edge-unrolled-int8-weights.tflite").read_bytes(), (
         "harexport.runtimes.model.update_pretrained(artifacts/edge/edge-unrolled-int8-weights.tflite)"
     )
@@ -79,7 +80,7 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
     result = harexport(written(tmp_path / "walk.csv", WALK), "--json", "--out", out, "--smoothing", "none")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
-    signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0)
+    signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0, "steady")
     windows = np.stack([signals[k : k + 128] for k in range(0, len(signals) - 127, 64)])
     logits = model.load_model().runner.logits(windows.astype(np.float32)).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -90,7 +91,7 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
         assert list(window["probabilities"]) == list(LABELS)
         np.testing.assert_allclose(list(window["probabilities"].values()), chances, rtol=0, atol=1e-5)
         assert window["activity"] == window["smoothed"] == LABELS[int(chances.argmax())]
-        assert window["doubt"] == ("settling" if 1.28 * k < 5 else None)
+        assert window["doubt"] == ("settling" if 1.28 * k < SETTLING_SECONDS else None)
         assert 0 < window["latency_ms"] < 1000
     assert told["units"] == {"accelerometer": "g", "gyroscope": "rad/s"}
     assert told["rates_hz"] == {"accelerometer": 50.0, "gyroscope": 50.0}
@@ -127,7 +128,7 @@ def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tm
     assert told.source.units == {ACC: "m/s2", GYRO: "rad/s"}
     assert told.source.average_over == {ACC: 2, GYRO: 1}
     settled = [pair for pair in zip(told.answers, expected.answers, strict=False) if pair[1].doubt is None]
-    assert len(settled) == WINDOWS - 4
+    assert len(settled) == WINDOWS - 1
     for ours, theirs in settled:  # a grid some milliseconds away; benchmarks/stream_fidelity.json has real motion
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.2)
 
@@ -175,23 +176,23 @@ def test_nothing_heavy_is_imported() -> None:
 
 def test_one_contrary_answer_is_smoothed_away_and_two_are_not(tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES)))
-    script = [3, 3, 3, 3, 0, 1, 0, 0, 2, 2]
+    script = [3, 0, 0, 0, 0, 1, 0, 0, 2, 2]
     assert len(script) == WINDOWS
     told = predict(path, scripted(*script), SAID, "exponential")
     names = [LABELS.index(answer.activity) for answer in told.answers]
     assert names == script
-    # the first four are from settling filters: shown as they are, and without a say in what follows
-    assert [LABELS.index(answer.smoothed) for answer in told.answers] == [3, 3, 3, 3, 0, 0, 0, 0, 0, 2]
+    # the first is from settling filters: shown as it is, and without a say in what follows
+    assert [LABELS.index(answer.smoothed) for answer in told.answers] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     unsmoothed = predict(path, scripted(*script), SAID, "none")
     assert [LABELS.index(answer.smoothed) for answer in unsmoothed.answers] == script
 
 
 def test_stretches_cover_what_is_without_doubt(tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", WALK)
-    told = predict(path, scripted(3, 3, 3, 3, 0, 0, 0, 2, 2, 2), SAID, "exponential")
+    told = predict(path, scripted(3, 0, 0, 0, 0, 0, 0, 2, 2, 2), SAID, "exponential")
     first, second = told.stretches
-    assert (first.activity, first.windows, second.activity, second.windows) == ("WALKING", 4, LABELS[2], 2)
-    assert first.start_s == pytest.approx(4 * 1.28)
+    assert (first.activity, first.windows, second.activity, second.windows) == ("WALKING", 7, LABELS[2], 2)
+    assert first.start_s == pytest.approx(1.28)
     assert first.end_s == pytest.approx(second.start_s)
     assert second.end_s == pytest.approx(told.answers[-1].end_s)
     assert dict(time_per_activity(told)) == pytest.approx(
@@ -203,10 +204,10 @@ def test_labels_in_the_file_are_compared(tmp_path: Path) -> None:
     labels = ["walking"] * 500 + [""] * 20 + ["yoga"] * 100 + ["Sitting"] * 85
     path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES), labels=labels))
     told = predict(path, scripted(0), SAID, "exponential")
-    # windows 0 to 5 end before sample 500; the first four of them are settling, and no other lies in one label
+    # windows 0 to 5 end before sample 500; the first of them is settling, and no other lies in one label
     assert [answer.label for answer in told.answers] == ["WALKING"] * 6 + [None] * 4
     assert told.agreement is not None
-    assert vars(told.agreement) == {"windows": 2, "single": 1.0, "smoothed": 1.0}
+    assert vars(told.agreement) == {"windows": 5, "single": 1.0, "smoothed": 1.0}
     assert told.notes == ("labels that the model does not know were left out: YOGA",)
     wrong = predict(path, scripted(4), SAID, "exponential")
     assert wrong.agreement is not None
@@ -217,7 +218,7 @@ def test_a_gap_starts_the_chain_anew_and_is_told(tmp_path: Path) -> None:
     times = np.delete(regular(20.0, 50), range(450, 480))
     told = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), SAID, "exponential")
     assert told.restarts == ((9.6, "no accelerometer for 0.62 s"),)
-    assert [answer.doubt for answer in told.answers] == (["settling"] * 4 + [None] * 2) + ["settling"] * 4 + [None] * 3
+    assert [answer.doubt for answer in told.answers] == (["settling"] + [None] * 5) + ["settling"] + [None] * 6
     assert len(told.stretches) == 2
     assert "At 0:10 the chain started anew: no accelerometer for 0.62 s." in format_notes(told)
 
@@ -265,13 +266,13 @@ def _track(times: Times, values: np.ndarray, unit: str | None) -> SensorTrack:
 def test_what_is_said_of_units_goes_before_the_header() -> None:
     acc, gyro = resting(TIMES)
     tracks = {ACC: _track(TIMES, acc, None), GYRO: _track(TIMES, gyro, "rad/s")}
-    assert examine(tracks, CONTRACT, Units(gyro="deg/s"), "here").units == {ACC: "g", GYRO: "deg/s"}
-    assert examine(tracks, CONTRACT, SAID, "here").units == {ACC: "g", GYRO: "rad/s"}
+    assert resolve_sensors(tracks, CONTRACT, Units(gyro="deg/s"), "here").units == {ACC: "g", GYRO: "deg/s"}
+    assert resolve_sensors(tracks, CONTRACT, SAID, "here").units == {ACC: "g", GYRO: "rad/s"}
 
 
 def test_the_clock_of_a_phone_is_kept_to_the_nanosecond() -> None:
     epoch = 1_718_030_736_872_695_301
-    session = Session(scripted(0), Source({}, {}, {}), "none", epoch)
+    session = Session(scripted(0), SensorInfo({}, {}, {}), "none", epoch)
     acc, gyro = walking(TIMES)
     out = []
     for t, a, g in zip((TIMES + epoch).tolist(), acc.tolist(), gyro.tolist(), strict=True):
@@ -289,7 +290,7 @@ def test_people_see_a_strip_a_table_and_the_rest(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "walk.csv  1:30 of plain layout, accelerometer 50.0 Hz, gyroscope 50.0 Hz" in result.stdout
     assert "from" in result.stdout
-    assert "4 windows are left blank" in result.stdout
+    assert "1 windows are left blank" in result.stdout
     assert f"Picture: {picture}" in result.stdout.replace("\n", " ") or str(picture.name) in result.stdout
     assert picture.stat().st_size > 5_000
     nothing = harexport(path, "--no-picture", "--out", tmp_path / "none")
