@@ -71,8 +71,8 @@ def render(measured: dict[str, Any]) -> str:
             tables.format_markdown(robust.condition_rows(result)),
             f"Mean of {draws['tilt']} directions of tilt, {draws['noise']} draws of noise and losses and "
             f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors are rotated "
-            f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second per mg. "
-            "From [robustness.json](robustness.json).",
+            f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second "
+            "per mg. From [robustness.json](robustness.json).",
             *robust.left_out_notes(result),
             tables.format_markdown(robust.label_rows(result)),
             tables.format_markdown(robust.subject_rows(result)),

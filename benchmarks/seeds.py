@@ -51,7 +51,7 @@ PUBLISHED = {
 }
 
 
-def run(name: str, seed: int) -> dict[str, Any]:
+def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
     """Train on all training subjects, answer the test windows once."""
     from harexport.training.history import LogEntry, TrainerState
     from harexport.training.report import evaluate_logits
@@ -87,7 +87,7 @@ def _coarse_accuracy(network: Network, recipe: recipes.Recipe, test: Windows) ->
     return float((answers == coarse_labels.to_coarse(recipe.model.coarse, test.labels)).mean())
 
 
-def summary(runs: dict[str, Any]) -> dict[str, Any]:
+def summarize(runs: dict[str, Any]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, and the ends of their range."""
 
     def over(values: list[float]) -> dict[str, float]:
@@ -113,19 +113,20 @@ def summary(runs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def summarised(results: dict[str, Any]) -> dict[str, Any]:
+def add_summaries(results: dict[str, Any]) -> dict[str, Any]:
     """`results` by recipe with their summaries, and what held-out subjects said of the shipped checkpoint."""
     for name, result in results.items():
         if result["runs"]:
-            result["summary"] = summary(result["runs"])
+            result["summary"] = summarize(result["runs"])
         result.pop("held_out", None)
-        checkpoint = checkpoints.load(ship_pretrained.path(name)) if ship_pretrained.path(name).exists() else None
-        if checkpoint and checkpoint.figures["validation"] and same(result["recipe"], checkpoint.recipe):
+        path = ship_pretrained.checkpoint_path(name)
+        checkpoint = checkpoints.load(path) if path.exists() else None
+        if checkpoint and checkpoint.figures["validation"] and is_same_recipe(result["recipe"], checkpoint.recipe):
             result["held_out"] = {key: checkpoint.figures["validation"][key] for key in ("subjects", "accuracy")}
     return {"command": "python benchmarks/seeds.py", "protocol": _PROTOCOL, "recipes": results}
 
 
-def render(measured: dict[str, Any]) -> str:
+def render_table(measured: dict[str, Any]) -> str:
     """Render the block `seeds`, Markdown: the recipes in RECIPES that have been measured."""
     lines = [
         "| recipe | accuracy, mean ± std | seeds | min .. max | macro F1 | ECE | held-out subjects | published |",
@@ -136,7 +137,7 @@ def render(measured: dict[str, Any]) -> str:
         over, held = result["summary"], result.get("held_out")
         cells = [
             name,
-            mean_std(over["accuracy"]),
+            format_mean_std(over["accuracy"]),
             str(over["seeds"]),
             f"{over['worst_seed']:.2%} .. {over['best_seed']:.2%}",
             f"{over['macro_f1']['mean']:.2%}",
@@ -146,32 +147,32 @@ def render(measured: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
         for key in (key for key in _COARSE if key in over):
-            value = mean_std(over[key])
+            value = format_mean_std(over[key])
             lines.append(f"| {name}, coarse labels, {_COARSE[key]} | {value} | {over[key]['seeds']} | | | | | |")
     return "\n".join(
         [
             *lines,
             "",
             "Accuracy on the official test set, computed with the float64 reference; each seed is trained on all 21 "
-            "training subjects. *held-out subjects*: seed 0 of the recipe, trained without four training subjects and evaluated "
-            "on them. The published runs monitored the test set during training; these evaluate it once. From "
+            "training subjects. *held-out subjects*: seed 0 of the recipe, trained without four training subjects and "
+            "evaluated on them. The published runs monitored the test set during training; these evaluate it once. From "
             "[seeds.json](../benchmarks/seeds.json).",
         ]
     )
 
 
-def mean_std(over: dict[str, float]) -> str:
+def format_mean_std(over: dict[str, float]) -> str:
     """97.86% ± 0.31, in points; of one seed the mean alone."""
     spread = f" ± {100 * over['std']:.2f}" if "std" in over else ""
     return f"{over['mean']:.2%}{spread}"
 
 
-def _standing() -> dict[str, Any]:
+def _load_runs() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(JSON.read_text("utf-8"))["recipes"] if JSON.exists() else {}
     return found
 
 
-def same(table: dict[str, Any], recipe: recipes.Recipe) -> bool:
+def is_same_recipe(table: dict[str, Any], recipe: recipes.Recipe) -> bool:
     """Whether runs of `table` are runs of `recipe`; keys that came later have their defaults."""
     try:
         return recipes.parse(table, recipe.name) == recipe
@@ -181,15 +182,15 @@ def same(table: dict[str, Any], recipe: recipes.Recipe) -> bool:
 
 def train(names: list[str]) -> None:
     """Make the runs that are missing. Raises InputError where there are runs of another recipe of the same name."""
-    results, wanted = _standing(), {name: recipes.load(name) for name in names}
+    results, wanted = _load_runs(), {name: recipes.load(name) for name in names}
     for recipe in wanted.values():
         result = results.setdefault(recipe.name, {"recipe": recipe.to_dict(), "runs": {}})
-        if not same(result["recipe"], recipe):
+        if not is_same_recipe(result["recipe"], recipe):
             raise InputError(f"{JSON} holds runs of another recipe {recipe.name}: rename or delete them there first")
     load_dataset()  # once, so that the processes find it cached
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         waiting = {
-            pool.submit(run, name, seed): (recipe.name, seed)
+            pool.submit(train_and_evaluate, name, seed): (recipe.name, seed)
             for name, recipe in wanted.items()
             for seed in SEEDS
             if str(seed) not in results[recipe.name]["runs"]
@@ -197,7 +198,7 @@ def train(names: list[str]) -> None:
         for future in as_completed(waiting):
             name, seed = waiting[future]
             results[name]["runs"][str(seed)] = future.result()
-            files.write_json(JSON, summarised(results))
+            files.write_json(JSON, add_summaries(results))
             found = results[name]
             info(f"{name}, seed {seed}: {found['runs'][str(seed)]['accuracy']:.2%}; {found['summary']['accuracy']}")
 
@@ -205,9 +206,9 @@ def train(names: list[str]) -> None:
 def main(arguments: list[str]) -> None:
     if arguments != ["--render"]:
         train(arguments or list(RECIPES))
-    measured = summarised(_standing())
+    measured = add_summaries(_load_runs())
     files.write_json(JSON, measured)
-    readme.refresh("seeds", render(measured))
+    readme.refresh("seeds", render_table(measured))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,8 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     page = save.save(result, out, found.folders, chosen.page)
     if chosen.markdown is not None:
         write_text(chosen.markdown, save.format_pull_request(result))
-    print_result(result.to_dict(), as_json, f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}")
+    summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
+    print_result(result.to_dict(), as_json, summary)
     for model in result.refused:
         click.echo(f"Error: {model.reason}", err=True)
     if result.exit_code:

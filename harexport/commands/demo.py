@@ -37,6 +37,7 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     from harexport.pipeline import run_pipeline
 
     result, page = run_pipeline(recipes.load(recipe), load_data(data), out, seed)
-    print_result(result.to_dict(), as_json, f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}")
+    summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
+    print_result(result.to_dict(), as_json, summary)
     if result.exit_code:
         sys.exit(result.exit_code)

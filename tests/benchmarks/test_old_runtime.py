@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         ({"max_logit_difference": 1e-3}, "differ by 0.001"),
         ({"max_logit_difference": None}, "no numbers"),
         ({"same_answers": 0.5}, "only 50.0%"),
-        ({"zeros_only": 7}, "7 answers of zeros"),
+        ({"zeros_only": 7}, "all logits of 7 windows are zero"),
         ({"moved_without_reset": 0.1}, "move by 0.1"),
         ({"moved_after": ["NaN"]}, "after a window of NaN"),
     ],
@@ -146,7 +147,7 @@ def test_a_missing_tool_is_one_sentence(
     monkeypatch.setattr("sys.argv", ["old_runtime.py"])
     assert old_runtime.main() == 2
     assert capsys.readouterr().err == (
-        f"{missing} is not installed: the old runtime's Java API needs a JDK (8 or newer) and Maven\n"
+        f"{missing} is not installed; TensorFlow Lite's Java API needs a JDK (8 or newer) and Maven\n"
     )
 
 
