@@ -1,8 +1,7 @@
-"""The same trained networks through everybody's converter, ours included: what it costs and what comes out.
+"""Compare harexport with other converters on the same trained networks: cost of conversion, and the files.
 
-Every conversion runs in a process of its own, peers that do not fit beside harexport in environments of their own
-(made once, in the cache). Prints one table; writes benchmarks/compare_converters.json and the README's block between the
-`peers` markers from it, so that no number there is typed by hand.
+Each conversion runs in a subprocess; converters with conflicting dependencies run in their own environments, which are
+created in the cache once. Prints a table, and writes compare_converters.json and the block `converters` of README.md.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ import numpy as np
 from benchmarks.converters import converting, environments, inputs, measuring, table
 from benchmarks.converters.pipelines import PIPELINES
 from benchmarks.readme import refresh
-from harexport.bench.run import machine
 from harexport.data import Dataset, load_dataset
 from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
+from harexport.evaluation.environment import describe
 from harexport.model import checkpoint as checkpoints
 from harexport.utils import files
 from harexport.utils.console import info, print_messages, progress
@@ -39,7 +38,7 @@ def checkpoint_path(name: str) -> Path:
 
 
 def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dict[str, Any]:
-    """Convert, measure and time everything; answers what the json holds."""
+    """Convert all networks, measure all files, and return the content of the JSON."""
     dataset = load_dataset()
     loaded = {name: checkpoints.load(checkpoint_path(name)) for name in MODELS}
     networks = {name: checkpoint.network for name, checkpoint in loaded.items()}
@@ -49,7 +48,7 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
         with progress(f"float64 reference of {name}", len(dataset.test.signals), "windows") as advance:
             references[name] = network.logits(dataset.test.signals, advance)
     asked = {}
-    with progress("asking every file all test windows", len(rows), "files") as advance:
+    with progress("running all files on the test windows", len(rows), "files") as advance:
         for done, row in enumerate(rows, 1):
             path = work / row["model"] / f"{row['key']}.{row['format']}"
             if not row["failure"]:
@@ -58,7 +57,7 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
                     row |= measured.facts
                     asked[f"{row['model']}/{row['key']}"] = measured
                 except InputError as error:
-                    row["failure"] = f"its runtime refuses it: {environments.without_paths(str(error))}"
+                    row["failure"] = f"its runtime rejects it: {environments.without_paths(str(error))}"
             advance(done)
     kernels = measuring.build_c_kernels(networks, references, dataset.test)
     latency, limits = measuring.time_models(asked, kernels, dataset.test, runs)
@@ -67,7 +66,7 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
             row["latency"] = latency[f"{row['model']}/{row['key']}"]
     facts = {
         "command": "python benchmarks/compare_converters.py",
-        "machine": machine(),
+        "machine": describe(),
         "environments": {name: environments.versions(name) for name in ("harexport", *environments.COSTS)},
         "networks": {name: checkpoint.digest for name, checkpoint in loaded.items()},
         "data": {"source": dataset.source, "digest": dataset.digest, "calibration_windows": CALIBRATION},

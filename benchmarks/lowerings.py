@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harexport import runtimes
-from harexport.bench.run import machine
+from harexport.evaluation.environment import describe
 from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, tflite
 from harexport.exporters.options import MAX_UNROLLED_STEPS
@@ -80,7 +80,7 @@ def main() -> None:
                     f"{steps:4} steps, hidden {hidden}, {scheme:12}: latency unrolled / fused "
                     f"{cells[-1]['unrolled_to_fused']:.2f}"
                 )
-    write_json(_OUT, {"machine": machine(), "unrolled_up_to_steps": MAX_UNROLLED_STEPS, "cells": cells})
+    write_json(_OUT, {"machine": describe(), "unrolled_up_to_steps": MAX_UNROLLED_STEPS, "cells": cells})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Our .tflite files in the oldest runtime that they promise to run in: TensorFlow Lite 2.6.2, through its Java API.
+"""Run exported .tflite files in the oldest supported runtime, TensorFlow Lite 2.6.2, through its Java API.
 
     python benchmarks/old_runtime.py [--all]
     python benchmarks/old_runtime.py FILE_OR_FOLDER ... [--all]
 
-The Java Interpreter of an Android app (classes of 2.6.0, native library 2.6.2) runs on this machine's JVM; Maven
-fetches both once, into the cache. Every file answers test windows in order, with default kernels and with XNNPACK,
-resetVariableTensors() called before each window, once or never, and windows of NaN and of huge numbers between;
-Python's LiteRT, the newest runtime, answers the same windows. Without arguments: artifacts/ and the forms that are not
-shipped (both recipes and GRU networks in every scheme, lowering and batch, in memory), and the result goes to
-old_runtime.json. Exits with 1 where a file that promises 2.6 does not hold it, with 2 where a tool is missing.
+The Java interpreter of an Android app (classes of 2.6.0, native library of 2.6.2) runs on this machine's JVM; Maven
+downloads both to the cache once. Each file runs test windows in order, with the default kernels and with XNNPACK, with
+resetVariableTensors() before each window, once or never, and with windows of NaN and of large values in between. The
+logits are compared with those of the current LiteRT in Python. Without arguments, the files in artifacts/ and all other
+combinations of scheme, lowering and batch run, and the result is written to old_runtime.json.
+
+Exit codes: 1 if a file that declares 2.6 fails, 2 if a tool is missing.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ship_pretrained import ARTIFACTS
-from benchmarks.tflite_2_6.feed import MOST_DIFFERENT, STATELESS, Feed, asked
+from benchmarks.tflite_2_6.feed import MAX_DIFFERENCES, STATELESS, Feed, asked
 from benchmarks.tflite_2_6.jvm import OldRuntime
 from benchmarks.tflite_2_6.subjects import Subject, shipped, unshipped
-from harexport.bench.run import machine
 from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
 from harexport.evaluation import comparison
+from harexport.evaluation.environment import describe
 from harexport.formats import op_versions
 from harexport.formats import tflite_reader as reading
 from harexport.formats.model_file import ModelFile
@@ -46,18 +47,22 @@ from harexport.utils.console import info, print_messages, progress
 
 JSON = Path(__file__).with_suffix(".json")
 COMMAND = "python benchmarks/old_runtime.py"
-OLDEST = "2.6"  # what TensorFlowLite.runtimeVersion() begins with
+OLDEST = "2.6"  # prefix of TensorFlowLite.runtimeVersion()
 WINDOWS = 200
 DELEGATES, RESETS = ("default", "xnnpack"), ("reset", "once", "never")
 MODES = tuple(f"{kernels}-{reset}" for kernels in DELEGATES for reset in RESETS)
-# Beyond a scheme's logits (MOST_DIFFERENT) the share of same answers counts. Large logits, as seed-gru's, have large
-# rounding errors, so the relative tolerance applies too.
+# Schemes without a logit tolerance in MAX_DIFFERENCES are checked by the agreement of their predictions. Large logits,
+# such as those of the baseline GRU, have large rounding errors, hence the relative tolerance.
 RTOL = comparison.TOLERANCES["float32"].rtol
 MIN_AGREEMENT = 0.98
 
 
 def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) -> dict[str, Any]:
-    """One row of the json. Raises InputError where the file is not a model of windows."""
+    """Run one file and return its row of the JSON.
+
+    Raises:
+        InputError: The file is not a model of windows.
+    """
     held = reading.read(subject.model, subject.name)
     runner = LiteRtRunner(subject.model, subject.name)
     contract = Contract.from_dict(held.contract, subject.name) if held.contract else None
@@ -126,14 +131,14 @@ def _figures(
 
 
 def _moved(logits: dict[str, NDArray[np.float32]], way: str) -> float | None:
-    """How far logits move where the reset before each window is left out; None where they are no numbers."""
+    """Return the largest logit difference without the reset before each window; None if it is not finite."""
     with np.errstate(invalid="ignore"):
         moved = float(np.abs(logits[way] - logits.get(f"{way.split('-')[0]}-reset", np.nan)).max())
     return _three(moved) if np.isfinite(moved) else None
 
 
 def _three(value: float | np.floating[Any]) -> float:
-    """Three digits of a figure."""
+    """Round to three significant digits."""
     return float(f"{float(value):.3g}")
 
 
@@ -158,12 +163,12 @@ def _signature(events: list[str]) -> str:
 
 
 def _operators(held: ModelFile) -> str:
-    """The kinds of operator with their versions: "CONV_2D 1, SLICE 1"."""
+    """Return the kinds of operators with their versions: "CONV_2D 1, SLICE 1"."""
     return ", ".join(f"{kind} {version}" for kind, version in sorted({(op.kind, op.version) for op in held.main.ops}))
 
 
 def find_failures(row: dict[str, Any]) -> list[str]:
-    """What a row does not hold, in words; nothing where it promises a newer runtime."""
+    """Return a message for each failed check; none if the file declares a newer runtime."""
     if not row["promised"]:
         return []
     found = [f"{way}: {complaint}" for way, figures in row["ways"].items() for complaint in _complaints(row, figures)]
@@ -178,22 +183,22 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
         return
     difference, moved = figures["max_logit_difference"], figures["moved_without_reset"]
     if figures["moved_after"]:
-        yield f"other answers after a window of {', '.join(figures['moved_after'])}"
+        yield f"the logits change after a window of {', '.join(figures['moved_after'])}"
     if difference is None:
-        yield "logits that are no numbers"
+        yield "the logits are not finite"
         return
-    if difference > max(MOST_DIFFERENT.get(row["scheme"], np.inf), RTOL * figures["largest_logit"]):
+    if difference > max(MAX_DIFFERENCES.get(row["scheme"], np.inf), RTOL * figures["largest_logit"]):
         yield f"logits differ by {difference:.2g} from LiteRT's"
     if figures["same_answers"] < MIN_AGREEMENT:
-        yield f"only {figures['same_answers']:.1%} have LiteRT's answer"
+        yield f"only {figures['same_answers']:.1%} of the predictions agree with LiteRT's"
     if figures["zeros_only"]:
-        yield f"{figures['zeros_only']} answers of zeros only"
+        yield f"all logits of {figures['zeros_only']} windows are zero"
     if moved is None or moved > STATELESS:
-        yield f"logits move {'' if moved is None else f'by {moved:.2g} '}without a reset before each window"
+        yield f"logits change {'' if moved is None else f'by {moved:.2g} '}without a reset before each window"
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
-    """All rows for a terminal: the worse of with and without reset, the times with reset."""
+    """Return all rows as a text table: the worse of with and without reset, latencies with reset."""
     head = ["file", "runs", "difference", "same", "zeros", "state", "default us", "XNNPACK us", ""]
     lines = [head]
     for row in rows:
@@ -211,7 +216,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
                 "-" if not ran else ("NaN" if None in moved else f"{max(moved):.0e}" if any(moved) else "0"),
                 _microseconds(row["ways"]["default-reset"]),
                 _microseconds(row["ways"]["xnnpack-reset"]),
-                "ok" if row["passed"] and row["promised"] else "FAILS" if row["failures"] else "promises newer",
+                "ok" if row["passed"] and row["promised"] else "FAILS" if row["failures"] else "needs newer",
             ]
         )
     widths = [max(len(line[k]) for line in lines) for k in range(len(head) - 1)]
@@ -222,7 +227,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         for line in lines
     ]
     drawn.append(
-        "* not shipped; us: p50 / min of a window, reset before each; state: how far a logit moves without that"
+        "* not published; us: p50 / min per window, reset before each; state: largest change of a logit without reset"
     )
     for row in rows:
         drawn += [f"{row['file']}: {failure}" for failure in row["failures"]]
@@ -234,12 +239,12 @@ def _microseconds(figures: dict[str, Any]) -> str:
 
 
 def run_all(paths: list[Path], every: bool) -> dict[str, Any]:
-    """Try everything; answers what the json holds. Raises InputError."""
+    """Run all files and return the content of the JSON. Raises InputError."""
     old = OldRuntime()
     dataset = load_dataset()
     subjects = list(shipped(paths or [ARTIFACTS]))
     if not paths:
-        info("writing the forms that are not shipped ...")
+        info("exporting the files that are not published ...")
         known = {subject.name for subject in subjects}
         subjects += [subject for subject in unshipped(dataset) if subject.name not in known]
     rows = []
@@ -249,7 +254,7 @@ def run_all(paths: list[Path], every: bool) -> dict[str, Any]:
             advance(done)
     return {
         "command": COMMAND + (" --all" if every else ""),
-        "machine": machine(),
+        "machine": describe(),
         "runtime": sorted({row.pop("runtime") for row in rows}),
         "artifacts": old.parts,
         "java": old.java,

@@ -1,1 +1,1 @@
-"""The near limit of this machine, as a C kernel."""
+"""A C kernel as a lower bound of the latency on this machine."""

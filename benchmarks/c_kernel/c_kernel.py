@@ -1,6 +1,6 @@
-"""The C kernel as a model: compiled for one network, loaded through ctypes, asked like any runner.
+"""A C kernel compiled for one network and loaded through ctypes, with the methods of a runner.
 
-The near limit of what this machine can do for a shape: float32, one thread, one window at a time, the same answers.
+It estimates the lowest latency of a network on this machine: float32, one thread, one window at a time.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.model.layers import LstmLayer
 from harexport.model.network import Array, Network, check_windows
 
 _SOURCE = Path(__file__).with_name("kernel.c")
@@ -26,17 +24,22 @@ _ALIGNMENT = 64  # bytes of the longest vector
 
 
 class Kernel:
-    """One network's kernel. Raises InputError for other networks than LSTM stacks, and where gcc is missing or fails.
+    """Kernel of an LSTM network with one head, for one thread.
 
-    The buffers are the library's own: for one thread, as with every runner. `lanes` floats fit one of its vectors.
+    Attributes:
+        lanes: Floats per vector register.
+
+    Raises:
+        InputError: The network has other layers, or gcc is missing or fails.
     """
 
     def __init__(self, network: Network, compiler: str = "gcc", flags: tuple[str, ...] = ()) -> None:
         if not network.lstm or network.coarse_head:
-            raise InputError("the limit is written for LSTM layers and one head; this network has others")
+            raise InputError("the C kernel supports LSTM layers and one head only")
         self.window_shape = (network.window, network.num_channels)
         self._labels = network.num_labels
-        network, dense = _folded(network)
+        network = network.fold_input()
+        dense = not network.input.is_identity
         self._library = _compiled(network, dense, compiler, flags)
         self.lanes, columns, blocks = (int(self._library.limit_layout(k)) for k in range(3))
         self._weights = _aligned(packed(network, dense, self.lanes, columns, blocks))
@@ -47,17 +50,18 @@ class Kernel:
         self._address = self._out.ctypes.data
 
     def run_batch(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One window [1, window, channels] float32, contiguous -> logits [1, labels]; checks nothing.
+        """Return the logits [1, labels] of one contiguous float32 window [1, window, channels], without checks.
 
-        What it returns is overwritten by the next call.
+        The next call overwrites the result.
         """
         self._answer(window.__array_interface__["data"][0], self._address)
         return self._out[0]
 
     def timed(self, windows: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """windows [n, window, channels], answered one by one in a loop inside C.
+        """Run windows [n, window, channels] one by one, in a loop in C.
 
-        Returns logits and probabilities [n, 2, labels], and the nanoseconds of each window. Raises InputError.
+        Returns:
+            Logits and probabilities [n, 2, labels], and the latency of each window in nanoseconds.
         """
         check_windows(windows, *self.window_shape)
         ready = np.ascontiguousarray(windows, dtype=np.float32)
@@ -68,15 +72,19 @@ class Kernel:
         return answers, nanoseconds
 
     def logits(self, windows: Array) -> NDArray[np.float32]:
-        """windows [n, window, channels] -> logits float32 [n, labels]. Raises InputError."""
+        """Return the logits [n, labels] of windows [n, window, channels]."""
         return np.ascontiguousarray(self.timed(windows)[0][:, 0])
 
 
 def packed(network: Network, dense: bool, lanes: int, columns: int, blocks: int) -> NDArray[np.float32]:
-    """The weights in the order in which kernel.c reads them, as vectors of `lanes` floats.
+    """Return the weights in the order in which kernel.c reads them.
 
-    `dense`: the input layer is there; `columns` vectors of outputs fill a tile of a projection, `blocks` vectors of
-    units one of a step.
+    Args:
+        network: Network.
+        dense: Whether the input layer is not folded into the first LSTM layer.
+        lanes: Floats per vector register.
+        columns: Vectors of outputs per tile of a projection.
+        blocks: Vectors of units per tile of a step.
     """
     parts: list[Array] = []
     if dense:
@@ -99,16 +107,16 @@ def packed(network: Network, dense: bool, lanes: int, columns: int, blocks: int)
 
 
 def _projection(weight: Array, bias: Array, lanes: int, columns: int) -> list[Array]:
-    """Bias, then the weight [outputs, inputs] by tiles of `columns` vectors of outputs, in each input after input."""
+    """Return the bias and the tiles of a weight [outputs, inputs], each input by input."""
     pad = -len(weight) % lanes
     weight, bias = np.pad(weight, ((0, pad), (0, 0))), np.pad(bias, (0, pad))
     return [bias, *(weight[k : k + columns * lanes].T for k in range(0, len(weight), columns * lanes))]
 
 
 def _rows(hidden: int, lanes: int, blocks: int) -> NDArray[np.intp]:
-    """The gates' rows as a step reads them: groups of `blocks` vectors of units, in each the gates i, f, g, o.
+    """Return the rows of the gates in the order of a step: groups of `blocks` vectors of units with gates i, f, g, o.
 
-    Units that fill up the last vector read a row of zeros, the one that `_scaled` appends.
+    Units that pad the last vector have a row of zeros, which `_scaled` appends.
     """
     padded = hidden + -hidden % lanes
     unit = np.arange(padded)
@@ -118,34 +126,13 @@ def _rows(hidden: int, lanes: int, blocks: int) -> NDArray[np.intp]:
 
 
 def _scaled(values: Array) -> Array:
-    """Rows of the gates times -log2 e, the candidate's twice that, and a row of zeros."""
+    """Return the rows of the gates times -log2 e (the candidate's times -2 log2 e), and a row of zeros."""
     factors = np.repeat([-_LOG2_E, -_LOG2_E, -2 * _LOG2_E, -_LOG2_E], len(values) // 4)[:, None]
     return np.concatenate([values * factors, np.zeros((1, values.shape[1]))])
 
 
-def _folded(network: Network) -> tuple[Network, bool]:
-    """The normalisation folded into the input layer, and whether that is left or was folded into the first LSTM layer.
-
-    It can be where no ReLU follows it, and pays where a frame has no more values than the layer has units.
-    """
-    network = network.fold_input()
-    layer, first = network.input, network.lstm[0]
-    values = layer.kernel_size * network.num_channels
-    if layer.relu or values > layer.out_channels:
-        return network, True
-    weight = first.input_weight.astype(np.float64)
-    merged = LstmLayer(
-        weight @ layer.weight.reshape(layer.out_channels, values),
-        first.recurrent_weight,
-        first.bias + weight @ layer.bias,
-    )
-    # a Network checks its shapes: an input layer that hands each frame through keeps them right
-    through = replace(layer, weight=np.eye(values).reshape(values, layer.kernel_size, -1), bias=np.zeros(values))
-    return replace(network, input=through, recurrent_layers=(merged, *network.recurrent_layers[1:])), False
-
-
 def _aligned(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A copy that starts at a multiple of `_ALIGNMENT` bytes."""
+    """Return a copy that starts at a multiple of `_ALIGNMENT` bytes."""
     room = np.empty(len(values) + _ALIGNMENT // 4, np.float32)
     start = -room.ctypes.data % _ALIGNMENT // 4
     room[start : start + len(values)] = values
@@ -154,7 +141,7 @@ def _aligned(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _compiled(network: Network, dense: bool, compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL:
     if shutil.which(compiler) is None:
-        raise InputError(f"there is no {compiler} on this machine: the limit needs a C compiler")
+        raise InputError(f"{compiler} is not installed; the C kernel needs it")
     hidden = [layer.hidden for layer in network.lstm]
     units = network.input.out_channels if dense else 0
     facts = {
@@ -176,4 +163,4 @@ def _compiled(network: Network, dense: bool, compiler: str, flags: tuple[str, ..
         child = subprocess.run(command, capture_output=True, text=True)
         if child.returncode != 0:
             raise InputError(f"{compiler} cannot compile {_SOURCE.name}: {child.stderr.strip()[-500:]}")
-        return ctypes.CDLL(str(library))  # it stays loaded when its file is gone
+        return ctypes.CDLL(str(library))  # stays loaded after its file is deleted

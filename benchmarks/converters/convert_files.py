@@ -1,7 +1,7 @@
-"""Tools that take another tool's file. Usage: convert_files.py TOOL SOURCE GIVEN.npz OUT
+"""Converters of model files. Usage: convert_files.py TOOL SOURCE GIVEN.npz OUT
 
-TOOL: onnx2tf-float32, onnx2tf-dynamic (.onnx -> .tflite), quantizer (ai-edge-quantizer, dynamic int8 weights),
-ort-dynamic (ONNX Runtime's dynamic quantisation).
+TOOL: onnx2tf-float32 and onnx2tf-dynamic (.onnx -> .tflite), quantizer (ai-edge-quantizer, dynamic int8 weights),
+ort-dynamic (ONNX Runtime's dynamic quantization).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def onnx2tf(source: str, scheme: str, out: str) -> None:
-    """As its README shows; it puts many files into a folder."""
+    """Convert as in the tool's README; it writes several files to a folder."""
     import onnx2tf as tool
 
     with tempfile.TemporaryDirectory() as folder:

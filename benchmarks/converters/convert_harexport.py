@@ -1,6 +1,6 @@
-"""harexport's conversion without its proof: what other converters do. Usage: CHECKPOINT FORMAT LOWERING SCHEME
+"""harexport's conversion without its checks, as other converters do. Usage: CHECKPOINT FORMAT LOWERING SCHEME
 
-Run in a process of its own for the sake of its time and memory; it writes what it emits into a temporary file.
+It runs in a subprocess, to measure duration and memory, and writes the model to a temporary file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow's converter, as their documentation shows them.
+"""Conversion by Keras and TFLiteConverter, as in their documentation.
 
 Usage: convert_keras.py KERAS LOOP SCHEME GIVEN.npz OUT
 KERAS: keras (version 3) or tf_keras (version 2); LOOP: loop or unroll (the layers' option);
@@ -22,14 +22,14 @@ import tensorflow as tf
 
 
 def build(keras: Any, what: inputs.ConversionInput, unroll: bool) -> Any:
-    """A functional model with the arrays set. Keras has PyTorch's gate order and keeps weights transposed."""
+    """Return a functional model with these weights. Keras has PyTorch's gate order and transposed weights."""
     arrays = what.arrays
     units, frame, channels = arrays["input.weight"].shape
     layers = keras.layers
     window = keras.Input((what.window, channels), batch_size=1, name="window")
     x = window
     if what.normalises:
-        # its variance is taken with an epsilon of 1e-7 under the root: 1e-6 of the smallest standard deviation
+        # Keras adds an epsilon of 1e-7 to the standard deviation: 1e-6 of the smallest one
         x = layers.Normalization(mean=arrays["mean"], variance=arrays["std"].astype(np.float64) ** 2)(x)
     activation = "relu" if what.relu else None
     if frame > 1:

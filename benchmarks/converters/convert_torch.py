@@ -1,6 +1,6 @@
-"""PyTorch's ways out, as their documentation shows them. Usage: convert_torch.py WAY GIVEN.npz OUT
+"""Conversion from PyTorch, as in the documentation of the converters. Usage: convert_torch.py CONVERTER GIVEN.npz OUT
 
-WAY: torchscript and dynamo (torch.onnx's two exporters), litert-torch.
+CONVERTER: torchscript or dynamo (the two exporters of torch.onnx), or litert-torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Model(nn.Module):
-    """The network as one writes it in PyTorch: windows [n, window, channels] -> logits."""
+    """The network as a PyTorch module: windows [n, window, channels] -> logits."""
 
     mean: Tensor
     std: Tensor

@@ -1,4 +1,4 @@
-"""One conversion in a process of its own: what it cost, and why it gave no file where it gave none."""
+"""Runs a conversion in a subprocess and measures its duration and memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmarks.converters.pipelines import Pipeline
 from harexport.errors import InputError
 from harexport.utils.files import read_json, write_json
 
-_SECONDS = 300  # a conversion that takes longer counts as failed
+_SECONDS = 300  # timeout of a conversion
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """A finished process: wall and processor seconds, peak resident memory of the process itself, why it failed."""
+    """Result of a process: wall and processor seconds, peak resident memory of the process, and its error message."""
 
     seconds: float
     cpu_seconds: float
@@ -35,9 +35,9 @@ class ProcessResult:
 
 
 def run(command: list[str], seconds: int = _SECONDS) -> ProcessResult:
-    """Run a command to its end, in an empty folder and with its own programs first in the path.
+    """Run a command in an empty folder, with the programs of its environment first in PATH.
 
-    Memory is VmHWM, asked while it runs: the kernel's own maximum (getrusage) is handed down from the parent.
+    Memory is VmHWM, read while the process runs: the maximum of getrusage includes that of the parent.
     """
     own = str(Path(command[0]).parent)
     surroundings = {
@@ -82,7 +82,7 @@ def _high_water(pid: int) -> int:
 
 
 def _reason(said: str) -> str:
-    """The line that says most: the first one of the last error."""
+    """Return the most informative line: the last error, else the last line."""
     lines = [_ESCAPES.sub("", line).strip() for line in said.splitlines()]
     errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|error)\b.*:", line)]
     chosen = (errors or [line for line in lines if line] or [""])[-1]
@@ -90,9 +90,9 @@ def _reason(said: str) -> str:
 
 
 def convert(way: Pipeline, checkpoint: Path, folder: Path, environment_folder: Path, reuse: bool) -> dict[str, Any]:
-    """Take `way` and leave its file in `folder`; answers the record of it, plain JSON values.
+    """Run a conversion and return its record as JSON values; the file is written to `folder`.
 
-    With `reuse` the record and file of an earlier run of the same scripts on the same network are kept.
+    With `reuse`, record and file of an earlier run of the same scripts on the same network are kept.
     """
     out, record = folder / f"{way.key}{way.suffix}", folder / f"{way.key}.json"
     sign = _sign(way, checkpoint)
@@ -104,7 +104,7 @@ def convert(way: Pipeline, checkpoint: Path, folder: Path, environment_folder: P
     if way.source:
         source = next((path for path in folder.glob(f"{way.source}.*") if path.suffix != ".json"), None)
     if way.source and source is None:
-        made = {"failure": f"there is no file of {way.source} to work on"}
+        made = {"failure": f"{way.source} gave no file to convert"}
     else:
         try:
             made = _ours(way, checkpoint, out) if way.ours else _theirs(way, folder, out, source, environment_folder)
@@ -120,7 +120,7 @@ def _theirs(way: Pipeline, folder: Path, out: Path, source: Path | None, environ
     script, *arguments = way.command
     with tempfile.TemporaryDirectory() as place:
         copy = None
-        if source:  # onnx2tf writes into the file that it is given
+        if source:  # onnx2tf modifies its input file
             copy = Path(shutil.copy(source, Path(place) / source.name))
             arguments.append(str(copy))
         ran = run(
@@ -130,12 +130,12 @@ def _theirs(way: Pipeline, folder: Path, out: Path, source: Path | None, environ
         if source and copy:
             made["rewrote_its_input"] = copy.read_bytes() != source.read_bytes()
     if not ran.failure and not out.exists():
-        made["failure"] = "it ended well and left no file"
+        made["failure"] = "it exited with code 0 and wrote no file"
     return made
 
 
 def _ours(way: Pipeline, checkpoint: Path, out: Path) -> dict[str, Any]:
-    """The whole command with its proof, and beside it what a converter does: a process that only writes the file."""
+    """Run `harexport export` with its checks, and a process that only converts, for comparison."""
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, "-P", "-m", "harexport", "export", str(checkpoint), "--out", place, *way.command]
         ran = run(command)
@@ -147,17 +147,17 @@ def _ours(way: Pipeline, checkpoint: Path, out: Path) -> dict[str, Any]:
         script = environments.FOLDER / "convert_harexport.py"
         fmt, lowering = way.suffix[1:], next((word for word in way.command if word in ("fused", "unrolled")), "none")
     made["with_proof"] = {key: made[key] for key in ("seconds", "cpu_seconds", "megabytes")}
-    if way.scheme == "int8":  # full integer is calibrated: only the whole command makes it
+    if way.scheme == "int8":  # only the whole command calibrates
         return made
     alone = [run([sys.executable, str(script), str(checkpoint), fmt, lowering, way.scheme]) for _ in range(3)]
     middle = sorted(alone, key=lambda one: one.seconds)[1]
     if middle.failure:
-        return {**made, "failure": f"the conversion without its proof failed: {middle.failure}"}
+        return {**made, "failure": f"the conversion without checks failed: {middle.failure}"}
     return {**made, **vars(middle), "alone": True}
 
 
 def _sign(way: Pipeline, checkpoint: Path) -> str:
-    """By what to know a conversion again: the way, its script and environment, the checkpoint; for ours the code."""
+    """Return a hash of the conversion, its script and environment, the checkpoint and, for harexport, its code."""
     sha = hashlib.sha256(
         repr(way).encode() + checkpoint.read_bytes() + environments.requirements(way.environment).encode()
     )

@@ -1,4 +1,4 @@
-"""Environments for converters that do not fit beside harexport: made on demand, pinned, kept in the cache folder."""
+"""Virtual environments of converters with conflicting dependencies: pinned, created on demand in the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harexport.utils.console import info
 
 FOLDER = Path(__file__).parent
 COSTS = {"litert-torch": "6.6 GB", "onnx2tf": "2.6 GB", "quantizer": "0.3 GB"}
-# what the tables name; everything else that is installed is in the requirements files
+# packages whose versions the tables list; the requirements files have all of them
 _PACKAGES = {
     "harexport": ("ai-edge-litert", "onnxruntime", "onnx", "torch", "tensorflow", "keras", "tf_keras"),
     "litert-torch": ("litert-torch", "litert-converter", "torch", "onnxscript"),
@@ -21,19 +21,20 @@ _PACKAGES = {
     "quantizer": ("ai-edge-quantizer",),
 }
 _INSTALL_SECONDS = 1800
-_refused: dict[str, InputError] = {}  # tried once a run, not once a file
+_refused: dict[str, InputError] = {}  # failed installations, tried once per run
 
 
 def requirements(name: str) -> str:
-    """The pinned packages of an environment; "" for the one that runs this."""
+    """Return the pinned packages of an environment; empty for the current one."""
     path = FOLDER / f"requirements-{name}.txt"
     return path.read_text("utf-8") if path.exists() else ""
 
 
 def python(name: str, folder: Path) -> Path:
-    """The interpreter of the environment `name`, which is made in `folder` if it is not there.
+    """Return the Python interpreter of an environment, created in `folder` if needed.
 
-    Raises InputError where it cannot be.
+    Raises:
+        InputError: It cannot be created.
     """
     wanted = requirements(name)
     if not wanted:
@@ -46,7 +47,7 @@ def python(name: str, folder: Path) -> Path:
         return interpreter
     if name in _refused:
         raise _refused[name]
-    info(f"Installing {name} for comparison, once, into the cache: {COSTS[name]} of disk, minutes ...")
+    info(f"Installing {name} to the cache for comparison ({COSTS[name]}, some minutes) ...")
     try:
         _run(name, [sys.executable, "-m", "venv", "--clear", str(place)])
         _run(name, [str(interpreter), "-m", "pip", "install", "-q", "-r", str(FOLDER / f"requirements-{name}.txt")])
@@ -58,7 +59,7 @@ def python(name: str, folder: Path) -> Path:
 
 
 def versions(name: str) -> dict[str, str]:
-    """The versions that matter: from the pins, or of what is installed here."""
+    """Return the package versions of an environment, from its pins or from the installed packages."""
     wanted = requirements(name)
     if wanted:
         pins = dict(line.split("==") for line in wanted.splitlines() if "==" in line)
@@ -73,7 +74,7 @@ def versions(name: str) -> dict[str, str]:
 
 
 def without_paths(text: str) -> str:
-    """A line of somebody's output without this machine's folders."""
+    """Remove folder names from a line of output."""
     return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", text)
 
 

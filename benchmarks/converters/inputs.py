@@ -1,6 +1,6 @@
-"""What a converter is given: the trained arrays and windows to calibrate on, in one .npz that needs only NumPy.
+"""Input of the conversions: trained arrays and calibration windows in one .npz file.
 
-Shared by the scripts convert_*.py, which run in other environments than harexport's.
+The scripts convert_*.py import this module in other environments than harexport's; it needs NumPy only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ConversionInput:
-    """`arrays` under harexport's names (Network.arrays); calibration windows [n, window, channels]."""
+    """Arrays named as in Network.arrays, and calibration windows [n, window, channels]."""
 
     arrays: dict[str, np.ndarray]
     window: int

@@ -1,4 +1,4 @@
-"""What a converted file is worth: what it holds, what it remembers, how far it is from the truth, how fast it is."""
+"""Measures a converted file: structure, state between runs, accuracy and latency."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIMED_WINDOWS = 256
 
 @dataclass(frozen=True)
 class Measured:
-    """A file's figures, plain JSON values, and how to ask it."""
+    """Figures of a file as JSON values, and functions to run it."""
 
     facts: dict[str, Any]
     ask: Callable[[Floats], object]
@@ -34,7 +34,7 @@ class Measured:
 
 
 def measure(path: Path, network: Network, reference: NDArray[np.float64], test: Windows) -> Measured:
-    """Raises InputError where the runtime refuses the file."""
+    """Measure a file. Raises InputError if its runtime rejects it."""
     model = path.read_bytes()
     asked = runners.Asked(model, path.suffix, (network.window, network.num_channels))
     held = runners.holds(model, path.suffix)
@@ -64,8 +64,7 @@ def _parity(reference: NDArray[np.float64], answered: Floats, truth: NDArray[np.
 
 
 def _state(asked: runners.Asked, test: Windows, fresh: Floats, variables: bool) -> dict[str, Any]:
-    """Asked without a reset: A, B, A; and where there are variables all test windows in their order, which is what an
-    app does that never heard of them."""
+    """Run windows A, B, A without a reset; with variable tensors also all test windows in order, as an app may do."""
     windows = np.ascontiguousarray(test.signals, dtype=np.float32)
     chosen = np.random.default_rng(0).permutation(len(windows))[: 2 * _PAIRS].reshape(_PAIRS, 2)
     apart = 0.0
@@ -83,7 +82,7 @@ def _state(asked: runners.Asked, test: Windows, fresh: Floats, variables: bool) 
 
 
 def _after_nan(asked: runners.Asked, signals: NDArray[Any]) -> dict[str, Any]:
-    """After one window of NaN and no reset: how far off the next answer is, and whether all answers are stuck."""
+    """Return the logit error after a window of NaN without a reset, and whether all later logits are invalid."""
     windows = np.ascontiguousarray(signals[: 4 * 100 : 100], dtype=np.float32)
     fresh = np.concatenate([asked.one(windows[k : k + 1]).copy() for k in range(len(windows))])
     asked.one(windows[:1])
@@ -105,17 +104,18 @@ def build_c_kernels(
             made[name] = str(error)
             continue
         apart = float(np.abs(kernel.logits(test.signals) - references[name]).max())
-        made[name] = kernel if apart < 1e-4 else f"its logits are {apart:.1e} from the reference"
+        made[name] = kernel if apart < 1e-4 else f"its logits differ from the reference by {apart:.1e}"
     return made
 
 
 def time_models(
     files: dict[str, Measured], kernels: dict[str, Any], test: Windows, runs: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Latency of all files and kernels in one interleaved run.
+    """Measure the latency of all files and C kernels in one interleaved run.
 
-    Files under their keys: called from Python, input in and logits out; for LiteRT with "invoke", the runtime's part
-    of it. Of each kernel "through_python", called as the files are, and "in_c", its own clock around the same work.
+    Returns:
+        Latency of each file, called from Python with input and output; for LiteRT also "invoke", the runtime alone. For
+        each kernel "through_python", called like the files, and "in_c", measured inside the kernel.
     """
     models: dict[str, Callable[[Floats], object]] = {key: file.ask for key, file in files.items()}
     inside: dict[str, list[int]] = {}

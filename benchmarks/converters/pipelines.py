@@ -1,16 +1,24 @@
-"""Every way from the trained network to a file that is tried: ours, and what others install."""
+"""The conversions that are compared: those of harexport and of other tools."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-HERE = "harexport"  # the environment that runs this
+HERE = "harexport"  # the current environment
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`key` names the file, `who` and `scheme` stand in the table. `environment` runs `command`: a script of this
-    folder and its arguments, or for harexport the options of `harexport export`. `source`: the way whose file it takes.
+    """A conversion from a trained network to a file.
+
+    Attributes:
+        key: Name of the file.
+        who: Converter, in the table.
+        scheme: Quantization scheme, in the table.
+        suffix: Suffix of the file.
+        environment: Environment that runs the command.
+        command: Script of this folder with arguments; for harexport the options of `harexport export`.
+        source: Key of the conversion whose file is the input.
     """
 
     key: str

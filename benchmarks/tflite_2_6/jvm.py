@@ -1,4 +1,4 @@
-"""TensorFlow Lite 2.6.2 on this machine's JVM: fetched by Maven, compiled, run in a process of its own."""
+"""TensorFlow Lite 2.6.2 on this machine's JVM: downloaded by Maven, compiled, and run in a subprocess."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harexport.utils.console import info
 
 SOURCE = Path(__file__).with_name("OldRuntime.java")
 _MAVEN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy"
-# (coordinates, file, SHA-256, what is taken out of it)
+# (coordinates, file, SHA-256, member)
 PARTS = (
     (
         "ai.djl.tflite:tflite-native-cpu:2.6.2:jar:linux-x86_64",
@@ -37,11 +37,11 @@ _FETCH_SECONDS, _RUN_SECONDS = 600, 900
 
 
 class OldRuntime:
-    """TensorFlow Lite 2.6.2 on the JVM, ready to run files. Raises InputError where a tool is missing."""
+    """TensorFlow Lite 2.6.2 on the JVM. Raises InputError if a tool is missing."""
 
     def __init__(self) -> None:
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-            raise InputError("the old runtime's library on Maven Central is for Linux x86_64 only: run this there")
+            raise InputError("the library of TensorFlow Lite 2.6.2 on Maven Central is for Linux x86_64 only")
         self._java = _tool("java")
         compiler, maven = _tool("javac"), _tool("mvn")
         folder = cache_folder() / "old-runtime"
@@ -105,14 +105,14 @@ def _death(code: int, said: str) -> str:
 
 
 def without_paths(text: str) -> str:
-    """A line of somebody's output without this machine's folders."""
+    """Remove folder names from a line of output."""
     return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", text)
 
 
 def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise InputError(f"{name} is not installed: the old runtime's Java API needs a JDK (8 or newer) and Maven")
+        raise InputError(f"{name} is not installed; TensorFlow Lite's Java API needs a JDK (8 or newer) and Maven")
     return found
 
 
@@ -120,22 +120,22 @@ def _done(command: list[str], what: str, seconds: int = _FETCH_SECONDS) -> str:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{what} did not end within {seconds} s") from error
+        raise InputError(f"{what} did not finish within {seconds} s") from error
     said = ended.stdout + ended.stderr
     if ended.returncode:
         errors = [line for line in said.splitlines() if "ERROR" in line or "error:" in line] or said.splitlines()[-1:]
-        raise InputError(f"{what} failed: {without_paths(errors[0].strip()) if errors else 'it said nothing'}")
+        raise InputError(f"{what} failed: {without_paths(errors[0].strip()) if errors else 'no output'}")
     return said
 
 
 def _fetched(folder: Path, maven: str, coordinates: str, name: str, digest: str, member: str) -> Path:
-    """The file `member` of an artifact, fetched by Maven and unpacked unless it is there."""
+    """Return the file `member` of an artifact, downloaded by Maven and unpacked if needed."""
     archive, target = folder / name, folder / Path(member).name
     if not archive.exists() or file_sha256(archive) != digest:
-        info(f"fetching {coordinates}, once, into the cache ...")
+        info(f"downloading {coordinates} to the cache ...")
         _done([maven, "-q", "-B", _MAVEN, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], "Maven")
         if file_sha256(archive) != digest:
-            raise InputError(f"Maven brought another {name} than the one this was written for: delete it in ~/.m2")
+            raise InputError(f"{name} from Maven has another checksum; delete it in ~/.m2")
         target.unlink(missing_ok=True)
     if not target.exists():
         with zipfile.ZipFile(archive) as packed:

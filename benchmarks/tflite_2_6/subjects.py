@@ -1,4 +1,4 @@
-"""The .tflite files that the oldest runtime is to run: the shipped ones, and every other form of their networks."""
+"""The .tflite files to run in the old runtime: the published ones, and all other exports of their networks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harexport.model.contract import Contract
 from harexport.model.network import Network
 from tests.helpers.networks import GRU_SHAPES, contract_of
 
-GRUS = ("seed-gru", "pytorch", "relu-after")  # both conventions of the reset gate, one head and two, 128 steps and few
+GRUS = ("seed-gru", "pytorch", "relu-after")  # both reset gate conventions, one and two heads, few and many steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A file to be tried: its name in the table, its bytes, whether it is shipped."""
+    """A file to run: its name, its bytes, and whether it is published."""
 
     name: str
     model: bytes
@@ -29,7 +29,7 @@ class Subject:
 
 
 def shipped(paths: list[Path]) -> Iterator[Subject]:
-    """The .tflite files among `paths` and in the folders among them. Raises InputError where there is none."""
+    """Yield the .tflite files of files and folders. Raises InputError if there are none."""
     found = [f for path in paths for f in (sorted(path.rglob("*.tflite")) if path.is_dir() else [path])]
     if not found:
         raise InputError(f"no .tflite file in {', '.join(map(str, paths))}")
@@ -41,7 +41,7 @@ def shipped(paths: list[Path]) -> Iterator[Subject]:
 
 
 def unshipped(dataset: Dataset) -> Iterator[Subject]:
-    """Every form of the trained networks, and of GRU networks with random weights."""
+    """Yield all exports of the trained networks, and of GRU networks with random weights."""
     for path in sorted(ARTIFACTS.glob("*/*.safetensors")):
         checkpoint = checkpoints.load(path)
         yield from _forms(path.stem, checkpoint.network, checkpoint.contract, dataset)

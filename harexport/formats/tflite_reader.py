@@ -30,7 +30,9 @@ from harexport.formats.model_file import (
 from harexport.formats.tflite_builder import IDENTIFIER
 
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
-_CODES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+_CODES: dict[int, str] = {
+    number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
+}
 _BODIES = (
     "condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex", "initSubgraphIndex", "subgraph",
 )  # fmt: skip

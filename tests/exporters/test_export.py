@@ -65,7 +65,7 @@ def exported(network: Network, path: Path, **options: Any) -> ExportResult:
 def test_every_shape_passes_its_checks(tmp_path, shape, fmt, scheme, lowering):
     network = {**SHAPES, **GRU_SHAPES}[shape]
     if network.gru and (lowering == "fused" or scheme == "int8"):
-        return  # refused with words: test_options_that_do_not_fit_are_rejected
+        return  # rejected, see test_options_that_do_not_fit_are_rejected
     path = tmp_path / f"model.{fmt}"
     # the largest logits of an untrained network are close together, so that rounding changes some predictions
     drop = {"float32": None, "float16": None}.get(scheme, 15.0)
