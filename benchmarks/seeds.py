@@ -155,8 +155,8 @@ def render_table(measured: dict[str, Any]) -> str:
             "",
             "Accuracy on the official test set, computed with the float64 reference; each seed is trained on all 21 "
             "training subjects. *held-out subjects*: seed 0 of the recipe, trained without four training subjects and "
-            "evaluated on them. The published runs monitored the test set during training; these evaluate it once. From "
-            "[seeds.json](../benchmarks/seeds.json).",
+            "evaluated on them. The published runs monitored the test set during training; these evaluate it once. "
+            "From [seeds.json](../benchmarks/seeds.json).",
         ]
     )
 

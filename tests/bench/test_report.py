@@ -160,8 +160,8 @@ def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
     picture = folder / f"{width}-{dark}.png"
     command = [
         find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--window-size={width},1600", f"--user-data-dir={folder / 'profile'}", f"--screenshot={picture}", *(["--force-dark-mode"] if dark else []),
-        *(["--blink-settings=preferredColorScheme=0"] if dark else []), page.as_uri(),
+        f"--window-size={width},1600", f"--user-data-dir={folder / 'profile'}", f"--screenshot={picture}",
+        *(["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []), page.as_uri(),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return imread(picture)[:, :, :3]
