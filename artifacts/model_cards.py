@@ -174,7 +174,7 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
         paragraphs.append(f"Coarse labels: {'; '.join(names)}. Their accuracy is that after both stages of training.")
         if first := over and over.get("coarse_accuracy_after_stage_1"):
             paragraphs[-1] += (
-                f" After stage 1, before the fine labels were trained: {seeds.mean_std(first)} "
+                f" After stage 1, before the fine labels were trained: {seeds.format_mean_std(first)} "
                 f"({first['seeds']} seed{'s' * (first['seeds'] > 1)} measured)."
             )
     return "\n\n".join(paragraphs)
@@ -189,7 +189,7 @@ def _head(over: dict[str, Any]) -> str:
 def _spread(over: dict[str, Any], key: str) -> str:
     if key not in over:
         return ""
-    return f"{over[key]['mean']:.3f}" if key == "ece" else seeds.mean_std(over[key])
+    return f"{over[key]['mean']:.3f}" if key == "ece" else seeds.format_mean_std(over[key])
 
 
 def _by_class_and_subject(checkpoint: Checkpoint, seeded: dict[str, Any], robust: dict[str, Any]) -> str:
@@ -198,11 +198,11 @@ def _by_class_and_subject(checkpoint: Checkpoint, seeded: dict[str, Any], robust
     counts = [sum(row) for row in test["confusion"]]
     classes = [("recall", "windows", *head)]
     for k, label in enumerate(checkpoint.contract.labels):
-        mean = seeds.mean_std(over["label_recall"][label]) if over else ""
+        mean = seeds.format_mean_std(over["label_recall"][label]) if over else ""
         classes.append((format_label(label), str(counts[k]), f"{test['label_recall'][k]:.2%}", mean))
     subjects = [("accuracy of subject", "windows", *head)]
     for subject, share in robust["subjects"].items():
-        mean = seeds.mean_std(over["subjects"][subject]) if over else ""
+        mean = seeds.format_mean_std(over["subjects"][subject]) if over else ""
         subjects.append((subject, str(share["windows"]), f"{share['accuracy']:.2%}", mean))
     return f"{_table(classes)}\n\n{_table(subjects)}"
 
@@ -291,7 +291,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 def _seed_results(checkpoint: Checkpoint, measured: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of seeds.json if its recipe is that of the checkpoint, and an empty one otherwise."""
     found: dict[str, Any] = measured["recipes"].get(checkpoint.recipe.name, {})
-    return found if found and seeds.same(found["recipe"], checkpoint.recipe) else {}
+    return found if found and seeds.is_same_recipe(found["recipe"], checkpoint.recipe) else {}
 
 
 def build_cards() -> dict[Path, str]:

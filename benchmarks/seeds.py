@@ -1,10 +1,10 @@
-"""The final figures: recipes trained on all 21 training subjects with five seeds, the test set opened once by each.
+"""Accuracy of the recipes on the test set, with five seeds each, trained on all 21 training subjects.
 
-Nothing is chosen here: protocol.md says what was, before. Figures are of the float64 reference. Writes
-benchmarks/seeds.json after every run and skips what stands there for the same recipe, so it can be stopped; from it
-the README's block between the `seeds` markers.
-Usage: python benchmarks/seeds.py [RECIPE or .toml ...]
-       python benchmarks/seeds.py --render          (summaries and README from the runs that stand there)
+Each trained network is evaluated once, with the float64 reference. How the recipes were chosen is in protocol.md.
+Writes benchmarks/seeds.json after every run and skips the runs that it contains, so that this can be interrupted.
+
+    python benchmarks/seeds.py [RECIPE or .toml ...]
+    python benchmarks/seeds.py --render     # only summaries and tables, from the runs in the JSON file
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
 RECIPES = ("edge", "edge-tiny", "seed-lstm", "seed-lstm-acc", "seed-gru")
 _PROTOCOL = "all 21 training subjects, the official test set once a run, float64 reference; protocol.md"
-_OVER = ("accuracy", "macro_f1", "f1", "ece")  # what the seeds' mean is taken of, where all have it
-# and of those that have it: runs made before it was measured do not
+_SUMMARIZED = ("accuracy", "macro_f1", "f1", "ece")  # if all runs have it
+# summarized over the runs that have it; the first runs do not
 _COARSE = {"coarse_accuracy_after_stage_1": "after stage 1", "coarse_accuracy": "both stages done"}
 
-# What was published of the models that the seed recipes reproduce; both watched the test set while training.
+# Published accuracy of the baselines; the published runs monitored the test set during training.
 PUBLISHED = {
     "seed-lstm": "88.56, 90.77 and 91.65% (three runs)",
     "seed-lstm-acc": "86.90%",
@@ -52,45 +52,45 @@ PUBLISHED = {
 
 
 def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
-    """Train on all training subjects, answer the test windows once."""
+    """Train on all training subjects and evaluate on the test set once."""
     from harexport.training.history import LogEntry, TrainerState
     from harexport.training.report import evaluate_logits
     from harexport.training.trainer import fit, network_at
 
     stage_1: TrainerState | None = None
 
-    def keep(row: LogEntry, state: TrainerState, steps: int) -> None:
+    def keep_stage_1(entry: LogEntry, state: TrainerState, steps: int) -> None:
         nonlocal stage_1
-        if row.stage == 1:
-            stage_1 = copy.deepcopy(state)  # the loop goes on changing what it handed over
+        if entry.stage == 1:
+            stage_1 = copy.deepcopy(state)  # the trainer changes its state in place
 
     recipe = recipes.load(name)
     dataset = apply_recipe_to_dataset(load_dataset(), recipe)
     test = dataset.test
-    began = time.monotonic()
-    labels = len(dataset.contract.labels)
-    network, _ = fit(dataset.train, None, recipe, labels, seed, on_report=keep)
-    found = evaluate_logits(network.logits(test.signals), test)
-    figures: dict[str, Any] = found.figures.to_dict()
-    figures["ece"] = found.reliability.error
+    start = time.monotonic()
+    num_labels = len(dataset.contract.labels)
+    network, _ = fit(dataset.train, None, recipe, num_labels, seed, on_report=keep_stage_1)
+    evaluation = evaluate_logits(network.logits(test.signals), test)
+    figures: dict[str, Any] = evaluation.figures.to_dict()
+    figures["ece"] = evaluation.reliability.error
     if network.coarse_head is not None:
         figures["coarse_accuracy"] = _coarse_accuracy(network, recipe, test)
     if stage_1 is not None:
-        first = network_at(stage_1, dataset.train, recipe, labels)
+        first = network_at(stage_1, dataset.train, recipe, num_labels)
         figures["coarse_accuracy_after_stage_1"] = _coarse_accuracy(first, recipe, test)
-    subjects = {str(subject): share.accuracy for subject, share in found.by_subject.items()}
-    return {**figures, "subjects": subjects, "train_seconds": round(time.monotonic() - began, 1)}
+    subjects = {subject: result.accuracy for subject, result in evaluation.by_subject.items()}
+    return {**figures, "subjects": subjects, "train_seconds": round(time.monotonic() - start, 1)}
 
 
 def _coarse_accuracy(network: Network, recipe: recipes.Recipe, test: Windows) -> float:
-    answers = network.logits(test.signals, head="coarse").argmax(axis=1)
-    return float((answers == coarse_labels.to_coarse(recipe.model.coarse, test.labels)).mean())
+    predictions = network.logits(test.signals, head="coarse").argmax(axis=1)
+    return float((predictions == coarse_labels.to_coarse(recipe.model.coarse, test.labels)).mean())
 
 
 def summarize(runs: dict[str, Any]) -> dict[str, Any]:
-    """Mean and standard deviation over the seeds, and the ends of their range."""
+    """Return mean and standard deviation over the seeds, and the range of the accuracy."""
 
-    def over(values: list[float]) -> dict[str, float]:
+    def statistics(values: list[float]) -> dict[str, float]:
         spread = {"std": float(np.std(values, ddof=1))} if len(values) > 1 else {}
         return {"mean": float(np.mean(values)), **spread}
 
@@ -98,15 +98,17 @@ def summarize(runs: dict[str, Any]) -> dict[str, Any]:
     accuracies = [figures["accuracy"] for figures in ordered]
     return {
         "seeds": len(ordered),
-        **{key: over([one[key] for one in ordered]) for key in _OVER if all(key in one for one in ordered)},
+        **{key: statistics([run[key] for run in ordered]) for key in _SUMMARIZED if all(key in run for run in ordered)},
         **{
-            key: {**over(values), "seeds": len(values)}
+            key: {**statistics(values), "seeds": len(values)}
             for key in _COARSE
-            if (values := [one[key] for one in ordered if key in one])
+            if (values := [run[key] for run in ordered if key in run])
         },
-        "label_recall": {label: over([one["label_recall"][k] for one in ordered]) for k, label in enumerate(LABELS)},
+        "label_recall": {
+            label: statistics([run["label_recall"][k] for run in ordered]) for k, label in enumerate(LABELS)
+        },
         "subjects": {
-            subject: over([one["subjects"][subject] for one in ordered]) for subject in ordered[0]["subjects"]
+            subject: statistics([run["subjects"][subject] for run in ordered]) for subject in ordered[0]["subjects"]
         },
         "worst_seed": min(accuracies),
         "best_seed": max(accuracies),
@@ -114,7 +116,7 @@ def summarize(runs: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_summaries(results: dict[str, Any]) -> dict[str, Any]:
-    """`results` by recipe with their summaries, and what held-out subjects said of the shipped checkpoint."""
+    """Add summaries, and the accuracy of the shipped checkpoints on held-out subjects, to results by recipe."""
     for name, result in results.items():
         if result["runs"]:
             result["summary"] = summarize(result["runs"])
@@ -126,7 +128,7 @@ def add_summaries(results: dict[str, Any]) -> dict[str, Any]:
     return {"command": "python benchmarks/seeds.py", "protocol": _PROTOCOL, "recipes": results}
 
 
-def render_table(measured: dict[str, Any]) -> str:
+def render(measured: dict[str, Any]) -> str:
     """Render the block `seeds`, Markdown: the recipes in RECIPES that have been measured."""
     lines = [
         "| recipe | accuracy, mean ± std | seeds | min .. max | macro F1 | ECE | held-out subjects | published |",
@@ -134,21 +136,21 @@ def render_table(measured: dict[str, Any]) -> str:
     ]
     shown = {name: measured["recipes"][name] for name in RECIPES if measured["recipes"].get(name, {}).get("runs")}
     for name, result in shown.items():
-        over, held = result["summary"], result.get("held_out")
+        summary, held_out = result["summary"], result.get("held_out")
         cells = [
             name,
-            format_mean_std(over["accuracy"]),
-            str(over["seeds"]),
-            f"{over['worst_seed']:.2%} .. {over['best_seed']:.2%}",
-            f"{over['macro_f1']['mean']:.2%}",
-            f"{over['ece']['mean']:.3f}" if "ece" in over else "-",
-            f"{held['accuracy']:.2%}" if held else "-",
+            format_mean_std(summary["accuracy"]),
+            str(summary["seeds"]),
+            f"{summary['worst_seed']:.2%} .. {summary['best_seed']:.2%}",
+            f"{summary['macro_f1']['mean']:.2%}",
+            f"{summary['ece']['mean']:.3f}" if "ece" in summary else "-",
+            f"{held_out['accuracy']:.2%}" if held_out else "-",
             PUBLISHED.get(name, ""),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-        for key in (key for key in _COARSE if key in over):
-            value = format_mean_std(over[key])
-            lines.append(f"| {name}, coarse labels, {_COARSE[key]} | {value} | {over[key]['seeds']} | | | | | |")
+        for key in (key for key in _COARSE if key in summary):
+            value = format_mean_std(summary[key])
+            lines.append(f"| {name}, coarse labels, {_COARSE[key]} | {value} | {summary[key]['seeds']} | | | | | |")
     return "\n".join(
         [
             *lines,
@@ -161,10 +163,10 @@ def render_table(measured: dict[str, Any]) -> str:
     )
 
 
-def format_mean_std(over: dict[str, float]) -> str:
-    """97.86% ± 0.31, in points; of one seed the mean alone."""
-    spread = f" ± {100 * over['std']:.2f}" if "std" in over else ""
-    return f"{over['mean']:.2%}{spread}"
+def format_mean_std(statistics: dict[str, float]) -> str:
+    """Return "97.86% ± 0.31", or the mean alone for one seed."""
+    spread = f" ± {100 * statistics['std']:.2f}" if "std" in statistics else ""
+    return f"{statistics['mean']:.2%}{spread}"
 
 
 def _load_runs() -> dict[str, Any]:
@@ -173,7 +175,7 @@ def _load_runs() -> dict[str, Any]:
 
 
 def is_same_recipe(table: dict[str, Any], recipe: recipes.Recipe) -> bool:
-    """Whether runs of `table` are runs of `recipe`; keys that came later have their defaults."""
+    """Return whether `table` is the recipe; missing keys have their defaults."""
     try:
         return recipes.parse(table, recipe.name) == recipe
     except InputError:
@@ -181,13 +183,13 @@ def is_same_recipe(table: dict[str, Any], recipe: recipes.Recipe) -> bool:
 
 
 def train(names: list[str]) -> None:
-    """Make the runs that are missing. Raises InputError where there are runs of another recipe of the same name."""
+    """Run what is missing. Raises InputError if the file contains another recipe of the same name."""
     results, wanted = _load_runs(), {name: recipes.load(name) for name in names}
     for recipe in wanted.values():
         result = results.setdefault(recipe.name, {"recipe": recipe.to_dict(), "runs": {}})
         if not is_same_recipe(result["recipe"], recipe):
-            raise InputError(f"{JSON} holds runs of another recipe {recipe.name}: rename or delete them there first")
-    load_dataset()  # once, so that the processes find it cached
+            raise InputError(f"{JSON} contains runs of another recipe {recipe.name}; rename or delete them first")
+    load_dataset()  # fills the cache for the processes
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         waiting = {
             pool.submit(train_and_evaluate, name, seed): (recipe.name, seed)

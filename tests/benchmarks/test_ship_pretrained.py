@@ -62,9 +62,9 @@ def test_model_card_contains_the_figures(name: str) -> None:
             f"- {one['path']}: " if "refused" in one else f"`{one['path']}` | {one['size_bytes'] / 1000:.1f} |"
         ) in text
     if over := model_cards._seed_results(_CHECKPOINTS[name], _JSONS["seeds"]).get("summary"):
-        assert seeds.mean_std(over["accuracy"]) in text
+        assert seeds.format_mean_std(over["accuracy"]) in text
         if first := over.get("coarse_accuracy_after_stage_1"):
-            assert f"{seeds.mean_std(first)} ({first['seeds']} seed" in text
+            assert f"{seeds.format_mean_std(first)} ({first['seeds']} seed" in text
     assert seeds.PUBLISHED.get(name, "") in text
 
 
@@ -94,7 +94,7 @@ def test_seeds_of_another_recipe_are_omitted() -> None:
     longer = msgspec.structs.replace(edge.recipe, schedule=msgspec.structs.replace(edge.recipe.schedule, epochs=7))
     earlier = {"recipe": longer.to_dict(), "runs": {"0": _run(0.5)}}
     assert model_cards._seed_results(edge, {"recipes": {"edge": earlier}}) == {}
-    assert "held_out" not in seeds.summarised({"edge": earlier})["recipes"]["edge"]
+    assert "held_out" not in seeds.add_summaries({"edge": earlier})["recipes"]["edge"]
 
 
 def test_checksums_are_current(tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_seed_results_match_the_recipes() -> None:
     for name, result in _JSONS["seeds"]["recipes"].items():
         if name in recipes.shipped():
             assert recipes.parse(result["recipe"], name) == recipes.load(name), "python benchmarks/seeds.py"
-        assert result["summary"] == seeds.summary(result["runs"]), "python benchmarks/seeds.py --render"
+        assert result["summary"] == seeds.summarize(result["runs"]), "python benchmarks/seeds.py --render"
         for figures in result["runs"].values():
             assert len(figures["label_recall"]) == len(LABELS)
             assert len(figures["subjects"]) == 9
-        if name in _CHECKPOINTS and seeds.same(result["recipe"], _CHECKPOINTS[name].recipe) and "0" in result["runs"]:
+        if name in _CHECKPOINTS and seeds.is_same_recipe(result["recipe"], _CHECKPOINTS[name].recipe) and "0" in result["runs"]:
             assert result["runs"]["0"]["accuracy"] == _CHECKPOINTS[name].figures["test"]["accuracy"]
     drawn = seeds.render(_JSONS["seeds"])
-    assert "| edge | " + seeds.mean_std(_JSONS["seeds"]["recipes"]["edge"]["summary"]["accuracy"]) in drawn
+    assert "| edge | " + seeds.format_mean_std(_JSONS["seeds"]["recipes"]["edge"]["summary"]["accuracy"]) in drawn
 
 
 def _run(accuracy: float, **more: float) -> dict[str, Any]:
@@ -157,17 +157,17 @@ def _run(accuracy: float, **more: float) -> dict[str, Any]:
 
 
 def test_summary_is_mean_and_standard_deviation() -> None:
-    found = seeds.summary({"0": _run(0.90, ece=0.02), "1": _run(0.94), "10": _run(0.98, ece=0.04)})
+    found = seeds.summarize({"0": _run(0.90, ece=0.02), "1": _run(0.94), "10": _run(0.98, ece=0.04)})
     assert found["accuracy"] == pytest.approx({"mean": 0.94, "std": 0.04})
     assert "ece" not in found
     assert (found["worst_seed"], found["best_seed"]) == (0.90, 0.98)
     assert found["label_recall"]["LAYING"] == found["subjects"]["2"] == found["accuracy"]
     one = {"seed-gru": {"recipe": {}, "runs": {"0": _run(0.9, ece=0.02, coarse_accuracy=0.96)}}}
-    drawn = seeds.render(seeds.summarised(one))
+    drawn = seeds.render(seeds.add_summaries(one))
     assert "| seed-gru | 90.00% | 1 | 90.00% .. 90.00% | 90.00% | 0.020 |" in drawn
     assert "| seed-gru, coarse labels, both stages done | 96.00% | 1 |" in drawn
     one["seed-gru"]["runs"] |= {str(k): _run(0.9, coarse_accuracy_after_stage_1=0.95 + k / 100) for k in (1, 2)}
-    drawn = seeds.render(seeds.summarised(one))
+    drawn = seeds.render(seeds.add_summaries(one))
     assert "| seed-gru, coarse labels, after stage 1 | 96.50% ± 0.71 | 2 |" in drawn
     assert "96.54%" in drawn
 
@@ -194,7 +194,7 @@ def test_run_evaluates_the_test_set_once(dataset: Dataset, monkeypatch: pytest.M
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), channels=6)
     monkeypatch.setattr(seeds, "load_dataset", lambda: few)
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, on_report: (network, []))
-    found = seeds.run("seed-lstm-acc", 3)
+    found = seeds.train_and_evaluate("seed-lstm-acc", 3)
     own = few.select_channels(recipes.load("seed-lstm-acc").data.channels).test
     assert found["accuracy"] == (network.logits(own.signals).argmax(axis=1) == own.labels).mean()
     assert set(found["subjects"]) == {"2", "4", "9", "10", "12", "13", "18", "20", "24"}
