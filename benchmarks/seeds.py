@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> None:
         train(arguments or list(RECIPES))
     measured = add_summaries(_load_runs())
     files.write_json(JSON, measured)
-    readme.refresh("seeds", render_table(measured))
+    readme.refresh("seeds", render(measured))
 
 
 if __name__ == "__main__":
