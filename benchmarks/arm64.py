@@ -143,7 +143,7 @@ def _row(subject: Subject, windows: Any, labels: Any, target: emulator.Target) -
         path.write_bytes(subject.content)
         try:
             here = runtimes.load(path).logits(windows)
-            there = target.answer(path, windows)
+            there = target.run(path, windows)
             compared = compare(Predictions("arm64", "logits", there), Predictions("x86-64", "logits", here), labels)
             row |= {"largest": compared.max_logit_difference, "agreement": compared.agreement}
             row["failures"] = list(check_tolerance(compared, subject.form.scheme))

@@ -1,4 +1,4 @@
-"""A phone behind `adb`: the few commands that are needed, and a sentence for each way in which they fail."""
+"""Commands on a phone through adb, with a message for each way they fail."""
 
 from __future__ import annotations
 
@@ -9,34 +9,39 @@ from pathlib import Path
 
 from harexport.errors import InputError
 
-_SECONDS = 60  # for one command; pushing 15 MB takes less over the slowest cable
+_TIMEOUT_S = 60  # per command; 15 MB take less over a slow cable
 _READY = "device"
 _STATES = {
-    "unauthorized": "does not trust this computer: unlock it, confirm the question about USB debugging, run it again",
-    "offline": "is connected but does not answer (offline): unplug it, plug it in again, or run `adb reconnect`",
-    "no permissions": "may not be used by this account: see `adb devices` and Android's page on udev rules",
+    "unauthorized": "has not authorized this computer: unlock it, confirm USB debugging, and run the command again",
+    "offline": "is connected but offline: reconnect the cable, or run `adb reconnect`",
+    "no permissions": "cannot be accessed by this account: see `adb devices` and Android's documentation of udev rules",
     "recovery": "is in recovery mode: start Android on it",
     "sideload": "is in sideload mode: start Android on it",
     "bootloader": "is in its bootloader: start Android on it",
-    "authorizing": "is just being asked for permission: run it again",
-    "connecting": "is just being connected: run it again",
+    "authorizing": "is being authorized: run the command again",
+    "connecting": "is being connected: run the command again",
 }
 
 
 class PhoneGoneError(InputError):
-    """The phone was there and is no longer: nothing more can be asked of it."""
+    """The phone was disconnected."""
 
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone that answers. `adb` is the program's path."""
+    """A connected phone.
+
+    Attributes:
+        adb: Path of the adb program.
+        serial: Serial number of the phone.
+    """
 
     adb: str
     serial: str
 
     @staticmethod
     def find(serial: str | None = None) -> Phone:
-        """The connected phone, or the one of this serial number. Raises InputError."""
+        """Return the connected phone, or the one with this serial number. Raises InputError."""
         adb = shutil.which("adb")
         if adb is None:
             raise InputError(
@@ -50,7 +55,7 @@ class Phone:
                 raise InputError(f"no phone with the serial number {serial}; {there}")
             return _ready(adb, serial, found[serial])
         if not found:
-            raise InputError("no phone is connected: plug one in, switch on USB debugging, and look at `adb devices`")
+            raise InputError("no phone is connected: connect one, enable USB debugging, and check `adb devices`")
         ready = [name for name, state in found.items() if state == _READY]
         if len(ready) > 1 or (not ready and len(found) > 1):
             listed = ", ".join(f"{name} ({state})" for name, state in found.items())
@@ -59,49 +64,54 @@ class Phone:
         return _ready(adb, chosen, found[chosen])
 
     def shell(self, command: str) -> str:
-        """Standard output of a command on the phone. Raises InputError, PhoneGoneError without a phone."""
+        """Return the standard output of a command on the phone. Raises InputError; PhoneGoneError if it disconnects."""
         return self._run("shell", command)
 
     def push(self, source: Path, target: str) -> None:
+        """Copy a file to the phone. Raises InputError."""
         self._run("push", str(source), target)
 
     def pull(self, source: str, target: Path) -> None:
+        """Copy a file from the phone. Raises InputError."""
         self._run("pull", source, str(target))
 
     def has(self, path: str) -> bool:
-        """Whether a file is on the phone."""
+        """Return whether a file exists on the phone."""
         return self.shell(f"[ -f {path} ] && echo yes || echo no").strip() == "yes"
 
     def _run(self, *arguments: str) -> str:
-        doing = {"push": "a file was being copied to it", "pull": "a file was being copied from it"}.get(
-            arguments[0], "it was working"
+        action = {"push": "a file was copied to it", "pull": "a file was copied from it"}.get(
+            arguments[0], "a command ran"
         )
         try:
             child = subprocess.run(
-                [self.adb, "-s", self.serial, *arguments], capture_output=True, text=True, timeout=_SECONDS
+                [self.adb, "-s", self.serial, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S
             )
         except subprocess.TimeoutExpired:
-            raise PhoneGoneError(f"the phone {self.serial} did not answer for {_SECONDS} s while {doing}") from None
+            raise PhoneGoneError(
+                f"the phone {self.serial} did not respond within {_TIMEOUT_S} s while {action}"
+            ) from None
         if child.returncode == 0:
             return child.stdout
-        said = (child.stderr.strip() or child.stdout.strip()).splitlines()
-        reason = said[-1].removeprefix("adb: ").removeprefix("error: ") if said else f"it ended with {child.returncode}"
+        output = (child.stderr.strip() or child.stdout.strip()).splitlines()
+        reason = output[-1].removeprefix("adb: ").removeprefix("error: ") if output else f"exit code {child.returncode}"
         if _devices(self.adb).get(self.serial) != _READY:
             raise PhoneGoneError(
-                f"the phone {self.serial} went away while {doing} ({reason}): check the cable and run it again"
+                f"the phone {self.serial} was disconnected while {action} ({reason}). Check the cable and "
+                "run the command again"
             )
         raise InputError(f"adb {arguments[0]} failed on {self.serial}: {reason}")
 
 
 def _devices(adb: str) -> dict[str, str]:
-    """Serial numbers and states of what is connected."""
+    """Return the states of the connected phones by serial number."""
     try:
-        child = subprocess.run([adb, "devices"], capture_output=True, text=True, timeout=_SECONDS)
+        child = subprocess.run([adb, "devices"], capture_output=True, text=True, timeout=_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"`adb devices` does not work ({error}): try `adb kill-server`") from error
+        raise InputError(f"`adb devices` failed ({error}); try `adb kill-server`") from error
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"`adb devices` does not work ({reason}): try `adb kill-server`")
+        raise InputError(f"`adb devices` failed ({reason}); try `adb kill-server`")
     _, _, table = child.stdout.partition("List of devices attached")
     lines = [line.split(maxsplit=1) for line in table.splitlines() if line.strip()]
     return {serial: state.split(";")[0].split("(")[0].strip() for serial, state in (ln for ln in lines if len(ln) == 2)}

@@ -89,7 +89,7 @@ def test_a_model_is_proven_and_timed_on_the_phone(ours: Path, model: Path, phone
     assert told["target"] == {"kind": "adb", "device": "Fake Phone 1, Android 16, arm64-v8a"}
     assert told["conditions"] is None
     assert [one["reason"] for one in told["refused"]] == [
-        "edge-float32.onnx is no .tflite file: the demo app runs no other"
+        "edge-float32.onnx is not a .tflite file; the demo app runs no other format"
     ]
     assert "Fake Phone 1" in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert _SERIAL not in result.stdout
@@ -128,10 +128,10 @@ def test_no_adb(model: Path, phones: Phones, tmp_path: Path, monkeypatch: pytest
 
 
 _NOT_READY = {
-    "unauthorized": ("does not trust this computer", "unlock it"),
-    "offline": ("(offline)", "adb reconnect"),
+    "unauthorized": ("has not authorized this computer", "unlock it"),
+    "offline": ("offline", "adb reconnect"),
     "no permissions (missing udev rules? user is in the plugdev group); see [http://developer.android.com]": (
-        "may not be used by this account",
+        "cannot be accessed by this account",
         "udev",
     ),
     "recovery": ("recovery mode",),
@@ -174,10 +174,12 @@ def test_the_app_is_missing_or_too_old(model: Path, phones: Phones, tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize(("at", "words"), [("push", "copied to it"), ("pull", "copied from it"), ("shell", "working")])
+@pytest.mark.parametrize(
+    ("at", "words"), [("push", "copied to it"), ("pull", "copied from it"), ("shell", "a command ran")]
+)
 def test_the_cable_is_pulled(at: str, words: str, model: Path, phones: Phones, tmp_path: Path) -> None:
     phones.set(pulled_at=at)
-    _refused(_bench(model, tmp_path), f"the phone {_SERIAL} went away", words, "check the cable")
+    _refused(_bench(model, tmp_path), f"the phone {_SERIAL} was disconnected", words, "Check the cable")
 
 
 def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phones: Phones, tmp_path: Path,
@@ -201,7 +203,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
     told = json.loads(result.stdout)
     assert [one["name"] for one in told["models"]] == [model.name]
     assert [one["name"] for one in told["refused"]] == ["y.tflite", "z.tflite"]
-    assert all("went away" in one["reason"] for one in told["refused"])
+    assert all("was disconnected" in one["reason"] for one in told["refused"])
     assert asked == [model.name, "y.tflite"], "a phone that is gone is not asked again"
 
 

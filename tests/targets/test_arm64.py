@@ -38,7 +38,7 @@ def test_a_file_for_several_windows_at_once(set_up: _Make, tmp_path: Path) -> No
     ):
         path = tmp_path / f"model.{suffix}"
         path.write_bytes(content)
-        answers = set_up().answer(path, _WINDOWS)
+        answers = set_up().run(path, _WINDOWS)
         np.testing.assert_allclose(answers, runtimes.load(path).logits(_WINDOWS), atol=1e-6)
 
 
@@ -47,18 +47,18 @@ def test_bad_files_are_named(set_up: _Make, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(_FILES[0].read_bytes()[:1000])
     with pytest.raises(InputError, match=r"broken\.tflite: LiteRT on 64-bit Arm cannot load or run it"):
-        target.answer(broken, _WINDOWS)
+        target.run(broken, _WINDOWS)
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.onnx: ONNX Runtime on 64-bit Arm cannot load or run it"):
-        target.answer(tmp_path / "broken.onnx", _WINDOWS)
+        target.run(tmp_path / "broken.onnx", _WINDOWS)
     with pytest.raises(InputError, match="model not found"):
-        target.answer(tmp_path / "none.onnx", _WINDOWS)
-    with pytest.raises(InputError, match="no runtime on the arm64 target reads that"):
-        target.answer(tmp_path / "model.pt", _WINDOWS)
-    with pytest.raises(InputError, match="give finite ones"):
-        target.answer(_FILES[0], np.full((1, 128, 9), np.nan, np.float32))
+        target.run(tmp_path / "none.onnx", _WINDOWS)
+    with pytest.raises(InputError, match="the arm64 target has no runtime for this format"):
+        target.run(tmp_path / "model.pt", _WINDOWS)
+    with pytest.raises(InputError, match="give at least one finite window"):
+        target.run(_FILES[0], np.full((1, 128, 9), np.nan, np.float32))
     with pytest.raises(InputError, match="cannot load or run it"):
-        target.answer(_FILES[0], _WINDOWS[:, :64])
+        target.run(_FILES[0], _WINDOWS[:, :64])
 
 
 @pytest.mark.parametrize(
@@ -67,26 +67,26 @@ def test_bad_files_are_named(set_up: _Make, tmp_path: Path) -> None:
         ("kill -SEGV $$", r"edge.*: the emulated process died \(SIGSEGV\)"),
         ("echo 'Bus error' >&2; exit 135", r"died \(SIGBUS\): Bus error"),
         ("echo 'INFO: hello' >&2; exit 3", r"the emulated process failed \(exit code 3\)$"),
-        ("echo hello", "ended without an answer"),
+        ("echo hello", "ended without a response"),
         ("echo \"$0: Could not open '/lib/ld.so': No such file or directory\" >&2; exit 255", "target is damaged"),
     ],
 )
 def test_an_emulator_that_fails(set_up: _Make, emulator: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        set_up(f"#!/bin/bash\n{emulator}\n").answer(_FILES[0], _WINDOWS)
+        set_up(f"#!/bin/bash\n{emulator}\n").run(_FILES[0], _WINDOWS)
 
 
 def test_an_emulator_that_hangs(set_up: _Make) -> None:
     target = set_up("#!/bin/sh\nexec sleep 60\n")
-    with pytest.raises(InputError, match="no answer from the emulated machine within 1 s"):
-        target.answer(_FILES[0], _WINDOWS, timeout_s=1)
+    with pytest.raises(InputError, match="no response from the emulated machine within 1 s"):
+        target.run(_FILES[0], _WINDOWS, timeout_s=1)
 
 
 def test_an_emulator_that_is_none(set_up: _Make, place: Path) -> None:
     target = set_up()
     (place / arm64.EMULATOR).unlink()
     with pytest.raises(InputError, match=r"cannot be started .*setup arm64 --again"):
-        target.answer(_FILES[0], _WINDOWS)
+        target.run(_FILES[0], _WINDOWS)
 
 
 def test_sampled_windows_are_evenly_spread() -> None:

@@ -32,7 +32,7 @@ class FakeTarget:
     wrong: tuple[str, ...] = ()
     dies_of: tuple[str, ...] = ()
 
-    def answer(self, path: Path, windows: Array) -> Floats:
+    def run(self, path: Path, windows: Array) -> Floats:
         if path.name in self.dies_of:
             raise InputError(f"{path}: the emulated process died (SIGILL)")
         answers = runtimes.load(path).logits(windows)

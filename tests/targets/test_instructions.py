@@ -48,12 +48,12 @@ def test_a_name_and_a_block_of_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "logged nothing"),
-        ("qemu: unknown\n", "lacks its marks"),
-        (_START + _WINDOW.replace("#end\n", ""), "cut off"),
-        (_START + _WINDOW + _WINDOW[:20], "cut off"),
+        ("", "log is empty"),
+        ("qemu: unknown\n", "has no marks"),
+        (_START + _WINDOW.replace("#end\n", ""), "truncated"),
+        (_START + _WINDOW + _WINDOW[:20], "truncated"),
         (_START.replace(_translated(_B, 7), "") + _WINDOW, "no length for the block at 0x7f0000001000"),
-        (_START + _WINDOW + _translated(_B, 8), "in two lengths"),
+        (_START + _WINDOW + _translated(_B, 8), "two lengths for the block"),
     ],
 )
 def test_a_log_that_does_not_add_up(tmp_path: Path, text: str, sentence: str) -> None:

@@ -104,9 +104,9 @@ def test_other_machines_are_told(place: Path, monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_a_full_disk_is_said_before_the_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "_SPARE_MB", 10**9)
+    monkeypatch.setattr(setup, "_BUILD_MB", 10**9)
     monkeypatch.setattr(setup, "_build", _never)
-    with pytest.raises(InputError, match="MB left and the arm64 target needs"):
+    with pytest.raises(InputError, match="MB free, and the setup of the arm64 target needs"):
         setup.setup_arm64()
 
 
@@ -122,7 +122,7 @@ def test_wheels_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     script.write_text("#!/bin/sh\necho 'ERROR: No matching distribution found for numpy==0.1' >&2; exit 1\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    with pytest.raises(InputError, match=r"no Arm builds for python3\.13 \(No matching distribution found"):
+    with pytest.raises(InputError, match=r"no arm64 builds for python3\.13 \(No matching distribution found"):
         setup._wheels(tmp_path / "wheels", {"numpy": "0.1"}, "python3.13", "2.41-12")
 
 

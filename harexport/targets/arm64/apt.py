@@ -1,6 +1,6 @@
-"""Debian packages without root rights and without touching the machine's own apt: private lists, state and cache.
+"""Download Debian packages without root rights, with private apt lists, state and cache.
 
-apt itself resolves the dependencies and checks the signatures; dpkg-deb unpacks.
+apt resolves the dependencies and checks the signatures; dpkg-deb unpacks.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _RELEASES = {
     *("bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
     *("oldoldstable", "oldstable", "stable", "testing", "unstable"),
 }
-_NETWORK = re.compile(r"^Acquire::(?:https?|Retries|ForceIPv[46]|proxy)\b")  # what a network may need; no hooks
+_NETWORK = re.compile(
+    r"^Acquire::(?:https?|Retries|ForceIPv[46]|proxy)\b"
+)  # network settings of the machine, without hooks
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where Debian's packages come from, and the keyring that signs them ("": the machine's own choice)."""
+    """A Debian mirror, and its keyring ("": the default of the machine)."""
 
     uri: str
     keyring: str = ""
@@ -35,7 +37,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Package:
-    """A package that apt decided on: its address, its file's name and size."""
+    """A package selected by apt: its address, file name and size."""
 
     uri: str
     file: str
@@ -43,18 +45,18 @@ class Package:
 
 
 def check_tools() -> None:
-    """Raise InputError, with the packages to install, where a tool is missing."""
+    """Raise InputError with the packages to install if a tool is missing."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         packages = " ".join(sorted({TOOLS[tool] for tool in missing}))
         raise InputError(
-            f"{', '.join(missing)} not found: the Arm target is built from Debian's packages, with Debian's tools; "
-            f"install {packages} (Debian and Ubuntu have them, other systems offer them as packages)"
+            f"{', '.join(missing)} not found: the arm64 target is built from Debian packages with Debian's tools. "
+            f"Install {packages}"
         )
 
 
 def mirror(etc: Path = Path("/etc/apt")) -> Mirror:
-    """The Debian mirror of this machine's own sources, or HAREXPORT_DEBIAN_MIRROR. Raises InputError."""
+    """Return HAREXPORT_DEBIAN_MIRROR, or the Debian mirror in the apt sources of this machine. Raises InputError."""
     if setting := os.environ.get(VARIABLE):
         if not re.match(r"^(https?|file)://\S+$", setting):
             raise InputError(f"{VARIABLE} is set to {setting!r}; give the http, https or file URL of a Debian mirror")
@@ -68,13 +70,20 @@ def mirror(etc: Path = Path("/etc/apt")) -> Mirror:
         if found:
             return found
     raise InputError(
-        f"the apt sources of this machine ({etc}) name no Debian mirror (Ubuntu's archive has no arm64 packages beside "
-        f"the others); set {VARIABLE} to the URL of one, as in a Debian sources.list"
+        f"the apt sources of this machine ({etc}) have no Debian mirror (Ubuntu's archive has no arm64 packages). "
+        f"Set {VARIABLE} to the URL of one, as in a Debian sources.list"
     )
 
 
 class Apt:
-    """A private apt under `folder`, for packages of `architectures` (the first is apt's native one) from `suite`."""
+    """A private apt.
+
+    Args:
+        folder: Its lists, state and cache.
+        source: Debian mirror.
+        suite: Release.
+        architectures: The first is apt's native architecture.
+    """
 
     def __init__(self, folder: Path, source: Mirror, suite: str, architectures: Sequence[str]) -> None:
         self._folder = folder
@@ -90,31 +99,44 @@ class Apt:
         self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
 
     def update(self) -> None:
-        """Fetch the package lists. Raises InputError."""
+        """Download the package lists. Raises InputError."""
         _call(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"], self._environment)
 
     def needed(self, packages: Sequence[str]) -> list[Package]:
-        """`packages` and all that they depend on. Raises InputError."""
+        """Return packages and all their dependencies. Raises InputError."""
         command = ["apt-get", "install", "-qq", "--print-uris", "--no-install-recommends", *packages]
         found = re.findall(r"^'([^']+)' (\S+) (\d+) ", _call(command, self._environment), re.M)
         if not found:
-            raise InputError(f"apt names no file for {', '.join(packages)}; is the Debian mirror complete?")
+            raise InputError(
+                f"apt found no file for {', '.join(packages)}; check whether the Debian mirror is complete"
+            )
         return [Package(uri, file, int(size)) for uri, file, size in found]
 
     def download(self, packages: Sequence[str], needed: Sequence[Package]) -> list[Path]:
-        """The .deb files of `packages` and of all that they `needed`, fetched and checked by apt. Raises InputError."""
+        """Download and check packages and their dependencies.
+
+        Args:
+            packages: Names.
+            needed: Result of `needed`.
+
+        Returns:
+            The .deb files.
+
+        Raises:
+            InputError: A package could not be downloaded.
+        """
         command = ["apt-get", "install", "-qq", "-y", "--download-only", "--no-install-recommends", *packages]
         _call(command, self._environment)
         files = [self._folder / "archives" / package.file for package in needed]
         absent = [file.name for file in files if not file.is_file()]
         if absent:
-            raise InputError(f"apt did not fetch {', '.join(absent)}; try again")
+            raise InputError(f"apt did not download {', '.join(absent)}; try again")
         return files
 
     def _settings(self, architectures: Sequence[str]) -> list[str]:
         quoted = " ".join(f'"{name}";' for name in architectures)
         return [
-            # the machine's hooks (docker-clean, appstream) are not to run for our private state
+            # the machine's hooks (docker-clean, appstream) must not run for the private state
             'Dir::Etc::main "/dev/null";',
             'Dir::Etc::parts "/dev/null";',
             'Dir::Etc::sourceparts "/dev/null";',
@@ -137,12 +159,21 @@ class Apt:
 
 
 def unpack(package: Path, folder: Path) -> None:
-    """All files of a .deb into `folder`, as the user who runs this. Raises InputError."""
+    """Unpack a .deb into a folder, with the current user as owner. Raises InputError."""
     _call(["dpkg-deb", "-x", str(package), str(folder)], dict(os.environ))
 
 
 def unpack_one(package: Path, member: str, target: Path) -> None:
-    """One file of a .deb, `member` as in "./usr/bin/name", as `target`. Raises InputError."""
+    """Extract one file of a .deb.
+
+    Args:
+        package: The .deb.
+        member: Such as "./usr/bin/name".
+        target: Path to write.
+
+    Raises:
+        InputError: The package is damaged or has no such file.
+    """
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         try:
@@ -157,7 +188,7 @@ def unpack_one(package: Path, member: str, target: Path) -> None:
             raise InputError(f"{package.name} cannot be unpacked ({error}); try again") from error
         finally:
             reader.kill()
-    raise InputError(f"{package.name} holds no {member}: Debian has changed the package; report this")
+    raise InputError(f"{package.name} has no {member}; please report this")
 
 
 def _deb822(text: str) -> Mirror | None:
@@ -192,12 +223,12 @@ def _one_line(text: str) -> Mirror | None:
 
 
 def _is_debian(uri: str, suites: Sequence[str], components: Sequence[str]) -> bool:
-    """Debian's own archive, not somebody's repository for Debian: its folder, a release's name, the component main."""
+    """Return whether a source is Debian's own archive, by its folder, release and component."""
     return uri.rstrip("/").endswith("/debian") and "main" in components and bool(_RELEASES & set(suites))
 
 
 def _call(command: Sequence[str], environment: dict[str, str]) -> str:
-    """What a command prints. Raises InputError with its last words where it fails."""
+    """Return the output of a command. Raises InputError with its last error message."""
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL

@@ -86,7 +86,7 @@ def _sample(dataset: Dataset, count: int) -> Dataset:
 
 def _run(candidate: Candidate, file: ModelUnderTest, target: emulator.Target, dataset: Dataset) -> Candidate:
     """Return the candidate with the predictions of the emulated processor. Raises InputError."""
-    values = target.answer(file.path, dataset.test.signals)
+    values = target.run(file.path, dataset.test.signals)
     if values.shape != candidate.predictions.values.shape:
         raise InputError(
             f"{file.name} has predictions of shape {list(values.shape)} on 64-bit Arm, and "

@@ -1,7 +1,7 @@
-"""64-bit Arm without a phone: the same files in Arm builds of LiteRT and ONNX Runtime, under qemu-user.
+"""Runs files in the arm64 builds of LiteRT and ONNX Runtime, under qemu-user.
 
-Prepared by `harexport targets setup arm64` (setup.py). What an emulated processor answers is what a real one answers;
-how long it takes says nothing (floating point is emulated in software), so instructions.py counts instead.
+setup.py installs the target (`harexport targets setup arm64`). Predictions are those of a real processor. Times have no
+meaning, because floating point is emulated in software; instructions.py counts instructions instead.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from harexport.model.layers import Array
 from harexport.runtimes import SUFFIXES, Floats
 
 EMULATOR, FACTS = "qemu-aarch64", "target.json"
-# A phone's core: Armv8.2 with half precision and dot products, no SVE. QEMU's own default, "max", is no processor that
-# exists: with all its extensions XNNPACK picks other kernels, and executes up to 43 % fewer instructions.
+# A typical phone core: Armv8.2 with half precision and dot products, without SVE. QEMU's default, "max", has extensions
+# of no real processor; XNNPACK then selects other kernels and executes up to 43 % fewer instructions.
 PROCESSOR = "cortex-a76"
-SETUP = "`harexport targets setup arm64` prepares it: about 160 MB of downloads, 220 MB on disk, under a minute"
+SETUP = "`harexport targets setup arm64` installs it: 160 MB to download, 220 MB on disk, under a minute"
 _GUEST = Path(__file__).with_name("guest.py")
 _RUNTIMES = {".tflite": "litert", ".onnx": "onnx"}
 _NAMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
 
 
 def folder() -> Path:
-    """Where the target lies, or would."""
+    """Return the folder of the target, which may not exist."""
     return cache_folder() / "targets" / "arm64"
 
 
 def facts() -> dict[str, Any]:
-    """What the target is made of: versions, cost. Raises InputError where it is not set up, or damaged."""
+    """Return the versions and the size of the target. Raises InputError if it is not set up, or damaged."""
     path = folder() / FACTS
     try:
-        read = json.loads(path.read_text("utf-8"))
-        if read["schema"] == "harexport-target-1" and read["versions"] and read["python"]:
-            return dict(read)
+        content = json.loads(path.read_text("utf-8"))
+        if content["schema"] == "harexport-target-1" and content["versions"] and content["python"]:
+            return dict(content)
     except FileNotFoundError:
         raise InputError(f"the arm64 target is not set up on this machine; {SETUP}") from None
     except (OSError, ValueError, KeyError, TypeError):
@@ -54,7 +54,7 @@ def facts() -> dict[str, Any]:
 
 
 def load() -> Target:
-    """The target that was set up. Raises InputError."""
+    """Load the installed target. Raises InputError."""
     return Target(folder(), str(facts()["python"]))
 
 
@@ -65,31 +65,48 @@ def run(
     processor: str = PROCESSOR,
     timeout_s: float | None = None,
 ) -> list[Floats]:
-    """What .tflite and .onnx files answer to windows [n, window, channels] on 64-bit Arm: logits [n, labels] each.
+    """Run files on windows, each in a process of its own.
 
-    A process each, so that one that dies takes no other along. Raises InputError for the first that fails.
+    Args:
+        files: .tflite and .onnx files.
+        windows: [n, window, channels].
+        target: Loaded if None.
+        processor: QEMU's name of the processor.
+        timeout_s: Per file; None for a default by the number of windows.
+
+    Returns:
+        Logits [n, labels] of each file.
+
+    Raises:
+        InputError: A file failed.
     """
     target = target or load()
-    return [target.answer(path, windows, processor, timeout_s) for path in files]
+    return [target.run(path, windows, processor, timeout_s) for path in files]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A prepared root: the emulator, the arm64 files under root/, the runtimes under site/."""
+    """An installed target: the emulator, arm64 files in root/, runtimes in site/.
+
+    Attributes:
+        place: Its folder.
+        python: Name of the interpreter.
+    """
 
     place: Path
     python: str
 
-    def answer(self, path: Path, windows: Array, processor: str = PROCESSOR, timeout_s: float | None = None) -> Floats:
-        """The logits [n, labels] of one file. Raises InputError."""
+    def run(self, path: Path, windows: Array, processor: str = PROCESSOR, timeout_s: float | None = None) -> Floats:
+        """Return the logits [n, labels] of one file. Raises InputError."""
         ready = np.ascontiguousarray(windows, dtype="<f4")
         with tempfile.TemporaryDirectory(prefix="harexport-arm64-") as work:
-            answers = Path(work) / "answers"
-            told = self.ask(path, ready, Path(work), {"answers": str(answers)}, [], processor, timeout_s)
-            found: Floats = np.fromfile(answers, dtype="<f4").reshape(len(ready), told["labels"]).astype(np.float32)
-        return found
+            output = Path(work) / "logits"
+            response = self.run_job(path, ready, Path(work), {"answers": str(output)}, [], processor, timeout_s)
+            raw = np.fromfile(output, dtype="<f4").reshape(len(ready), response["labels"])
+        logits: Floats = raw.astype(np.float32)
+        return logits
 
-    def ask(
+    def run_job(
         self,
         path: Path,
         windows: Floats,
@@ -99,12 +116,32 @@ class Target:
         processor: str,
         timeout_s: float | None,
     ) -> dict[str, Any]:
-        """Let the guest run one file on `windows`; `more` of a job, and `options` of QEMU. Raises InputError."""
+        """Run one file in the guest.
+
+        Args:
+            path: The file.
+            windows: [n, window, channels].
+            work: Folder for temporary files.
+            more: Additional entries of the job.
+            options: Options of QEMU.
+            processor: QEMU's name of the processor.
+            timeout_s: None for a default by the number of windows.
+
+        Returns:
+            Response of the guest.
+
+        Raises:
+            InputError: The file or the emulator failed.
+        """
         runtime = _RUNTIMES.get(path.suffix.lower())
         if runtime is None:
-            raise InputError(f"{path}: no runtime on the arm64 target reads that; choose one of {', '.join(SUFFIXES)}")
+            raise InputError(
+                f"{path}: the arm64 target has no runtime for this format; choose one of {', '.join(SUFFIXES)}"
+            )
         if windows.ndim != 3 or not len(windows) or not np.isfinite(windows).all():
-            raise InputError(f"windows of shape {windows.shape}: give finite ones, [n, window, channels], at least one")
+            raise InputError(
+                f"windows of shape {windows.shape}: give at least one finite window, as [n, window, channels]"
+            )
         model, raw = work / f"model{path.suffix.lower()}", work / "windows"
         try:
             model.write_bytes(path.read_bytes())
@@ -116,14 +153,14 @@ class Target:
         job = {"runtime": runtime, "model": str(model), "windows": str(raw), "shape": windows.shape, **more}
         limit = timeout_s or 300 + len(windows)
         try:
-            told = self.guest({**job, "output": LOGITS_NAME}, limit, options, processor)
+            response = self.guest({**job, "output": LOGITS_NAME}, limit, options, processor)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        if "error" in told:
+        if "error" in response:
             raise InputError(
-                f"{path}: {_NAMES[runtime]} on 64-bit Arm cannot load or run it ({told['error']}); export it again"
+                f"{path}: {_NAMES[runtime]} on 64-bit Arm cannot load or run it ({response['error']}); export it again"
             )
-        return told
+        return response
 
     def guest(
         self,
@@ -132,7 +169,7 @@ class Target:
         options: Sequence[str] = (),
         processor: str = PROCESSOR,
     ) -> dict[str, Any]:
-        """Run guest.py on `job` and return what it says. Raises InputError."""
+        """Run guest.py on a job and return its response. Raises InputError."""
         root = self.place / "root"
         with tempfile.TemporaryDirectory(prefix="harexport-arm64-job-") as home:
             written = Path(home) / "job.json"
@@ -152,7 +189,7 @@ class Target:
                 )
             except subprocess.TimeoutExpired:
                 raise InputError(
-                    f"no answer from the emulated machine within {timeout_s:.0f} s; give it longer"
+                    f"no response from the emulated machine within {timeout_s:.0f} s; increase the timeout"
                 ) from None
             except OSError as error:
                 raise InputError(
@@ -164,14 +201,14 @@ class Target:
         try:
             return dict(json.loads(done.stdout.strip().splitlines()[-1]))
         except (ValueError, IndexError, TypeError):
-            raise InputError("the emulated machine ended without an answer; run it again") from None
+            raise InputError("the emulated machine ended without a response; run the command again") from None
 
     def _environment(self, home: str) -> dict[str, str]:
-        """The guest's, and nothing of this process's: no user's folder, one thread, no telemetry, no chance."""
+        """Return the environment of the guest, independent of this process: one thread, no telemetry, no randomness."""
         return {
             "HOME": home,
             "TMPDIR": home,
-            "LC_ALL": "C",  # another locale maps shared memory: and QEMU would not translate anew (guest.py)
+            "LC_ALL": "C",  # another locale maps shared memory, and QEMU would not translate again (guest.py)
             "PYTHONUTF8": "1",
             "LD_LIBRARY_PATH": "/usr/lib/aarch64-linux-gnu",
             "PYTHONPATH": str(self.place / "site"),

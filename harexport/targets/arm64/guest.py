@@ -1,10 +1,10 @@
-"""Runs inside the emulated machine, in its own Python, which has NumPy and the runtimes and no harexport.
+"""Program of the emulated machine, whose Python has NumPy and the runtimes but not harexport.
 
     python3 guest.py JOB.json
 
-JOB names the runtime, the model, a file of raw float32 windows and their shape. With "answers" the logits are written
-there; with "log", QEMU's log of executed blocks is sent there while the first windows are answered again. What was
-found out is the last line on standard output, as JSON.
+JOB has the runtime, the model, a file of raw float32 windows and their shape. Logits are written to the file "answers";
+QEMU's log of executed blocks is written to the file "log" while the windows are run again. The last line on standard
+output is the response as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NULL = "/dev/null"
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """Do what `job` says; see the module's words."""
+    """Run a job, as described above."""
     log = _log() if job.get("log") else None  # before anything else opens a file
     import numpy as np
 
@@ -32,10 +32,10 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     windows = np.fromfile(job["windows"], dtype="<f4").reshape(job["shape"])
     try:
         model = (_LiteRt if job["runtime"] == "litert" else _Onnx)(Path(job["model"]).read_bytes(), job["output"])
-        answers = [model.logits(windows[k : k + model.batch]) for k in range(0, len(windows), model.batch)]
-    except Exception as error:  # the runtimes' kinds of error share no base class
+        batches = [model.logits(windows[k : k + model.batch]) for k in range(0, len(windows), model.batch)]
+    except Exception as error:  # the errors of the runtimes have no common base class
         return {"error": (str(error).strip().splitlines() or [type(error).__name__])[-1]}
-    logits = np.concatenate(answers)[: len(windows)]
+    logits = np.concatenate(batches)[: len(windows)]
     if job.get("answers"):
         logits.astype("<f4").tofile(job["answers"])
     result: dict[str, Any] = {"labels": int(logits.shape[1]), "batch": model.batch}
@@ -46,14 +46,13 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(log: int, path: str, model: _LiteRt | _Onnx, windows: Any) -> None:
-    """Each window once more, with QEMU's log going to `path` and marks before and behind the inference alone.
+    """Run each window again, with QEMU's log in `path` and marks around the inference.
 
-    The log is QEMU's file on descriptor `log`, which the guest shares: pointing that at another file switches
-    logging on and off, and start-up, a hundred times the work, goes to /dev/null. Starting the first thread (unless
-    shared memory was mapped before) makes QEMU throw away what it has translated, so that every block's length is in
-    the log once more.
+    The guest shares the descriptor `log` of QEMU's log file. Redirecting it switches logging on and off, so the
+    start-up, which is a hundred times the work, goes to /dev/null. Starting the first thread makes QEMU discard its
+    translations (unless shared memory was mapped before), so that the lengths of all blocks are logged again.
     """
-    _point(log, path)
+    _redirect(log, path)
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
@@ -65,25 +64,25 @@ def _record(log: int, path: str, model: _LiteRt | _Onnx, windows: Any) -> None:
         os.write(log, BEGIN)
         call()
         os.write(log, END)
-    _point(log, _NULL)
+    _redirect(log, _NULL)
 
 
 def _log() -> int:
-    """The descriptor that QEMU's log was opened on: it starts with /dev/null (`-D /dev/null`)."""
+    """Return the descriptor of QEMU's log, which is /dev/null at first (`-D /dev/null`)."""
     for link in Path("/proc/self/fd").iterdir():
         if int(link.name) > 2 and os.path.lexists(link) and str(link.readlink()) == _NULL:
             return int(link.name)
     raise RuntimeError("QEMU's log is not among the open files")
 
 
-def _point(descriptor: int, path: str) -> None:
+def _redirect(descriptor: int, path: str) -> None:
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(opened, descriptor)
     os.close(opened)
 
 
 def _code() -> list[tuple[int, int, str]]:
-    """Where code lies: begin, end, file name."""
+    """Return the executable memory ranges: begin, end, file name."""
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         fields = line.split(maxsplit=5)
@@ -108,7 +107,7 @@ def _versions() -> dict[str, Any]:
 
 
 class _LiteRt:
-    """A .tflite as harexport's own runner runs it: bytes, one thread, variables reset before each window."""
+    """Runs a .tflite as harexport's runner does: one thread, variables reset before each window."""
 
     def __init__(self, content: bytes, output: str) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -121,18 +120,18 @@ class _LiteRt:
         self.batch = int(self._input["shape"][0])
 
     def logits(self, windows: Any) -> Any:
-        """Up to a batch of windows -> their logits."""
+        """Run at most one batch of windows and return the logits."""
         import numpy as np
 
         self.ready(windows)()
-        answers = self._interpreter.get_tensor(self._output["index"])
+        logits = self._interpreter.get_tensor(self._output["index"])
         if self._output["dtype"] is not np.float32:
             scale, zero = self._output["quantization"]
-            answers = (answers.astype(np.float32) - zero) * scale
-        return answers.copy()
+            logits = (logits.astype(np.float32) - zero) * scale
+        return logits.copy()
 
     def ready(self, windows: Any) -> Callable[[], object]:
-        """The invocation alone; its input is set now, and holds until the next one is."""
+        """Set the input and return the call of the inference alone."""
         import numpy as np
 
         filled = np.concatenate([windows, np.repeat(windows[-1:], self.batch - len(windows), axis=0)])
@@ -146,7 +145,7 @@ class _LiteRt:
 
 
 class _Onnx:
-    """A .onnx as harexport's own runner runs it: one thread, default optimisation, the CPU."""
+    """Runs a .onnx as harexport's runner does: one thread, default optimization, CPU."""
 
     def __init__(self, content: bytes, output: str) -> None:
         import onnxruntime
@@ -162,11 +161,11 @@ class _Onnx:
         self.batch = first if isinstance(first, int) else 1
 
     def logits(self, windows: Any) -> Any:
-        """Up to a batch of windows -> their logits."""
+        """Run at most one batch of windows and return the logits."""
         return self._session.run([self._output], {self._input.name: self._filled(windows)})[0]
 
     def ready(self, windows: Any) -> Callable[[], object]:
-        """The run alone, with input and output bound before."""
+        """Bind input and output and return the call of the inference alone."""
         import onnxruntime
 
         value = onnxruntime.OrtValue.ortvalue_from_numpy(self._filled(windows))
@@ -183,4 +182,4 @@ class _Onnx:
 
 if __name__ == "__main__":
     print(json.dumps(main(json.loads(Path(sys.argv[1]).read_text("utf-8")))), flush=True)
-    os._exit(0)  # tearing the runtimes down is slow under emulation, and of no use
+    os._exit(0)  # the teardown of the runtimes is slow under emulation

@@ -1,8 +1,8 @@
-"""Executed instructions per window on 64-bit Arm: what stands for time where time is emulated.
+"""Count executed instructions per window on emulated 64-bit Arm.
 
-QEMU logs each block of code that it executes (`-d exec,nochain`) and, when it first translates one, the instructions in
-it (`-d in_asm`); the sum of the blocks' lengths between the guest's marks is the number of instructions, the same to
-the last one as with a block for each instruction (`-one-insn-per-tb`). Only the inference is logged (guest.py).
+QEMU logs each executed block of code (`-d exec,nochain`) and, when it first translates a block, its instructions (`-d
+in_asm`). The sum of the block lengths between the guest's marks is the number of instructions, exactly as with one
+block per instruction (`-one-insn-per-tb`). Only the inference is logged (guest.py).
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _INTERPRETER = re.compile(r"^python3(\.\d+)?$")
 
 @dataclass(frozen=True)
 class Instructions:
-    """Of one file on one processor: the instructions of each counted window. Hybrid kernels vary a little with the
-    data; all others do the same for every window.
+    """Instructions of one file on one processor.
+
+    Attributes:
+        processor: QEMU's name of the processor.
+        counts: By window. Hybrid kernels vary slightly with the data, others do not.
     """
 
     processor: str
@@ -58,39 +61,54 @@ def instructions(
     processor: str = emulator.PROCESSOR,
     timeout_s: float | None = None,
 ) -> Instructions:
-    """Count what one .tflite or .onnx file executes for each of a few windows [n, window, channels].
+    """Count the instructions of the inference alone (`invoke` or `run`, with the input set before).
 
-    The inference alone: `invoke` or `run` with its input set before. Of a file that takes several windows at once, a
-    window's share. Raises InputError, and CheckFailedError where the log does not add up.
+    Args:
+        path: .tflite or .onnx file.
+        windows: A few windows [n, window, channels]. For a file with a fixed batch size the count is divided by it.
+        target: Loaded if None.
+        processor: QEMU's name of the processor.
+        timeout_s: None for a default by the number of windows.
+
+    Raises:
+        InputError: The file or the emulator failed.
+        CheckFailedError: The log is inconsistent.
     """
     target = target or emulator.load()
     ready = np.ascontiguousarray(windows, dtype="<f4")
     with tempfile.TemporaryDirectory(prefix="harexport-arm64-") as work:
         log = Path(work) / "log"
-        # the interpreter lies below this address: it is not what is to be counted
+        # the Python interpreter is below this address and is not counted
         options = ["-d", "exec,nochain,in_asm", "-dfilter", "0x1000000..0x7fffffffffff", "-D", "/dev/null"]
-        told = target.ask(path, ready, Path(work), {"log": str(log)}, options, processor, timeout_s)
-        counts = read_log(log, [(int(begin), int(end), str(name)) for begin, end, name in told["code"]])
+        response = target.run_job(path, ready, Path(work), {"log": str(log)}, options, processor, timeout_s)
+        counts = read_log(log, [(int(begin), int(end), str(name)) for begin, end, name in response["code"]])
     if len(counts) != len(ready):
-        raise CheckFailedError(f"{path}: {len(counts)} of {len(ready)} windows are in the emulator's log; run it again")
-    return Instructions(processor, tuple(round(count / told["batch"]) for count in counts))
+        raise CheckFailedError(
+            f"{path}: {len(counts)} of {len(ready)} windows are in the emulator's log; run the command again"
+        )
+    return Instructions(processor, tuple(round(count / response["batch"]) for count in counts))
 
 
 def read_log(log: Path, code: Sequence[tuple[int, int, str]]) -> list[int]:
-    """The instructions between each BEGIN and END of a log, less those between EMPTY and BEGIN: the marks' own.
+    """Return the instructions between BEGIN and END per window, minus those of the marks (EMPTY to BEGIN).
 
-    What lies in the Python interpreter, by the guest's `code` ranges, is left out. Raises CheckFailedError.
+    Args:
+        log: QEMU's log.
+        code: Executable ranges of the guest (begin, end, file name); the Python interpreter is left out.
+
+    Raises:
+        CheckFailedError: The log is incomplete or inconsistent.
     """
     with log.open("rb") as opened:
         if not opened.seek(0, 2):
-            raise CheckFailedError("the emulator logged nothing: its -d options do not work on this machine")
+            raise CheckFailedError("the emulator's log is empty: its -d options do not work on this machine")
         with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
             if text.find(WARM) < 0:
-                raise CheckFailedError("the emulator's log lacks its marks; run it again")
+                raise CheckFailedError("the emulator's log has no marks; run the command again")
             lengths = _lengths(text)
             marks = [(match.group() + b"\n", match.start()) for match in _MARKS.finditer(text)]
             if [mark for mark, _ in marks] != [EMPTY, BEGIN, END] * (len(marks) // 3):
-                raise CheckFailedError("the emulator's log was cut off: is the disk full?")
+                raise CheckFailedError("the emulator's log is truncated; check the free disk space")
             places = [place for _, place in marks]
             python = [(begin, end) for begin, end, name in code if _INTERPRETER.match(name)]
             counts = []
@@ -101,13 +119,15 @@ def read_log(log: Path, code: Sequence[tuple[int, int, str]]) -> list[int]:
 
 
 def _lengths(text: mmap.mmap) -> dict[int, int]:
-    """How many instructions each block has, by its address."""
+    """Return the number of instructions of each block by its address."""
     lengths: dict[int, int] = {}
     for match in _BLOCK.finditer(text):
         lines = match[1].splitlines()
         start = int(lines[0].split(b":", 1)[0], 16)
         if lengths.setdefault(start, len(lines)) != len(lines):
-            raise CheckFailedError(f"the emulator's log has the block at {start:#x} in two lengths; run it again")
+            raise CheckFailedError(
+                f"the emulator's log has two lengths for the block at {start:#x}; run the command again"
+            )
     return lengths
 
 
@@ -118,6 +138,8 @@ def _sum(part: bytes, lengths: dict[int, int], python: Sequence[tuple[int, int]]
         if any(begin <= start < end for begin, end in python):
             continue
         if start not in lengths:
-            raise CheckFailedError(f"the emulator's log has no length for the block at {start:#x}; run it again")
+            raise CheckFailedError(
+                f"the emulator's log has no length for the block at {start:#x}; run the command again"
+            )
         total += times * lengths[start]
     return total

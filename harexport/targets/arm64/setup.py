@@ -1,6 +1,7 @@
-"""`harexport targets setup arm64`: an emulator, a small arm64 root, Arm builds of the runtimes; public packages all.
+"""Set up the arm64 target: an emulator, a small Debian root and the arm64 builds of the runtimes.
 
-Built beside its place and renamed when whole; nothing outside the user's cache folder is touched, no root rights used.
+It is built in a temporary folder of the cache and renamed when complete. No root rights are needed, and nothing outside
+the cache folder changes.
 """
 
 from __future__ import annotations
@@ -26,19 +27,26 @@ from harexport.targets.arm64 import apt
 from harexport.targets.arm64 import emulator as arm64
 from harexport.utils.console import info
 
-SUITE = "trixie"  # Debian 13: the qemu-user of Debian 12 crashes (FACTS, trap 10)
+SUITE = "trixie"  # Debian 13: qemu-user 7.2 of Debian 12 crashes in these runtimes
 PACKAGES = ("python3", "libstdc++6", "libgomp1")
-EMULATOR = "qemu-user:amd64"  # statically linked: runs on any Linux of this processor
+EMULATOR = "qemu-user:amd64"  # statically linked: runs on any Linux on x86-64
 WHEELS = ("numpy", "ai-edge-litert", "onnxruntime")
 _LISTS_MB = 20
-_SPARE_MB = 900  # while it builds; ready it takes under half of that
+_BUILD_MB = 900  # free space needed to build; the result takes less than half
 _UNUSED = re.compile(r"(^|/)(tests|vendors|doc|man|locale|lintian)/|WebGpu|libpython.*\.a$")
 
 
 def setup_arm64(again: bool = False) -> dict[str, Any]:
-    """Prepare the arm64 target, unless it is ready with the runtimes' versions of this machine. Returns its facts.
+    """Install the arm64 target, unless it exists with the runtime versions of this machine.
 
-    Says on standard error what it does. `again` prepares it anew. Raises InputError; what was there stays until then.
+    Args:
+        again: Install it even if it exists.
+
+    Returns:
+        Its versions and size.
+
+    Raises:
+        InputError: The installation failed; an existing target is unchanged.
     """
     check_platform()
     wanted = {name: _version(name) for name in WHEELS}
@@ -55,7 +63,7 @@ def setup_arm64(again: bool = False) -> dict[str, Any]:
         facts = _build(building, source, wanted)
         facts["seconds"] = round(time.monotonic() - began)
         (building / arm64.FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-        _take_place(building, place)
+        _activate(building, place)
     info(
         f"The arm64 target is ready in {place}: {facts['download_mb']} MB downloaded, {facts['disk_mb']} MB on disk, "
         f"{facts['seconds']} s. `harexport targets remove arm64` deletes it"
@@ -64,12 +72,19 @@ def setup_arm64(again: bool = False) -> dict[str, Any]:
 
 
 def remove_arm64() -> bool:
-    """Delete the arm64 target and what interrupted set-ups left; False where there was nothing. Raises InputError."""
+    """Delete the arm64 target and the remains of interrupted setups.
+
+    Returns:
+        Whether there was anything to delete.
+
+    Raises:
+        InputError: A file cannot be deleted.
+    """
     place = arm64.folder()
     try:
-        found = _left(place)
+        found = _stale_builds(place)
         if place.exists():
-            found.append(_set_aside(place))
+            found.append(_move_aside(place))
         for path in found:
             shutil.rmtree(path)
     except OSError as error:
@@ -78,12 +93,12 @@ def remove_arm64() -> bool:
 
 
 def check_platform() -> None:
-    """Raise InputError where the target cannot run."""
+    """Raise InputError if the target cannot run on this machine."""
     machine = platform.machine().lower()
     if sys.platform != "linux" or machine not in ("x86_64", "amd64"):
         raise InputError(
-            f"the arm64 target is for Linux on x86-64, this is {platform.system()} on {platform.machine()}: use such a "
-            "machine, a virtual one or a container; on 64-bit Arm itself, run `harexport bench` directly"
+            f"the arm64 target is for Linux on x86-64, this is {platform.system()} on {platform.machine()}. Use a "
+            "container or a virtual machine; on 64-bit Arm run `harexport bench` directly"
         )
 
 
@@ -113,31 +128,31 @@ def _build(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> dict[s
         "qemu": _deb_version(emulator),
         "libc": _deb_version(next(p for p in debs if p.name.startswith("libc6_"))),
     }
-    info("3/5 Unpacking them ...")
+    info("3/5 Unpacking ...")
     apt.unpack_one(emulator, "./usr/bin/qemu-aarch64", building / arm64.EMULATOR)
     for deb in debs:
         if deb != emulator:
             apt.unpack(deb, root)
-    for name in ("bin", "lib", "sbin"):  # in a whole Debian these links come with base-files
+    for name in ("bin", "lib", "sbin"):  # in a complete Debian these links belong to base-files
         if not (root / name).exists():
             (root / name).symlink_to(f"usr/{name}")
     for share in ("doc", "man", "locale", "lintian"):
         shutil.rmtree(root / "usr/share" / share, ignore_errors=True)
     python = _python_of(root)
-    info(f"4/5 The runtimes' Arm builds: {', '.join(f'{name} {version}' for name, version in wanted.items())} ...")
+    info(f"4/5 arm64 builds of the runtimes: {', '.join(f'{name} {version}' for name, version in wanted.items())} ...")
     wheels = _wheels(work / "wheels", wanted, python, versions["libc"])
     for wheel in wheels:
         _unzip(wheel, site)
     megabytes += sum(wheel.stat().st_size for wheel in wheels) / 1e6
     shutil.rmtree(work)
-    info("5/5 Trying it ...")
-    answered = arm64.Target(building, python).guest({}, timeout_s=600)
-    told = {"numpy": answered.get("numpy"), "onnxruntime": answered.get("onnxruntime")}
-    if answered.get("machine") != "aarch64" or any(wanted[name] != version for name, version in told.items()):
-        raise InputError(f"the emulated machine answers {answered}, which is not what was set up; try again")
+    info("5/5 Testing ...")
+    response = arm64.Target(building, python).guest({}, timeout_s=600)
+    found = {"numpy": response.get("numpy"), "onnxruntime": response.get("onnxruntime")}
+    if response.get("machine") != "aarch64" or any(wanted[name] != version for name, version in found.items()):
+        raise InputError(f"the emulated machine reports {response}, which is not what was installed; try again")
     return {
         "schema": "harexport-target-1",
-        "versions": {**versions, "python": answered["python"], **wanted},
+        "versions": {**versions, "python": response["python"], **wanted},
         "python": python,
         "download_mb": round(megabytes),
         "disk_mb": round(sum(p.lstat().st_size for p in building.rglob("*") if not p.is_dir()) / 1e6),
@@ -162,8 +177,8 @@ def _wheels(folder: Path, wanted: dict[str, str], python: str, libc: str) -> lis
             [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or [""]
         )
         raise InputError(
-            f"pip found no Arm builds for {python} ({lines[-1].removeprefix('ERROR: ')}); check the network, or "
-            "install versions of the runtimes here that have them"
+            f"pip found no arm64 builds for {python} ({lines[-1].removeprefix('ERROR: ')}). Check the network, or "
+            "install versions of the runtimes that have such builds"
         )
     return sorted(folder.glob("*.whl"))
 
@@ -180,14 +195,12 @@ def _version(name: str) -> str:
     try:
         return installed.version(name)
     except installed.PackageNotFoundError:
-        raise InputError(
-            f"{name} is not installed here: the target takes the same version; install harexport"
-        ) from None
+        raise InputError(f"{name} is not installed: the target uses the same version; install harexport") from None
 
 
 def _check_pip() -> None:
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode != 0:
-        raise InputError("pip, which fetches the runtimes' Arm builds, is missing here: python -m ensurepip")
+        raise InputError("pip, which downloads the arm64 builds, is missing: run python -m ensurepip")
 
 
 def _python_of(root: Path) -> str:
@@ -195,26 +208,26 @@ def _python_of(root: Path) -> str:
         path.name for path in (root / "usr/bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name)
     )
     if not found:
-        raise InputError("Debian's python3 package brought no interpreter; report this")
+        raise InputError("Debian's python3 package contains no interpreter; please report this")
     return found[-1]
 
 
 def _deb_version(deb: Path) -> str:
-    """Of a file name_version_architecture.deb, without epoch."""
+    """Return the version in a file name name_version_architecture.deb, without epoch."""
     return deb.name.split("_")[1].split("%3a")[-1]
 
 
 @contextlib.contextmanager
 def _beside(place: Path) -> Iterator[Path]:
-    """A new folder beside `place` that disappears, unless it was renamed; also what dead processes left there."""
+    """Create a folder beside `place` and delete it afterwards, unless it was renamed; delete stale builds first."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for left in _left(place):
+        for left in _stale_builds(place):
             shutil.rmtree(left, ignore_errors=True)
-        if (free := shutil.disk_usage(place.parent).free / 1e6) < _SPARE_MB:
+        if (free := shutil.disk_usage(place.parent).free / 1e6) < _BUILD_MB:
             raise InputError(
-                f"{place.parent} has {free:.0f} MB left and the arm64 target needs {_SPARE_MB} while it is built; "
-                "make room, or set HAREXPORT_CACHE to a folder elsewhere"
+                f"{place.parent} has {free:.0f} MB free, and the setup of the arm64 target needs {_BUILD_MB} MB. Free "
+                "space, or set HAREXPORT_CACHE to another folder"
             )
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-building-{os.getpid()}-", dir=place.parent))
     except OSError as error:
@@ -227,22 +240,22 @@ def _beside(place: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _take_place(building: Path, place: Path) -> None:
-    building.chmod(0o755)  # mkdtemp makes private folders
-    old = _set_aside(place) if place.exists() else None
+def _activate(building: Path, place: Path) -> None:
+    building.chmod(0o755)  # mkdtemp creates private folders
+    old = _move_aside(place) if place.exists() else None
     building.rename(place)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _set_aside(place: Path) -> Path:
-    """Rename the target, so that no one finds half of it while it is deleted."""
+def _move_aside(place: Path) -> Path:
+    """Rename the target, so that it is never visible while partly deleted."""
     aside = place.with_name(f".{place.name}-building-{os.getpid()}-old")
     place.rename(aside)
     return aside
 
 
-def _left(place: Path) -> list[Path]:
-    """What set-ups left that were killed: their folders bear the number of a process that is no more."""
+def _stale_builds(place: Path) -> list[Path]:
+    """Return the folders of setups whose process, in the folder's name, no longer exists."""
     found = place.parent.glob(f".{place.name}-building-*")
     return [path for path in found if not Path(f"/proc/{path.name.split('-')[2]}").exists()]
