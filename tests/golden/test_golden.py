@@ -1,4 +1,4 @@
-"""The chain gives the golden vectors, and the golden vectors are what the one command writes."""
+"""The golden vectors match the preprocessing, and one command reproduces them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import read_recordings
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import preprocess
+from harexport.preprocessing.mount import Mount
 from harexport.preprocessing.resampler import Restart
 from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes import model
@@ -23,7 +24,8 @@ from tests.helpers.requirements import requires
 
 _HERE = Path(__file__).resolve().parent
 _GOLDEN = _HERE / "stream.json"
-_COMMAND = "the golden vectors are not what the chain gives now: python benchmarks/golden.py"
+_MOUNT = _HERE / "mount.json"
+_COMMAND = "the golden vectors are outdated; run python benchmarks/golden.py"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def golden() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made() -> ModuleType:
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("golden", _HERE.parents[1] / "benchmarks" / "golden.py")
     assert spec
     assert spec.loader
@@ -58,13 +60,15 @@ def _assert_same(found: Any, expected: Any, atol: float, where: str = "") -> Non
 
 
 @requires("raw-recordings")
-def test_one_command_writes_them_from_the_recordings(made: ModuleType, golden: dict[str, Any]) -> None:
-    again = json.loads(made.text(made.make(read_recordings(fetch("pypi")))))
+def test_one_command_reproduces_the_files(script: ModuleType, golden: dict[str, Any]) -> None:
+    recordings = read_recordings(fetch("pypi"))
+    again = json.loads(script.text(script.make(recordings)))
     _assert_same(again, golden, 1e-12)
+    _assert_same(json.loads(script.text(script.make_mount(recordings))), json.loads(_MOUNT.read_text("utf-8")), 1e-9)
     assert [case["samples"] for case in again["cases"]] == [case["samples"] for case in golden["cases"]]
 
 
-def test_the_whole_stream_gives_the_windows_and_the_model_their_logits(golden: dict[str, Any]) -> None:
+def test_stream_and_model_reproduce_windows_and_logits(golden: dict[str, Any]) -> None:
     case = golden["cases"][0]
     stream = Stream(Contract(), case["units"], case["mean_of"], golden["gap_seconds"])
     events: list[Window | Restart] = []
@@ -85,26 +89,34 @@ def test_the_whole_stream_gives_the_windows_and_the_model_their_logits(golden: d
     np.testing.assert_allclose(logits, case["logits"]["harexport/pretrained/edge.tflite"], rtol=0, atol=1e-3)
 
 
-def test_they_say_what_the_batch_chain_says(golden: dict[str, Any]) -> None:
+def test_they_match_the_preprocessing_of_whole_recordings(golden: dict[str, Any]) -> None:
     contract = Contract()
     for case in golden["cases"]:
         grid, filtered = np.array([row[1:] for row in case["grid"]]), np.array(case["filtered"])
         cuts = [0, *(restart["grid_samples_before"] for restart in case["restarts"]), len(grid)]
         assert len(grid) == len(filtered) > 20
         for begin, end in pairwise(cuts):
-            batch = preprocess(grid[begin:end, :3], grid[begin:end, 3:], contract.filters, contract.rate_hz)
+            batch = preprocess(grid[begin:end, :3], grid[begin:end, 3:], contract.filters, contract.rate_hz, "steady")
             np.testing.assert_allclose(filtered[begin:end], batch, rtol=0, atol=1e-9)
 
 
-def test_every_trap_is_in_them(golden: dict[str, Any]) -> None:
+def test_they_contain_every_fault_of_a_phone(golden: dict[str, Any]) -> None:
     dropped = golden["cases"][0]["dropped"]
     assert sum(dropped[sensor][kind] for sensor in dropped for kind in dropped[sensor]) == 3
     assert golden["cases"][0]["restarts"]
     assert golden["cases"][1]["mean_of"] == {"accelerometer": 4, "gyroscope": 2}
     order = [row[1] for row in golden["cases"][0]["samples"]]
-    assert order != sorted(order), "the sensors come in batches"
+    assert order != sorted(order), "sensors arrive in batches"
+
+
+def test_the_mount_vectors_contain_every_state() -> None:
+    content = json.loads(_MOUNT.read_text("utf-8"))
+    assert {window["state"] for window in content["windows"]} == {"unknown", "estimated", "changed"}
+    for case in content["mounts"]:
+        np.testing.assert_allclose(Mount.from_gravity(case["gravity"]).matrix, case["matrix"], rtol=0, atol=1e-12)
 
 
 def test_they_are_small_and_name_their_source() -> None:
     assert _GOLDEN.stat().st_size < 300_000
+    assert _MOUNT.stat().st_size < 150_000
     assert "Transition-Aware Human Activity Recognition" in (_HERE / "README.md").read_text("utf-8")

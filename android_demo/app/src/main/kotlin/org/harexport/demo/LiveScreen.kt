@@ -23,6 +23,7 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
     private val bars: BarsView = root.requireView(R.id.bars)
     private val inference: TextView = root.requireView(R.id.inference)
     private val rates: TextView = root.requireView(R.id.rates)
+    private val mount: TextView = root.requireView(R.id.mount)
     private val model: TextView = root.requireView(R.id.model)
     private val signals: View = root.requireView(R.id.signals)
     private val facts: View = root.requireView(R.id.facts)
@@ -99,7 +100,8 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
             showProblem(snapshot.problem)
         } else if (prediction == null) {
             showHeadline(R.string.live_measuring, R.drawable.ic_unknown, R.drawable.disc)
-            status.setTextIfChanged(context.getString(R.string.live_measuring_why))
+            val instruction = if (contract.frame == null) R.string.live_measuring_why else R.string.live_measuring_mount
+            status.setTextIfChanged(context.getString(instruction))
             bars.show(contract.labels.map(::displayName), emptyList())
         } else {
             showPrediction(prediction, snapshot)
@@ -123,7 +125,8 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
                 QualityFlag.SETTLING ->
                     context.getString(R.string.live_settling, ceil(snapshot.settledInSeconds).toInt().coerceAtLeast(1))
                 QualityFlag.SPARSE -> context.getString(R.string.live_sparse)
-                QualityFlag.ORIENTATION -> context.getString(R.string.live_orientation)
+                QualityFlag.MOUNT ->
+                    context.getString(if (prediction.mountState == null) R.string.live_orientation else R.string.live_mount_unknown)
                 null -> {
                     val probability = prediction.smoothedProbabilities[prediction.smoothedLabelIndex]
                     context.getString(R.string.live_probability, (probability * HUNDRED).roundToInt())
@@ -157,7 +160,23 @@ class LiveScreen(root: View, private val demo: DemoApplication) : Screen(root) {
             if (known.isEmpty()) missing
             else known.entries.joinToString(" · ") { context.getString(R.string.fact_rate, sensorName(context, it.key), it.value) },
         )
+        mount.setTextIfChanged(snapshot?.let(::describeMount) ?: missing)
         model.setTextIfChanged(contract?.let(::describe) ?: missing)
+    }
+
+    private fun describeMount(snapshot: LiveSnapshot): String {
+        val estimate = snapshot.mountEstimate
+        return when {
+            snapshot.mountState == null -> context.getString(R.string.mount_fixed)
+            estimate == null -> context.getString(R.string.mount_unknown)
+            else ->
+                context.getString(
+                    R.string.mount_estimated,
+                    estimate.mount.tiltDegrees.roundToInt(),
+                    estimate.spreadDegrees,
+                    estimate.seconds.roundToInt(),
+                )
+        }
     }
 
     private fun describe(contract: Contract): String {

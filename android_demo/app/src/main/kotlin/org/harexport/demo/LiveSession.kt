@@ -7,6 +7,8 @@ import org.harexport.core.Contract
 import org.harexport.core.InputException
 import org.harexport.core.Latency
 import org.harexport.core.LiveRecognizer
+import org.harexport.core.MountEstimate
+import org.harexport.core.MountState
 import org.harexport.core.Prediction
 import org.harexport.core.RecentTimes
 import org.harexport.core.Restart
@@ -25,6 +27,8 @@ import org.harexport.core.axes
  * @property settledShare progress of filter settling, 0 to 1
  * @property settledInSeconds remaining settling time in seconds
  * @property rates sampling rate of each sensor in Hz
+ * @property mountState whether the mounting is known; null for a model without a mount stage
+ * @property mountEstimate the estimated mounting; null while it is unknown
  */
 class LiveSnapshot(
     val problem: String?,
@@ -34,6 +38,8 @@ class LiveSnapshot(
     val settledInSeconds: Double,
     val latency: Latency?,
     val rates: Map<Sensor, Double>,
+    val mountState: MountState?,
+    val mountEstimate: MountEstimate?,
 )
 
 /**
@@ -145,6 +151,8 @@ class LiveSession(private val context: Context) {
             settledInSeconds = (needed - since).coerceAtLeast(0.0),
             latency = latency.latency(),
             rates = recognizer?.sensors?.associateWith { monitor?.hz(it) ?: 0.0 }.orEmpty(),
+            mountState = recognizer?.mountState,
+            mountEstimate = recognizer?.mountEstimate,
         )
     }
 

@@ -87,6 +87,23 @@ class ForeignContract : ModifiedAssets() {
         if (name == ModelLoader.CONTRACT) String(content).replace("\"g\"", "\"m/s2\"").toByteArray() else content
 }
 
+/** A contract with a mount stage, with a matching checksum. */
+class ContractWithFrame : ModifiedAssets() {
+    private fun contract(): ByteArray {
+        val json = JSONObject(String(original(ModelLoader.CONTRACT)))
+        json.put("contract_version", 2)
+        json.put("frame", JSONObject(mapOf("gravity" to "+x", "heading" to "free")))
+        return json.toString().toByteArray()
+    }
+
+    override fun modify(name: String, content: ByteArray): ByteArray =
+        when (name) {
+            ModelLoader.CONTRACT -> contract()
+            ModelLoader.GOLDEN -> withChecksum(content, "contract_sha256", contract())
+            else -> content
+        }
+}
+
 class BrokenContract : ModifiedAssets() {
     override fun modify(name: String, content: ByteArray): ByteArray =
         if (name == ModelLoader.CONTRACT) content.copyOf(content.size / 2) else content

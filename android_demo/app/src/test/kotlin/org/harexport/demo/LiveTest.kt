@@ -18,6 +18,7 @@ import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.android.controller.ActivityController
+import org.robolectric.annotation.Config
 
 /** The Live screen, from simulated sensors through preprocessing and the real interpreter to the displayed text. */
 @RunWith(RobolectricTestRunner::class)
@@ -107,12 +108,29 @@ class LiveTest {
     @Test
     fun `a phone in another orientation than the training data is reported and its prediction is dimmed`() {
         openWithBoth()
-        // Portrait: the y axis is up instead of the x axis.
-        Phone.replay(GoldenWalk.steady(14.0).map { Sample(it.sensor, it.timeNs, floatArrayOf(-it.values[1], it.values[0], it.values[2])) })
-        assertEquals(QualityFlag.ORIENTATION, Phone.app.live.snapshot()?.prediction?.qualityFlag)
+        Phone.replay(GoldenWalk.portrait(14.0))
+        assertEquals(QualityFlag.MOUNT, Phone.app.live.snapshot()?.prediction?.qualityFlag)
         assertTrue(text(R.id.state), text(R.id.state).contains("worn differently"))
         assertEquals(activity.getColor(R.color.muted), activity.requireView<TextView>(R.id.activity).currentTextColor)
         assertTrue(activity.requireView<View>(R.id.bars).alpha < 0.5f)
+    }
+
+    @Test
+    @Config(application = ContractWithFrame::class)
+    fun `with a mount stage, predictions are dimmed until the mounting is estimated from walking`() {
+        openWithBoth()
+        Phone.advanceTime(Duration.ofMillis(500))
+        assertTrue(text(R.id.state), text(R.id.state).contains("in any orientation"))
+        Phone.replay(GoldenWalk.portrait(5.5))
+        assertEquals(QualityFlag.MOUNT, Phone.app.live.snapshot()?.prediction?.qualityFlag)
+        assertTrue(text(R.id.state), text(R.id.state).contains("does not know yet how the phone is worn"))
+        assertEquals("Unknown: walk a few steps on level ground", text(R.id.mount))
+        assertTrue(activity.requireView<View>(R.id.bars).alpha < 0.5f)
+        Phone.replay(GoldenWalk.portrait(14.0))
+        val mounting = checkNotNull(Regex("x axis (\\d+)° from vertical, ±\\d+°, from \\d+ s of walking").matchEntire(text(R.id.mount))) { text(R.id.mount) }
+        assertTrue(text(R.id.mount), mounting.groupValues[1].toInt() in 70..110)
+        assertTrue(text(R.id.state), text(R.id.state).startsWith("Probability"))
+        assertEquals(1f, activity.requireView<View>(R.id.bars).alpha)
     }
 
     @Test
@@ -128,7 +146,7 @@ class LiveTest {
         Phone.advanceTime(Duration.ofSeconds(1))
         assertTrue(Phone.listeners > 0)
         assertEquals("Starting", text(R.id.activity))
-        Phone.replay(GoldenWalk.steady(4.0))
+        Phone.replay(GoldenWalk.steady(3.2))
         assertEquals("Walking", text(R.id.activity))
         assertTrue(text(R.id.state), text(R.id.state).startsWith("Starting"))
     }

@@ -55,6 +55,10 @@ object GoldenWalk {
             .toList()
     }
 
+    /** Returns [steady] for a phone in portrait: the y axis is up instead of the x axis. */
+    fun portrait(seconds: Double): List<Sample> =
+        steady(seconds).map { Sample(it.sensor, it.timeNs, floatArrayOf(-it.values[1], it.values[0], it.values[2])) }
+
     private const val LOOP_NS = 4_500_000_000L
 }
 

@@ -108,6 +108,23 @@ class ScreenshotsTest {
     }
 
     @Test
+    @Config(application = ContractWithFrame::class)
+    fun mountUnknown() {
+        open()
+        Phone.replay(GoldenWalk.portrait(5.5))
+        take("live-mount-unknown")
+        Phone.replay(GoldenWalk.portrait(14.0))
+        take("live-mount-estimated")
+    }
+
+    @Test
+    fun otherOrientation() {
+        open()
+        Phone.replay(GoldenWalk.portrait(14.0))
+        take("live-other-orientation")
+    }
+
+    @Test
     fun noGyroscope() {
         open(Sensor.ACCELEROMETER)
         Phone.replay(emptyList())

@@ -15,6 +15,23 @@ data class Lowpass(val order: Int, val cutoffHz: Double)
 data class FilterChain(val median: Int, val noise: Lowpass, val gravity: Lowpass, val drift: Lowpass)
 
 /**
+ * The axes in which a model expects acceleration and angular velocity.
+ *
+ * A contract with a frame has a mount stage: one rotation of all samples into these axes before the filters (see [Mount]). A
+ * contract without one expects the axes of the phone as worn for the training data.
+ *
+ * @property gravity axis along which the accelerometer reads +1 g while the person stands; always "+x"
+ * @property heading "free" if the model ignores rotations about that axis, "fixed" otherwise
+ */
+data class Frame(val gravity: String = "+x", val heading: String = "free") {
+    init {
+        if (gravity != "+x" || heading !in listOf("free", "fixed")) {
+            throw InputException("the contract has an unknown frame (gravity $gravity, heading $heading); update the app")
+        }
+    }
+}
+
+/**
  * Input and output of a model, as in the contract.json that harexport writes next to it.
  *
  * The input `window` is float32 `[1, window, channels]` in physical units; normalization is part of the model. The
@@ -28,6 +45,7 @@ data class FilterChain(val median: Int, val noise: Lowpass, val gravity: Lowpass
  * @property labels class names
  * @property filters the preprocessing filters
  * @property coarseLabels class names of the second head; empty for a model with one head
+ * @property frame axes of the model; null for those of the phone as worn for the training data
  */
 data class Contract(
     val rateHz: Double,
@@ -38,6 +56,7 @@ data class Contract(
     val labels: List<String>,
     val filters: FilterChain,
     val coarseLabels: List<String> = emptyList(),
+    val frame: Frame? = null,
 ) {
     init {
         for ((field, names) in listOf("labels" to labels, "channels" to channels)) {
@@ -62,7 +81,9 @@ data class Contract(
         }
 
     companion object {
-        const val VERSION: Int = 1
+        /** Version of contracts with a frame; those without have [VERSION_WITHOUT_FRAME]. */
+        const val VERSION: Int = 2
+        const val VERSION_WITHOUT_FRAME: Int = 1
         const val INPUT_NAME: String = "window"
         const val LOGITS_NAME: String = "logits"
         const val PROBABILITIES_NAME: String = "probabilities"
@@ -82,8 +103,9 @@ data class Contract(
                 } catch (error: JSONException) {
                     throw InputException("$where is not valid JSON; export the model again", error)
                 }
-            if (json.opt("contract_version") != VERSION) {
-                throw InputException("$where is not a harexport contract of version $VERSION; export the model again")
+            val version = json.opt("contract_version")
+            if (version != VERSION && version != VERSION_WITHOUT_FRAME) {
+                throw InputException("$where is not a harexport contract of version $VERSION_WITHOUT_FRAME or $VERSION; export the model again")
             }
             val contract =
                 try {
@@ -103,6 +125,7 @@ data class Contract(
                                 drift = lowpass(filters.getJSONObject("drift")),
                             ),
                         coarseLabels = json.optJSONArray("coarse_labels")?.let(::strings) ?: emptyList(),
+                        frame = if (version == VERSION) frame(json.getJSONObject("frame")) else null,
                     )
                 } catch (error: JSONException) {
                     throw InputException("$where has a missing or invalid entry (${error.message}); export the model again", error)
@@ -116,6 +139,8 @@ data class Contract(
         }
 
         private fun strings(array: JSONArray): List<String> = List(array.length()) { array.getString(it) }
+
+        private fun frame(json: JSONObject): Frame = Frame(json.getString("gravity"), json.getString("heading"))
 
         private fun lowpass(json: JSONObject): Lowpass = Lowpass(json.getInt("order"), json.getDouble("cutoff_hz"))
     }

@@ -1,7 +1,7 @@
 package org.harexport.core
 
 /**
- * Applies the contract's filter chain sample by sample.
+ * Applies the contract's filter chain sample by sample, from zero state unless [start] is called before the first sample.
  *
  * Input: grid samples with three axes for each of [sensors]. Output: the contract's channels, delayed by half the
  * median filter.
@@ -29,6 +29,37 @@ class Filters(contract: Contract) {
                 val kind = Channel.of(channel)!!
                 3 * sensors.indexOf(kind.sensor) + AXES.indexOf(channel.last()) to kind.isBody
             }
+    }
+
+    /**
+     * Starts from the steady state of the first grid samples, which are pushed afterwards.
+     *
+     * Median and noise filter start as if the first sample had lasted forever, the gravity filter as if the mean
+     * acceleration of [samples] had, and the drift filter from no rotation.
+     */
+    fun start(samples: List<DoubleArray>) {
+        for (k in axes.indices) {
+            val isAcceleration = sensors[k / 3] == Sensor.ACCELEROMETER
+            val lowFrequency = if (isAcceleration) samples.sumOf { it[k] } / samples.size else 0.0
+            axes[k].start(samples[0][k], lowFrequency)
+        }
+    }
+
+    /**
+     * Continues as if all earlier samples had been rotated by [mount].
+     *
+     * Exact except for medians that were already taken: the other filters are linear and the same for all axes of a sensor.
+     */
+    fun rotate(mount: Mount) {
+        for (first in axes.indices step 3) {
+            val states = List(3) { axes[first + it].states }
+            for (part in states[0].indices) {
+                for (k in states[0][part].indices) {
+                    val rotated = mount.rotate(DoubleArray(3) { states[it][part][k] })
+                    for (axis in 0..2) states[axis][part][k] = rotated[axis]
+                }
+            }
+        }
     }
 
     /**
@@ -61,6 +92,15 @@ class Filters(contract: Contract) {
         var body = 0.0
             private set
 
+        /** Everything that depends linearly on earlier samples. */
+        val states: List<DoubleArray> get() = listOf(median.state, noise.state, slow.state)
+
+        fun start(first: Double, lowFrequency: Double) {
+            median.start(first)
+            noise.start(first)
+            slow.start(lowFrequency)
+        }
+
         fun push(raw: Double): Boolean {
             val middle = median.push(raw) ?: return false
             total = noise.push(middle)
@@ -71,6 +111,17 @@ class Filters(contract: Contract) {
 }
 
 private const val AXES = "xyz"
+
+/** Time whose mean acceleration starts the gravity filter, in seconds. */
+const val START_SECONDS: Double = 1.0
+
+/** Throws [InputException] unless the channels are x, y, z of whole vectors, which a rotation requires. */
+fun checkVectors(contract: Contract) {
+    val kinds = contract.channels.filterIndexed { k, _ -> k % 3 == 0 }.map { it.removeSuffix("_x") }
+    if (contract.channels != kinds.flatMap { kind -> AXES.map { "${kind}_$it" } }) {
+        throw InputException("a rotation requires channels x, y, z of whole vectors; the model has ${contract.channels.joinToString()}")
+    }
+}
 
 /** The kinds of channels that the filter chain produces. */
 private enum class Channel(val prefix: String, val sensor: Sensor, val unit: String, val isBody: Boolean) {

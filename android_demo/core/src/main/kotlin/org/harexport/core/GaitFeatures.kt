@@ -29,6 +29,11 @@ class GaitFeatures internal constructor(
             abs(gravityG - 1.0) <= GRAVITY_TOLERANCE && verticalG >= MIN_VERTICAL_G && turnDegrees <= MAX_TURN_DEGREES &&
                 stride >= MIN_STRIDE
 
+    /** Whether the person does not move. */
+    val isStill: Boolean
+        get() =
+            abs(gravityG - 1.0) <= GRAVITY_TOLERANCE && verticalG <= MAX_STILL_G && turnDegrees <= MAX_STILL_TURN_DEGREES
+
     /** Weight from 0 (no gait, or stairs) to 1 (level walking). */
     val levelWeight: Double
         get() {
@@ -46,10 +51,12 @@ class GaitFeatures internal constructor(
         private const val MIN_VERTICAL_G = 0.08
         private const val MAX_TURN_DEGREES = 8.0
         private const val MIN_STRIDE = 0.6
+        private const val MAX_STILL_G = 0.03
+        private const val MAX_STILL_TURN_DEGREES = 3.0
         private const val MIN_STRIDE_SECONDS = 0.8
         private const val MAX_STRIDE_SECONDS = 1.5
 
-        // Logistic regression of level walking against stairs on the training subjects (preprocessing/mount.py).
+        // Logistic regression of level walking against stairs on the training subjects (preprocessing/gait.py).
         private const val SCORE_BIAS = -10.5
         private const val SCORE_ROUGHNESS = 23.5
         private const val SCORE_VERTICAL = -19.6

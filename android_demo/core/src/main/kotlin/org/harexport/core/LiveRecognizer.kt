@@ -33,6 +33,7 @@ class LiveRecognizer(
     private var sensorRates = sensors.associateWith { SensorRate() }
     private var bufferStartNs: Long? = null
     private var recognizer: Recognizer? = null
+    private val tracker = MountTracker(contract)
 
     init {
         Stream(contract, units) // reports an unsupported contract before the first sample
@@ -51,6 +52,12 @@ class LiveRecognizer(
 
     /** Time of the first grid sample since the last restart, in nanoseconds; null before it. Settling counts from here. */
     val startNs: Long? get() = recognizer?.startNs
+
+    /** Whether the mounting is known; null for a model without a mount stage. */
+    val mountState: MountState? get() = tracker.state
+
+    /** The estimated mounting; null while it is unknown, and for a model without a mount stage. */
+    val mountEstimate: MountEstimate? get() = tracker.estimate
 
     /** Samples dropped since the rates were last measured, per sensor; empty before [isReady]. */
     val dropped: Map<Sensor, Dropped> get() = recognizer?.dropped ?: emptyMap()
@@ -92,6 +99,7 @@ class LiveRecognizer(
         sensorRates = sensors.associateWith { SensorRate() }
         bufferStartNs = null
         recognizer = null
+        tracker.reset()
         rates = emptyMap()
         return events
     }
@@ -140,7 +148,8 @@ class LiveRecognizer(
             rate.averageOver = averagingLength(hz, contract.rateHz)
             rate.mismatchNs = null
         }
-        val started = Recognizer(contract, classifier, units, sensorRates.mapValues { (_, rate) -> rate.averageOver })
+        val averageOver = sensorRates.mapValues { (_, rate) -> rate.averageOver }
+        val started = Recognizer(contract, classifier, units, averageOver, tracker = tracker)
         recognizer = started
         return samples.flatMap { started.push(it.sensor, it.timeNs, it.values) }
     }

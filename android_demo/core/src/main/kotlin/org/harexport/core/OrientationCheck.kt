@@ -11,8 +11,9 @@ package org.harexport.core
 internal class OrientationCheck(private val contract: Contract) {
     private var isConfirmed = false
 
-    /** Whether the model uses the UCI HAR frame: its activities, with total acceleration. */
-    private val isApplicable = contract.labels == UCI_HAR_LABELS && GRAVITY_CHANNELS.all { it in contract.channels }
+    /** Whether the model expects the axes of the UCI HAR phones: its activities, total acceleration, no mount stage. */
+    private val isApplicable =
+        contract.frame == null && contract.labels == UCI_HAR_LABELS && GRAVITY_CHANNELS.all { it in contract.channels }
 
     /** Returns whether a settled window of [label] contradicts the orientation of the training data. */
     fun isViolated(label: String, gravityAlongX: Double?): Boolean {

@@ -15,8 +15,8 @@ enum class QualityFlag {
     /** A sensor delivered too few samples; the window consists largely of interpolated values. */
     SPARSE,
 
-    /** The phone is worn in another orientation than in the training data. */
-    ORIENTATION,
+    /** The mounting of the phone is not known yet, or differs from the training data of a model without a mount stage. */
+    MOUNT,
 }
 
 /**
@@ -29,9 +29,9 @@ enum class QualityFlag {
  * @property smoothedProbabilities [probabilities] after exponential smoothing over windows
  * @property qualityFlag why the prediction may be wrong; null if no reason is known
  * @property inferenceNs duration of the inference in nanoseconds
- * @property gravityAlongX cosine of the angle between gravity and the phone's x axis, -1 to 1; null for a model without
- *   total acceleration. The training data were recorded at the waist with the x axis up: 1 while upright, about 0 while
- *   lying.
+ * @property gravityAlongX cosine of the angle between gravity and the x axis of the model, -1 to 1; null for a model
+ *   without total acceleration. About 1 while upright and 0 while lying, if the mounting is right.
+ * @property mountState whether the mounting is known; null for a model without a mount stage
  */
 class Prediction(
     val startNs: Long,
@@ -42,6 +42,7 @@ class Prediction(
     val qualityFlag: QualityFlag?,
     val inferenceNs: Long,
     val gravityAlongX: Double?,
+    val mountState: MountState? = null,
 ) : RecognitionEvent {
     /** Index of the most probable label. */
     val labelIndex: Int = argmax(probabilities)
@@ -61,6 +62,7 @@ class Prediction(
  * @param units unit of each sensor's samples
  * @param averageOver per sensor, number of samples to average before resampling (see [averagingLength])
  * @param newestWeight weight of the newest window in the exponential smoothing, 0 to 1
+ * @param tracker the mount stage; pass one to keep its estimate for another recognizer
  */
 class Recognizer(
     private val contract: Contract,
@@ -68,9 +70,10 @@ class Recognizer(
     units: Map<Sensor, String> = Sensor.ANDROID_UNITS,
     averageOver: Map<Sensor, Int> = emptyMap(),
     newestWeight: Double = Smoothing.NEWEST_WEIGHT,
+    private val tracker: MountTracker = MountTracker(contract),
 ) {
     private val model = ValidatingClassifier(classifier, contract)
-    private val stream = Stream(contract, units, averageOver)
+    private val stream = Stream(contract, units, averageOver, mount = tracker.mount)
     private val smoothing = Smoothing(newestWeight)
     private val arrivals = stream.sensors.associateWith { Arrivals() }
     private val gravityChannels = OrientationCheck.GRAVITY_CHANNELS.map(contract.channels::indexOf)
@@ -78,6 +81,9 @@ class Recognizer(
 
     /** Time of the first grid sample since the last restart, in nanoseconds; null before it. Settling counts from here. */
     val startNs: Long? get() = stream.startNs
+
+    /** The estimated mounting; null while it is unknown, and for a model without a mount stage. */
+    val mountEstimate: MountEstimate? get() = tracker.estimate
 
     /** Samples dropped so far, per sensor. */
     val dropped: Map<Sensor, Dropped> get() = stream.dropped
@@ -110,18 +116,22 @@ class Recognizer(
             }
         }
 
-    private fun predict(window: Window): Prediction {
+    private fun predict(event: Window): Prediction {
+        val isMountUnknown = tracker.state != null && tracker.estimate == null
+        val window = tracker.toFrame(event)
         val signals = window.floats()
         val start = System.nanoTime()
         val logits = model.logits(signals)
         val inferenceNs = System.nanoTime() - start
         val probabilities = softmax(logits)
         val gravityAlongX = gravityAlongX(window)
+        tracker.update(window, probabilities, stream)
         val flag =
             when {
                 !window.settled -> QualityFlag.SETTLING
                 isSparse(window) -> QualityFlag.SPARSE
-                orientation.isViolated(contract.labels[argmax(probabilities)], gravityAlongX) -> QualityFlag.ORIENTATION
+                isMountUnknown || tracker.state == MountState.CHANGED -> QualityFlag.MOUNT
+                orientation.isViolated(contract.labels[argmax(probabilities)], gravityAlongX) -> QualityFlag.MOUNT
                 else -> null
             }
         return Prediction(
@@ -133,6 +143,7 @@ class Recognizer(
             qualityFlag = flag,
             inferenceNs = inferenceNs,
             gravityAlongX = gravityAlongX,
+            mountState = tracker.state,
         )
     }
 

@@ -50,8 +50,8 @@ class ContractTest {
         assertContains(inputError { Contract.parse("") }, "contract.json is not valid JSON")
         assertContains(inputError { Contract.parse("{\"contract_version\": 1", "a file") }, "a file is not valid JSON")
         assertContains(inputError { Contract.parse("[]") }, "not valid JSON")
-        assertContains(inputError { Contract.parse("{}") }, "not a harexport contract of version 1")
-        assertContains(inputError { Contract.parse(changed { it.put("contract_version", 2) }) }, "version 1")
+        assertContains(inputError { Contract.parse("{}") }, "not a harexport contract of version 1 or 2")
+        assertContains(inputError { Contract.parse(changed { it.put("contract_version", 3) }) }, "version 1")
         for (key in listOf("rate_hz", "window", "hop", "channels", "units", "labels", "filters")) {
             assertContains(inputError { Contract.parse(changed { it.remove(key) }) }, "missing or invalid", key)
         }

@@ -18,7 +18,7 @@ class RecognizerTest {
         val predictions = samples(50.0, 50.0, 20.0).flatMap { (sensor, t) -> recognizer.push(sensor, t, walking(sensor, t)) } + recognizer.finish()
         val found = predictions.map { it as Prediction }
         assertEquals((1000 - 128) / 64 + 1, found.size)
-        assertEquals(List(4) { QualityFlag.SETTLING } + List(found.size - 4) { null }, found.map { it.qualityFlag })
+        assertEquals(listOf(QualityFlag.SETTLING) + List(found.size - 1) { null }, found.map { it.qualityFlag })
         assertEquals("WALKING_DOWNSTAIRS", found.last().label)
         assertEquals("WALKING_DOWNSTAIRS", found.last().smoothedLabel)
         assertEquals(127 * SECOND / 50, found[0].endNs - found[0].startNs)
@@ -71,7 +71,7 @@ class RecognizerTest {
                 val (x, y, z) = walking(sensor, t).toList()
                 recognizer.push(sensor, t, doubleArrayOf(-y, x, z)) // portrait: gravity along y
             }
-        assertEquals(QualityFlag.ORIENTATION, (predictions.last() as Prediction).qualityFlag)
+        assertEquals(QualityFlag.MOUNT, (predictions.last() as Prediction).qualityFlag)
     }
 
     @Test

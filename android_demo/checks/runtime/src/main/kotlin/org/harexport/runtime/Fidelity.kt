@@ -10,6 +10,9 @@ import kotlin.system.exitProcess
 import org.harexport.core.Classifier
 import org.harexport.core.Contract
 import org.harexport.core.InputException
+import org.harexport.core.Prediction
+import org.harexport.core.RecognitionEvent
+import org.harexport.core.Recognizer
 import org.harexport.core.RecordingWriter
 import org.harexport.core.Restart
 import org.harexport.core.Sensor
@@ -35,7 +38,9 @@ private class WindowRange(val fromNs: Long, val firstRow: Int, val rows: Int)
  * FOLDER/plan.json is the input: "model" and "contract" are files; "streams" lists, by name, the sample files with their
  * "mean_of" and their "windows" [[from_ns, first row, rows], ...]; "rows" is the total number of windows. A sample file is
  * little-endian, 24 bytes per sample in order of arrival: int32 sensor (0 accelerometer in m/s2, 1 gyroscope in rad/s), three
- * float32, int64 nanoseconds. The output is FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows, and the sample
+ * float32, int64 nanoseconds. "mounted" lists sample files of phones in other orientations: all their windows are classified
+ * with the mount stage and "mounted_contract", and FOLDER/NAME.predictions receives, per window, int64 start in nanoseconds,
+ * int32 state of the mounting (0 unknown, 1 estimated, 2 changed) and one float64 probability per label. The other output is FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows, and the sample
  * file "record" as FOLDER/recorded.csv in the format of the app's recordings.
  */
 fun main(arguments: Array<String>) {
@@ -49,6 +54,11 @@ fun main(arguments: Array<String>) {
             val streams = plan.getJSONArray("streams")
             for (k in 0 until streams.length()) {
                 runStream(folder, contract, classifier, streams.getJSONObject(k), plan.getInt("rows"))
+            }
+            val mounted = plan.getJSONArray("mounted")
+            val mountedContract = Contract.parse(File(folder, plan.getString("mounted_contract")).readText())
+            for (k in 0 until mounted.length()) {
+                runMounted(folder, mountedContract, classifier, mounted.getString(k))
             }
         }
     } catch (error: InputException) {
@@ -108,6 +118,23 @@ private fun windows(
     replay(samples) { sensor, timeNs, values -> process(stream.push(sensor, timeNs, axes(values))) }
     process(stream.flush())
     if (missing != 0) throw InputException("$missing windows are missing")
+}
+
+/** Classifies all windows of FOLDER/NAME.samples with the mount stage. */
+private fun runMounted(folder: File, contract: Contract, classifier: Classifier, name: String) {
+    val recognizer = Recognizer(contract, classifier)
+    val events = ArrayList<RecognitionEvent>()
+    replay(mapped(File(folder, "$name.samples"))) { sensor, timeNs, values ->
+        events += recognizer.push(sensor, timeNs, axes(values))
+    }
+    events += recognizer.finish()
+    val predictions = events.map { it as? Prediction ?: throw InputException("the stream restarted: $it") }
+    val output = ByteBuffer.allocate(predictions.size * (12 + 8 * contract.labels.size)).order(ByteOrder.LITTLE_ENDIAN)
+    for (prediction in predictions) {
+        output.putLong(prediction.startNs).putInt(checkNotNull(prediction.mountState).ordinal)
+        prediction.probabilities.forEach(output::putDouble)
+    }
+    File(folder, "$name.predictions").writeBytes(output.array())
 }
 
 private fun record(samples: File, folder: File) {
