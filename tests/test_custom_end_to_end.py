@@ -128,7 +128,7 @@ def test_inspect_needs_no_data(trained: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("command", ["export", "bench"])
 def test_other_data_is_refused_with_words(
-    command: str, trained: tuple[Path, Path], official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, trained: tuple[Path, Path], uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = trained
     monkeypatch.delenv("HAREXPORT_DATA", raising=False)
@@ -136,7 +136,7 @@ def test_other_data_is_refused_with_words(
     result = harexport(command, given, "--out", tmp_path / "new")
     assert result.exit_code == 2
     assert "was not trained on UCI HAR: its labels are sit, walk, jump, its windows 100 samples" in result.stderr
-    result = harexport(command, given, "--data", official_path, "--out", tmp_path / "new")
+    result = harexport(command, given, "--data", uci_har_path, "--out", tmp_path / "new")
     assert result.exit_code == 2, result.output
     assert "it reads 100 samples at 50 Hz, the data have 128 at 50 Hz" in result.stderr
     assert "Pass the data that the model was trained on with --data" in result.stderr

@@ -43,11 +43,11 @@ def harexport(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, official_path: Path) -> tuple[Path, Path, Result]:
+def demo(tmp_path_factory: pytest.TempPathFactory, uci_har_path: Path) -> tuple[Path, Path, Result]:
     folder = tmp_path_factory.mktemp("demo")
     recipe, out = folder / "tiny.toml", folder / "out"
     recipe.write_text(_TINY)
-    return recipe, out, harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out, "--json")
+    return recipe, out, harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out, "--json")
 
 
 def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
@@ -86,17 +86,17 @@ def test_the_report_is_one_page_that_needs_nothing_else(demo: tuple[Path, Path, 
         assert model in page
 
 
-def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], official_path: Path) -> None:
+def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], uci_har_path: Path) -> None:
     recipe, out, _ = demo
     before = (out / "tiny.safetensors").stat().st_mtime_ns
-    again = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out)
+    again = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out)
     assert again.exit_code == 0, again.stderr
     assert "from an earlier run" in again.stderr
     assert "epoch" not in again.stderr
     assert (out / "tiny.safetensors").stat().st_mtime_ns == before
     assert again.stdout.rstrip().endswith(f"Report: {out / 'report.html'}")
     recipe.write_text(_TINY.replace("hidden = 16", "hidden = 12"))
-    changed = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", out)
+    changed = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out)
     assert changed.exit_code == 0, changed.stderr
     assert "came from another recipe" in changed.stderr
     assert checkpoints.load(out / "tiny.safetensors").network.recurrent_layers[0].hidden == 12
@@ -109,7 +109,7 @@ def folder(demo: tuple[Path, Path, Result], tmp_path: Path) -> Path:
 
 
 def test_bench_catches_a_file_that_answers_otherwise(
-    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
+    folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     """The very same kind of file, with the right digest, from weights that are off by 1 %."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
@@ -117,36 +117,36 @@ def test_bench_catches_a_file_that_answers_otherwise(
     liar = folder / "tiny-float32.onnx"
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
     export(replace(checkpoint.network, head=head), liar, metadata=metadata, dataset=dataset)
-    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    result = harexport("bench", folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 1
     assert "FAILED tiny-float32.onnx: logits differ by up to" in result.stdout
     assert "1 of 5 models broke their promise" in result.stdout
     assert "FAILED" in (tmp_path / "report" / "report.html").read_text("utf-8")
 
 
-def test_bench_believes_the_weights_and_not_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_believes_the_weights_and_not_the_file(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     """A float32 file that calls itself int8-weights would be held to the looser promise."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest, "scheme": "int8-weights"}
     (folder / "tiny-float32.onnx").write_bytes(onnx.build(checkpoint.network, checkpoint.contract, metadata))
-    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    result = harexport("bench", folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
-def test_bench_compares_the_contract_in_the_file(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_compares_the_contract_in_the_file(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     """Right logits under the wrong labels are wrong answers."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
     swapped = replace(checkpoint.contract, labels=checkpoint.contract.labels[::-1])
     export(checkpoint.network, folder / "tiny-float32.onnx", contract=swapped, metadata=metadata)
-    result = harexport("bench", folder, "--data", official_path, "--out", tmp_path / "report")
+    result = harexport("bench", folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
     assert "tiny-float32.onnx: the contract in it" in result.stderr
 
 
 def test_bench_tells_two_runs_of_one_recipe_apart(
-    folder: Path, official_path: Path, dataset: Dataset, tmp_path: Path
+    folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     first = checkpoints.load(folder / "tiny.safetensors")
     halved = replace(first.network, head=replace(first.network.head, weight=first.network.head.weight / 2))
@@ -155,7 +155,7 @@ def test_bench_tells_two_runs_of_one_recipe_apart(
     metadata = {"recipe": "tiny", "network_sha256": second.digest}
     export(halved, other / "second-float32.onnx", metadata=metadata, dataset=dataset)
     result = harexport(
-        "bench", folder / "tiny-float32.onnx", other, "--data", official_path, "--out", tmp_path / "report", "--json"
+        "bench", folder / "tiny-float32.onnx", other, "--data", uci_har_path, "--out", tmp_path / "report", "--json"
     )
     assert result.exit_code == 0, result.stderr
     models = json.loads(result.stdout)["models"]
@@ -164,19 +164,19 @@ def test_bench_tells_two_runs_of_one_recipe_apart(
     assert by_torch[0] != by_torch[1]
 
 
-def test_bench_takes_a_file_named_twice_once(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_takes_a_file_named_twice_once(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     model = folder / "tiny-float32.onnx"
     again = folder / ".." / folder.name / model.name
-    result = harexport("bench", model, again, "--data", official_path, "--out", tmp_path, "--json")
+    result = harexport("bench", model, again, "--data", uci_har_path, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     assert len(json.loads(result.stdout)["models"]) == 2
 
 
-def test_export_takes_the_checkpoint_of_its_folder(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_export_takes_the_checkpoint_of_its_folder(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(folder / "tiny.safetensors", lone)
-    result = harexport("export", "--out", lone, "--format", "onnx", "--data", official_path, "--json")
+    result = harexport("export", "--out", lone, "--format", "onnx", "--data", uci_har_path, "--json")
     assert result.exit_code == 0, result.stderr
     assert [Path(one["path"]).parent for one in json.loads(result.stdout)["files"]] == [lone]
     shutil.copy(folder / "tiny.safetensors", lone / "second.safetensors")
@@ -186,33 +186,33 @@ def test_export_takes_the_checkpoint_of_its_folder(folder: Path, official_path: 
     assert "second.safetensors, tiny.safetensors" in refused.stderr
 
 
-def test_the_smallest_network_goes_all_the_way(tmp_path: Path, official_path: Path) -> None:
+def test_the_smallest_network_goes_all_the_way(tmp_path: Path, uci_har_path: Path) -> None:
     """One unit everywhere: its files have no weight matrix and less weight than names, and are right all the same."""
     recipe = tmp_path / "one.toml"
     recipe.write_text("[model]\nhidden = 1\ninput_units = 1\nlayers = 1\n[schedule]\nepochs = 1\n")
-    result = harexport("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
+    result = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", tmp_path / "out")
     assert result.exit_code in (0, 1), result.stderr  # what int8 does to one unit is for bench to judge
     assert "Report:" in result.stdout
     assert not [line for line in result.stdout.splitlines() if "float32" in line and "FAILED" in line]
 
 
-def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, official_path: Path, tmp_path: Path) -> None:
-    result = harexport("bench", folder / "tiny-float32.onnx", "--data", official_path, "--out", tmp_path, "--json")
+def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+    result = harexport("bench", folder / "tiny-float32.onnx", "--data", uci_har_path, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     assert {model["file"] for model in json.loads(result.stdout)["models"]} == {"tiny-float32.onnx", None}
 
 
-def test_bench_leaves_out_what_only_happens_to_lie_there(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_leaves_out_what_only_happens_to_lie_there(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     (folder / "other.safetensors").write_bytes(b"somebody else's")
-    result = harexport("bench", folder / "tiny-float32.onnx", "--data", official_path, "--out", tmp_path)
+    result = harexport("bench", folder / "tiny-float32.onnx", "--data", uci_har_path, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "Leaving out" in result.stderr
     assert "other.safetensors" in result.stderr
 
 
-def test_bench_says_what_it_lacks(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_bench_says_what_it_lacks(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     def refused(*paths: Path) -> str:
-        result = harexport("bench", *paths, "--data", official_path, "--out", tmp_path / "report")
+        result = harexport("bench", *paths, "--data", uci_har_path, "--out", tmp_path / "report")
         assert result.exit_code == 2, result.output
         assert "Traceback" not in result.stderr
         assert not (tmp_path / "report").exists()
@@ -233,9 +233,9 @@ def test_bench_says_what_it_lacks(folder: Path, official_path: Path, tmp_path: P
     assert "model.pb is empty" in refused(other)
 
 
-def test_export_writes_what_was_asked(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_export_writes_what_was_asked(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     def asked(out: Path, *options: str | Path) -> Result:
-        return harexport("export", folder / "tiny.safetensors", *options, "--data", official_path, "--out", out)
+        return harexport("export", folder / "tiny.safetensors", *options, "--data", uci_har_path, "--out", out)
 
     def written(*options: str) -> set[str]:
         out = tmp_path / "-".join(option.strip("-") for option in options)
@@ -271,13 +271,13 @@ def test_export_writes_what_was_asked(folder: Path, official_path: Path, tmp_pat
 
 
 def test_export_says_which_file_lost_too_much(
-    folder: Path, official_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
         comparison.TOLERANCES, "int8-weights", comparison.Tolerance(max_accuracy_drop=-90.0)
     )  # nothing can keep that
     out = tmp_path / "o"
-    options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", official_path, "--out", out]
+    options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", uci_har_path, "--out", out]
     result = harexport("export", folder / "tiny.safetensors", *options, "--json")
     assert result.exit_code == 1
     refused, written = json.loads(result.stdout)["files"]
@@ -286,11 +286,11 @@ def test_export_says_which_file_lost_too_much(
     assert sorted(path.name for path in out.iterdir()) == ["contract.json", "tiny-unrolled-float16.tflite"]
 
 
-def test_export_into_an_android_project(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_export_into_an_android_project(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     project = tmp_path / "app project"
     (project / "app").mkdir(parents=True)
     result = harexport(
-        "export", folder / "tiny.safetensors", "--android", project, "--data", official_path, "--out", tmp_path / "o"
+        "export", folder / "tiny.safetensors", "--android", project, "--data", uci_har_path, "--out", tmp_path / "o"
     )
     assert result.exit_code == 0, result.stderr
     assets = project / "app" / "src" / "main" / "assets"
@@ -302,16 +302,16 @@ def test_export_into_an_android_project(folder: Path, official_path: Path, tmp_p
     assert Contract.from_dict(read_json(assets / "contract.json", "contract"), "here") == Contract()
 
 
-def test_export_keeps_another_models_contract(folder: Path, official_path: Path, tmp_path: Path) -> None:
+def test_export_keeps_another_models_contract(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "contract.json", Contract(window=64).to_dict())
-    refused = harexport("export", folder / "tiny.safetensors", "--data", official_path, "--out", tmp_path)
+    refused = harexport("export", folder / "tiny.safetensors", "--data", uci_har_path, "--out", tmp_path)
     assert refused.exit_code == 2
     assert "choose another folder with --out" in refused.stderr
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["contract.json"]
 
 
 def test_training_interrupted_by_the_user_is_resumed_by_demo(
-    tmp_path: Path, official_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, uci_har_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harexport.training.resume import ResumableRun
 
@@ -329,7 +329,7 @@ def test_training_interrupted_by_the_user_is_resumed_by_demo(
         return stop
 
     monkeypatch.setattr(ResumableRun, "reporter", impatient)
-    arguments = ("demo", "--recipe", recipe, "--data", official_path, "--out", tmp_path / "out")
+    arguments = ("demo", "--recipe", recipe, "--data", uci_har_path, "--out", tmp_path / "out")
     cut = harexport(*arguments)
     assert cut.exit_code == 130
     assert "--resume" in cut.stderr

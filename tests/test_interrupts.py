@@ -27,15 +27,15 @@ def nothing_is_ignored() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def _export(official_path: Path, out: Path) -> tuple[int, str]:
+def _export(uci_har_path: Path, out: Path) -> tuple[int, str]:
     checkpoint = ROOT / "artifacts" / "edge" / "edge.safetensors"
-    result = CliRunner().invoke(main, ["export", str(checkpoint), "--data", str(official_path), "--out", str(out)])
+    result = CliRunner().invoke(main, ["export", str(checkpoint), "--data", str(uci_har_path), "--out", str(out)])
     return result.exit_code, result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_export_leaves_nothing_behind(
-    official_path: Path, tmp_path: Path, monkeypatch: Patch, number: signal.Signals
+    uci_har_path: Path, tmp_path: Path, monkeypatch: Patch, number: signal.Signals
 ) -> None:
     there: list[Path] = []
 
@@ -44,7 +44,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(checks, "check", interrupted)
-    code, said = _export(official_path, tmp_path)
+    code, said = _export(uci_har_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
     assert len(there) == 1
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +52,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
 
 @pytest.mark.parametrize("kind", [ImportError, SystemError, OSError, RuntimeError])
 def test_what_a_library_makes_of_ctrl_c_is_ctrl_c(
-    official_path: Path, tmp_path: Path, monkeypatch: Patch, kind: type[Exception]
+    uci_har_path: Path, tmp_path: Path, monkeypatch: Patch, kind: type[Exception]
 ) -> None:
     def interrupted(*_: object) -> None:
         try:
@@ -61,17 +61,17 @@ def test_what_a_library_makes_of_ctrl_c_is_ctrl_c(
             raise kind("half imported") from error
 
     monkeypatch.setattr(checks, "check", interrupted)
-    code, said = _export(official_path, tmp_path)
+    code, said = _export(uci_har_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
 
 
-def test_other_errors_stay_what_they_are(official_path: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_other_errors_stay_what_they_are(uci_har_path: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(checks, "check", broken)
     checkpoint = ROOT / "artifacts" / "edge" / "edge.safetensors"
-    arguments = ["export", str(checkpoint), "--data", str(official_path), "--out", str(tmp_path)]
+    arguments = ["export", str(checkpoint), "--data", str(uci_har_path), "--out", str(tmp_path)]
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(main, arguments, catch_exceptions=False)
 

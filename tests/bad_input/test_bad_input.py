@@ -108,10 +108,10 @@ def test_a_setting_that_leads_nowhere_names_itself(tmp_path: Path, monkeypatch: 
     _assert_refused(harexport("data", "info", "--out", out), out, "HAREXPORT_DATA", "gone")
 
 
-def test_a_recipe_with_an_unknown_key_is_refused(official_path: Path, tmp_path: Path) -> None:
+def test_a_recipe_with_an_unknown_key_is_refused(uci_har_path: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "mine.toml", tmp_path / "out"
     recipe.write_text("[optimizer]\nlearningrate = 0.1\n")
-    result = harexport("train", "--recipe", recipe, "--data", official_path, "--out", out)
+    result = harexport("train", "--recipe", recipe, "--data", uci_har_path, "--out", out)
     _assert_refused(result, out, "mine.toml", "optimizer.learningrate", "Did you mean optimizer.learning_rate")
 
 
@@ -126,7 +126,7 @@ def test_a_recipe_with_an_unknown_key_is_refused(official_path: Path, tmp_path: 
 )
 @pytest.mark.parametrize("command", ["export", "bench"])
 def test_a_checkpoint_of_another_kind_is_refused(
-    command: str, content: bytes, words: tuple[str, ...], tmp_path: Path, official_path: Path
+    command: str, content: bytes, words: tuple[str, ...], tmp_path: Path, uci_har_path: Path
 ) -> None:
     given, out = tmp_path / "given", tmp_path / "out"
     given.mkdir()
@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_kind_is_refused(
     arguments: list[str | Path] = [command, given / "model.safetensors", "--out", out]
     if command == "bench":
         (given / "model.onnx").write_bytes(b"x")
-        arguments = [command, given, given / "model.safetensors", "--out", out, "--data", official_path]
+        arguments = [command, given, given / "model.safetensors", "--out", out, "--data", uci_har_path]
     _assert_refused(harexport(*arguments), out, "model.safetensors", *words)
 
 
@@ -144,10 +144,10 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     assert "'onnx', 'tflite', 'all'" in result.stderr
 
 
-def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, official_path: Path) -> None:
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, uci_har_path: Path) -> None:
     (tmp_path / "out").write_text("precious")
     for command in (("data", "info"), ("train",), ("demo",)):
-        result = harexport(*command, "--data", official_path, "--out", tmp_path / "out")
+        result = harexport(*command, "--data", uci_har_path, "--out", tmp_path / "out")
         assert result.exit_code == 2, result.output
         assert "out" in result.stderr
         assert "Traceback" not in result.stderr

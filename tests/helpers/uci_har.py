@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harexport.data.uci_har.manifest import FOLDER, REQUIRED_FILES
+from harexport.data import Dataset
+from harexport.data.uci_har.manifest import FOLDER, REQUIRED_FILES, labels_file, signal_file, subjects_file
+from harexport.model.contract import CHANNELS
 
 ROWS = {"train": ("5\n1\n6\n", "1\n1\n3\n"), "test": ("2\n4\n", "2\n2\n")}  # labels, subjects
 
@@ -28,6 +30,18 @@ def write(parent: Path) -> Path:
         else:
             text = labels if "/y_" in name else subjects
         file.write_bytes(text.encode())
+    return folder
+
+
+def write_dataset(dataset: Dataset, parent: Path) -> Path:
+    """Write all windows of a dataset into a folder in `parent`, in the format of the official files."""
+    folder = parent / FOLDER
+    for split, windows in (("train", dataset.train), ("test", dataset.test)):
+        (folder / split / "Inertial Signals").mkdir(parents=True)
+        np.savetxt(folder / labels_file(split), windows.labels + 1, "%d")
+        np.savetxt(folder / subjects_file(split), windows.subjects, "%d")
+        for k, channel in enumerate(CHANNELS):
+            np.savetxt(folder / signal_file(split, channel), windows.signals[:, :, k], " % .7e", delimiter="")
     return folder
 
 

@@ -79,7 +79,7 @@ def test_whole_resumed_and_whatever_the_number_of_processes(
     assert [path.stat().st_mtime_ns == times[path] for path in kept] == [True, True, False, True]
 
 
-def test_a_failing_run_is_a_row_and_the_exit_code(official_path: Path, tmp_path: Path) -> None:
+def test_a_failing_run_is_a_row_and_the_exit_code(uci_har_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
     recipe.write_text(_TOML.format(epochs=1) + "[optimizer]\nl2 = 1e300\n")
     arguments = [
@@ -91,7 +91,7 @@ def test_a_failing_run_is_a_row_and_the_exit_code(official_path: Path, tmp_path:
         "--jobs",
         "1",
         "--data",
-        official_path,
+        uci_har_path,
         "--out",
         tmp_path,
         "--json",
@@ -141,14 +141,14 @@ def test_closing_ends_the_processes(people: Dataset) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, official_path: Path, tmp_path: Path) -> None:
+def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, uci_har_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
     recipe.write_text(_TOML.format(epochs=2))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "2"]
     # a shell ignores Ctrl-C for what it runs in the background, and so would the child
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    child = subprocess.Popen([*command, "--data", str(official_path), "--out", str(out)], stdout=subprocess.PIPE,
+    child = subprocess.Popen([*command, "--data", str(uci_har_path), "--out", str(out)], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True)  # fmt: skip
     signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 120
@@ -194,15 +194,15 @@ def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset,
         (["--recipe", "egde"], "Did you mean edge"),
     ],
 )
-def test_wrong_usage(arguments: list[str], words: str, quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
-    result = harexport("crossval", "--recipe", quick_toml, "--data", official_path, "--out", tmp_path, *arguments)
+def test_wrong_usage(arguments: list[str], words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
+    result = harexport("crossval", "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path, *arguments)
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_torch(quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
+def test_without_torch(quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from harexport.cli import main; main()"
     for command in (["crossval"], ["sweep", "--grid", "model.hidden=3"]):
         child = subprocess.run(
@@ -214,7 +214,7 @@ def test_without_torch(quick_toml: Path, official_path: Path, tmp_path: Path) ->
                 "--recipe",
                 str(quick_toml),
                 "--data",
-                str(official_path),
+                str(uci_har_path),
                 "--out",
                 str(tmp_path),
             ],

@@ -127,22 +127,22 @@ def _lacking(expected: object, dataset: Dataset, trial: Trial) -> object:
     ],
 )
 def test_an_address_where_there_is_none(
-    asked: str, words: str, quick_toml: Path, official_path: Path, tmp_path: Path
+    asked: str, words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path
 ) -> None:
     result = harexport(
-        "crossval", "--cluster", asked, "--recipe", quick_toml, "--data", official_path, "--out", tmp_path
+        "crossval", "--cluster", asked, "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path
     )
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_without_ray(quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
+def test_without_ray(quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         code = "import sys; sys.modules['ray'] = None; from harexport.cli import main; main()"
         command = ["crossval", "--cluster", f"127.0.0.1:{listening.getsockname()[1]}", "--recipe", str(quick_toml)]
         child = subprocess.run(
-            [sys.executable, "-c", code, *command, "--data", str(official_path), "--out", str(tmp_path)],
+            [sys.executable, "-c", code, *command, "--data", str(uci_har_path), "--out", str(tmp_path)],
             capture_output=True,
             text=True,
         )

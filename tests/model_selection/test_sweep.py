@@ -68,7 +68,7 @@ def test_picture_and_words(done: Sweep) -> None:
     assert "4 of 4 failed" in said
 
 
-@pytest.mark.parametrize("name", ["edge", "seed-lstm-acc"])
+@pytest.mark.parametrize("name", ["edge", "baseline-lstm-acc"])
 def test_a_shape_costs_what_the_exported_recipe_costs(name: str, people: Dataset) -> None:
     """Channels, frames and lowering as `export` has them."""
     recipe = recipes.load(name)
@@ -114,8 +114,8 @@ def test_too_many_trainings_are_refused_before_the_first(people: Dataset, tmp_pa
         (["--grid", "model.frame=128,200"], "longer than a window of 128"),
     ],
 )
-def test_wrong_usage(arguments: list[str], words: str, quick_toml: Path, official_path: Path, tmp_path: Path) -> None:
-    result = harexport("sweep", "--recipe", quick_toml, "--data", official_path, "--out", tmp_path, *arguments)
+def test_wrong_usage(arguments: list[str], words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
+    result = harexport("sweep", "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path, *arguments)
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert "Traceback" not in result.stderr

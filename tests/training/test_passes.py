@@ -97,11 +97,11 @@ def test_killed_child_process_does_not_end_the_run(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_to_all_processes_saves_both_passes(official_path: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_to_all_processes_saves_both_passes(uci_har_path: Path, tmp_path: Path, number: signal.Signals) -> None:
     """A terminal sends Ctrl-C to the whole process group; the child must not die from it."""
     recipe, out = tmp_path / "mine.toml", tmp_path / "out"
     recipe.write_text("[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 400\n[validation]\nsubjects = [3]\n")
-    command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(official_path)]
+    command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(uci_har_path)]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job ignores Ctrl-C
     try:
         child = subprocess.Popen(

@@ -95,12 +95,12 @@ def test_sigterm_is_as_good_as_ctrl_c(small: Dataset, whole: bytes, tmp_path: Pa
     assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
 
 
-def test_the_command_that_is_said_goes_on_with_the_run(official_path: Path, tmp_path: Path) -> None:
+def test_the_command_that_is_said_goes_on_with_the_run(uci_har_path: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "my recipe.toml", tmp_path / "my out"
     recipe.write_text(
         'name = "mine"\n[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 6\nreport_windows = 640\n'
     )
-    command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(official_path)]
+    command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(uci_har_path)]
     options = ["--out", str(out), "--seed", "3", "--device", "cpu", "--json"]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr
