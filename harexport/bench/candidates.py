@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harexport.bench.discovery import FoundModels, ModelUnderTest, ReferenceCheckpoint, load_model_under_test
 from harexport.bench.result import SkippedModel
 from harexport.data.dataset import Dataset
+from harexport.data.splits import check_split
 from harexport.errors import InputError
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
@@ -139,6 +140,8 @@ def _select_common_channels(
     """
     given = [reference for reference in known.values() if reference.given]
     matching = [dataset.matching(reference.checkpoint.contract, reference.path.name) for reference in given]
+    for reference in given:
+        check_split(dataset, reference.checkpoint.data.get("split"), reference.path.name)
     channels_of = [(model.name, model.channels) for model in models]
     channels_of += [(r.path.name, part.contract.channels) for r, part in zip(given, matching, strict=True)]
     if not channels_of:

@@ -15,6 +15,7 @@ import numpy as np
 from harexport import runtimes
 from harexport.data import Dataset, contract_mismatches, load_dataset
 from harexport.data.dataset import Windows
+from harexport.data.splits import check_split
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.latency import time_interleaved
 from harexport.exporters.checks import (
@@ -190,6 +191,7 @@ def export_checkpoint(
     files = resolve_all(network, fmt, schemes, lowering, batch, io)
     check_output_folder(folder, checkpoint.contract)
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
+    check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
     reference, train = compute_reference(network, dataset), dataset.train
     metadata = checkpoint_metadata(checkpoint)
     results: list[ExportResult | ExportFailure] = []

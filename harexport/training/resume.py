@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import io
@@ -27,6 +28,46 @@ _SAVE_INTERVAL_S = 10.0
 
 class ResumeError(InputError):
     """There is no interrupted run that this one could resume."""
+
+
+def check_state_file(path: Path) -> None:
+    """Raise ResumeError if there is no state file of an interrupted run."""
+    if not path.exists():
+        others = sorted(other.name for other in path.parent.glob("*.resume.pt"))
+        hint = f"Interrupted runs in {path.parent}: {', '.join(others)}. " if others else ""
+        raise ResumeError(f"nothing to resume: {path} does not exist. {hint}Start without --resume")
+
+
+@contextlib.contextmanager
+def lock_run(path: Path) -> Iterator[None]:
+    """Prevent two processes from training the same recipe in the same folder at the same time.
+
+    The operating system releases the lock of a process that dies.
+
+    Args:
+        path: Lock file.
+
+    Raises:
+        InputError: Another process holds the lock, or the file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"another process is training this recipe in {path.parent}; wait until it ends, or choose another folder "
+            "with --out"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows deletes it on release
+            path.unlink()
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -159,10 +200,7 @@ class ResumableRun:
     def _load(self) -> None:
         import torch
 
-        if not self.path.exists():
-            others = sorted(path.name for path in self.path.parent.glob("*.resume.pt"))
-            hint = f"Interrupted runs in {self.path.parent}: {', '.join(others)}. " if others else ""
-            raise ResumeError(f"nothing to resume: {self.path} does not exist. {hint}Start without --resume")
+        check_state_file(self.path)
         try:
             # weights_only: tensors, numbers and strings, no code
             saved = torch.load(self.path, map_location="cpu", weights_only=True)

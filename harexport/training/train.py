@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
 from harexport.data.mounting import select_held_out
+from harexport.data.splits import describe_split
 from harexport.errors import InputError, MissingExtraError
 from harexport.evaluation import metrics
 from harexport.model import checkpoint as checkpoints
@@ -21,7 +22,7 @@ from harexport.training import coarse_labels, report, validation
 from harexport.training.calibration import Temperature, apply_temperature, fit_temperature
 from harexport.training.history import TensorBoardLog
 from harexport.training.report import Evaluation, evaluate_logits
-from harexport.training.resume import ResumableRun
+from harexport.training.resume import ResumableRun, check_state_file, lock_run
 from harexport.utils import files
 from harexport.utils.console import info
 from harexport.version import __version__
@@ -124,25 +125,28 @@ def train(
         "watch_test": watch_test,
         "temperature": temperature,
     }
-    saved = ResumableRun(resume_path(out, recipe), fingerprint, resume)
     path = checkpoint_path(out, recipe)
     if path.is_dir():
         raise InputError(f"{path} is a folder; move it, or choose another folder with --out")
+    if resume:
+        check_state_file(resume_path(out, recipe))
     files.check_writable(out)
-    log = TensorBoardLog(out / f"{recipe.name}.tensorboard") if tensorboard else None
-    run = _Run(dataset, recipe, seed, held_out, resolved, watch_test, temperature, saved, log)
-    try:
-        evaluated = run.evaluate(run.train())
+    with lock_run(out / f".{recipe.name}.lock"):
+        saved = ResumableRun(resume_path(out, recipe), fingerprint, resume)
+        log = TensorBoardLog(out / f"{recipe.name}.tensorboard") if tensorboard else None
+        run = _Run(dataset, recipe, seed, held_out, resolved, watch_test, temperature, saved, log)
         try:
-            return run.write(path, evaluated)
-        except InputError as error:
-            raise InputError(f"{error}. {saved.save_and_describe(resume_command)}") from error
-    except KeyboardInterrupt:
-        info(f"Interrupted. {saved.save_and_describe(resume_command)}")
-        raise
-    finally:
-        if log is not None:
-            log.close()
+            evaluated = run.evaluate(run.train())
+            try:
+                return run.write(path, evaluated)
+            except InputError as error:
+                raise InputError(f"{error}. {saved.save_and_describe(resume_command)}") from error
+        except KeyboardInterrupt:
+            info(f"Interrupted. {saved.save_and_describe(resume_command)}")
+            raise
+        finally:
+            if log is not None:
+                log.close()
 
 
 def _log_test_set(test: Windows) -> None:
@@ -284,7 +288,12 @@ class _Run:
             data.contract,
             self.recipe,
             self.seed,
-            data={"source": data.source, "digest": data.digest, "train_windows": len(data.train)},
+            data={
+                "source": data.source,
+                "digest": data.digest,
+                "train_windows": len(data.train),
+                "split": describe_split(data),
+            },
             figures={
                 "test": test and test.to_dict(),
                 "validation": held_out and {"subjects": list(self.held_out_subjects), **held_out.to_dict()},

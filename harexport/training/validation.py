@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
 from harexport.data.mounting import mount_dataset
+from harexport.data.splits import count_duplicates
 from harexport.errors import InputError
 from harexport.model.network import check_windows
 from harexport.model.recipe import Recipe
@@ -53,6 +54,8 @@ def check_recipe(dataset: Dataset, recipe: Recipe) -> None:
         except InputError as error:
             names = _join(dataset.subject_name(subject) for subject in held)
             raise InputError(f"with the subjects {names} held out: {error}") from error
+    if duplicates := count_duplicates(train, dataset.test):
+        info(f"Warning: {duplicates} test windows are identical to training windows; the test accuracy is too high")
     seen = set(np.unique(train.labels).tolist())
     if missing := [label for k, label in enumerate(labels) if k not in seen]:
         info(f"No training window has the label {_join(missing)}: the model will hardly ever predict it")

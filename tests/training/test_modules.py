@@ -21,7 +21,7 @@ from tests.training.test_augmentation import some_windows
 
 SHAPES: dict[str, dict[str, Any]] = {
     "edge": {"frame": 32, "hop": 16},
-    "seed-gru": {
+    "baseline-gru": {
         "cell": "gru", "candidate": "relu", "frame": 1, "hop": 1, "layers": 1, "head_units": 12,
         "coarse": [0, 1, 1, 3, 3, 5], "init": "tf1",
     },
@@ -65,7 +65,7 @@ def test_a_coarse_head_has_as_many_outputs_as_its_largest_label_asks_for() -> No
 def test_initial_values_of_seed_gru() -> None:
     """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 32)) for the kernels, 1 for the gates, else 0."""
     torch.manual_seed(0)
-    model = HarNet(recipes.load("seed-gru"), 128, np.zeros(9), np.ones(9), 6)
+    model = HarNet(recipes.load("baseline-gru"), 128, np.zeros(9), np.ones(9), 6)
     assert sum(p.numel() for p in model.parameters()) == 160 + (2 * 16 * 48 + 48) + (16 * 6 + 6) + (16 * 12 + 12 + 78)
     linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
     assert [(m.in_features, m.out_features) for m in linear] == [(9, 16), (16, 12), (12, 6), (16, 6)]

@@ -19,7 +19,7 @@ import torch
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.training.history import LogEntry, TrainerState
-from harexport.training.resume import ResumableRun
+from harexport.training.resume import ResumableRun, lock_run
 from harexport.training.train import resume_path, train
 from harexport.utils import files
 
@@ -251,3 +251,15 @@ def test_an_earlier_state_remains_if_the_last_one_cannot_be_saved(
         with pytest.raises(InputError, match=r"An earlier state is saved in .*small\.resume\.pt\. Free some space"):
             train(small, small_recipe(), tmp_path / "out")
     assert train(small, small_recipe(), tmp_path / "out", resume=True).path.read_bytes() == whole
+
+
+def test_a_second_training_in_the_same_folder_is_refused(small: Dataset, tmp_path: Path) -> None:
+    with (
+        lock_run(tmp_path / ".small.lock"),
+        pytest.raises(InputError, match="another process is training this recipe"),
+    ):
+        train(small, small_recipe(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".small.lock").touch()  # left by a killed process
+    train(small, small_recipe(schedule={"epochs": 1}), tmp_path)
+    assert not (tmp_path / ".small.lock").exists()

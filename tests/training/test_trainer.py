@@ -29,8 +29,8 @@ _AUGMENT = {"shift": 32, "speed": 0.1, "rotation_deg": 10.0, "noise": 0.05, "gai
 
 
 def two_heads(**sections: dict[str, object]) -> Recipe:
-    """seed-gru on steps of 16 samples: two epochs of stage 1, three of stage 2."""
-    table = recipes.load("seed-gru").to_dict()
+    """baseline-gru on steps of 16 samples: two epochs of stage 1, three of stage 2."""
+    table = recipes.load("baseline-gru").to_dict()
     table["model"].update(frame=16, hop=16)
     table["schedule"].update(coarse_epochs=2, epochs=3, batch=128, order="shuffled", report_windows=0)
     for section, keys in sections.items():
@@ -210,11 +210,11 @@ def test_l2_counts_every_trained_array_and_nothing_else(small: Dataset) -> None:
     """SEEDS: 0.0015 x the sum over all trainable arrays, biases included, of half the sum of squares."""
     batch = len(small.train)
     keys = {"epochs": 1, "batch": batch, "order": "file", "rate": "constant"}
-    plain = recipes.load("seed-lstm").to_dict()
+    plain = recipes.load("baseline-lstm").to_dict()
     plain["schedule"].update(keys, report_windows=0)
-    _, rows = fit(small.train, None, recipes.parse(plain, "seed-lstm"), 6, seed=1)
+    _, rows = fit(small.train, None, recipes.parse(plain, "baseline-lstm"), 6, seed=1)
     torch.manual_seed(1)
-    model = HarNet(recipes.load("seed-lstm"), 128, np.zeros(9), np.ones(9), 6)
+    model = HarNet(recipes.load("baseline-lstm"), 128, np.zeros(9), np.ones(9), 6)
     logits = model(torch.from_numpy(small.train.signals))
     expected = cross_entropy(logits, torch.from_numpy(small.train.labels))
     arrays = [p for name, p in model.named_parameters() if "bias_hh" not in name]
@@ -226,7 +226,7 @@ def test_l2_counts_every_trained_array_and_nothing_else(small: Dataset) -> None:
 def test_seed_initial_values() -> None:
     """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 64)) for the kernels, forget bias 1, else 0."""
     torch.manual_seed(0)
-    model = HarNet(recipes.load("seed-lstm"), 128, np.zeros(9), np.ones(9), 6)
+    model = HarNet(recipes.load("baseline-lstm"), 128, np.zeros(9), np.ones(9), 6)
     linear = torch.cat([p.flatten() for layer in (model.input, model.head) for p in layer.parameters()])
     assert abs(linear.std().item() - 1) < 0.1
     for layer in model.stack:
