@@ -29,7 +29,7 @@ from harexport.utils import files
 from harexport.utils.console import info, print_messages, progress
 
 JSON = ROOT / "benchmarks" / "compare_converters.json"
-MODELS = ("seed-lstm", "edge")
+MODELS = ("baseline-lstm", "edge")
 CALIBRATION = 200
 
 
@@ -103,17 +103,18 @@ def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reuse", action="store_true", help="keep the conversions of an earlier run that still stand")
-    parser.add_argument("--render", action="store_true", help="measure nothing: draw the README from the json")
+    parser.add_argument("--render", action="store_true", help="measure nothing; render README.md from the JSON")
     parser.add_argument("--runs", type=int, default=1000, help="timed runs a file (default 1000)")
     parser.add_argument("--work", type=Path, default=ROOT / "harexport-out" / "peers", help="where the files go")
     parser.add_argument("--environments", type=Path, help="where the peers are installed (default: the cache)")
     options = parser.parse_args()
     if options.render:
         measured = json.loads(JSON.read_text("utf-8"))
+        measured["targets"] = table.targets(measured)
     else:
         folder = options.environments or cache_folder() / "peers"
         measured = compare(options.work.resolve(), folder.resolve(), options.reuse, options.runs)
-        files.write_json(JSON, measured)
+    files.write_json(JSON, measured)
     refresh("converters", table.render(measured))
     print(table.terminal(measured))
 
