@@ -1,4 +1,4 @@
-"""The whole chain as a user runs it, on real data: demo, demo again, bench, and bench when a file lies."""
+"""The pipeline from the command line on UCI HAR: demo, export, bench, and bench of manipulated files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, uci_har_path: Path) -> tuple[
     return recipe, out, harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out, "--json")
 
 
-def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
+def test_demo_writes_checked_files(demo: tuple[Path, Path, Result]) -> None:
     _, out, result = demo
     assert result.exit_code == 0, result.stderr
     bench = json.loads(result.stdout)
@@ -74,7 +74,7 @@ def test_demo_ends_with_proven_files(demo: tuple[Path, Path, Result]) -> None:
     assert checkpoints.load(out / "tiny.safetensors").figures["test"]["confusion"] == figures["confusion"]
 
 
-def test_the_report_is_one_page_that_needs_nothing_else(demo: tuple[Path, Path, Result]) -> None:
+def test_report_is_a_single_file(demo: tuple[Path, Path, Result]) -> None:
     _, out, _ = demo
     page = (out / "report.html").read_text("utf-8")
     assert "All 5 models answer the 2947 test windows as their reference does" in page
@@ -86,7 +86,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(demo: tuple[Path, Path, 
         assert model in page
 
 
-def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], uci_har_path: Path) -> None:
+def test_demo_reuses_a_checkpoint(demo: tuple[Path, Path, Result], uci_har_path: Path) -> None:
     recipe, out, _ = demo
     before = (out / "tiny.safetensors").stat().st_mtime_ns
     again = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out)
@@ -104,14 +104,12 @@ def test_demo_uses_what_an_earlier_run_left(demo: tuple[Path, Path, Result], uci
 
 @pytest.fixture
 def folder(demo: tuple[Path, Path, Result], tmp_path: Path) -> Path:
-    """A copy of what the demo left, to damage."""
+    """A copy of the output of the demo."""
     return Path(shutil.copytree(demo[1], tmp_path / "copy"))
 
 
-def test_bench_catches_a_file_that_answers_otherwise(
-    folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path
-) -> None:
-    """The very same kind of file, with the right digest, from weights that are off by 1 %."""
+def test_bench_detects_other_weights(folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path) -> None:
+    """A file with the right digest and weights that are off by 1 %."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     head = replace(checkpoint.network.head, weight=checkpoint.network.head.weight * np.float32(1.01))
     liar = folder / "tiny-float32.onnx"
@@ -124,8 +122,8 @@ def test_bench_catches_a_file_that_answers_otherwise(
     assert "FAILED" in (tmp_path / "report" / "report.html").read_text("utf-8")
 
 
-def test_bench_believes_the_weights_and_not_the_file(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
-    """A float32 file that calls itself int8-weights would be held to the looser promise."""
+def test_bench_checks_the_scheme(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+    """The tolerance of int8-weights must not apply to a float32 file."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest, "scheme": "int8-weights"}
     (folder / "tiny-float32.onnx").write_bytes(onnx.build(checkpoint.network, checkpoint.contract, metadata))
@@ -134,8 +132,8 @@ def test_bench_believes_the_weights_and_not_the_file(folder: Path, uci_har_path:
     assert "its scheme is int8-weights, but its weights are float32" in result.stderr
 
 
-def test_bench_compares_the_contract_in_the_file(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
-    """Right logits under the wrong labels are wrong answers."""
+def test_bench_checks_the_contract(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+    """Correct logits with permuted labels are wrong predictions."""
     checkpoint = checkpoints.load(folder / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
     swapped = replace(checkpoint.contract, labels=checkpoint.contract.labels[::-1])
@@ -145,7 +143,7 @@ def test_bench_compares_the_contract_in_the_file(folder: Path, uci_har_path: Pat
     assert "tiny-float32.onnx: the contract in it" in result.stderr
 
 
-def test_bench_tells_two_runs_of_one_recipe_apart(
+def test_bench_of_two_checkpoints_of_one_recipe(
     folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     first = checkpoints.load(folder / "tiny.safetensors")
@@ -164,7 +162,7 @@ def test_bench_tells_two_runs_of_one_recipe_apart(
     assert by_torch[0] != by_torch[1]
 
 
-def test_bench_takes_a_file_named_twice_once(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_bench_of_a_file_given_twice(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     model = folder / "tiny-float32.onnx"
     again = folder / ".." / folder.name / model.name
     result = harexport("bench", model, again, "--data", uci_har_path, "--out", tmp_path, "--json")
@@ -172,7 +170,7 @@ def test_bench_takes_a_file_named_twice_once(folder: Path, uci_har_path: Path, t
     assert len(json.loads(result.stdout)["models"]) == 2
 
 
-def test_export_takes_the_checkpoint_of_its_folder(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_export_finds_the_checkpoint(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(folder / "tiny.safetensors", lone)
@@ -186,8 +184,8 @@ def test_export_takes_the_checkpoint_of_its_folder(folder: Path, uci_har_path: P
     assert "second.safetensors, tiny.safetensors" in refused.stderr
 
 
-def test_the_smallest_network_goes_all_the_way(tmp_path: Path, uci_har_path: Path) -> None:
-    """One unit everywhere: its files have no weight matrix and less weight than names, and are right all the same."""
+def test_smallest_network(tmp_path: Path, uci_har_path: Path) -> None:
+    """One unit per layer: the files have no weight matrix."""
     recipe = tmp_path / "one.toml"
     recipe.write_text("[model]\nhidden = 1\ninput_units = 1\nlayers = 1\n[schedule]\nepochs = 1\n")
     result = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", tmp_path / "out")
@@ -196,13 +194,13 @@ def test_the_smallest_network_goes_all_the_way(tmp_path: Path, uci_har_path: Pat
     assert not [line for line in result.stdout.splitlines() if "float32" in line and "FAILED" in line]
 
 
-def test_bench_of_one_file_finds_its_checkpoint_beside_it(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_bench_finds_the_checkpoint_of_a_file(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     result = harexport("bench", folder / "tiny-float32.onnx", "--data", uci_har_path, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     assert {model["file"] for model in json.loads(result.stdout)["models"]} == {"tiny-float32.onnx", None}
 
 
-def test_bench_leaves_out_what_only_happens_to_lie_there(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_bench_skips_foreign_checkpoints(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     (folder / "other.safetensors").write_bytes(b"somebody else's")
     result = harexport("bench", folder / "tiny-float32.onnx", "--data", uci_har_path, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
@@ -210,7 +208,7 @@ def test_bench_leaves_out_what_only_happens_to_lie_there(folder: Path, uci_har_p
     assert "other.safetensors" in result.stderr
 
 
-def test_bench_says_what_it_lacks(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_bench_without_models_or_checkpoints(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     def refused(*paths: Path) -> str:
         result = harexport("bench", *paths, "--data", uci_har_path, "--out", tmp_path / "report")
         assert result.exit_code == 2, result.output
@@ -233,7 +231,7 @@ def test_bench_says_what_it_lacks(folder: Path, uci_har_path: Path, tmp_path: Pa
     assert "model.pb is empty" in refused(other)
 
 
-def test_export_writes_what_was_asked(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_export_options(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     def asked(out: Path, *options: str | Path) -> Result:
         return harexport("export", folder / "tiny.safetensors", *options, "--data", uci_har_path, "--out", out)
 
@@ -270,7 +268,7 @@ def test_export_writes_what_was_asked(folder: Path, uci_har_path: Path, tmp_path
         assert not (tmp_path / "no").exists()
 
 
-def test_export_says_which_file_lost_too_much(
+def test_export_with_a_failed_check(
     folder: Path, uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
@@ -302,7 +300,7 @@ def test_export_into_an_android_project(folder: Path, uci_har_path: Path, tmp_pa
     assert Contract.from_dict(read_json(assets / "contract.json", "contract"), "here") == Contract()
 
 
-def test_export_keeps_another_models_contract(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_export_does_not_replace_another_contract(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "contract.json", Contract(window=64).to_dict())
     refused = harexport("export", folder / "tiny.safetensors", "--data", uci_har_path, "--out", tmp_path)
     assert refused.exit_code == 2
@@ -310,7 +308,7 @@ def test_export_keeps_another_models_contract(folder: Path, uci_har_path: Path, 
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["contract.json"]
 
 
-def test_training_interrupted_by_the_user_is_resumed_by_demo(
+def test_demo_resumes_an_interrupted_training(
     tmp_path: Path, uci_har_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harexport.training.resume import ResumableRun

@@ -34,7 +34,7 @@ def _export(uci_har_path: Path, out: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_export_leaves_nothing_behind(
+def test_interrupted_export_writes_nothing(
     uci_har_path: Path, tmp_path: Path, monkeypatch: Patch, number: signal.Signals
 ) -> None:
     there: list[Path] = []
@@ -51,7 +51,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("kind", [ImportError, SystemError, OSError, RuntimeError])
-def test_what_a_library_makes_of_ctrl_c_is_ctrl_c(
+def test_interrupt_hidden_in_another_error(
     uci_har_path: Path, tmp_path: Path, monkeypatch: Patch, kind: type[Exception]
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -65,7 +65,7 @@ def test_what_a_library_makes_of_ctrl_c_is_ctrl_c(
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
 
 
-def test_other_errors_stay_what_they_are(uci_har_path: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_other_errors_are_raised(uci_har_path: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 

@@ -15,15 +15,15 @@ from harexport.model.contract import CHANNELS
 
 
 def test_shipped_recipes_load_and_round_trip() -> None:
-    assert {"edge", "seed-lstm"} <= set(recipes.shipped())
+    assert {"edge", "baseline-lstm"} <= set(recipes.shipped())
     for name in recipes.shipped():
         recipe = recipes.load(name)
         assert recipe.name == name
         assert recipes.parse(recipe.to_dict(), name) == recipe
 
 
-def test_seed_recipe_is_the_published_one() -> None:
-    seed = recipes.load("seed-lstm")
+def test_baseline_lstm_is_the_published_recipe() -> None:
+    seed = recipes.load("baseline-lstm")
     assert (seed.model.frame, seed.model.hop, seed.model.input_units, seed.model.relu) == (1, 1, 32, False)
     assert (seed.model.hidden, seed.model.layers, seed.model.forget_bias, seed.model.normalize) == (32, 2, 1.0, False)
     assert (seed.optimizer.name, seed.optimizer.learning_rate, seed.optimizer.l2) == ("adam", 0.0025, 0.0015)
@@ -32,8 +32,8 @@ def test_seed_recipe_is_the_published_one() -> None:
     assert seed.augment == recipes.AugmentConfig()
 
 
-def test_seed_gru_is_the_published_one() -> None:
-    seed = recipes.load("seed-gru")
+def test_baseline_gru_is_the_published_recipe() -> None:
+    seed = recipes.load("baseline-gru")
     assert (seed.model.frame, seed.model.hop, seed.model.input_units, seed.model.relu) == (1, 1, 16, True)
     assert (seed.model.cell, seed.model.candidate, seed.model.hidden, seed.model.layers) == ("gru", "relu", 16, 1)
     assert (seed.model.head_units, seed.model.coarse) == (12, (0, 1, 1, 3, 3, 5))
@@ -117,7 +117,7 @@ def test_integers_are_accepted_for_floats() -> None:
 
 
 def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"edge, edge-tiny, seed-gru, seed-lstm.*Did you mean edge"):
+    with pytest.raises(InputError, match=r"edge, edge-tiny, baseline-gru, baseline-lstm.*Did you mean edge"):
         recipes.load("egde")
     with pytest.raises(InputError, match="recipe not found"):
         recipes.load(str(tmp_path / "none.toml"))
@@ -158,8 +158,8 @@ def test_channels_are_those_of_the_contract() -> None:
     assert typing.get_args(recipes.Channel) == CHANNELS
 
 
-def test_seed_lstm_acc_is_seed_lstm_without_the_gyroscope() -> None:
-    acc, seed = recipes.load("seed-lstm-acc"), recipes.load("seed-lstm")
+def test_baseline_lstm_acc_is_baseline_lstm_without_gyroscope() -> None:
+    acc, seed = recipes.load("baseline-lstm-acc"), recipes.load("baseline-lstm")
     assert acc.data.channels == tuple(name for name in CHANNELS if "gyro" not in name)
     assert (acc.model, acc.augment, acc.optimizer, acc.schedule, acc.validation) == (
         seed.model, seed.augment, seed.optimizer, seed.schedule, seed.validation,

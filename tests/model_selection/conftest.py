@@ -1,4 +1,4 @@
-"""Four training subjects of the real data, thinned, and a recipe that is done with them in a moment."""
+"""Every third window of four training subjects, and a recipe that trains on them quickly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harexport.model_selection.trials import take
 
 
 def quick(**sections: dict[str, object]) -> Recipe:
-    """One epoch of 8 units, with everything that draws random numbers."""
+    """Return a recipe of 8 units and one epoch with everything that draws random numbers."""
     table: dict[str, object] = {
         "name": "quick",
         "model": {"hidden": 8, "input_units": 8, "dropout": 0.2},

@@ -1,4 +1,4 @@
-"""`harexport crossval`: in processes, resumable, every failure a row; and what it leaves."""
+"""Cross-validation: processes, cache, failures, tables and interrupts."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_whole_resumed_and_whatever_the_number_of_processes(
-    people: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_and_cached_trials(people: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, where = quick(), Execution(jobs=2)
     result = cross_validate(people, recipe, tmp_path / "a", "2", (0, 1), where)
     assert [run.held_out for run in result.trials] == [(1, 5), (1, 5), (3, 6), (3, 6)]
@@ -79,7 +77,7 @@ def test_whole_resumed_and_whatever_the_number_of_processes(
     assert [path.stat().st_mtime_ns == times[path] for path in kept] == [True, True, False, True]
 
 
-def test_a_failing_run_is_a_row_and_the_exit_code(uci_har_path: Path, tmp_path: Path) -> None:
+def test_failed_trials(uci_har_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
     recipe.write_text(_TOML.format(epochs=1) + "[optimizer]\nl2 = 1e300\n")
     arguments = [
@@ -141,7 +139,7 @@ def test_closing_ends_the_processes(people: Dataset) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, uci_har_path: Path, tmp_path: Path) -> None:
+def test_interrupted_run_keeps_finished_trials(number: signal.Signals, uci_har_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
     recipe.write_text(_TOML.format(epochs=2))
     out = tmp_path / "out"
@@ -165,7 +163,7 @@ def test_an_interrupted_one_says_how_to_go_on(number: signal.Signals, uci_har_pa
     assert sorted(path.name for path in out.iterdir()) == ["quick.runs"]
 
 
-def test_what_cannot_be_done_is_said_before_anything_is_trained(people: Dataset, tmp_path: Path) -> None:
+def test_invalid_input_is_refused_before_training(people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="longer than a window of 128"):
         cross_validate(people, quick(model={"frame": 200}), tmp_path)
     one = dataclasses.replace(people, train=people.train.select_subjects([3]))

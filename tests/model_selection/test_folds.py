@@ -30,12 +30,12 @@ def test_the_21_training_subjects(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("asked", ["1", "0", "-3", "22", "", "all", "3.5", "²", "9" * 5000])
-def test_other_numbers_of_folds_are_refused(asked: str, dataset: Dataset) -> None:
+def test_invalid_number_of_folds(asked: str, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="give loso or a number from 2 to 21"):
         make_folds(dataset.train.subjects.tolist(), asked)
 
 
-def test_one_subject_cannot_be_parted() -> None:
+def test_one_subject() -> None:
     with pytest.raises(InputError, match=r"1 subject.*at least two"):
         make_folds([4, 4, 4], "loso")
 

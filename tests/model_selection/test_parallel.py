@@ -1,4 +1,4 @@
-"""On a Ray cluster of two workers, started here: the same bytes as in processes, and words where there is none."""
+"""Trials on a Ray cluster of two workers that is started here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A cluster of this machine's own, of two workers; only its own processes are ended."""
+    """Address of a cluster of two workers on this machine; only its own processes are ended."""
     port, client = _free_ports(2)
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus", "2",
                "--port", port, "--ray-client-server-port", client, "--include-dashboard", "false",
@@ -60,7 +60,7 @@ def address() -> Iterator[str]:
                 head.kill()
 
 
-def test_the_same_bytes_as_in_processes(
+def test_same_results_as_on_this_machine(
     address: str, people: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     here = cross_validate(people, quick(), tmp_path / "here", "2", (0, 1), Execution(jobs=2))
@@ -79,7 +79,7 @@ def test_the_same_bytes_as_in_processes(
     assert "4 of 6 trials are finished already" in capfd.readouterr().err
 
 
-def test_a_process_that_dies_there_is_a_row(
+def test_dead_worker_is_a_failed_trial(
     address: str, people: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "_run_with_same_versions", _dying)
@@ -89,13 +89,13 @@ def test_a_process_that_dies_there_is_a_row(
     assert ended[0].scores
 
 
-def test_other_versions_there_are_said(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_on_the_cluster(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "package_versions", lambda: {"torch": "1.0", "harexport": "0.0"})
     with pytest.raises(InputError, match=r"torch .* instead of 1\.0, harexport .* instead of 0\.0; install the same"):
         list(parallel.run_on_cluster(people, [Trial(quick(), (1,), 0)], address))
 
 
-def test_a_machine_without_the_package_is_said(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_on_the_cluster(address: str, people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_run_with_same_versions", _lacking)
     with pytest.raises(InputError, match=r"cannot run the trials .*No module named 'harexport'.*install the same"):
         list(parallel.run_on_cluster(people, [Trial(quick(), (1,), 0)], address))
@@ -126,9 +126,7 @@ def _lacking(expected: object, dataset: Dataset, trial: Trial) -> object:
         ("a" * 300 + ":6379", "no Ray cluster at"),
     ],
 )
-def test_an_address_where_there_is_none(
-    asked: str, words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path
-) -> None:
+def test_invalid_addresses(asked: str, words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
     result = harexport(
         "crossval", "--cluster", asked, "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path
     )

@@ -12,7 +12,7 @@ _FEW = st.integers(0, 6).map(float)  # few values, so that many are equal
 
 
 @given(st.lists(st.tuples(_FEW, _FEW), max_size=25))
-def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
+def test_front_contains_all_non_dominated_points(points: list[tuple[float, float]]) -> None:
     def beaten(one: tuple[float, float]) -> bool:
         return any(cost <= one[0] and gain >= one[1] and (cost, gain) != one for cost, gain in points)
 

@@ -1,4 +1,4 @@
-"""`--grid` and `--random`: what they make, and what a hostile hand may write there."""
+"""`--grid` and `--random`: variants and errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.model_selection.conftest import quick
 EDGE = recipes.load("edge")
 
 
-def test_a_grid_is_all_combinations() -> None:
+def test_grid() -> None:
     found = make_variants(
         EDGE, ["model.hidden=32,48,64", "optimizer.learning_rate=0.003,0.005", "optimizer.name=adam,adamw"]
     )
@@ -44,7 +44,7 @@ def test_values(spec: str, values: list[object]) -> None:
     assert [next(iter(variant.changes.values())) for variant in found] == values
 
 
-def test_draws_lie_in_their_ranges_and_can_be_extended() -> None:
+def test_random_draws() -> None:
     grid = ["model.hidden=16..64", "optimizer.learning_rate=0.001..0.01:log", "augment.noise=0.0..0.1",
             "schedule.batch=64,128"]  # fmt: skip
     found = make_variants(EDGE, grid, 200)
@@ -60,7 +60,7 @@ def test_draws_lie_in_their_ranges_and_can_be_extended() -> None:
     assert all(0 <= variant.recipe.augment.noise <= 0.1 for variant in found)
 
 
-def test_draws_that_do_not_go_together_are_drawn_again() -> None:
+def test_invalid_combinations_are_drawn_again() -> None:
     found = make_variants(EDGE, ["model.frame=8..32", "model.hop=4..32"], 50)
     assert len(found) == 50
     assert all(variant.recipe.model.hop <= variant.recipe.model.frame for variant in found)
@@ -110,12 +110,12 @@ def test_draws_that_do_not_go_together_are_drawn_again() -> None:
          None, "makes 1000000 recipes, at most 10000"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_searched_is_said(grid: list[str], draws: int | None, words: str) -> None:
+def test_invalid_grids(grid: list[str], draws: int | None, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_variants(EDGE, grid, draws)
 
 
-def test_the_recipe_searched_from_stays_as_it_is() -> None:
+def test_base_recipe_is_not_changed() -> None:
     base = quick()
     before = base.to_dict()
     make_variants(base, ["model.hidden=3,4", "data.channels=[]"])

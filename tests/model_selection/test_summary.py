@@ -1,4 +1,4 @@
-"""Means and errors, against numbers worked out by other means."""
+"""Summary of a cross-validation: means and standard errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _outcome(values: dict[int, float]) -> TrialResult:
     return TrialResult(Scores(10 * len(values), mean, mean, 1 - mean), subjects, ((8, 2), (0, 0)), None, 1.0)
 
 
-def test_by_hand() -> None:
+def test_summary() -> None:
     runs = [Trial(quick(), fold, seed) for fold in ((1, 3), (2, 4)) for seed in (0, 1)]
     outcomes = [_outcome(v) for v in ({1: 0.8, 3: 0.9}, {1: 0.9, 3: 1.0}, {2: 0.5, 4: 0.7}, {2: 0.6, 4: 0.8})]
     accuracy = summarize(runs, outcomes)["accuracy"]
@@ -34,8 +34,8 @@ def test_by_hand() -> None:
     assert recall_by_label(outcomes, ("a", "b")) == {"a": 0.8, "b": None}
 
 
-def test_the_seed_error_is_what_other_seeds_do_to_the_mean() -> None:
-    """Folds far apart, seeds close together: 400 searches with other seeds move the mean as far as it says."""
+def test_seed_error_predicts_the_variation_of_the_mean() -> None:
+    """Large differences between folds, small ones between seeds: 400 repetitions with other seeds."""
     random = np.random.default_rng(0)
     runs = [Trial(quick(), (fold,), seed) for fold in range(5) for seed in range(3)]
     means, said = [], []
@@ -48,7 +48,7 @@ def test_the_seed_error_is_what_other_seeds_do_to_the_mean() -> None:
     assert np.sqrt(np.mean(np.square([error for error in said if error]))) == pytest.approx(moved, rel=0.1)
 
 
-def test_too_few_to_tell() -> None:
+def test_too_few_trials() -> None:
     run = Trial(quick(), (1,), 0)
     (of, *_) = summarize([run], [_outcome({1: 0.9})]).values()
     assert (of.mean, of.std, of.subject_error, of.seed_error) == (0.9, None, None, None)
@@ -56,7 +56,7 @@ def test_too_few_to_tell() -> None:
     assert (of.mean, of.std, of.subject_error, of.seed_error) == (None, None, None, None)
 
 
-def test_failed_runs_do_not_count() -> None:
+def test_failed_trials_are_ignored() -> None:
     runs = [Trial(quick(), (fold,), 0) for fold in (1, 2, 3)]
     of = summarize(runs, [_outcome({1: 0.8}), failed("gone"), _outcome({3: 0.9})])["accuracy"]
     assert of.mean == pytest.approx(0.85)

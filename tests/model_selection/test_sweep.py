@@ -1,4 +1,4 @@
-"""`harexport sweep`: the table, the picture, and that failures stay off the front."""
+"""Sweep: table, figure, costs and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.test_cli import harexport
 
 @pytest.fixture(scope="module")
 def done(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two shapes, of each one that learns and one that diverges."""
+    """Two architectures, each with a variant that converges and one that diverges."""
     out = tmp_path_factory.mktemp("sweep")
     found = make_variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e300"])
     return sweep(people, quick(), found, out, "2", (0, 1), "float32", Execution(jobs=2))
@@ -53,14 +53,16 @@ def test_the_table(done: Sweep, people: Dataset) -> None:
     assert len(done.failures) == 8
 
 
-def test_runs_are_shared_with_crossval(done: Sweep, people: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_is_shared_with_cross_validation(
+    done: Sweep, people: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = next(point.variant.recipe for point in done.points if point.variant.changes["model.hidden"] == 40)
     result = cross_validate(people, recipe, done.table.parent, "2", (0, 1))
     assert "4 of 4 trials are finished already" in capsys.readouterr().err
     assert result.summary == next(point.summary for point in done.points if point.variant.recipe == recipe)
 
 
-def test_picture_and_words(done: Sweep) -> None:
+def test_figure_and_text(done: Sweep) -> None:
     assert done.picture
     assert done.picture.read_bytes().startswith(b"\x89PNG")
     said = format_sweep(done)
@@ -69,8 +71,8 @@ def test_picture_and_words(done: Sweep) -> None:
 
 
 @pytest.mark.parametrize("name", ["edge", "baseline-lstm-acc"])
-def test_a_shape_costs_what_the_exported_recipe_costs(name: str, people: Dataset) -> None:
-    """Channels, frames and lowering as `export` has them."""
+def test_model_cost(name: str, people: Dataset) -> None:
+    """Channels, frames and lowering are those of `export`."""
     recipe = recipes.load(name)
     channels = len(recipe.data.channels) or 9
     file = shapes.model_cost(people, recipe, "float32")
@@ -82,21 +84,21 @@ def test_a_shape_costs_what_the_exported_recipe_costs(name: str, people: Dataset
     assert len(quantised.model) < len(file.model)
 
 
-def test_shapes_are_told_apart_by_what_changes_them(people: Dataset) -> None:
+def test_variants_with_one_architecture_share_a_file(people: Dataset) -> None:
     found = make_variants(quick(), ["model.hidden=8,9", "optimizer.learning_rate=0.01,0.02", "augment.noise=0.0,0.1"])
     files = shapes.model_costs(people, [variant.recipe for variant in found], "float32")
     assert len(files) == 8
     assert len({id(file) for file in files}) == 2
 
 
-def test_shapes_with_other_channels_are_timed_in_one_run(people: Dataset) -> None:
+def test_latency_of_models_with_different_channels(people: Dataset) -> None:
     grid = ["data.channels=['body_acc_x','body_acc_y','body_acc_z'],[]"]
     files = shapes.model_costs(people, [variant.recipe for variant in make_variants(quick(), grid)], "float32")
     times, _ = shapes.measure_latencies(files)
     assert [time.runs for time in times] == [1000, 1000]
 
 
-def test_too_many_trainings_are_refused_before_the_first(people: Dataset, tmp_path: Path) -> None:
+def test_too_many_trainings(people: Dataset, tmp_path: Path) -> None:
     found = make_variants(quick(), ["model.hidden=1..4096"], 2000)
     with pytest.raises(InputError, match="are 16000 trainings, at most 10000 are allowed"):
         sweep(people, quick(), found, tmp_path, "4", (0, 1))

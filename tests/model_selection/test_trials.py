@@ -1,4 +1,4 @@
-"""One run: its scores are those of people it never saw, and its file is known again only as what it is."""
+"""Trials: scores, errors and cache."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from harexport.training.trainer import fit
 from tests.model_selection.conftest import quick
 
 
-def test_the_test_set_stays_outside(people: Dataset) -> None:
+def test_without_test(people: Dataset) -> None:
     alone = without_test(people)
     assert len(people.test) == 2947
     assert len(alone.test) == 0
     assert alone.train is people.train
 
 
-def test_scores_are_those_of_the_held_out(people: Dataset) -> None:
+def test_scores_of_held_out_windows(people: Dataset) -> None:
     run = Trial(quick(), (3, 6), 5)
     outcome = run_trial(people, run)
     scores = outcome.scores
@@ -45,8 +45,8 @@ def test_scores_are_those_of_the_held_out(people: Dataset) -> None:
     assert np.trace(outcome.confusion) / len(held_out) == scores.accuracy
 
 
-def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> None:
-    """A held-out subject who did two of six things, answered by a network that tells these two apart."""
+def test_macro_f1_ignores_labels_that_do_not_occur(people: Dataset) -> None:
+    """A held-out subject with two of six labels, and a network that separates these two."""
     two = people.train.labels >= 4  # standing, laying
     train = dataclasses.replace(
         people.train,
@@ -69,9 +69,7 @@ def test_labels_that_never_occur_do_not_count_in_macro_f1(people: Dataset) -> No
         ({"data": {"channels": ["body_acc_x", "total_acc_y"]}, "augment": {"rotation_deg": 0.0}}, None),
     ],
 )
-def test_what_fails_is_an_outcome_in_words(
-    people: Dataset, sections: dict[str, dict[str, object]], words: str | None
-) -> None:
+def test_errors_are_results(people: Dataset, sections: dict[str, dict[str, object]], words: str | None) -> None:
     outcome = run_trial(people, Trial(quick(**sections), (3,), 0))
     assert (outcome.error is None) == (words is None)
     assert words is None or words in (outcome.error or "")
@@ -79,7 +77,7 @@ def test_what_fails_is_an_outcome_in_words(
     assert outcome.final
 
 
-def test_any_error_of_a_library_is_one_line(people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_errors_are_one_line(people: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nframe #0: somewhere")
 
@@ -89,7 +87,7 @@ def test_any_error_of_a_library_is_one_line(people: Dataset, monkeypatch: pytest
     assert not outcome.final
 
 
-def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
+def test_cached_trials_are_found(people: Dataset, tmp_path: Path) -> None:
     kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
     outcome = run_trial(people, run)
     assert kept.find(run) is None
@@ -108,9 +106,7 @@ def test_kept_runs_are_known_again(people: Dataset, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b'{"kind": "harexport-run"}', b"\xff\xfe", b"truncated"])
-def test_a_damaged_file_is_a_run_to_do_again(
-    people: Dataset, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_cache_file(people: Dataset, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
     kept.add(run, dataclasses.replace(failed("x"), final=True))
     (path,) = tmp_path.iterdir()
@@ -120,7 +116,7 @@ def test_a_damaged_file_is_a_run_to_do_again(
     assert "this trial is repeated" in capsys.readouterr().err
 
 
-def test_another_runs_file_under_this_name_is_not_believed(people: Dataset, tmp_path: Path) -> None:
+def test_cache_file_of_another_trial(people: Dataset, tmp_path: Path) -> None:
     kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
     other = dataclasses.replace(run, seed=1)
     error = dataclasses.replace(failed("diverged"), final=True)

@@ -1,4 +1,4 @@
-"""A small piece of the real data, and a recipe that is done with it in a second."""
+"""A small part of UCI HAR, and a recipe that trains on it in a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harexport.model.recipe import Recipe
 
 
 def small_recipe(**sections: dict[str, object]) -> Recipe:
-    """A recipe that trains in a second: 16 units, 2 epochs, everything that draws random numbers switched on."""
+    """Return a recipe of 16 units and 3 epochs with everything that draws random numbers."""
     table: dict[str, object] = {
         "name": "small",
         "model": {"hidden": 16, "input_units": 16, "dropout": 0.2},

@@ -1,4 +1,4 @@
-"""Augmented windows stay windows that a phone could have recorded."""
+"""Augmentation: segments, rotations, noise and gravity swaps."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def test_without_keys_windows_pass_unchanged() -> None:
+def test_no_augmentation_returns_the_windows() -> None:
     windows, augment = _augmenter()
     batch = augment.batch(torch.arange(len(windows)), _generator())
     np.testing.assert_array_equal(batch.numpy(), windows.signals)
 
 
-def test_a_shift_of_whole_samples_is_the_stretch_itself() -> None:
+def test_integer_shift_copies_the_segment() -> None:
     windows, augment = _augmenter(shift=32)
     chain = find_segments(windows)
     for seed in range(20):
@@ -57,7 +57,7 @@ def test_a_shift_of_whole_samples_is_the_stretch_itself() -> None:
         assert min(fits) < 0.05
 
 
-def test_windows_never_leave_their_stretch() -> None:
+def test_windows_stay_inside_their_segment() -> None:
     windows, augment = _augmenter(shift=500, speed=0.5)
     # make every stretch a constant of its own: a sample from a neighbour would show
     chain = find_segments(windows)
@@ -71,7 +71,7 @@ def test_windows_never_leave_their_stretch() -> None:
     torch.testing.assert_close(batch, expected)
 
 
-def test_rotation_turns_all_vectors_alike_and_keeps_their_length() -> None:
+def test_rotation_preserves_lengths_and_angles() -> None:
     windows, augment = _augmenter(rotation_deg=20)
     batch = augment.batch(torch.arange(len(windows)), _generator()).numpy()
     before, after = windows.signals.reshape(-1, 128, 3, 3), batch.reshape(-1, 128, 3, 3)
@@ -82,7 +82,7 @@ def test_rotation_turns_all_vectors_alike_and_keeps_their_length() -> None:
     assert np.abs(after - before).max() > 0.1
 
 
-def test_rotation_angles_spread_as_asked() -> None:
+def test_standard_deviation_of_rotation_angles() -> None:
     rng = np.random.default_rng(0)
     vectors = np.tile(rng.normal(size=(4000, 1, 9)), (1, 128, 1)).astype(np.float32)
     windows = Windows(vectors, np.arange(4000) % 2, np.ones(4000, np.int64))
@@ -94,7 +94,7 @@ def test_rotation_angles_spread_as_asked() -> None:
     assert abs(np.median(angles) - 20 * 0.6745) < 1.0
 
 
-def test_noise_and_gain_have_the_size_asked_for() -> None:
+def test_size_of_noise_and_gain() -> None:
     windows = Windows(np.ones((3000, 128, 9), np.float32), np.arange(3000) % 2, np.arange(3000))
     noise = Augmenter(windows, AugmentConfig(noise=0.1), 2 * torch.ones(9)).batch(torch.arange(3000), _generator()) - 1
     assert abs(float(noise.std()) - 0.2) < 0.01
@@ -103,7 +103,7 @@ def test_noise_and_gain_have_the_size_asked_for() -> None:
     assert abs(float(gain[:, 0].std()) - 0.03) < 0.002
 
 
-def test_the_generator_alone_decides() -> None:
+def test_result_depends_on_the_generator_only() -> None:
     windows, augment = _augmenter(shift=32, speed=0.1, rotation_deg=20, noise=0.1, gain=0.1)
     index = torch.arange(len(windows))
     torch.manual_seed(1)
@@ -122,7 +122,7 @@ def _worn(tilts_deg: list[float], labels: list[int]) -> Windows:
     return Windows(signals, np.array(labels), np.ones(len(labels), np.int64))
 
 
-def test_swapped_gravity_is_one_of_the_label_and_movements_stay() -> None:
+def test_gravity_swap_uses_windows_of_the_same_label() -> None:
     tilts, labels = [0.0, 20.0, 40.0, 70.0, 90.0], [0, 0, 0, 1, 1]
     windows = _worn(tilts, labels)
     augment = Augmenter(windows, AugmentConfig(gravity_swap=1.0), torch.ones(9))
@@ -139,7 +139,7 @@ def test_swapped_gravity_is_one_of_the_label_and_movements_stay() -> None:
     assert len(seen) == 3 * 3 + 2 * 2  # every pair of a label, itself included
 
 
-def test_gravity_that_lies_opposite_stays_and_a_share_is_a_share() -> None:
+def test_opposite_gravity_is_not_swapped() -> None:
     opposite = _worn([0.0, 180.0], [0, 0])
     turned = Augmenter(opposite, AugmentConfig(gravity_swap=1.0), torch.ones(9)).batch(torch.arange(2), _generator())
     np.testing.assert_allclose(turned.numpy(), opposite.signals, atol=1e-6)
@@ -150,7 +150,7 @@ def test_gravity_that_lies_opposite_stays_and_a_share_is_a_share() -> None:
     assert abs(changed - 0.25) < 0.03  # half of them are turned, half of those to the window itself
 
 
-def test_a_swap_needs_gravity() -> None:
+def test_gravity_swap_requires_gravity() -> None:
     with pytest.raises(InputError, match="add total_acc"):
         Augmenter(
             Windows(np.zeros((2, 128, 3), np.float32), np.array([0, 1]), np.ones(2, np.int64)),

@@ -1,4 +1,4 @@
-"""Temperature scaling finds the temperature that is there, and puts it where every exported file has it."""
+"""Temperature scaling: fit, effect on the network, and calibration of a training run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _drawn(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("boast", [0.4, 1.0, 3.0])
-def test_it_finds_the_temperature_that_is_there(boast: float) -> None:
+def test_known_temperature_is_recovered(boast: float) -> None:
     logits, truth = _drawn()
     found = fit_temperature(boast * logits, truth)
     assert found is not None
@@ -43,19 +43,19 @@ def test_it_finds_the_temperature_that_is_there(boast: float) -> None:
         assert metrics.cross_entropy(boast / found.value / other * logits, truth) > found.loss_after
 
 
-def test_where_every_answer_is_right_there_is_none() -> None:
+def test_no_temperature_if_all_predictions_are_correct() -> None:
     logits, _ = _drawn(100)
     assert fit_temperature(logits, logits.argmax(axis=1)) is None
 
 
-def test_cross_entropy_by_hand_and_of_large_logits() -> None:
+def test_cross_entropy() -> None:
     assert metrics.cross_entropy(np.log([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]), np.array([0, 2])) == pytest.approx(
         -(np.log(0.5) + np.log(0.7)) / 2
     )
     assert metrics.cross_entropy(np.array([[1000.0, 0.0]]), np.array([1])) == pytest.approx(1000.0)
 
 
-def test_the_network_divides_its_logits_and_nothing_else() -> None:
+def test_apply_temperature_divides_the_logits() -> None:
     network = random_gru(coarse=4)
     windows = np.random.default_rng(1).normal(size=(7, network.window, network.num_channels))
     divided = apply_temperature(network, 2.5)
@@ -63,7 +63,7 @@ def test_the_network_divides_its_logits_and_nothing_else() -> None:
     np.testing.assert_array_equal(divided.logits(windows, head="coarse"), network.logits(windows, head="coarse"))
 
 
-def test_a_calibrated_run_differs_in_its_head_only_and_says_so(small: Dataset, tmp_path: Path) -> None:
+def test_calibrated_run_differs_in_the_head_only(small: Dataset, tmp_path: Path) -> None:
     plain = train(small, small_recipe(), tmp_path / "plain", temperature=False).checkpoint
     trained = train(small, small_recipe(), tmp_path / "calibrated")
     kept = checkpoints.load(trained.path)
@@ -93,7 +93,7 @@ def test_without_held_out_subjects_nothing_is_calibrated(
     assert "the probabilities are not calibrated" in capsys.readouterr().err
 
 
-def test_few_held_out_subjects_and_a_higher_test_ece_are_warned_about(
+def test_warnings_for_few_subjects_and_a_higher_test_ece(
     small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = train(small, small_recipe(), tmp_path)

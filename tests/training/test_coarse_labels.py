@@ -1,4 +1,4 @@
-"""Coarse labels: their names, their truth, their figures."""
+"""Coarse labels: names, conversion and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.networks import random_gru
 PUBLISHED = (0, 1, 1, 3, 3, 5)
 
 
-def test_names_say_what_is_lumped() -> None:
+def test_coarse_label_names() -> None:
     assert coarse_labels.coarse_label_names(PUBLISHED, LABELS) == (
         "WALKING", "WALKING_UPSTAIRS_OR_WALKING_DOWNSTAIRS", "", "SITTING_OR_STANDING", "", "LAYING",
     )  # fmt: skip
@@ -27,7 +27,7 @@ def test_names_say_what_is_lumped() -> None:
         coarse_labels.coarse_label_names(PUBLISHED, LABELS[:3])
 
 
-def test_truth_and_outputs() -> None:
+def test_conversion_and_number_of_coarse_labels() -> None:
     np.testing.assert_array_equal(coarse_labels.to_coarse(PUBLISHED, np.array([5, 4, 3, 2, 1, 0])), [5, 3, 3, 1, 1, 0])
     assert (
         coarse_labels.num_coarse_labels(PUBLISHED),
@@ -40,7 +40,7 @@ def test_truth_and_outputs() -> None:
     )
 
 
-def test_figures_are_of_the_coarse_head_and_of_the_held_out_rows(small: Dataset) -> None:
+def test_coarse_metrics(small: Dataset) -> None:
     network = random_gru(labels=7)  # its coarse head has one output less
     row = LogEntry(1, 0.1, 1.0, 0.5, 0.1, "held_out", 1.0, 0.5)
     rows = [replace(row, stage=stage, eval_coarse_accuracy=share) for stage, share in ((1, 0.1), (1, 0.7), (2, 0.8))]

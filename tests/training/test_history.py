@@ -1,4 +1,4 @@
-"""The log of a run is the same in every file that holds it."""
+"""Training log as CSV and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _rows(count: int, held: bool = True) -> list[LogEntry]:
     ]
 
 
-def test_csv_has_a_line_a_row_and_a_column_for_what_was_measured() -> None:
+def test_csv_columns() -> None:
     phases = {"held-out pass": _rows(3), "all subjects": _rows(2, held=False)}
     lines = list(csv.DictReader(io.StringIO(to_csv(phases))))
     assert [line["phase"] for line in lines] == ["held-out pass"] * 3 + ["all subjects"] * 2
@@ -39,7 +39,7 @@ def test_csv_has_a_line_a_row_and_a_column_for_what_was_measured() -> None:
 
 
 def _shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard itself reads in a folder: every curve's steps and values."""
+    """Return the steps and values of every curve that TensorBoard reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(folder))
@@ -49,7 +49,7 @@ def _shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def test_tensorboard_reads_every_row(small: Dataset, tmp_path: Path) -> None:
+def test_tensorboard_reads_every_entry(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(), tmp_path, tensorboard=True)
     lines = list(csv.DictReader(io.StringIO((tmp_path / "small.history.csv").read_text())))
     folder = tmp_path / "small.tensorboard"
@@ -66,7 +66,7 @@ def test_tensorboard_reads_every_row(small: Dataset, tmp_path: Path) -> None:
     assert plain.path.read_bytes() == trained.path.read_bytes()
 
 
-def test_a_resumed_or_repeated_run_takes_the_place_of_what_it_repeats(tmp_path: Path) -> None:
+def test_repeated_entries_replace_earlier_ones(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     log.begin("held-out pass", 0)
     for row in _rows(5):
@@ -85,20 +85,20 @@ def test_a_resumed_or_repeated_run_takes_the_place_of_what_it_repeats(tmp_path: 
     assert _shown(tmp_path / "held-out-pass")["loss"] == [(100, 0.5)]
 
 
-def test_the_package_that_is_missing_is_named(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"--tensorboard needs tensorboard.*pip install 'harexport\[logging\]'"):
         train(small, small_recipe(), tmp_path / "out", tensorboard=True)
 
 
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_log_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "small.tensorboard").write_text("")
     with pytest.raises(InputError, match=r"cannot write to .*small\.tensorboard"):
         TensorBoardLog(tmp_path / "small.tensorboard")
 
 
-def test_a_full_disk_ends_the_log_and_not_the_training(
+def test_full_disk_disables_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
@@ -115,7 +115,7 @@ def test_a_full_disk_ends_the_log_and_not_the_training(
     assert messages.count("No space left on device. Training continues without TensorBoard") == 1
 
 
-def test_test_metrics_have_columns_of_their_own() -> None:
+def test_columns_of_test_metrics() -> None:
     entry = dataclasses.replace(_rows(1)[0], eval_set="test")
     assert to_csv({"all subjects": [entry]}).splitlines()[0].split(",")[5:7] == ["test_loss", "test_accuracy"]
     assert "test: loss 0.5000" in entry.format()

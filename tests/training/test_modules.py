@@ -1,4 +1,4 @@
-"""The torch module computes what the plain network it becomes computes, whatever it is made of."""
+"""HarNet: equality with the NumPy network, initial values, devices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _windows(n: int) -> np.ndarray:
 
 
 @every_shape
-def test_the_network_answers_as_the_module_does(shape: str) -> None:
+def test_network_and_module_have_equal_logits(shape: str) -> None:
     model = _net(shape).eval()
     network, windows = model.to_network(), _windows(7)
     assert network.heads().keys() == model.heads().keys()
@@ -55,14 +55,14 @@ def test_the_network_answers_as_the_module_does(shape: str) -> None:
             np.testing.assert_allclose(head(state).numpy(), expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_a_coarse_head_has_as_many_outputs_as_its_largest_label_asks_for() -> None:
+def test_number_of_coarse_outputs() -> None:
     network = _net("LSTM with two heads").to_network()
     assert network.coarse_head is not None
     assert (len(network.coarse_head.weight), network.num_labels) == (3, 6)
     assert _net("edge").to_network().coarse is None
 
 
-def test_initial_values_of_seed_gru() -> None:
+def test_initial_values_of_baseline_gru() -> None:
     """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 32)) for the kernels, 1 for the gates, else 0."""
     torch.manual_seed(0)
     model = HarNet(recipes.load("baseline-gru"), 128, np.zeros(9), np.ones(9), 6)
@@ -90,7 +90,7 @@ class _OneDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_guard_of_devices_finds_a_mixture() -> None:
+def test_device_check_finds_mixed_devices() -> None:
     with _OneDevice(), pytest.raises(AssertionError, match="mm"):
         torch.empty(3, 3, device="meta") @ torch.ones(3, 3)
 
@@ -114,8 +114,8 @@ def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, to
 
 
 @every_shape
-def test_on_another_device_nothing_is_left_behind_and_the_cpu_draws_the_same(shape: str) -> None:
-    """No GPU is at hand: the device that only has shapes stands in."""
+def test_all_tensors_are_on_the_device_and_random_numbers_from_the_cpu(shape: str) -> None:
+    """The meta device, which has shapes only, replaces a GPU."""
     keys = {"input_units": 20, "hidden": 12, "dropout": 0.2, **SHAPES[shape]}
     gradient, draws = _trained(keys, "cpu")
     with _OneDevice():

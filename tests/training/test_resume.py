@@ -30,13 +30,13 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def unseen(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
-    """Pictures take longer than these trainings: only the tests of a full disk draw them."""
+    """Skip the figures, which take longer than these trainings, except in the tests of a full disk."""
     if "name" not in request.fixturenames:
         monkeypatch.setattr("harexport.training.report.plot_results", lambda *_: ())
 
 
 def _interrupt(monkeypatch: Patch, reports: int, how: Callable[[], None]) -> None:
-    """Do `how` after so many lines of the log."""
+    """Call `how` after a number of log entries."""
     original, seen = ResumableRun.reporter, []
 
     def impatient(self: ResumableRun, phase: str) -> Callable[[LogEntry, TrainerState, int], None]:
@@ -58,7 +58,7 @@ def _ctrl_c() -> None:
 
 
 def _interrupted(small: Dataset, out: Path, monkeypatch: Patch, reports: int = 2) -> Path:
-    """The state file of an interrupted run in `out`."""
+    """Return the state file of an interrupted run in `out`."""
     with monkeypatch.context() as patch:
         _interrupt(patch, reports, _ctrl_c)
         with pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def whole(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("reports", [1, 2, 4, 5])
-def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
+def test_resumed_run_has_the_same_bytes(
     small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, reports: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = _interrupted(small, tmp_path, monkeypatch, reports)
@@ -85,7 +85,7 @@ def test_interrupted_anywhere_it_resumes_to_the_same_bytes(
     assert not state.exists()
 
 
-def test_sigterm_is_as_good_as_ctrl_c(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_sigterm_saves_the_run(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         _interrupt(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -95,7 +95,7 @@ def test_sigterm_is_as_good_as_ctrl_c(small: Dataset, whole: bytes, tmp_path: Pa
     assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
 
 
-def test_the_command_that_is_said_goes_on_with_the_run(uci_har_path: Path, tmp_path: Path) -> None:
+def test_printed_command_resumes_the_run(uci_har_path: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "my recipe.toml", tmp_path / "my out"
     recipe.write_text(
         'name = "mine"\n[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 6\nreport_windows = 640\n'
@@ -120,9 +120,7 @@ def test_the_command_that_is_said_goes_on_with_the_run(uci_har_path: Path, tmp_p
     assert not (out / "mine.resume.pt").exists()
 
 
-def test_interrupted_after_the_last_epoch_nothing_is_lost(
-    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_interrupted_after_the_last_epoch(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("harexport.training.report.plot_results", lambda *_: _ctrl_c())
         with pytest.raises(KeyboardInterrupt):
@@ -130,7 +128,7 @@ def test_interrupted_after_the_last_epoch_nothing_is_lost(
     assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
 
 
-def test_interrupted_at_once_nothing_is_promised(
+def test_interrupted_before_the_first_entry(
     small: Dataset, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: _ctrl_c())
@@ -140,7 +138,7 @@ def test_interrupted_at_once_nothing_is_promised(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_resume_with_other_settings_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     with pytest.raises(InputError, match=r"nothing to resume.*Start without --resume"):
         train(small, small_recipe(), tmp_path, resume=True)
     state = _interrupted(small, tmp_path, monkeypatch)
@@ -166,7 +164,7 @@ def test_resume_refuses_what_does_not_fit_and_keeps_it(small: Dataset, tmp_path:
     assert state.read_bytes() == kept[: len(kept) // 2]
 
 
-def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     state = _interrupted(small, tmp_path, monkeypatch)
     saved = torch.load(state, weights_only=True)
     for damage in ({"model": {}}, {"optimizer": {}}):
@@ -180,7 +178,7 @@ def test_a_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monk
             train(small, small_recipe(), tmp_path, resume=True)
 
 
-def test_a_new_run_replaces_an_interrupted_one(
+def test_new_run_replaces_an_interrupted_one(
     small: Dataset, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = _interrupted(small, tmp_path, monkeypatch)
@@ -194,7 +192,7 @@ def test_a_new_run_replaces_an_interrupted_one(
 
 
 def _full(monkeypatch: Patch, *names: str) -> None:
-    """A disk without room for files that end in one of `names`: half of them is written."""
+    """Simulate a disk that is full when a file whose name ends in one of `names` is written."""
     original = files.atomic_write
 
     @contextlib.contextmanager
@@ -210,9 +208,7 @@ def _full(monkeypatch: Patch, *names: str) -> None:
 @pytest.mark.parametrize(
     "name", ["small.safetensors", "history.json", "history.csv", "curves.png", "confusion.png", "reliability.png"]
 )
-def test_a_disk_that_is_full_at_the_end_loses_nothing(
-    small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, name: str
-) -> None:
+def test_full_disk_at_the_end(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, name: str) -> None:
     earlier = train(small, small_recipe(), tmp_path, seed=1).path.read_bytes()
     pictures = {path: path.read_bytes() for path in tmp_path.glob(f"*{name}")}
     with monkeypatch.context() as patch:
@@ -227,7 +223,7 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(
     assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
 
 
-def test_a_disk_without_room_for_the_state_does_not_end_the_training(
+def test_full_disk_does_not_end_the_training(
     small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("harexport.training.resume._SAVE_EVERY_SECONDS", 0.0)
@@ -243,7 +239,7 @@ def test_nothing_can_be_saved(small: Dataset, tmp_path: Path, monkeypatch: Patch
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_earlier_state_remains_if_the_last_one_cannot_be_saved(
+def test_earlier_state_remains_if_the_last_one_cannot_be_saved(
     small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -253,7 +249,7 @@ def test_an_earlier_state_remains_if_the_last_one_cannot_be_saved(
     assert train(small, small_recipe(), tmp_path / "out", resume=True).path.read_bytes() == whole
 
 
-def test_a_second_training_in_the_same_folder_is_refused(small: Dataset, tmp_path: Path) -> None:
+def test_second_training_in_the_same_folder_is_refused(small: Dataset, tmp_path: Path) -> None:
     with (
         lock_run(tmp_path / ".small.lock"),
         pytest.raises(InputError, match="another process is training this recipe"),

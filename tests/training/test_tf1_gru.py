@@ -1,4 +1,4 @@
-"""The GRU's gradients are written out by hand, so they are checked against differences and against autograd."""
+"""TF1GRU: gradients against finite differences and autograd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ both_candidates = pytest.mark.parametrize("relu", [True, False])
 
 
 def _layer(inputs: int, hidden: int, relu: bool) -> TF1GRU:
-    """A layer in float64, all of whose arrays are random."""
+    """Return a float64 layer with random weights."""
     torch.manual_seed(0)
     layer = TF1GRU(inputs, hidden, relu, "torch").double()
     for array in layer.parameters():
@@ -22,7 +22,7 @@ def _layer(inputs: int, hidden: int, relu: bool) -> TF1GRU:
 
 
 def _by_autograd(layer: TF1GRU, x: torch.Tensor) -> torch.Tensor:
-    """Every state [steps, hidden, n], step by step, for autograd to follow."""
+    """Return all states [steps, hidden, n], computed with autograd."""
     units, h, states = layer.hidden, x.new_zeros(layer.hidden, x.shape[2]), []
     for now in layer.input_weight @ x + layer.bias[:, None]:
         gates = torch.sigmoid(now[: 2 * units] + layer.recurrent_weight[: 2 * units] @ h)
@@ -35,7 +35,7 @@ def _by_autograd(layer: TF1GRU, x: torch.Tensor) -> torch.Tensor:
 
 @both_candidates
 @pytest.mark.parametrize("last", [True, False])
-def test_gradients_are_those_of_differences(relu: bool, last: bool) -> None:
+def test_gradients_match_finite_differences(relu: bool, last: bool) -> None:
     layer = _layer(inputs=3, hidden=4, relu=relu)
     x = torch.randn(5, 3, 2, dtype=torch.float64, requires_grad=True)
     arrays = tuple(layer.parameters())
@@ -43,7 +43,7 @@ def test_gradients_are_those_of_differences(relu: bool, last: bool) -> None:
 
 
 @both_candidates
-def test_gradients_over_a_whole_window_are_autograds(relu: bool) -> None:
+def test_gradients_match_autograd(relu: bool) -> None:
     layer = _layer(inputs=6, hidden=9, relu=relu)
     with torch.no_grad():
         for array in layer.parameters():
@@ -61,7 +61,7 @@ def test_gradients_over_a_whole_window_are_autograds(relu: bool) -> None:
 
 
 @both_candidates
-def test_states_are_those_of_the_reference(relu: bool) -> None:
+def test_states_match_the_reference(relu: bool) -> None:
     (reference,) = random_gru(relu_candidate=relu).gru
     layer = TF1GRU(16, 16, relu, "torch").double()
     arrays = (reference.input_weight, reference.recurrent_weight, reference.bias)
@@ -77,7 +77,7 @@ def test_states_are_those_of_the_reference(relu: bool) -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(reference, name))
 
 
-def test_a_second_pass_leaves_the_first_ones_gradients_alone() -> None:
+def test_second_pass_does_not_change_the_first_gradients() -> None:
     layer = _layer(inputs=3, hidden=4, relu=True)
     x, other = (torch.randn(6, 3, 5, dtype=torch.float64) for _ in range(2))
     alone = torch.autograd.grad(layer(x, last=True).sum(), layer.bias)[0]
@@ -86,7 +86,7 @@ def test_a_second_pass_leaves_the_first_ones_gradients_alone() -> None:
     torch.testing.assert_close(torch.autograd.grad(first.sum(), layer.bias)[0], alone, rtol=0, atol=0)
 
 
-def test_gradients_of_gradients_are_refused_not_wrong() -> None:
+def test_second_derivatives_are_refused() -> None:
     layer = _layer(inputs=2, hidden=3, relu=False)
     x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x, last=True).square().sum(), x, create_graph=True)

@@ -1,4 +1,4 @@
-"""RMSProp as TensorFlow 1 has it, against its formula in NumPy."""
+"""TF1RMSprop: comparison with the formula in NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _by_formula(start: np.ndarray, gradients: np.ndarray, rate: float) -> np.nda
 
 
 @pytest.mark.parametrize("count", [1, 2, 302, 305])
-def test_updates_are_the_formulas(count: int) -> None:
+def test_updates_match_the_formula(count: int) -> None:
     start = np.array([1.0, -2.0, 0.5])
     parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
     optimizer = TF1RMSprop([parameter], 0.01)
@@ -33,8 +33,8 @@ def test_updates_are_the_formulas(count: int) -> None:
     np.testing.assert_allclose(parameter.detach().numpy(), _by_formula(start, GRADIENTS[:count], 0.01), rtol=1e-12)
 
 
-def test_it_is_not_torchs() -> None:
-    """The first step from a mean square of one is the rate times about the gradient, torch's over three rates."""
+def test_first_step_differs_from_torch() -> None:
+    """The first step is about learning rate times gradient; in torch it is over three learning rates."""
     ours, theirs = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
     for parameter, optimizer in (
         (ours, TF1RMSprop([ours], 0.01)),
@@ -46,7 +46,7 @@ def test_it_is_not_torchs() -> None:
     assert abs(theirs.item()) == pytest.approx(0.01 / np.sqrt(0.1), rel=1e-5)
 
 
-def test_arrays_without_a_gradient_stay_and_a_copy_goes_on_alike() -> None:
+def test_missing_gradients_and_restored_state() -> None:
     trained, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     optimizer = TF1RMSprop([trained, idle], 0.1)
     trained.grad = torch.tensor([1.0, -1.0])

@@ -1,4 +1,4 @@
-"""`train`: two passes, the test set once, one checkpoint; interruptible, resumable, repeatable to the byte."""
+"""`train`: passes, metrics, files and reproducibility."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harexport.training.train import train
 from .conftest import small_recipe
 
 
-def test_a_run_leaves_checkpoint_history_and_pictures(small: Dataset, tmp_path: Path) -> None:
+def test_files_of_a_run(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "small.confusion.png", "small.curves.png", "small.history.csv",
@@ -40,7 +40,7 @@ def test_a_run_leaves_checkpoint_history_and_pictures(small: Dataset, tmp_path: 
     (tmp_path / "small.history.csv").read_text().index("held-out pass,")
 
 
-def test_the_figures_are_those_of_the_network_that_is_kept(small: Dataset, tmp_path: Path) -> None:
+def test_metrics_match_the_saved_network(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(), tmp_path)
     loaded = checkpoints.load(trained.path)
     test, held = loaded.figures["test"], loaded.figures["validation"]
@@ -60,7 +60,7 @@ def test_the_figures_are_those_of_the_network_that_is_kept(small: Dataset, tmp_p
     assert sum(held["label_recall"]) / 6 > 0.2
 
 
-def test_the_report_has_classes_subjects_and_calibration(small: Dataset, tmp_path: Path) -> None:
+def test_report(small: Dataset, tmp_path: Path) -> None:
     report = train(small, small_recipe(), tmp_path).report
     assert "Precision" in report
     assert "% of the test data" in report
@@ -70,12 +70,12 @@ def test_the_report_has_classes_subjects_and_calibration(small: Dataset, tmp_pat
     assert len(re.findall(r"^  (?:held out|test) +0\.\d{4}, before calibration 0\.\d{4}", report, re.MULTILINE)) == 2
 
 
-def test_the_same_run_gives_the_same_bytes(small: Dataset, tmp_path: Path) -> None:
+def test_training_is_reproducible(small: Dataset, tmp_path: Path) -> None:
     first = train(small, small_recipe(), tmp_path / "a").path.read_bytes()
     assert train(small, small_recipe(), tmp_path / "b").path.read_bytes() == first
 
 
-def test_the_test_set_is_answered_once_and_decides_nothing(
+def test_test_set_is_evaluated_once_and_has_no_effect(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -90,7 +90,7 @@ def test_the_test_set_is_answered_once_and_decides_nothing(
     assert blind.checkpoint.digest == trained.checkpoint.digest
 
 
-def test_watching_the_test_set_marks_the_run_and_changes_nothing_else(small: Dataset, tmp_path: Path) -> None:
+def test_watch_test_marks_the_checkpoint(small: Dataset, tmp_path: Path) -> None:
     watched = train(small, small_recipe(), tmp_path / "a", watch_test=True)
     assert watched.checkpoint.figures["test_watched"] is True
     history = json.loads((tmp_path / "a" / "small.history.json").read_text())
@@ -98,7 +98,7 @@ def test_watching_the_test_set_marks_the_run_and_changes_nothing_else(small: Dat
     assert watched.checkpoint.digest == train(small, small_recipe(), tmp_path / "b").checkpoint.digest
 
 
-def test_without_test_windows_the_held_out_subjects_speak(small: Dataset, tmp_path: Path) -> None:
+def test_without_test_windows(small: Dataset, tmp_path: Path) -> None:
     none = replace(
         small.test, signals=small.test.signals[:0], labels=small.test.labels[:0], subjects=small.test.subjects[:0]
     )
@@ -112,7 +112,7 @@ def test_without_test_windows_the_held_out_subjects_speak(small: Dataset, tmp_pa
     assert [path.name for path in alone.pictures] == ["small.curves.png"]
 
 
-def test_data_that_name_their_held_out_subjects_are_believed(small: Dataset, tmp_path: Path) -> None:
+def test_held_out_subjects_of_the_dataset(small: Dataset, tmp_path: Path) -> None:
     names = ("anna", "ben", "carla")
     own = replace(small, held_out=(1,), subject_names=names)
     figures = train(own, small_recipe(), tmp_path).checkpoint.figures
@@ -121,14 +121,12 @@ def test_data_that_name_their_held_out_subjects_are_believed(small: Dataset, tmp
     assert list(figures["test"]["by_subject"]) == ["ben"]
 
 
-def test_a_device_that_is_not_here_is_refused(small: Dataset, tmp_path: Path) -> None:
+def test_missing_device(small: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no device 'tpu' here; valid: auto, cpu"):
         train(small, small_recipe(), tmp_path, device="tpu")
 
 
-def test_auto_is_the_gpu_or_the_cpu_and_the_checkpoint_says_which(
-    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_device_auto(small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -137,7 +135,7 @@ def test_auto_is_the_gpu_or_the_cpu_and_the_checkpoint_says_which(
     assert f"on {expected}" in capsys.readouterr().err
 
 
-def test_a_second_head_is_named_in_the_contract_and_judged(small: Dataset, tmp_path: Path) -> None:
+def test_coarse_head(small: Dataset, tmp_path: Path) -> None:
     model = {"cell": "gru", "layers": 1, "coarse": [0, 1, 1, 3, 3, 5]}
     recipe = small_recipe(model=model, schedule={"epochs": 1, "coarse_epochs": 1})
     trained = train(small, recipe, tmp_path)
@@ -149,13 +147,13 @@ def test_a_second_head_is_named_in_the_contract_and_judged(small: Dataset, tmp_p
     assert checkpoints.load(trained.path).contract == trained.checkpoint.contract
 
 
-def test_without_held_out_subjects_there_is_one_pass(small: Dataset, tmp_path: Path) -> None:
+def test_one_pass_without_held_out_subjects(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(validation={"subjects": []}), tmp_path)
     assert trained.checkpoint.figures["validation"] is None
     assert list(json.loads((tmp_path / "small.history.json").read_text())["phases"]) == ["all subjects"]
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_training(
+def test_output_folder_is_checked_before_training(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -164,8 +162,8 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(
         train(small, small_recipe(), tmp_path / "file" / "out")
 
 
-def test_edge_learns_real_data_in_seconds(dataset: Dataset, tmp_path: Path) -> None:
-    """The shipped recipe, cut to four epochs: below what it can do, far above chance (18 %)."""
+def test_edge_accuracy_after_four_epochs(dataset: Dataset, tmp_path: Path) -> None:
+    """Four epochs of the shipped recipe; chance is 18 %."""
     table = recipes.load("edge").to_dict()
     table["schedule"]["epochs"] = 4
     table["validation"]["subjects"] = []
@@ -173,14 +171,14 @@ def test_edge_learns_real_data_in_seconds(dataset: Dataset, tmp_path: Path) -> N
     assert trained.checkpoint.figures["test"]["accuracy"] > 0.88
 
 
-def test_windows_without_one_of_the_labels_still_train(small: Dataset, tmp_path: Path) -> None:
+def test_missing_label(small: Dataset, tmp_path: Path) -> None:
     keep = small.train.labels != 5
     some = Windows(small.train.signals[keep], small.train.labels[keep], small.train.subjects[keep])
     trained = train(replace(small, train=some), small_recipe(), tmp_path)
     assert trained.checkpoint.network.num_labels == 6
 
 
-def test_a_recipe_with_fewer_channels_makes_a_model_whose_contract_says_so(small: Dataset, tmp_path: Path) -> None:
+def test_recipe_with_fewer_channels(small: Dataset, tmp_path: Path) -> None:
     channels = [name for name in CHANNELS if "gyro" not in name]
     checkpoint = train(small, small_recipe(data={"channels": channels}), tmp_path).checkpoint
     assert checkpoint.contract.channels == tuple(channels)

@@ -1,4 +1,4 @@
-"""The loop does what the recipe says, the same way every time."""
+"""Training loop: batches, losses, stages, devices and reproducibility."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _same(a: Network, b: Network) -> bool:
     return all(np.array_equal(x, b.arrays()[name]) for name, x in a.arrays().items())
 
 
-def test_seed_plan_is_the_published_one() -> None:
+def test_batch_schedule_of_baseline_lstm() -> None:
     plan = BatchSchedule(7352, 1500, shuffled=False, epochs=300, report_windows=30000)
     assert plan.steps == 1470
     assert plan.report_steps == 20
@@ -53,7 +53,7 @@ def test_seed_plan_is_the_published_one() -> None:
     assert plan.windows_seen(1470) == 2_205_000
 
 
-def test_seed_gru_plan_is_the_published_one() -> None:
+def test_batch_schedule_of_baseline_gru() -> None:
     plan = BatchSchedule(7352, 2000, shuffled=False, epochs=600, report_windows=30000, coarse_epochs=300)
     assert (plan.coarse_steps, plan.steps) == (1102, 1102 + 2205)
     assert plan.next_report(0) == 15
@@ -63,7 +63,7 @@ def test_seed_gru_plan_is_the_published_one() -> None:
     assert BatchSchedule(1000, 128, True, 3, 0, coarse_epochs=2).steps == 5 * 8
 
 
-def test_shuffled_plan_sees_every_window_once_an_epoch() -> None:
+def test_shuffled_batches_contain_every_window_once() -> None:
     plan = BatchSchedule(1000, 128, shuffled=True, epochs=3, report_windows=0)
     assert plan.steps == 3 * 8
     epochs = [torch.cat([plan.batch_indices(8 * e + k, seed=5) for k in range(8)]) for e in range(2)]
@@ -74,7 +74,7 @@ def test_shuffled_plan_sees_every_window_once_an_epoch() -> None:
     assert plan.windows_seen(9) == 1128
 
 
-def test_training_is_repeatable_bit_for_bit(small: Dataset) -> None:
+def test_training_is_reproducible_bit_for_bit(small: Dataset) -> None:
     recipe = small_recipe()
     first, history = fit(small.train, small.test, recipe, 6, seed=3)
     again, repeated = fit(small.train, small.test, recipe, 6, seed=3)
@@ -85,7 +85,7 @@ def test_training_is_repeatable_bit_for_bit(small: Dataset) -> None:
 
 
 @pytest.mark.parametrize("keys", [{}, {"report_windows": 300}, {"order": "file", "report_windows": 200}])
-def test_a_resumed_run_ends_where_the_uninterrupted_one_does(small: Dataset, keys: dict[str, object]) -> None:
+def test_resumed_training_is_identical(small: Dataset, keys: dict[str, object]) -> None:
     recipe = small_recipe(schedule=keys)
     states: list[TrainerState] = []
     whole, history = fit(
@@ -97,7 +97,7 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(small: Dataset, key
     assert rows == history
 
 
-def test_reports_hold_the_held_out_subjects(small: Dataset) -> None:
+def test_log_contains_held_out_metrics(small: Dataset) -> None:
     rows: list[LogEntry] = []
     fit(small.train, small.test, small_recipe(), 6, on_report=lambda row, state, steps: rows.append(row))
     assert [row.windows for row in rows] == [len(small.train) * k for k in (1, 2, 3)]
@@ -108,7 +108,7 @@ def test_reports_hold_the_held_out_subjects(small: Dataset) -> None:
 
 
 @pytest.mark.parametrize("cut", range(5))
-def test_a_run_of_two_stages_resumes_from_wherever_it_was(small: Dataset, cut: int) -> None:
+def test_two_stages_resume_from_every_entry(small: Dataset, cut: int) -> None:
     states: list[TrainerState] = []
     whole, history = fit(
         small.train, small.test, two_heads(), 6, on_report=lambda row, state, steps: states.append(copy.deepcopy(state))
@@ -149,8 +149,8 @@ def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
     assert (plain[0].stage, plain[0].coarse_loss, plain[0].eval_coarse_accuracy) == (None, None, None)
 
 
-def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
-    """With a batch of all windows and an epoch a stage, done again by hand: two optimizers, two losses."""
+def test_stage_2_makes_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
+    """One batch per epoch and one epoch per stage, repeated by hand with two optimizers and losses."""
     n = len(small.train)
     recipe = two_heads(schedule={"epochs": 1, "coarse_epochs": 1, "batch": n, "order": "file"})
     network, rows = fit(small.train, None, recipe, 6, seed=7)
@@ -173,8 +173,8 @@ def test_a_batch_of_stage_2_is_a_coarse_step_then_a_fine_one(small: Dataset) -> 
     assert rows[-1].loss == pytest.approx(loss.item(), rel=1e-4)
 
 
-def test_every_tensor_is_made_on_the_device_that_was_asked_for(small: Dataset) -> None:
-    """Where a line forgot to name the device, its tensor comes out on the one that only has shapes."""
+def test_every_tensor_is_created_on_the_chosen_device(small: Dataset) -> None:
+    """The default device is meta, which has shapes only, so a tensor without explicit device would fail."""
     recipe = two_heads(model={"dropout": 0.2}, augment=_AUGMENT)
     expected, history = fit(small.train, small.test, recipe, 6)
     with torch.device("meta"):
@@ -183,7 +183,7 @@ def test_every_tensor_is_made_on_the_device_that_was_asked_for(small: Dataset) -
     assert rows == history
 
 
-def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     assert (resolve_device("auto"), resolve_device("cpu")) == ("cpu", "cpu")
     with pytest.raises(InputError, match=r"no device 'cuda' here; valid: auto, cpu; PyTorch finds no GPU"):
@@ -195,7 +195,7 @@ def test_devices_are_picked_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda:2")
 
 
-def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_micro_batches_have_the_gradient_of_the_batch(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(model={"dropout": 0.0}, optimizer={"l2": 0.01}, schedule={"epochs": 1})
     whole, history = fit(small.train, None, recipe, 6)
     monkeypatch.setitem(trainer._MICRO_BATCH_STEPS, "lstm", 7 * 10)  # ten windows a piece
@@ -206,8 +206,8 @@ def test_pieces_of_a_batch_give_the_whole_batchs_gradient(small: Dataset, monkey
     assert math.isclose(rows[0].loss, history[0].loss, rel_tol=1e-4)
 
 
-def test_l2_counts_every_trained_array_and_nothing_else(small: Dataset) -> None:
-    """SEEDS: 0.0015 x the sum over all trainable arrays, biases included, of half the sum of squares."""
+def test_l2_includes_every_trained_array(small: Dataset) -> None:
+    """Published: 0.0015 times half the sum of squares of all trainable arrays, including biases."""
     batch = len(small.train)
     keys = {"epochs": 1, "batch": batch, "order": "file", "rate": "constant"}
     plain = recipes.load("baseline-lstm").to_dict()
@@ -223,7 +223,7 @@ def test_l2_counts_every_trained_array_and_nothing_else(small: Dataset) -> None:
     assert math.isclose(rows[0].loss, expected.item(), rel_tol=1e-5)
 
 
-def test_seed_initial_values() -> None:
+def test_initial_values_of_tf1() -> None:
     """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 64)) for the kernels, forget bias 1, else 0."""
     torch.manual_seed(0)
     model = HarNet(recipes.load("baseline-lstm"), 128, np.zeros(9), np.ones(9), 6)
@@ -246,7 +246,7 @@ def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
         np.testing.assert_array_equal(states[-1].model[f"stack.{k}.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16))
 
 
-def test_one_cycle_rises_then_falls_to_nothing() -> None:
+def test_one_cycle_learning_rate() -> None:
     recipe = small_recipe(optimizer={"learning_rate": 0.01})
     rates = [schedule.learning_rate(recipe, step, 1000) for step in range(1000)]
     assert math.isclose(rates[0], 0.01 / 25)
@@ -255,19 +255,19 @@ def test_one_cycle_rises_then_falls_to_nothing() -> None:
     assert rates[-1] < 1e-6
 
 
-def test_normalisation_is_of_the_training_windows(small: Dataset) -> None:
+def test_normalization_uses_the_training_windows(small: Dataset) -> None:
     network, _ = fit(small.train, None, small_recipe(schedule={"epochs": 1}), 6)
     np.testing.assert_allclose(network.mean, small.train.signals.mean(axis=(0, 1), dtype=np.float64), rtol=1e-5)
     np.testing.assert_allclose(network.std, small.train.signals.std(axis=(0, 1), dtype=np.float64), rtol=1e-5)
 
 
-def test_training_that_diverges_says_what_to_lower(small: Dataset) -> None:
+def test_diverging_training(small: Dataset) -> None:
     recipe = small_recipe(optimizer={"l2": 1e38, "clip_norm": 0})
     with pytest.raises(CheckFailedError, match=r"not a number.*learning_rate"):
         fit(small.train, None, recipe, 6)
 
 
-def test_steps_longer_than_a_window_are_refused(small: Dataset) -> None:
+def test_frame_longer_than_a_window(small: Dataset) -> None:
     with pytest.raises(InputError, match=r"model\.frame 129 is longer than a window of 128"):
         fit(small.train, None, small_recipe(model={"frame": 129}), 6)
 
@@ -281,7 +281,7 @@ def test_steps_longer_than_a_window_are_refused(small: Dataset) -> None:
     ],
 )
 @pytest.mark.parametrize("what", ["training", "held-out"])
-def test_windows_that_make_no_sense_are_named(small: Dataset, what: str, change: dict[str, float], words: str) -> None:
+def test_invalid_windows(small: Dataset, what: str, change: dict[str, float], words: str) -> None:
     signals, labels = small.train.signals.copy(), small.train.labels.copy()
     if "signals" in change:
         signals[5, 7, 4] = change["signals"]
@@ -295,7 +295,7 @@ def test_windows_that_make_no_sense_are_named(small: Dataset, what: str, change:
         fit(train, held_out, small_recipe(), 6)
 
 
-def test_coarse_labels_that_do_not_fit_the_data_are_refused(small: Dataset) -> None:
+def test_coarse_labels_that_do_not_fit_the_data(small: Dataset) -> None:
     with pytest.raises(InputError, match="each of 6 labels, but the data has 7"):
         fit(small.train, None, two_heads(), 7)
     still = small.train.labels % 2 + 3  # sitting and standing
@@ -304,7 +304,7 @@ def test_coarse_labels_that_do_not_fit_the_data_are_refused(small: Dataset) -> N
         fit(windows, None, two_heads(), 6)
 
 
-def test_data_that_cannot_teach_is_refused(small: Dataset) -> None:
+def test_one_label_or_a_constant_channel(small: Dataset) -> None:
     one = small.train.labels == 0
     windows = Windows(small.train.signals[one], small.train.labels[one], small.train.subjects[one])
     with pytest.raises(InputError, match="one label only"):

@@ -1,4 +1,4 @@
-"""Data and recipes that cannot end in a model are refused before the training, in words that name them."""
+"""Invalid datasets and recipes are refused before training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _assert_refused(dataset: Dataset, out: Path, words: str, **sections: dict[st
     assert not out.exists()
 
 
-def test_one_class_only(small: Dataset, tmp_path: Path) -> None:
+def test_one_label_only(small: Dataset, tmp_path: Path) -> None:
     one = replace(small, train=_kept(small.train, small.train.labels == 4))
     _assert_refused(one, tmp_path / "out", "one label only")
     # subject 1, who is left when subject 3 is held out, only walks
@@ -45,7 +45,7 @@ def test_one_class_only(small: Dataset, tmp_path: Path) -> None:
     _assert_refused(left, tmp_path / "out", "with the subjects 3 held out: .*one label only")
 
 
-def test_nobody_left_and_nobody_there(small: Dataset, tmp_path: Path) -> None:
+def test_invalid_held_out_subjects(small: Dataset, tmp_path: Path) -> None:
     _assert_refused(
         small, tmp_path / "out", r"holds out every training subject \(1, 3\)", validation={"subjects": [1, 3]}
     )
@@ -55,7 +55,7 @@ def test_nobody_left_and_nobody_there(small: Dataset, tmp_path: Path) -> None:
     _assert_refused(nothing, tmp_path / "out", "no training windows")
 
 
-def test_subjects_with_names_are_called_by_them(small: Dataset, tmp_path: Path) -> None:
+def test_messages_use_subject_names(small: Dataset, tmp_path: Path) -> None:
     own = replace(small, held_out=(1, 3), subject_names=("anna", "ben", "carla"))
     _assert_refused(own, tmp_path / "out", r"the data holds out every training subject \(anna, carla\)")
 
@@ -71,7 +71,7 @@ def test_nan_in_a_window(small: Dataset, tmp_path: Path, part: str) -> None:
     _assert_refused(bad, tmp_path / "out", words)
 
 
-def test_labels_that_the_contract_does_not_have(small: Dataset, tmp_path: Path) -> None:
+def test_labels_out_of_range(small: Dataset, tmp_path: Path) -> None:
     for part, words in (("train", "labels from 0 to 6"), ("test", "has label 6; the labels are 0 to 5: WALKING, ")):
         windows = getattr(small, part)
         labels = windows.labels.copy()
@@ -79,13 +79,13 @@ def test_labels_that_the_contract_does_not_have(small: Dataset, tmp_path: Path) 
         _assert_refused(replace(small, **{part: replace(windows, labels=labels)}), tmp_path / "out", words)
 
 
-def test_a_checkpoint_that_cannot_take_its_place(small: Dataset, tmp_path: Path) -> None:
+def test_checkpoint_path_is_a_folder(small: Dataset, tmp_path: Path) -> None:
     (tmp_path / "small.safetensors").mkdir()
     with pytest.raises(InputError, match=r"small\.safetensors is a folder"):
         train(small, small_recipe(), tmp_path)
 
 
-def test_a_label_without_windows_is_said(small: Dataset, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_label_without_windows_is_logged(small: Dataset, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     some = replace(small, train=_kept(small.train, small.train.labels != 5))
     with pytest.raises(pytest.fail.Exception):
         train(some, small_recipe(), tmp_path)
