@@ -16,6 +16,7 @@ from harexport.commands.options import (
     load_data,
     option,
     out_option,
+    print_error,
     print_result,
 )
 from harexport.errors import InputError
@@ -96,7 +97,7 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
 
     \b
     Example:  harexport bench
-              harexport bench artifacts/edge artifacts/seed-lstm --threads 1,2
+              harexport bench artifacts/edge artifacts/baseline-lstm --threads 1,2
               harexport bench theirs.tflite --against artifacts/edge/edge-unrolled-float32.tflite
               harexport bench --data my-recordings
               harexport bench new.tflite --baseline bench.json --fail-if "p50>1.15x" --fail-if "accuracy<-0.2"
@@ -104,10 +105,14 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     from harexport.bench import thresholds
     from harexport.bench.discovery import find_models
     from harexport.bench.report import save, text
-    from harexport.utils.files import check_writable, read_json, write_text
+    from harexport.utils import files
 
     chosen = BenchOptions(**options)
     found = find_models(models or (out,), chosen.against)
+    files.add_inputs([*found.files, *(reference.path for reference in found.checkpoints.values())])
+    for output in (out / "bench.json", chosen.page or out / "report.html", chosen.markdown):
+        if output is not None:
+            files.check_output(output)
     if data is None:
         found.check_default_dataset()
     dataset = load_data(data)
@@ -116,22 +121,22 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     thresholds.check_comparable(rules, chosen.baseline is not None, chosen.against is not None)
     baseline = None
     if chosen.baseline is not None:
-        baseline = read_json(chosen.baseline, "baseline")
+        baseline = files.read_json(chosen.baseline, "baseline")
         thresholds.check_baseline(baseline, chosen.baseline.name)
         if not rules:
             raise InputError('--baseline has no effect without --fail-if, for example --fail-if "p50>1.15x"')
     if out.exists():  # a new folder is created only when there is a file to write
-        check_writable(out)
+        files.check_writable(out)
     result = _run_on_target(found, dataset, chosen)
     if rules:
         result = thresholds.apply(result, rules, baseline, chosen.baseline.name if chosen.baseline else "")
     page = save.save(result, out, found.folders, chosen.page)
     if chosen.markdown is not None:
-        write_text(chosen.markdown, save.format_pull_request(result))
+        files.write_text(chosen.markdown, save.format_pull_request(result))
     summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
     print_result(result.to_dict(), as_json, summary)
     for model in result.refused:
-        click.echo(f"Error: {model.reason}", err=True)
+        print_error(model.reason)
     if result.exit_code:
         sys.exit(result.exit_code)
 

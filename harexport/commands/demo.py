@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harexport.commands.options import (
+    SectionedCommand,
     data_option,
     json_option,
     load_data,
@@ -18,7 +19,7 @@ from harexport.commands.options import (
 )
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @recipe_option
 @data_option
 @seed_option

@@ -30,7 +30,8 @@ def inspect(model: Path, run: bool, tensors: bool, strict: bool, as_json: bool) 
     from harexport.inspection.report import render
 
     result = inspection.inspect(model, run=run)
-    text = "" if as_json else render(result, color=sys.stdout.isatty(), all_tensors=tensors)
-    print_result(result.to_dict(), as_json, text)
+    color = sys.stdout.isatty()
+    text = "" if as_json else render(result, color=color, all_tensors=tensors)
+    print_result(result.to_dict(), as_json, text, keep_colors=color)
     if strict and result.problems:
         sys.exit(1)

@@ -6,12 +6,14 @@ import functools
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harexport.utils import files
+from harexport.utils.console import sanitize
 from harexport.utils.files import DEFAULT_OUTPUT_DIR
 
 if TYPE_CHECKING:
@@ -30,7 +32,32 @@ class SectionedOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command with many options: its help lists them section by section."""
+    """A command whose help lists the options section by section, and whose outputs never replace its inputs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Check the outputs, then run the command.
+
+        Paths in the section "Output" are outputs, all other paths are inputs.
+        """
+        inputs: list[Path] = []
+        output_files: list[Path] = []
+        output_folders: list[Path] = []
+        for parameter in self.params:
+            values = ctx.params.get(parameter.name or "")
+            for path in values if isinstance(values, tuple) else (values,):
+                if not isinstance(path, Path) and parameter.name == "recipe" and str(path).endswith(".toml"):
+                    inputs.append(Path(path))
+                elif isinstance(path, Path) and getattr(parameter, "section", "") != "Output":
+                    inputs.append(path)
+                elif isinstance(path, Path):
+                    is_folder = isinstance(parameter.type, click.Path) and not parameter.type.file_okay
+                    (output_folders if is_folder else output_files).append(path)
+        with files.protect_inputs(inputs):
+            for path in output_files:
+                files.check_output(path)
+            if self.name in _COMMANDS_THAT_WRITE_CSV:
+                _check_outside(output_folders, ctx.params.get("data"))
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one block for each section, in the order in which the sections first occur."""
@@ -41,6 +68,20 @@ class SectionedCommand(click.Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+_COMMANDS_THAT_WRITE_CSV = ("train", "crossval", "sweep", "demo")
+
+
+def _check_outside(outputs: Sequence[Path], data: Path | None) -> None:
+    """Raise InputError if an output folder is in a folder of recordings, where its CSV files would be read as data."""
+    from harexport.errors import InputError
+
+    if data is None or not (data / "harexport.toml").is_file():
+        return
+    for path in outputs:
+        if path.resolve().is_relative_to(data.resolve()):
+            raise InputError(f"the output folder {path} is in the data folder {data}. Choose another one with --out")
 
 
 option = functools.partial(click.option, cls=SectionedOption)
@@ -111,8 +152,13 @@ def load_data_for(path: Path | None, contract: Contract, model: str) -> Dataset:
     return load_dataset_for(contract, model, path)
 
 
-def print_result(result: Any, as_json: bool, text: str) -> None:
-    """Print `result` as one JSON document, or `text`."""
+def print_result(result: Any, as_json: bool, text: str, *, keep_colors: bool = False) -> None:
+    """Print `result` as one JSON document, with null for NaN and infinity, or `text` without control characters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console without "µ" in its encoding still prints the table
-    click.echo(json.dumps(result, indent=2) if as_json else text)
+    click.echo(json.dumps(files.finite(result), indent=2) if as_json else sanitize(text, keep_colors=keep_colors))
+
+
+def print_error(message: str) -> None:
+    """Print an error message without control characters; the command goes on."""
+    click.echo(sanitize(f"Error: {message}"), err=True)

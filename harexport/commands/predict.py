@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from harexport.commands.options import SectionedCommand, json_option, option, out_option
+from harexport.utils.console import sanitize
+from harexport.utils.files import finite
 
 if TYPE_CHECKING:
-    from harexport.data.recordings.sensors import Units
+    from harexport.data.recordings.csv_format import Units
     from harexport.predict.mounting import MountOption
     from harexport.runtimes.model import Model
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("recording", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+@click.argument("recordings", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @option(
     "--model",
     section="Input",
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     "--data",
     section="Input",
     type=click.Path(path_type=Path),
-    help="Folder of recordings with a harexport.toml, which states the columns and units of FILE.",
+    help="Folder of recordings with a harexport.toml, which states the columns and units of PATH.",
 )
 @option(
     "--follow",
@@ -40,14 +42,29 @@ if TYPE_CHECKING:
 @option(
     "--acc-unit",
     section="Input",
-    type=click.Choice(["g", "m/s2"]),
-    help="Unit of acceleration. Default: from the header, else from the magnitude of gravity.",
+    metavar="UNIT",
+    help="Unit of acceleration: g, m/s2, mg, or the counts per g of raw values, such as 16384/g. Default: from the "
+    "header, else from the magnitude of gravity.",
 )
 @option(
     "--gyro-unit",
     section="Input",
-    type=click.Choice(["rad/s", "deg/s"]),
-    help="Unit of rotation. Default: from the header, else from the magnitude.",
+    metavar="UNIT",
+    help="Unit of rotation: rad/s, deg/s, mdps, or the counts of raw values, such as 131/dps. Default: from the "
+    "header, else from the magnitude.",
+)
+@option(
+    "--time-unit",
+    section="Input",
+    type=click.Choice(["s", "ms", "us", "ns"]),
+    help="Unit of the times. Default: from the header, else from the number of rows per second.",
+)
+@option(
+    "--signs",
+    section="Input",
+    type=click.Choice(["android", "apple"]),
+    help="Signs of the acceleration at rest. apple: the axis that points up is negative. Default: from the files of "
+    "Sensor Logger, else android.",
 )
 @option(
     "--smoothing",
@@ -74,12 +91,14 @@ if TYPE_CHECKING:
 @out_option
 @json_option
 def predict(
-    recording: Path | None,
+    recordings: tuple[Path, ...],
     model: Path | None,
     data: Path | None,
     follow: bool,
     acc_unit: str | None,
     gyro_unit: str | None,
+    time_unit: str | None,
+    signs: str | None,
     smoothing: str,
     mount: str | None,
     picture: Path | None,
@@ -87,61 +106,111 @@ def predict(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Classify the activities in a phone recording.
+    """Classify the activities in phone recordings.
 
-    FILE is a recording by Sensor Logger or phyphox, a plain CSV file, or a folder or zip of one of these. No training
-    is needed: a model comes with harexport. Samples are converted, resampled and filtered as the model's training data
-    was.
+    PATH is a recording by Sensor Logger or phyphox, a plain CSV file, or a folder or zip of one or several of these. No
+    training is needed: a model comes with harexport. Samples are converted, resampled and filtered as the model's
+    training data was. With several recordings, --json prints one line per recording.
 
     \b
     Example:  harexport predict recording.zip
               harexport predict walk.csv --acc-unit m/s2 --json
+              harexport predict monday.zip tuesday/
               harexport predict my-recordings/anna.csv --data my-recordings --model harexport-out/edge.safetensors
               phone-logger | harexport predict --follow
     """
-    if follow == (recording is not None):
+    if follow == bool(recordings):
         raise click.UsageError(
-            "give a FILE, or --follow to read from standard input" + (", not both" if follow else "")
+            "give a PATH, or --follow to read from standard input" + (", not both" if follow else "")
         )
     if follow and picture:
         raise click.UsageError("--follow draws no picture: leave out --picture")
     if follow and data:
         raise click.UsageError("--follow reads columns and units from the header: leave out --data")
-    from harexport.data.recordings.sensors import Units
+    from harexport.data.recordings.csv_format import Units
     from harexport.predict.mounting import MountOption
-    from harexport.runtimes import model as models
+    from harexport.preprocessing.stream import ACC, GYRO, unit_divisor
+    from harexport.runtimes.model import load_model
 
-    said = Units(acc_unit, gyro_unit)
+    for sensor, unit, name in ((ACC, acc_unit, "acc"), (GYRO, gyro_unit, "gyro")):
+        if unit is not None:
+            unit_divisor(sensor, unit, hint=f"pass --{name}-unit {{}}".format)
+    units = Units(acc_unit, gyro_unit, time=time_unit, signs=signs)
     mounting = None if mount is None else MountOption.parse(mount)
-    if recording is None:
-        _follow(models.load_model(model), said, smoothing, mounting)
+    loaded = load_model(model)
+    if follow:
+        _follow(loaded, units, smoothing, mounting)
         return
+    _predict(recordings, loaded, units, smoothing, data, mounting, (picture, no_picture, out), as_json)
+
+
+def _predict(
+    paths: tuple[Path, ...],
+    model: Model,
+    units: Units,
+    smoothing: str,
+    data: Path | None,
+    mount: MountOption | None,
+    drawing: tuple[Path | None, bool, Path],
+    as_json: bool,
+) -> None:
+    """Predict all recordings; one that cannot be predicted does not stop the others."""
+    from harexport.errors import InputError
     from harexport.predict import report
-    from harexport.predict.predict import predict as run
+    from harexport.predict.predict import predict_recording, read_for_prediction
 
-    result = run(recording, models.load_model(model), said, smoothing, data, mounting)
-    target = None if no_picture else picture or out / f"{recording.stem}.activities.png"
-    if target is not None:
-        report.plot_timeline(result, target)
-    if as_json:
-        click.echo(json.dumps({**result.to_dict(), "picture": target and str(target)}, indent=2))
-        return
-    report.print_prediction(result)
-    if target is not None:
-        click.echo(f"Picture: {target}")
+    picture, no_picture, out = drawing
+    found = [(path, *read_for_prediction(path, units, data)) for path in paths]
+    every = [(path, recording, merged) for path, recordings, merged in found for recording in recordings]
+    if picture is not None and len(every) > 1:
+        raise InputError(f"--picture draws one recording, and there are {len(every)}; use --out for all of them")
+    predictions, failures = [], []
+    for path, recording, merged in every:
+        try:
+            prediction = predict_recording(recording, model, merged, smoothing, mount)
+        except InputError as error:
+            if len(every) == 1:
+                raise
+            failures.append(str(error))
+            continue
+        predictions.append(prediction)
+        stem = path.stem if len(every) == 1 else _file_name(recording.name)
+        target = None if no_picture else picture or out / f"{stem}.activities.png"
+        if target is not None:
+            report.plot_timeline(prediction, target)
+        if as_json:
+            content = {**prediction.to_dict(), "picture": target and str(target)}
+            click.echo(json.dumps(finite(content), indent=2 if len(every) == 1 else None))
+            continue
+        report.print_prediction(prediction)
+        if target is not None:
+            click.echo(sanitize(f"Picture: {target}"))
+        if len(every) > 1:
+            click.echo()
+    if len(every) > 1 and predictions and not as_json:
+        report.print_summary(predictions)
+    if failures:
+        several = f"{len(failures)} of {len(every)} recordings cannot be predicted. " if len(every) > 1 else ""
+        raise InputError(several + " ".join(f"{text}." for text in failures).removesuffix("."))
 
 
-def _follow(model: Model, said: Units, smoothing: str, mount: MountOption | None) -> None:
+def _file_name(recording: str) -> str:
+    """Return the name of a recording as part of a file name."""
+    name = "".join(c if c.isalnum() or c in "-_. " else "_" for c in recording)
+    return name.removesuffix(".csv").removesuffix(".zip").strip(". ")[:120] or "recording"
+
+
+def _follow(model: Model, units: Units, smoothing: str, mount: MountOption | None) -> None:
     from harexport.errors import InputError
     from harexport.predict.session import WindowPrediction
-    from harexport.predict.stream import predict_stream
+    from harexport.predict.stream import predict_stream, read_lines
     from harexport.utils.console import info
 
     if sys.stdin is None:
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
     if sys.stdin.isatty():
         info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
-    for event in predict_stream(sys.stdin.buffer, model, said, smoothing, mount):
+    for event in predict_stream(read_lines(sys.stdin.buffer), model, units, smoothing, mount):
         if isinstance(event, WindowPrediction):
             click.echo(json.dumps(event.to_dict(model.contract.labels)))
             sys.stdout.flush()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import data_option, json_option, load_data, out_option, print_result
+from harexport.commands.options import SectionedCommand, data_option, json_option, load_data, out_option, print_result
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("models", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @data_option
 @out_option
@@ -37,17 +37,19 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
     from harexport.evaluation import plots
     from harexport.robustness import evaluate as robust
     from harexport.robustness import plot
-    from harexport.utils.files import check_writable, write_text
+    from harexport.utils import files
 
+    picture, table = out / "robustness.png", out / "robustness.md"
+    for output in (picture, table):
+        files.check_output(output)
     models_by_name = robust.load_models(models or (out,))
     if data is None:
         for model in models_by_name.values():
             check_default_dataset(model.contract, model.name)
     if out.exists():  # a new folder is created only when there is a file to write
-        check_writable(out)
+        files.check_writable(out)
     result = robust.evaluate_robustness(models_by_name, load_data(data))
-    picture, table = out / "robustness.png", out / "robustness.md"
     plots.save_figure(plot.plot_robustness(result), picture)
-    write_text(table, robust.format_markdown(result))
+    files.write_text(table, robust.format_markdown(result))
     found = {**result.to_dict(), "picture": str(picture), "table": str(table)}
     print_result(found, as_json, f"\n{robust.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}")

@@ -14,6 +14,7 @@ from harexport.commands.options import (
     load_data,
     option,
     out_option,
+    print_error,
     print_result,
     recipe_option,
     search_options,
@@ -95,6 +96,6 @@ def sweep(
     result = search.sweep(load_data(data), base, variants, out, folds, parsed_seeds, scheme, execution)
     print_result(result.to_dict(), as_json, f"\n{search.format_sweep(result)}")
     for failure in result.failures:
-        click.echo(f"Error: {failure}", err=True)
+        print_error(failure)
     if result.failures:
         sys.exit(1)

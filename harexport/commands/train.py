@@ -72,7 +72,7 @@ def train(
 
     \b
     Example:  harexport train
-              harexport train --recipe seed-lstm --seed 1
+              harexport train --recipe baseline-lstm --seed 1
               harexport train --data my-recordings
               harexport train --no-temperature --tensorboard
     """

@@ -1,4 +1,4 @@
-"""What people see of a prediction: a coloured strip and a table in the terminal, and a timeline as PNG."""
+"""Report of a prediction: a strip and a table in the terminal, and a timeline as PNG."""
 
 from __future__ import annotations
 
@@ -7,52 +7,56 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import numpy as np
 
 from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
+from harexport.utils.console import sanitize
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from harexport.predict.predict import Prediction
 
-# Told apart by colour-blind eyes too (Okabe and Ito), moving ones warm and resting ones cool.
-_COLOURS = ("#e69f00", "#d55e00", "#cc79a7", "#009e73", "#56b4e9", "#0072b2", "#f0e442", "#999999")
+# Okabe and Ito's palette for color-blind readers; moving activities are warm, resting ones cool.
+_COLORS = ("#e69f00", "#d55e00", "#cc79a7", "#009e73", "#56b4e9", "#0072b2", "#f0e442", "#999999")
 _NONE = "#d9dee4"
 _ROWS = 30  # of the table; more are in --json
 
 
 def label_color(labels: Sequence[str], activity: str | None) -> str:
-    """The colour of an activity; light grey for none."""
-    return _NONE if activity is None else _COLOURS[labels.index(activity) % len(_COLOURS)]
+    """Return the color of an activity; light gray for none."""
+    return _NONE if activity is None else _COLORS[labels.index(activity) % len(_COLORS)]
 
 
 def format_duration(seconds: float) -> str:
-    """83.4 -> 1:23; 3723 -> 1:02:03."""
+    """Format seconds: 83.4 -> 1:23; 3723 -> 1:02:03."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def time_per_activity(prediction: Prediction) -> list[tuple[str, float]]:
-    """Activities by the time spent in them, in seconds, the longest first."""
+    """Return the seconds of each activity, the longest first."""
     seconds = {
-        name: sum(s.end_s - s.start_s for s in prediction.stretches if s.activity == name) for name in prediction.labels
+        name: sum(s.end_s - s.start_s for s in prediction.segments if s.activity == name) for name in prediction.labels
     }
     return sorted(((name, spent) for name, spent in seconds.items() if spent), key=lambda item: -item[1])
 
 
 def print_prediction(prediction: Prediction) -> None:
-    """Print strip, legend, stretches and notes to standard output: coloured on a terminal, plain text elsewhere."""
+    """Print strip, legend, segments and notes to standard output, with colors on a terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    for part in renderables(prediction, min(console.width, 110)):
-        console.print(part)
+    with console.capture() as capture:
+        for part in renderables(prediction, min(console.width, 110)):
+            console.print(part)
+    click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)
 
 
 def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
-    """The parts of `show`, for a console of `width` columns."""
+    """Return the parts of a report for a console of `width` columns."""
     from rich.columns import Columns
     from rich.table import Table
     from rich.text import Text
@@ -73,7 +77,8 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
     legend = Columns(
         [
             Text.assemble(
-                (f" {marks[name]} ", f"black on {label_color(labels, name)}"), f" {_readable(name)} {format_duration(seconds)}"
+                (f" {marks[name]} ", f"black on {label_color(labels, name)}"),
+                f" {_readable(name)} {format_duration(seconds)}",
             )
             for name, seconds in time_per_activity(prediction)
         ],
@@ -84,134 +89,137 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
         table.add_column(name, justify="right")
     table.add_column()
     table.add_column("activity")
-    for stretch in prediction.stretches[:_ROWS]:
-        mark = Text(f" {marks[stretch.activity]} ", style=f"black on {label_color(labels, stretch.activity)}")
-        span = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
-        table.add_row(*(format_duration(seconds) for seconds in span), mark, _readable(stretch.activity))
+    for segment in prediction.segments[:_ROWS]:
+        mark = Text(f" {marks[segment.activity]} ", style=f"black on {label_color(labels, segment.activity)}")
+        span = (segment.start_s, segment.end_s, segment.end_s - segment.start_s)
+        table.add_row(*(format_duration(seconds) for seconds in span), mark, _readable(segment.activity))
     parts: list[RenderableType] = [head, Text(), strip, scale, legend, Text(), table]
-    if (more := len(prediction.stretches) - _ROWS) > 0:
-        parts.append(Text(f"... and {more} more stretches: --json has all of them", style="dim"))
+    if (more := len(prediction.segments) - _ROWS) > 0:
+        parts.append(Text(f"... and {more} more segments: --json has all of them", style="dim"))
     parts += [Text(line) for line in ["", *format_notes(prediction)]]
     return parts
 
 
 def format_notes(prediction: Prediction) -> list[str]:
-    """The sentences under the table: speed, agreement with labels, doubtful windows, restarts, notes."""
-    latency = float(np.median([answer.latency_ms for answer in prediction.answers]))
-    out = [f"{len(prediction.answers)} windows; an answer took {latency:.2f} ms."]
+    """Return the notes under the table: latency, agreement with labels, unreliable windows, restarts."""
+    latency = float(np.median([window.latency_ms for window in prediction.windows]))
+    out = [f"{len(prediction.windows)} windows; {latency:.2f} ms per window."]
     if (agreed := prediction.agreement) is not None:
         out.append(
-            f"With the labels in the file agree {agreed.smoothed:.1%} of {agreed.windows} windows "
+            f"{agreed.smoothed:.1%} of {agreed.windows} labeled windows are predicted as labeled "
             f"({agreed.single:.1%} without smoothing)."
         )
-    doubts = [answer.doubt for answer in prediction.answers]
+    doubts = [window.doubt for window in prediction.windows]
     if settling := doubts.count(SETTLING):
-        out.append(f"{settling} windows are left blank: the filters had just started, and answers mean little then.")
+        out.append(
+            f"{settling} windows are left blank: the filters had just started, so their predictions are unreliable."
+        )
     if sparse := doubts.count(SPARSE):
-        out.append(f"{sparse} windows are left blank: a sensor gave less than nine tenths of the samples there.")
-    out += [f"At {format_duration(at)} the chain started anew: {reason}." for at, reason in prediction.restarts[:10]]
+        out.append(f"{sparse} windows are left blank: a sensor gave less than nine tenths of its usual samples.")
+    out += [f"At {format_duration(at)} the filters restart: {reason}." for at, reason in prediction.restarts[:10]]
     if (more := len(prediction.restarts) - 10) > 0:
-        out.append(f"... and {more} times more.")
+        out.append(f"... and {more} more restarts.")
     return out + [note[0].upper() + note[1:] + "." for note in prediction.notes]
 
 
 def plot_timeline(prediction: Prediction, path: Path) -> None:
-    """Write the timeline as PNG: activities as a strip (the labels' under it, if any), and the probabilities."""
+    """Plot the activities as a strip, the labels under it, if any, and the probabilities; write it as PNG."""
     from matplotlib.patches import Patch
 
     from harexport.evaluation import plots
 
     labels = prediction.labels
-    labelled = any(answer.label is not None for answer in prediction.answers)
+    is_labeled = any(window.label is not None for window in prediction.windows)
     unit, name = (60.0, "minutes") if prediction.seconds >= 180 else (1.0, "seconds")
-    drawn = plots.new_figure(11.0, 4.6 if labelled else 4.3)
-    heights = [1.0, 0.5, 2.6] if labelled else [1.0, 2.6]
-    rows = drawn.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    strip, chances = rows[0], rows[-1]
-    for stretch in prediction.stretches:
-        span = (stretch.start_s / unit, (stretch.end_s - stretch.start_s) / unit)
-        strip.broken_barh([span], (0, 1), facecolors=label_color(labels, stretch.activity), linewidth=0)
-    if labelled:
-        for start, end, label in _label_spans(prediction.answers):
+    figure = plots.new_figure(11.0, 4.6 if is_labeled else 4.3)
+    heights = [1.0, 0.5, 2.6] if is_labeled else [1.0, 2.6]
+    rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    strip, probabilities = rows[0], rows[-1]
+    for segment in prediction.segments:
+        span = (segment.start_s / unit, (segment.end_s - segment.start_s) / unit)
+        strip.broken_barh([span], (0, 1), facecolors=label_color(labels, segment.activity), linewidth=0)
+    if is_labeled:
+        for start, end, label in _label_spans(prediction.windows):
             rows[1].broken_barh([(start / unit, (end - start) / unit)], (0, 1), facecolors=label_color(labels, label))
-    for axes, title in zip(rows[:-1], ("answered", "labelled"), strict=False):
+    for axes, title in zip(rows[:-1], ("predicted", "labeled"), strict=False):
         axes.set_ylim(0, 1)
         axes.set_yticks([0.5], [title])
         axes.tick_params(length=0, colors=plots.INK, labelsize=9)
         axes.spines[:].set_visible(False)
         axes.set_facecolor("#f3f5f7")
     for run in _runs(prediction):
-        times = np.array([(answer.start_s + answer.end_s) / 2 for answer in run]) / unit
+        times = np.array([(window.start_s + window.end_s) / 2 for window in run]) / unit
         below = np.zeros(len(run))
-        # one window alone is drawn one hop wide
+        # a single window is as wide as a hop
         edges = np.array([run[0].start_s, run[-1].end_s]) / unit if len(run) == 1 else times
         for k, label in enumerate(labels):
-            share = np.array([answer.probabilities[k] for answer in run])
+            share = np.array([window.probabilities[k] for window in run])
             low, high = (np.resize(values, len(edges)) for values in (below, below + share))
-            chances.fill_between(edges, low, high, color=label_color(labels, label), linewidth=0)
+            probabilities.fill_between(edges, low, high, color=label_color(labels, label), linewidth=0)
             below = below + share
     for at, _ in prediction.restarts:
-        chances.axvline(at / unit, color=plots.INK, linewidth=0.8, linestyle=(0, (2, 2)))
-    for answer in prediction.answers:
-        if answer.doubt is not None:  # shown, but pale: these answers are not to be trusted
-            middle = (answer.start_s + answer.end_s) / 2
-            half = (answer.end_s - answer.start_s) / 4
-            chances.axvspan((middle - half) / unit, (middle + half) / unit, color="white", alpha=0.7, linewidth=0)
-    plots.style_axes(chances)
-    chances.grid(visible=False)
-    chances.set_ylim(0, 1)
-    chances.set_xlim(0, max(prediction.seconds, 1e-3) / unit)
-    chances.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
-    chances.set_xlabel(name, color=plots.INK)
-    chances.set_ylabel("probability", color=plots.INK, fontsize=9)
+        probabilities.axvline(at / unit, color=plots.INK, linewidth=0.8, linestyle=(0, (2, 2)))
+    for window in prediction.windows:
+        if window.doubt is not None:  # pale: unreliable
+            middle = (window.start_s + window.end_s) / 2
+            half = (window.end_s - window.start_s) / 4
+            probabilities.axvspan((middle - half) / unit, (middle + half) / unit, color="white", alpha=0.7, linewidth=0)
+    plots.style_axes(probabilities)
+    probabilities.grid(visible=False)
+    probabilities.set_ylim(0, 1)
+    probabilities.set_xlim(0, max(prediction.seconds, 1e-3) / unit)
+    probabilities.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
+    probabilities.set_xlabel(name, color=plots.INK)
+    probabilities.set_ylabel("probability", color=plots.INK, fontsize=9)
     handles = [Patch(color=label_color(labels, label), label=plots.format_label(label)) for label in labels]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     title = f"{prediction.recording}: " + ", ".join(
-        f"{plots.format_label(label)} {format_duration(seconds)}" for label, seconds in time_per_activity(prediction)[:3]
+        f"{plots.format_label(label)} {format_duration(seconds)}"
+        for label, seconds in time_per_activity(prediction)[:3]
     )
-    drawn.suptitle(title, color=plots.INK, x=0.01, ha="left", fontsize=12)
-    plots.save_figure(drawn, path)
+    figure.suptitle(title, color=plots.INK, x=0.01, ha="left", fontsize=12)
+    plots.save_figure(figure, path)
 
 
 def _columns(prediction: Prediction, width: int) -> list[str | None]:
-    """For each of `width` columns the activity that fills most of it; None where nothing was answered."""
+    """Return the activity that fills most of each of `width` columns; None without a prediction."""
     edges = np.linspace(0.0, prediction.seconds, width + 1)
     out: list[str | None] = []
     for left, right in pairwise(edges):
         filled: dict[str, float] = {}
-        for stretch in prediction.stretches:
-            if (overlap := min(right, stretch.end_s) - max(left, stretch.start_s)) > 0:
-                filled[stretch.activity] = filled.get(stretch.activity, 0.0) + overlap
+        for segment in prediction.segments:
+            if (overlap := min(right, segment.end_s) - max(left, segment.start_s)) > 0:
+                filled[segment.activity] = filled.get(segment.activity, 0.0) + overlap
         out.append(max(filled, key=lambda name: filled[name]) if filled else None)
     return out
 
 
 def _runs(prediction: Prediction) -> list[list[WindowPrediction]]:
-    """The answers between restarts."""
+    """Return the windows between restarts."""
     breaks = [at for at, _ in prediction.restarts]
     runs: list[list[WindowPrediction]] = [[]]
-    for answer in prediction.answers:
-        while breaks and answer.start_s >= breaks[0]:
+    for window in prediction.windows:
+        while breaks and window.start_s >= breaks[0]:
             breaks.pop(0)
             runs.append([])
-        runs[-1].append(answer)
+        runs[-1].append(window)
     return [run for run in runs if run]
 
 
-def _label_spans(answers: Sequence[WindowPrediction]) -> list[tuple[float, float, str]]:
+def _label_spans(windows: Sequence[WindowPrediction]) -> list[tuple[float, float, str]]:
     spans: list[tuple[float, float, str]] = []
-    for answer in answers:
-        if answer.label is None:
+    for window in windows:
+        if window.label is None:
             continue
-        if spans and spans[-1][2] == answer.label and answer.start_s <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], answer.end_s, answer.label)
+        if spans and spans[-1][2] == window.label and window.start_s <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], window.end_s, window.label)
         else:
-            spans.append((answer.start_s, answer.end_s, answer.label))
+            spans.append((window.start_s, window.end_s, window.label))
     return spans
 
 
 def _letters(labels: Sequence[str]) -> list[str]:
-    """A letter a label, so that the strip can be read without colour: W, U, D, S, T, L; else the first one unused."""
+    """Return a letter per label, so that the strip can be read without color: the first unused one of its words."""
     taken: list[str] = []
     for label in labels:
         words = label.upper().split("_")
@@ -222,3 +230,22 @@ def _letters(labels: Sequence[str]) -> list[str]:
 
 def _readable(label: str) -> str:
     return label.replace("_", " ").capitalize()
+
+
+def print_summary(predictions: Sequence[Prediction]) -> None:
+    """Print one row per recording: name, duration and time per activity."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("recording", "lasted", "activities", "notes"):
+        table.add_column(name, overflow="fold")
+    for prediction in predictions:
+        spent = ", ".join(f"{_readable(name)} {format_duration(s)}" for name, s in time_per_activity(prediction)[:4])
+        table.add_row(
+            prediction.recording, format_duration(prediction.seconds), spent or "-", str(len(prediction.notes))
+        )
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)

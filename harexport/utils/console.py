@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 _LOG_INTERVAL_S = 10.0  # between two lines about the same step, without a terminal
 
 Advance = Callable[[int], None]  # takes the total amount done so far, not the increment
@@ -26,7 +28,24 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is not None:  # None where it is closed; print() would then use standard output
-            print(self.format(record), file=sys.stderr, flush=True)
+            print(sanitize(self.format(record)), file=sys.stderr, flush=True)
+
+
+def sanitize(text: str, *, keep_colors: bool = False) -> str:
+    """Replace the characters that a terminal interprets, except line breaks and tabs.
+
+    Text from files (names, labels, headers, metadata) can contain escape sequences.
+
+    Args:
+        text: Text to print.
+        keep_colors: Keep the escape sequences of colors and styles.
+    """
+    parts = _COLOR.split(text) if keep_colors else [text]
+    parts[::2] = [
+        "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in part)
+        for part in parts[::2]
+    ]
+    return "".join(parts)
 
 
 def print_messages() -> None:
@@ -80,6 +99,7 @@ def _prints_messages() -> bool:
 @contextlib.contextmanager
 def _bar(description: str, total: int | None, bytes_: bool) -> Iterator[Advance]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -93,5 +113,5 @@ def _bar(description: str, total: int | None, bytes_: bool) -> Iterator[Advance]
     amount = DownloadColumn() if bytes_ else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(escape(sanitize(description)), total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -52,7 +52,7 @@ def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> Non
         (np.linspace(10, 12, 40), 0.1, None, "were 10% slower in the second half"),
         (np.linspace(12, 10, 40), 0.1, None, "% faster in the second half"),
         (_QUIET, 3.0, None, "was 3.0 per core"),
-        (_QUIET, 0.1, "powersave", "governor is powersave"),
+        (_QUIET, 0.1, "powersave", "governor of the core is powersave"),
     ],
 )
 def test_noise_is_said(

@@ -93,3 +93,9 @@ def test_messages_are_records_of_the_logger_harexport(caplog: pytest.LogCaptureF
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
         ("harexport", "INFO", "100 % done")
     ]
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.info("name\x1b]0;title\x07\x1b[2J\x9b1m\r\u202e.csv\tü\n")
+    assert capsys.readouterr().err == "name�]0;title��[2J�1m��.csv\tü\n\n"
+    assert console.sanitize("\x1b[1;31mred\x1b[0m\x1b[2J", keep_colors=True) == "\x1b[1;31mred\x1b[0m�[2J"

@@ -1,0 +1,63 @@
+"""Outputs never replace inputs, for every command; a data folder is no output folder; no control characters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harexport.cli import main
+from harexport.commands import options
+from tests.helpers import third_party_models
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "{file}", "--picture", "{file}"],
+        ["predict", "{file}", "--model", "{model}", "--picture", "{model}"],
+        ["bench", "{model}", "--html", "{model}"],
+        ["bench", "{folder}", "--html", "{model}"],
+        ["bench", "{model}", "--markdown", "{model}"],
+        ["bench", "{model}", "--baseline", "{file}", "--fail-if", "size>1KB", "--html", "{file}"],
+    ],
+)
+def test_an_output_is_no_input(arguments: list[str], tmp_path: Path) -> None:
+    file, model = tmp_path / "walk.csv", tmp_path / "model.onnx"
+    file.write_text("time,x\n1,2\n")
+    model.write_bytes(third_party_models.onnx())
+    before = file.read_bytes(), model.read_bytes()
+    paths = {"file": file, "model": model, "folder": tmp_path}
+    result = CliRunner().invoke(main, [argument.format(**paths) for argument in arguments])
+    assert result.exit_code == 2, result.output
+    assert "is an input of this command" in result.stderr
+    assert (file.read_bytes(), model.read_bytes()) == before
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "sweep", "demo"])
+def test_tables_are_not_written_into_a_folder_of_recordings(command: str, tmp_path: Path) -> None:
+    (tmp_path / "harexport.toml").write_text("")
+    for out in (tmp_path, tmp_path / "results"):
+        grid = ["--grid", str(tmp_path / "grid.toml")] if command == "sweep" else []
+        arguments = [command, "--data", str(tmp_path), "--out", str(out), *grid]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2, result.output
+        assert "is in the data folder" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["harexport.toml"]
+
+
+def test_json_output_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    options.print_result({"value": float("nan"), "values": [float("inf"), 1.0]}, True, "")
+    assert json.loads(capsys.readouterr().out) == {"value": None, "values": [None, 1.0]}
+
+
+def test_text_output_has_no_control_characters(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options.print_result({}, False, "label \x1b]8;;http://x\x07 \x1b[31mred")
+    options.print_error("file \x1b[2J")
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "\x1b[2Jmodel.onnx")])
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output
