@@ -1,5 +1,6 @@
+// Self-contained: copy this folder into any Gradle project with the Kotlin plugin. Its tests need the harexport repository.
 plugins {
-    alias(libs.plugins.kotlin.jvm)
+    kotlin("jvm")
 }
 
 kotlin {
@@ -7,9 +8,9 @@ kotlin {
 }
 
 dependencies {
-    compileOnly(libs.json) // part of Android
-    testImplementation(libs.json)
-    testImplementation(libs.junit)
+    compileOnly("org.json:json:20250517") // part of Android
+    testImplementation("org.json:json:20250517")
+    testImplementation("junit:junit:4.13.2")
 }
 
 tasks.test {

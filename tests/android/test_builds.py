@@ -14,7 +14,9 @@ _POM = "{http://maven.apache.org/POM/4.0.0}"
 _CATALOG = tomllib.loads((_DEMO / "gradle" / "libs.versions.toml").read_text("utf-8"))
 _APP = (_DEMO / "app" / "build.gradle.kts").read_text("utf-8")
 _CORE = (_DEMO / "core" / "build.gradle.kts").read_text("utf-8")
-_USE = re.compile(r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\))\)", re.MULTILINE)
+_USE = re.compile(
+    r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\)|\"[\w.]+:(\w+):[\w.]+\")\)", re.MULTILINE
+)
 
 
 def _pom(*module: str) -> ElementTree.Element:
@@ -49,9 +51,9 @@ def _read_setting(script: str, name: str) -> str:
 def _read_dependencies(script: str) -> dict[str, list[str]]:
     """Return the dependencies by configuration: artifacts of the catalog, and projects by name."""
     uses: dict[str, list[str]] = {}
-    for configuration, alias, project in _USE.findall(script):
-        artifact = _CATALOG["libraries"][alias.replace(".", "-")]["module"].split(":")[1] if alias else project
-        uses.setdefault(configuration, []).append(artifact)
+    for configuration, alias, project, literal in _USE.findall(script):
+        artifact = _CATALOG["libraries"][alias.replace(".", "-")]["module"].split(":")[1] if alias else ""
+        uses.setdefault(configuration, []).append(artifact or project or literal)
     return uses
 
 
@@ -103,8 +105,16 @@ def test_both_use_the_same_versions() -> None:
     root = _properties()
     versions = _CATALOG["versions"]
     assert versions["kotlin"] == root["kotlin.version"]
-    assert versions["junit"] == root["junit.version"]
-    assert versions["json"] == root["json.version"]
+    assert re.findall(r"junit:junit:([\w.]+)", _CORE) == [root["junit.version"]]
+    assert set(re.findall(r"org\.json:json:([\w.]+)", _CORE)) == {root["json.version"]}
+
+
+def test_core_can_be_copied_into_another_gradle_project() -> None:
+    assert "libs." not in _CORE, "core must not depend on the version catalog of this project"
+    assert 'kotlin("jvm")' in _CORE
+    for path in (_DEMO / "core" / "src" / "main").rglob("*.kt"):
+        imports = re.findall(r"^import (\S+)", path.read_text("utf-8"), re.MULTILINE)
+        assert all(name.startswith(("java.", "kotlin.", "org.json.")) for name in imports), path
 
 
 def test_both_use_the_same_libraries() -> None:

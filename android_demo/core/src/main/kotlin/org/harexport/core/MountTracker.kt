@@ -3,9 +3,10 @@ package org.harexport.core
 /**
  * The mount stage of a stream: estimates the mounting and rotates the stream into the frame of the model.
  *
- * A window is predicted with the estimate of the windows before it, and then updates the estimate. Has no effect for a contract without a frame. An estimate is kept across gaps and restarts, because the phone stays where
- * it is. Not thread-safe. Throws [InputException] for a contract whose frame requires acceleration with gravity that its
- * channels do not contain.
+ * A window is predicted with the estimate of the windows before it, and then updates the estimate. Has no effect for a
+ * contract without a frame. An estimate is kept across gaps and restarts, because the phone stays where it is. Not
+ * thread-safe. Throws [InputException] for a contract whose frame requires acceleration with gravity that its channels
+ * do not contain.
  */
 class MountTracker(private val contract: Contract) {
     private val gravityChannels = OrientationCheck.GRAVITY_CHANNELS.map(contract.channels::indexOf)
