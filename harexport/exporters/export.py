@@ -342,17 +342,21 @@ def find_checkpoint(folder: Path) -> Path:
 
 
 def format_result(result: ExportResult) -> str:
-    """Return one line of text, and one more for each note."""
+    """Return the path, and below it one line for each kind of measurement and each note."""
     parity = result.parity
-    accuracy = f"{parity.accuracy:.2%}, {parity.agreement:.2%} as the reference, " if parity else ""
-    difference = parity.max_logit_difference if parity else result.checks.max_logit_difference
-    ratio = "" if result.scheme == "float32" else f", {result.time_ratio:.2f} of float32's time"
+    latency = "" if result.scheme == "float32" else f", {result.time_ratio:.2f} times the latency of float32"
     reason = f" ({result.reason})" if result.reason else ""
-    line = (
-        f"{result.path}: {result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators{reason}, "
-        f"{accuracy}logits within {difference:.1e}{ratio}; {result.seconds:.2f} s"
-    )
-    return "\n  ".join([line, *result.notes])
+    difference = parity.max_logit_difference if parity else result.checks.max_logit_difference
+    checked = f"logits within {difference:.1e} of the reference"
+    if parity:
+        checked = f"accuracy {parity.accuracy:.2%}, agreement with the reference {parity.agreement:.2%}, {checked}"
+    lines = [
+        f"{result.path}: exported and checked in {result.seconds:.1f} s",
+        f"{result.size_bytes / 1000:.1f} KB, {sum(result.ops.values())} operators{reason}{latency}",
+        checked,
+        *result.notes,
+    ]
+    return "\n  ".join(lines)
 
 
 def _check_max_drop(max_drop: float | None) -> None:

@@ -91,7 +91,7 @@ def _pattern(expected: str) -> str:
 def test_output_is_real(block: CodeBlock, workspace: Path) -> None:
     """A console block shows what the command prints; only numbers may differ."""
     command, expected = block.text.removeprefix("$ ").split("\n", 1)
-    environment = {**os.environ, "COLUMNS": "100", "PYTHONUTF8": "1"}
+    environment = {**os.environ, "COLUMNS": "110", "PYTHONUTF8": "1"}
     if path := official_files():
         environment["HAREXPORT_DATA"] = str(path)
     child = subprocess.run(
