@@ -47,24 +47,24 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
     for name, network in networks.items():
         with progress(f"float64 reference of {name}", len(dataset.test.signals), "windows") as advance:
             references[name] = network.logits(dataset.test.signals, advance)
-    asked = {}
+    files_measured = {}
     with progress("running all files on the test windows", len(rows), "files") as advance:
         for done, row in enumerate(rows, 1):
             path = work / row["model"] / f"{row['key']}.{row['format']}"
             if not row["failure"]:
                 try:
                     measured = measuring.measure(path, networks[row["model"]], references[row["model"]], dataset.test)
-                    row |= measured.facts
-                    asked[f"{row['model']}/{row['key']}"] = measured
+                    row |= measured.figures
+                    files_measured[f"{row['model']}/{row['key']}"] = measured
                 except InputError as error:
                     row["failure"] = f"its runtime rejects it: {environments.without_paths(str(error))}"
             advance(done)
     kernels = measuring.build_c_kernels(networks, references, dataset.test)
-    latency, limits = measuring.time_models(asked, kernels, dataset.test, runs)
+    latency, limits = measuring.time_models(files_measured, kernels, dataset.test, runs)
     for row in rows:
         if not row["failure"]:
             row["latency"] = latency[f"{row['model']}/{row['key']}"]
-    facts = {
+    result = {
         "command": "python benchmarks/compare_converters.py",
         "machine": describe(),
         "environments": {name: environments.versions(name) for name in ("harexport", *environments.COSTS)},
@@ -74,7 +74,7 @@ def compare(work: Path, environment_folder: Path, reuse: bool, runs: int) -> dic
         "limits": limits,
         "rows": rows,
     }
-    return {**facts, "targets": table.targets(facts)}
+    return {**result, "targets": table.targets(result)}
 
 
 def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset) -> list[dict[str, Any]]:
@@ -93,16 +93,16 @@ def _convert(work: Path, environment_folder: Path, reuse: bool, dataset: Dataset
                 made = converting.convert(way, checkpoint_path(name), folder, environment_folder, reuse)
                 made.pop("sign")
                 info(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")
-                facts = {"who": way.who, "scheme": way.scheme, "format": way.suffix[1:], "source": way.source}
+                result = {"who": way.who, "scheme": way.scheme, "format": way.suffix[1:], "source": way.source}
                 kind = {"environment": way.environment, "ours": way.ours, "by_tensorflow": way.by_tensorflow}
-                rows.append({"model": name, "key": way.key, **facts, **kind, **made})
+                rows.append({"model": name, "key": way.key, **result, **kind, **made})
                 advance(done)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reuse", action="store_true", help="keep the conversions of an earlier run that still stand")
+    parser.add_argument("--reuse", action="store_true", help="keep the valid conversions of an earlier run")
     parser.add_argument("--render", action="store_true", help="measure nothing; render README.md from the JSON")
     parser.add_argument("--runs", type=int, default=1000, help="timed runs a file (default 1000)")
     parser.add_argument("--work", type=Path, default=ROOT / "harexport-out" / "peers", help="where the files go")

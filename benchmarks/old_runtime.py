@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ship_pretrained import ARTIFACTS
-from benchmarks.tflite_2_6.feed import MAX_DIFFERENCES, STATELESS, Feed, asked
+from benchmarks.tflite_2_6.feed import MAX_DIFFERENCES, STATELESS, Feed, select_windows
 from benchmarks.tflite_2_6.jvm import OldRuntime
 from benchmarks.tflite_2_6.subjects import Subject, shipped, unshipped
 from harexport.data import Dataset, load_dataset
@@ -66,7 +66,7 @@ def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) ->
     held = reading.read(subject.model, subject.name)
     runner = LiteRtRunner(subject.model, subject.name)
     contract = Contract.from_dict(held.contract, subject.name) if held.contract else None
-    what = asked(runner, dataset, contract, count)
+    what = select_windows(runner, dataset, contract, count)
     feed = Feed(what.signals, held, runner.batch)
     reference = runner.logits(what.signals)
     claimed = held.metadata.get("min_runtime_version") or held.versions.get("min_runtime_version") or OLDEST
@@ -88,9 +88,9 @@ def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) ->
         row["litert_accuracy"] = _share(reference.argmax(axis=1) == what.labels)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        events, said = old.run(subject.model, feed.bytes, feed.sizes, folder)
+        events, log = old.run(subject.model, feed.bytes, feed.sizes, folder)
         row["loads"] = any(line.startswith("loaded ") for line in events)
-        row["xnnpack_created"] = "XNNPACK delegate" in said
+        row["xnnpack_created"] = "XNNPACK delegate" in log
         row["signature"] = _signature(events)
         row["ways"], logits = {}, {}
         for way in MODES:
@@ -148,8 +148,8 @@ def _share(hits: NDArray[np.bool_]) -> float:
 
 def _failure(events: list[str], way: str) -> str:
     failed = f"failed {way} "
-    if told := [line for line in events if line.startswith(failed)]:
-        return told[0].removeprefix(failed)
+    if lines := [line for line in events if line.startswith(failed)]:
+        return lines[0].removeprefix(failed)
     if events and events[-1].startswith("died ") and f"begin {way}" in events:
         return f"the process died ({events[-1].removeprefix('died ')})"
     return "not reached"

@@ -41,11 +41,11 @@ class Kernel:
         network = network.fold_input()
         dense = not network.input.is_identity
         self._library = _compiled(network, dense, compiler, flags)
-        self.lanes, columns, blocks = (int(self._library.limit_layout(k)) for k in range(3))
+        self.lanes, columns, blocks = (int(self._library.kernel_layout(k)) for k in range(3))
         self._weights = _aligned(packed(network, dense, self.lanes, columns, blocks))
-        self._library.limit_load(ctypes.c_void_p(self._weights.ctypes.data))
-        self._answer = self._library.limit_answer
-        self._answer.argtypes, self._answer.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+        self._library.kernel_load(ctypes.c_void_p(self._weights.ctypes.data))
+        self._run = self._library.run_window
+        self._run.argtypes, self._run.restype = [ctypes.c_void_p, ctypes.c_void_p], None
         self._out = np.zeros((2, 1, self._labels), np.float32)
         self._address = self._out.ctypes.data
 
@@ -54,7 +54,7 @@ class Kernel:
 
         The next call overwrites the result.
         """
-        self._answer(window.__array_interface__["data"][0], self._address)
+        self._run(window.__array_interface__["data"][0], self._address)
         return self._out[0]
 
     def timed(self, windows: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -65,11 +65,11 @@ class Kernel:
         """
         check_windows(windows, *self.window_shape)
         ready = np.ascontiguousarray(windows, dtype=np.float32)
-        answers = np.empty((len(ready), 2, self._labels), np.float32)
+        outputs = np.empty((len(ready), 2, self._labels), np.float32)
         nanoseconds = np.empty(len(ready), np.int64)
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (ready, answers, nanoseconds)]
-        self._library.limit_answers(*pointers, len(ready))
-        return answers, nanoseconds
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (ready, outputs, nanoseconds)]
+        self._library.run_windows(*pointers, len(ready))
+        return outputs, nanoseconds
 
     def logits(self, windows: Array) -> NDArray[np.float32]:
         """Return the logits [n, labels] of windows [n, window, channels]."""
@@ -144,7 +144,7 @@ def _compiled(network: Network, dense: bool, compiler: str, flags: tuple[str, ..
         raise InputError(f"{compiler} is not installed; the C kernel needs it")
     hidden = [layer.hidden for layer in network.lstm]
     units = network.input.out_channels if dense else 0
-    facts = {
+    definitions = {
         "WINDOW": network.window,
         "CHANNELS": network.num_channels,
         "FRAME": network.input.kernel_size,
@@ -158,8 +158,8 @@ def _compiled(network: Network, dense: bool, compiler: str, flags: tuple[str, ..
     }
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "kernel.so"
-        defined = [f"-D{name}={value}" for name, value in facts.items()]
-        command = [compiler, *_FLAGS, *flags, *defined, str(_SOURCE), "-o", str(library)]
+        macros = [f"-D{name}={value}" for name, value in definitions.items()]
+        command = [compiler, *_FLAGS, *flags, *macros, str(_SOURCE), "-o", str(library)]
         child = subprocess.run(command, capture_output=True, text=True)
         if child.returncode != 0:
             raise InputError(f"{compiler} cannot compile {_SOURCE.name}: {child.stderr.strip()[-500:]}")

@@ -1,15 +1,15 @@
-/* How fast this machine can answer one window: the network in float32, hand-written, one thread, one shape.
+/* A network in float32 for one thread and one shape, as a lower bound of the latency on this machine.
  *
- * limit.py compiles it for one network, which it describes by -D:
+ * c_kernel.py compiles it for one network, described by -D:
  *   WINDOW CHANNELS FRAME HOP   the window and its steps
- *   UNITS RELU                  the input layer; UNITS 0: folded into the first LSTM layer, which had no ReLU before it
+ *   UNITS RELU                  the input layer; UNITS 0: folded into the first LSTM layer
  *   LAYERS HIDDEN WIDEST        HIDDEN is a list such as {48,48}; WIDEST the widest layer, input layer included
  *   LABELS
- * and hands over the weights in the order and layout in which they are read (limit.py, `packed`): gates scaled by
- * -log2 e (the candidate's by -2 log2 e), so that every exponential is a bare 2^x.
+ * The weights are in the order in which they are read (c_kernel.py, `packed`), with gates scaled by -log2 e (the
+ * candidate's by -2 log2 e), so that every exponential is 2^x.
  *
- * What makes it fast: the inputs of all steps are projected at once, in tiles that stay in registers; a step is then
- * one pass over the recurrent weights, which fit the first-level cache; and an LSTM cell needs two divisions, not five.
+ * The inputs of all steps are projected at once, in tiles that stay in registers. A step is then one pass over the
+ * recurrent weights, which fit the first-level cache. An LSTM cell needs two divisions instead of five.
  */
 #include <stdint.h>
 #include <string.h>
@@ -51,7 +51,7 @@ INLINE vec smaller(vec a, float b) {
     return (vec)((less & (ivec)a) | (~less & (ivec)splat(b)));
 }
 
-/* 2^x for x <= 40 (larger x count as 40: products of three such numbers stay finite), relative error 1e-7. */
+/* 2^x for x <= 40 (larger x are clipped at 40, so that products of three such numbers are finite), relative error 1e-7. */
 INLINE vec power(vec x) {
 #if defined(__AVX512F__)
     x = (vec)_mm512_min_ps((__m512)x, _mm512_set1_ps(40.0f));
@@ -128,7 +128,7 @@ INLINE void cell(int blocks, const vec *projected, const vec *w, const float *st
             for (int j = 0; j < 4 * blocks; j++) sum[j] += w[k * 4 * blocks + j] * state[k];
 #pragma GCC unroll 4
     for (int b = 0; b < blocks; b++) {
-        /* sigmoid x = 1 / (1 + e^-x), tanh x = (1 - e^-2x) / (1 + e^-2x); the quotients are brought together */
+        /* sigmoid x = 1 / (1 + e^-x), tanh x = (1 - e^-2x) / (1 + e^-2x); the quotients share a denominator */
         vec i = 1.0f + power(sum[b]), f = 1.0f + power(sum[blocks + b]);
         vec g = power(sum[2 * blocks + b]), o = 1.0f + power(sum[3 * blocks + b]);
         vec ig = i * (1.0f + g);
@@ -158,7 +158,7 @@ INLINE const vec *recur(int units, const vec *w, vec *out) {
 }
 
 /* window [WINDOW][CHANNELS] in physical units -> logits and probabilities, [2][LABELS]. */
-void limit_answer(const float *window, float *answer) {
+void run_window(const float *window, float *output) {
     const vec *w = weights;
     const float *x = window;
     int stride = HOP * CHANNELS, inputs = FRAME * CHANNELS;
@@ -175,7 +175,7 @@ void limit_answer(const float *window, float *answer) {
     }
     x += (STEPS - 1) * stride;
     for (int b = 0; b < VECS(LABELS); b++) {
-        vec part[4] = {w[0], {0}, {0}, {0}}; /* four sums: one alone would wait for itself */
+        vec part[4] = {w[0], {0}, {0}, {0}}; /* four independent sums, to hide the latency of the additions */
         w++;
         int k = 0;
         for (; k + 4 <= inputs; k += 4, w += 4)
@@ -183,28 +183,28 @@ void limit_answer(const float *window, float *answer) {
             for (int j = 0; j < 4; j++) part[j] += w[j] * x[k + j];
         for (; k < inputs; k++) part[0] += *w++ * x[k];
         part[0] += part[1] + (part[2] + part[3]);
-        memcpy(answer + b * LANES, part, 4 * MIN(LANES, LABELS - b * LANES));
+        memcpy(output + b * LANES, part, 4 * MIN(LANES, LABELS - b * LANES));
     }
-    float largest = answer[0], sum = 0;
-    for (int k = 1; k < LABELS; k++) largest = answer[k] > largest ? answer[k] : largest;
+    float largest = output[0], sum = 0;
+    for (int k = 1; k < LABELS; k++) largest = output[k] > largest ? output[k] : largest;
     for (int b = 0; b < LABELS; b += LANES) {
         vec logits = {0};
-        memcpy(&logits, answer + b, 4 * MIN(LANES, LABELS - b));
+        memcpy(&logits, output + b, 4 * MIN(LANES, LABELS - b));
         logits = power((logits - largest) * 1.4426950408889634f);
-        memcpy(answer + LABELS + b, &logits, 4 * MIN(LANES, LABELS - b));
+        memcpy(output + LABELS + b, &logits, 4 * MIN(LANES, LABELS - b));
     }
-    for (int k = 0; k < LABELS; k++) sum += answer[LABELS + k];
-    for (int k = 0; k < LABELS; k++) answer[LABELS + k] /= sum;
+    for (int k = 0; k < LABELS; k++) sum += output[LABELS + k];
+    for (int k = 0; k < LABELS; k++) output[LABELS + k] /= sum;
 }
 
 /* The layout of the packed weights depends on these. */
-int limit_layout(int which) {
-    const int facts[] = {LANES, TILE_COLUMNS, CELL_BLOCKS};
-    return facts[which];
+int kernel_layout(int which) {
+    const int layout[] = {LANES, TILE_COLUMNS, CELL_BLOCKS};
+    return layout[which];
 }
 
-/* The packed weights, at a multiple of 64; they stay the caller's. */
-void limit_load(const void *packed) { weights = packed; }
+/* The packed weights, aligned to 64 bytes and owned by the caller. */
+void kernel_load(const void *packed) { weights = packed; }
 
 static int64_t now(void) {
     struct timespec t;
@@ -212,11 +212,11 @@ static int64_t now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* `count` windows one after the other, answers to [count][2][LABELS]; nanoseconds of each, clock included. */
-void limit_answers(const float *windows, float *answers, int64_t *nanoseconds, int count) {
+/* Runs `count` windows: outputs [count][2][LABELS], and the nanoseconds of each window including the clock. */
+void run_windows(const float *windows, float *outputs, int64_t *nanoseconds, int count) {
     for (int n = 0; n < count; n++) {
         int64_t began = now();
-        limit_answer(windows + n * WINDOW * CHANNELS, answers + n * 2 * LABELS);
+        run_window(windows + n * WINDOW * CHANNELS, outputs + n * 2 * LABELS);
         nanoseconds[n] = now() - began;
     }
 }

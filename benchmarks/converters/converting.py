@@ -62,14 +62,14 @@ def run(command: list[str], seconds: int = _SECONDS) -> ProcessResult:
             time.sleep(0.004 if elapsed < 2 else 0.05)
         code = child.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)
-        said = log.read().decode(errors="replace")
+        output = log.read().decode(errors="replace")
     failure = None
     if stopped:
         failure = f"no end after {seconds} s"
     elif code < 0:
         failure = f"the process died: {signal.strsignal(-code) or -code}"
     elif code > 0:
-        failure = _reason(said) or f"exit code {code}"
+        failure = _reason(output) or f"exit code {code}"
     return ProcessResult(elapsed, usage.ru_utime + usage.ru_stime, peak / 1024, failure)
 
 
@@ -81,9 +81,9 @@ def _high_water(pid: int) -> int:
         return 0
 
 
-def _reason(said: str) -> str:
+def _reason(output: str) -> str:
     """Return the most informative line: the last error, else the last line."""
-    lines = [_ESCAPES.sub("", line).strip() for line in said.splitlines()]
+    lines = [_ESCAPES.sub("", line).strip() for line in output.splitlines()]
     errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|error)\b.*:", line)]
     chosen = (errors or [line for line in lines if line] or [""])[-1]
     return environments.without_paths(chosen)[:300]

@@ -28,31 +28,31 @@ _TIMED_WINDOWS = 256
 class Measured:
     """Figures of a file as JSON values, and functions to run it."""
 
-    facts: dict[str, Any]
-    ask: Callable[[Floats], object]
+    figures: dict[str, Any]
+    run: Callable[[Floats], object]
     invoke: Callable[[Floats], int] | None
 
 
 def measure(path: Path, network: Network, reference: NDArray[np.float64], test: Windows) -> Measured:
     """Measure a file. Raises InputError if its runtime rejects it."""
     model = path.read_bytes()
-    asked = runners.Asked(model, path.suffix, (network.window, network.num_channels))
-    held = runners.holds(model, path.suffix)
-    answered = asked.logits(test.signals)
-    facts = {
+    runner = runners.ModelRunner(model, path.suffix, (network.window, network.num_channels))
+    structure = runners.inspect_file(model, path.suffix)
+    logits = runner.logits(test.signals)
+    figures = {
         "size_bytes": len(model),
         "sha256": hashlib.sha256(model).hexdigest(),
-        "input": asked.input,
-        **held,
-        "parity": _parity(reference, answered, test.labels),
-        "state": _state(asked, test, answered, bool(held["variables"])),
-        "nan": _after_nan(asked, test.signals),
+        "input": runner.input,
+        **structure,
+        "parity": _parity(reference, logits, test.labels),
+        "state": _state(runner, test, logits, bool(structure["variables"])),
+        "nan": _after_nan(runner, test.signals),
     }
-    return Measured(facts, asked.one, asked.invoke)
+    return Measured(figures, runner.run, runner.invoke)
 
 
-def _parity(reference: NDArray[np.float64], answered: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
-    difference, expected, given = np.abs(answered - reference), reference.argmax(axis=1), answered.argmax(axis=1)
+def _parity(reference: NDArray[np.float64], logits: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
+    difference, expected, given = np.abs(logits - reference), reference.argmax(axis=1), logits.argmax(axis=1)
     finite = bool(np.isfinite(difference).all())
     return {
         "windows": len(truth),
@@ -63,31 +63,31 @@ def _parity(reference: NDArray[np.float64], answered: Floats, truth: NDArray[np.
     }
 
 
-def _state(asked: runners.Asked, test: Windows, fresh: Floats, variables: bool) -> dict[str, Any]:
+def _state(runner: runners.ModelRunner, test: Windows, fresh: Floats, variables: bool) -> dict[str, Any]:
     """Run windows A, B, A without a reset; with variable tensors also all test windows in order, as an app may do."""
     windows = np.ascontiguousarray(test.signals, dtype=np.float32)
     chosen = np.random.default_rng(0).permutation(len(windows))[: 2 * _PAIRS].reshape(_PAIRS, 2)
-    apart = 0.0
+    difference = 0.0
     for a, b in chosen:
-        first = asked.one(windows[a : a + 1]).copy()
-        asked.careless(windows[b : b + 1])
-        apart = max(apart, float(np.abs(asked.careless(windows[a : a + 1]) - first).max()))
-    facts: dict[str, Any] = {"a_b_a": apart}
+        first = runner.run(windows[a : a + 1]).copy()
+        runner.run_keep_state(windows[b : b + 1])
+        difference = max(difference, float(np.abs(runner.run_keep_state(windows[a : a + 1]) - first).max()))
+    figures: dict[str, Any] = {"a_b_a": difference}
     if variables:
-        careless = asked.logits(windows, reset=False)
-        facts["in_sequence"] = float(np.abs(careless - fresh).max())
-        facts["accuracy_in_sequence"] = float((careless.argmax(axis=1) == test.labels).mean())
-    facts["remembers"] = max(apart, facts.get("in_sequence", 0.0)) > 0
-    return facts
+        logits = runner.logits(windows, reset=False)
+        figures["in_sequence"] = float(np.abs(logits - fresh).max())
+        figures["accuracy_in_sequence"] = float((logits.argmax(axis=1) == test.labels).mean())
+    figures["remembers"] = max(difference, figures.get("in_sequence", 0.0)) > 0
+    return figures
 
 
-def _after_nan(asked: runners.Asked, signals: NDArray[Any]) -> dict[str, Any]:
+def _after_nan(runner: runners.ModelRunner, signals: NDArray[Any]) -> dict[str, Any]:
     """Return the logit error after a window of NaN without a reset, and whether all later logits are invalid."""
     windows = np.ascontiguousarray(signals[: 4 * 100 : 100], dtype=np.float32)
-    fresh = np.concatenate([asked.one(windows[k : k + 1]).copy() for k in range(len(windows))])
-    asked.one(windows[:1])
-    asked.careless(np.full_like(windows[:1], np.nan))
-    after = np.concatenate([asked.careless(windows[k : k + 1]).copy() for k in range(len(windows))])
+    fresh = np.concatenate([runner.run(windows[k : k + 1]).copy() for k in range(len(windows))])
+    runner.run(windows[:1])
+    runner.run_keep_state(np.full_like(windows[:1], np.nan))
+    after = np.concatenate([runner.run_keep_state(windows[k : k + 1]).copy() for k in range(len(windows))])
     stuck = not np.isfinite(after).all() or bool((after == after[0]).all())
     return {"off": float(np.abs(after - fresh).max()) if np.isfinite(after).all() else None, "stuck": stuck}
 
@@ -96,16 +96,16 @@ def build_c_kernels(
     networks: dict[str, Network], references: dict[str, NDArray[np.float64]], test: Windows
 ) -> dict[str, Any]:
     """The C kernel of every network, checked on all test windows: {name: Kernel, or the reason why there is none}."""
-    made: dict[str, Any] = {}
+    kernels: dict[str, Any] = {}
     for name, network in networks.items():
         try:
             kernel = Kernel(network)
         except InputError as error:
-            made[name] = str(error)
+            kernels[name] = str(error)
             continue
-        apart = float(np.abs(kernel.logits(test.signals) - references[name]).max())
-        made[name] = kernel if apart < 1e-4 else f"its logits differ from the reference by {apart:.1e}"
-    return made
+        difference = float(np.abs(kernel.logits(test.signals) - references[name]).max())
+        kernels[name] = kernel if difference < 1e-4 else f"its logits differ from the reference by {difference:.1e}"
+    return kernels
 
 
 def time_models(
@@ -117,7 +117,7 @@ def time_models(
         Latency of each file, called from Python with input and output; for LiteRT also "invoke", the runtime alone. For
         each kernel "through_python", called like the files, and "in_c", measured inside the kernel.
     """
-    models: dict[str, Callable[[Floats], object]] = {key: file.ask for key, file in files.items()}
+    models: dict[str, Callable[[Floats], object]] = {key: file.run for key, file in files.items()}
     inside: dict[str, list[int]] = {}
     for name, kernel in kernels.items():
         if isinstance(kernel, Kernel):

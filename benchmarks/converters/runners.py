@@ -1,7 +1,4 @@
-"""Anybody's .onnx or .tflite of windows: what it holds, and how to ask it.
-
-Foreign files name, order and type their tensors as they like; harexport's own runners refuse them.
-"""
+"""Runs and inspects the .onnx and .tflite files of other converters, with any names, layouts and types of tensors."""
 
 from __future__ import annotations
 
@@ -20,36 +17,43 @@ from harexport.model.network import Array
 Floats = NDArray[np.float32]
 
 
-class Asked:
-    """A file in its runtime, on one thread. `one` answers as a careful caller asks, `careless` as one who never
-    heard of state does: the same thing where the file keeps none. `invoke`, in LiteRT, is what the runtime itself
-    does: nanoseconds without writing the input and reading the answer. Raises InputError where it refuses the file.
+class ModelRunner:
+    """A file in its runtime, on one thread.
+
+    Attributes:
+        run: Run a window after a reset of the variables.
+        run_keep_state: Run a window without a reset.
+        invoke: In LiteRT, the duration of the invocation in nanoseconds, without copying input and output.
+        input: Shape and type of the input.
+
+    Raises:
+        InputError: The runtime rejects the file.
     """
 
     def __init__(self, model: bytes, suffix: str, window: tuple[int, int]) -> None:
         load = _onnx if suffix == ".onnx" else _tflite
         try:
-            self.careless, self._reset, self.invoke, self.input = load(model, window)
-            self.careless(np.zeros((1, *window), np.float32))
+            self.run_keep_state, self._reset, self.invoke, self.input = load(model, window)
+            self.run_keep_state(np.zeros((1, *window), np.float32))
         except InputError:
             raise
         except Exception as error:  # the runtimes' errors share no base class
             raise InputError((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
-        self.one = self.careless if self._reset is None else self._careful
-        self.one(np.zeros((1, *window), np.float32))
+        self.run = self.run_keep_state if self._reset is None else self._run_after_reset
+        self.run(np.zeros((1, *window), np.float32))
 
-    def _careful(self, window: Floats) -> Floats:
+    def _run_after_reset(self, window: Floats) -> Floats:
         assert self._reset is not None
         self._reset()
-        return self.careless(window)
+        return self.run_keep_state(window)
 
     def logits(self, windows: Array, reset: bool = True) -> Floats:
-        ask, ready = (self.one if reset else self.careless), np.ascontiguousarray(windows, dtype=np.float32)
-        return np.concatenate([ask(ready[k : k + 1]).reshape(1, -1) for k in range(len(ready))])
+        run, ready = (self.run if reset else self.run_keep_state), np.ascontiguousarray(windows, dtype=np.float32)
+        return np.concatenate([run(ready[k : k + 1]).reshape(1, -1) for k in range(len(ready))])
 
 
-def _oriented(shape: list[int], window: tuple[int, int]) -> tuple[tuple[int, ...], Callable[[Floats], Floats]]:
-    """The shape to feed, and how to bring [1, window, channels] into it."""
+def _input_layout(shape: list[int], window: tuple[int, int]) -> tuple[tuple[int, ...], Callable[[Floats], Floats]]:
+    """Return the input shape, and a function that converts [1, window, channels] to it."""
     sizes = tuple(n for n in shape if n > 1)
     for axes, expected in (((0, 1, 2), window), ((0, 2, 1), window[::-1])):
         if sizes == expected or shape[-2:] == [-1, expected[1]]:
@@ -57,7 +61,7 @@ def _oriented(shape: list[int], window: tuple[int, int]) -> tuple[tuple[int, ...
             if axes == (0, 1, 2) and wanted == (1, *window):
                 return wanted, lambda x: x
             return wanted, lambda x: np.ascontiguousarray(x.transpose(axes)).reshape(wanted)  # noqa: B023
-    raise InputError(f"it reads {shape}, not a window {list(window)}")
+    raise InputError(f"its input is {shape}, not a window {list(window)}")
 
 
 def _tflite(model: bytes, window: tuple[int, int]) -> tuple[Callable[[Floats], Floats], Any, Any, str]:
@@ -71,34 +75,34 @@ def _tflite(model: bytes, window: tuple[int, int]) -> tuple[Callable[[Floats], F
         reads = interpreter.get_input_details()
         if len(reads) != 1:
             raise InputError(f"it has {len(reads)} inputs")
-        shape, turned = _oriented([int(n) for n in reads[0]["shape_signature"]], window)
+        shape, convert = _input_layout([int(n) for n in reads[0]["shape_signature"]], window)
         if shape != tuple(reads[0]["shape"]):
             interpreter.resize_tensor_input(reads[0]["index"], shape)
         interpreter.allocate_tensors()
-    answers = interpreter.get_output_details()
-    chosen = next((answer for answer in answers if answer["name"] == LOGITS_NAME), answers[0])
+    outputs = interpreter.get_output_details()
+    chosen = next((output_value for output_value in outputs if output_value["name"] == LOGITS_NAME), outputs[0])
     index, output = int(reads[0]["index"]), int(chosen["index"])
-    encode, decode = _quantised(reads[0]), _quantised(chosen)
-    plain = turned if encode is None else (lambda x: encode[0](turned(x)))
+    encode, decode = _quantization(reads[0]), _quantization(chosen)
+    plain = convert if encode is None else (lambda x: encode[0](convert(x)))
 
-    def ask(x: Floats) -> Floats:
+    def run(x: Floats) -> Floats:
         interpreter.set_tensor(index, plain(x))
         interpreter.invoke()
-        answer: Floats = interpreter.get_tensor(output)
-        return answer if decode is None else decode[1](answer)
+        output_value: Floats = interpreter.get_tensor(output)
+        return output_value if decode is None else decode[1](output_value)
 
     def invoke(x: Floats) -> int:
         interpreter.set_tensor(index, plain(x))
-        began = time.perf_counter_ns()
+        start = time.perf_counter_ns()
         interpreter.invoke()
-        return time.perf_counter_ns() - began
+        return time.perf_counter_ns() - start
 
     reset = interpreter.reset_all_variables if has_variables(model) else None
-    return ask, reset, invoke, f"{list(shape)} {np.dtype(reads[0]['dtype']).name}"
+    return run, reset, invoke, f"{list(shape)} {np.dtype(reads[0]['dtype']).name}"
 
 
-def _quantised(detail: dict[str, Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-    """How to write and read a tensor of integers; None for floats."""
+def _quantization(detail: dict[str, Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Return functions that quantize and dequantize a tensor; None for floats."""
     dtype = np.dtype(detail["dtype"])
     if dtype.kind == "f":
         return None
@@ -118,24 +122,23 @@ def _onnx(model: bytes, window: tuple[int, int]) -> tuple[Callable[[Floats], Flo
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (read,) = session.get_inputs()
-    shape, turned = _oriented([n if isinstance(n, int) else -1 for n in read.shape], window)
+    shape, convert = _input_layout([n if isinstance(n, int) else -1 for n in read.shape], window)
     names = [output.name for output in session.get_outputs()]
     chosen, name = [LOGITS_NAME if LOGITS_NAME in names else names[0]], read.name
 
-    def ask(x: Floats) -> Floats:
-        answer: Floats = session.run(chosen, {name: turned(x)})[0]
-        return answer
+    def run(x: Floats) -> Floats:
+        output_value: Floats = session.run(chosen, {name: convert(x)})[0]
+        return output_value
 
-    return ask, None, None, f"{list(shape)} {read.type}"
-
-
-def holds(model: bytes, suffix: str) -> dict[str, Any]:
-    """Operators of all graphs with their counts, graphs, variables, cell clips, Flex and custom operators, and the
-    dtypes of the weight matrices by bytes; plain JSON values."""
-    return _holds_onnx(model) if suffix == ".onnx" else _holds_tflite(model)
+    return run, None, None, f"{list(shape)} {read.type}"
 
 
-def _holds_tflite(model: bytes) -> dict[str, Any]:
+def inspect_file(model: bytes, suffix: str) -> dict[str, Any]:
+    """Return operators, graphs, variables, cell clips, custom operators and the bytes of weights by type, as JSON."""
+    return _inspect_onnx(model) if suffix == ".onnx" else _inspect_tflite(model)
+
+
+def _inspect_tflite(model: bytes) -> dict[str, Any]:
     from ai_edge_litert import schema_py_generated as schema
 
     from harexport.formats import tflite_reader
@@ -164,7 +167,7 @@ def _holds_tflite(model: bytes) -> dict[str, Any]:
     }
 
 
-def _holds_onnx(model: bytes) -> dict[str, Any]:
+def _inspect_onnx(model: bytes) -> dict[str, Any]:
     import onnx
 
     file = onnx.load_from_string(model)

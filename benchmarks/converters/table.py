@@ -78,10 +78,10 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
         found.append({"file": file, "what": what, "aim": aim, "p50": p50, "min": best, "met": met})
 
     latency = deployed["latency"]
-    if keras := made.get(("seed-lstm", "keras-loop-float32")):
+    if keras := made.get(("baseline-lstm", "keras-loop-float32")):
         what = "faster than the baseline LSTM converted by Keras 3 and TFLiteConverter"
         ratio(what, 70, True, keras["latency"], latency)
-    fused = [row for (model, _), row in made.items() if model == "seed-lstm" and lowering(row) == "fused"]
+    fused = [row for (model, _), row in made.items() if model == "baseline-lstm" and lowering(row) == "fused"]
     if best := min(fused, key=lambda row: row["latency"]["p50"], default=None):
         what = f"faster than the best fused file of the baseline LSTM ({best['who']}, {best['scheme']})"
         ratio(what, 25, True, best["latency"], latency)

@@ -19,13 +19,13 @@ import org.tensorflow.lite.TensorFlowLite;
  * how many windows a call takes ("1", "4", or in turn "1,7,3" where the model leaves it open). For each way (default
  * kernels or XNNPACK; resetVariableTensors before each call, once after loading, or never) it writes FOLDER/WAY.logits,
  * the bytes of the output "logits" of all windows, and FOLDER/WAY.nanoseconds, a little-endian long for each call. What
- * happens is told on standard output, a line for each event: were the process to die, the last line tells where.
+ * happens is reported on standard output, one line per event, so that the last line locates a crash of the process.
  */
 public final class OldRuntime {
     private static final String LOGITS = "logits";
     private static final String SIGNATURE = "serving_default";
     private static final String INPUT = "window";
-    /** How often each of SIZES is run before what counts: a warm-up, which leaves a state behind. */
+    /** Warm-up runs of each of SIZES, which leave a state. */
     private static final int WARM_UP = 10;
 
     private final ByteBuffer model;
@@ -89,12 +89,12 @@ public final class OldRuntime {
             int logits = indexOf(interpreter, LOGITS);
             int[] shape = interpreter.getInputTensor(0).shape();
             int window = interpreter.getInputTensor(0).numBytes() / shape[0];
-            int answer = interpreter.getOutputTensor(logits).numBytes() / shape[0];
+            int outputSize = interpreter.getOutputTensor(logits).numBytes() / shape[0];
             int count = windows.length / window;
-            ByteBuffer answers = ByteBuffer.allocate(count * answer);
+            ByteBuffer outputs = ByteBuffer.allocate(count * outputSize);
             ByteBuffer times = ByteBuffer.allocate(8 * count).order(ByteOrder.LITTLE_ENDIAN);
             for (int end : new int[] {Math.min(count, WARM_UP * Arrays.stream(sizes).sum()), count}) {
-                answers.clear();
+                outputs.clear();
                 times.clear();
                 int size = interpreter.getInputTensor(0).shape()[0];
                 for (int done = 0, call = 0; done < end; call++) {
@@ -104,7 +104,7 @@ public final class OldRuntime {
                         interpreter.resizeInput(0, new int[] {size, shape[1], shape[2]});
                     }
                     ByteBuffer in = direct(Arrays.copyOfRange(windows, done * window, (done + size) * window));
-                    ByteBuffer out = ByteBuffer.allocateDirect(size * answer).order(ByteOrder.nativeOrder());
+                    ByteBuffer out = ByteBuffer.allocateDirect(size * outputSize).order(ByteOrder.nativeOrder());
                     Object[] inputs = {in};
                     Map<Integer, Object> outputs = new HashMap<>();
                     outputs.put(logits, out);
@@ -115,11 +115,11 @@ public final class OldRuntime {
                     interpreter.runForMultipleInputsOutputs(inputs, outputs);
                     times.putLong(System.nanoTime() - began);
                     out.rewind();
-                    answers.put(out);
+                    outputs.put(out);
                     done += size;
                 }
             }
-            Files.write(folder.resolve(way + ".logits"), answers.array());
+            Files.write(folder.resolve(way + ".logits"), outputs.array());
             times.flip();
             byte[] taken = new byte[times.remaining()];
             times.get(taken);
@@ -127,7 +127,7 @@ public final class OldRuntime {
         }
     }
 
-    /** Whether the named signature answers the first windows as the tensors do. */
+    /** Compares the first windows' logits through the signature with those through the tensors. */
     private String bySignature() {
         try (Interpreter interpreter = open(false)) {
             int logits = indexOf(interpreter, LOGITS);

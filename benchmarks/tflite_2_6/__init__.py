@@ -1,1 +1,1 @@
-"""Parts of old_runtime.py: the oldest runtime itself, the files that it is to run, what they are asked."""
+"""Parts of old_runtime.py: the old runtime, the files to run, and their input."""

@@ -25,22 +25,22 @@ _BATCHES = (1, 7, 3)  # alternating batch sizes of files with a dynamic batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class TestInput:
     """Windows [n, window, channels], with labels if they are test windows and None if they are synthetic."""
 
     signals: NDArray[np.float32]
     labels: NDArray[np.int64] | None
 
 
-def asked(runner: LiteRtRunner, dataset: Dataset, contract: Contract | None, count: int) -> Asked:
+def select_windows(runner: LiteRtRunner, dataset: Dataset, contract: Contract | None, count: int) -> TestInput:
     """Return `count` evenly spaced test windows, or synthetic ones if the file has another input."""
     test = dataset.test
     if runner.window_shape == test.signals.shape[1:] and (contract is None or contract.channels == CHANNELS):
         chosen = np.linspace(0, len(test) - 1, min(count, len(test))).round().astype(int)
-        return Asked(np.ascontiguousarray(test.signals[chosen], np.float32), test.labels[chosen])
+        return TestInput(np.ascontiguousarray(test.signals[chosen], np.float32), test.labels[chosen])
     if contract is None:
         raise InputError(f"{runner.name} takes windows {runner.window_shape} and has no contract")
-    return Asked(checks.synthetic_windows(contract, SYNTHETIC_WINDOWS), None)
+    return TestInput(checks.synthetic_windows(contract, SYNTHETIC_WINDOWS), None)
 
 
 class Feed:

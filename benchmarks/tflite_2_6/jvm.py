@@ -58,13 +58,13 @@ class OldRuntime:
 
     @property
     def java(self) -> str:
-        """The JVM's version, as it tells."""
+        """Version of the JVM."""
         return _done([self._java, "-version"], "java").splitlines()[0]
 
     def run(self, model: bytes, windows: bytes, sizes: tuple[int, ...], folder: Path) -> tuple[list[str], str]:
-        """What OldRuntime.java tells, and what is said on standard error; its answers lie in `folder`.
+        """Run OldRuntime.java and return its events and standard error; its results are files in `folder`.
 
-        A death of the process is the last line, as an event "died".
+        If the process dies, the last event is "died".
         """
         (folder / "model.tflite").write_bytes(model)
         (folder / "windows").write_bytes(windows)
@@ -82,25 +82,25 @@ class OldRuntime:
             ".",
         ]
         try:
-            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_RUN_SECONDS)
+            completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_RUN_SECONDS)
         except subprocess.TimeoutExpired as error:
-            told = error.stdout.decode() if error.stdout else ""
-            return [*_events(told), f"died no end after {_RUN_SECONDS} s"], ""
-        events = _events(ended.stdout)
-        if ended.returncode:
-            events.append(f"died {_death(ended.returncode, ended.stderr)}")
-        return events, ended.stderr
+            output = error.stdout.decode() if error.stdout else ""
+            return [*_events(output), f"died no end after {_RUN_SECONDS} s"], ""
+        events = _events(completed.stdout)
+        if completed.returncode:
+            events.append(f"died {_death(completed.returncode, completed.stderr)}")
+        return events, completed.stderr
 
 
-def _events(told: str) -> list[str]:
+def _events(output: str) -> list[str]:
     return [
-        line for line in told.splitlines() if line.split(" ", 1)[0] in ("runtime", "begin", "loaded", "end", "failed")
+        line for line in output.splitlines() if line.split(" ", 1)[0] in ("runtime", "begin", "loaded", "end", "failed")
     ]
 
 
-def _death(code: int, said: str) -> str:
+def _death(code: int, output: str) -> str:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    lines = [line for line in said.splitlines() if line and not line.startswith(("INFO", "#"))]
+    lines = [line for line in output.splitlines() if line and not line.startswith(("INFO", "#"))]
     return f"{how}: {without_paths(lines[0])}" if lines else how
 
 
@@ -118,14 +118,16 @@ def _tool(name: str) -> str:
 
 def _done(command: list[str], what: str, seconds: int = _FETCH_SECONDS) -> str:
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{what} did not finish within {seconds} s") from error
-    said = ended.stdout + ended.stderr
-    if ended.returncode:
-        errors = [line for line in said.splitlines() if "ERROR" in line or "error:" in line] or said.splitlines()[-1:]
+    output = completed.stdout + completed.stderr
+    if completed.returncode:
+        errors = [line for line in output.splitlines() if "ERROR" in line or "error:" in line] or output.splitlines()[
+            -1:
+        ]
         raise InputError(f"{what} failed: {without_paths(errors[0].strip()) if errors else 'no output'}")
-    return said
+    return output
 
 
 def _fetched(folder: Path, maven: str, coordinates: str, name: str, digest: str, member: str) -> Path:

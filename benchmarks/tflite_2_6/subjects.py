@@ -16,7 +16,7 @@ from harexport.model.contract import Contract
 from harexport.model.network import Network
 from tests.helpers.networks import GRU_SHAPES, contract_of
 
-GRUS = ("seed-gru", "pytorch", "relu-after")  # both reset gate conventions, one and two heads, few and many steps
+GRUS = ("baseline-gru", "pytorch", "relu-after")  # both reset gate conventions, one and two heads, few and many steps
 
 
 @dataclasses.dataclass(frozen=True)

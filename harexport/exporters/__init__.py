@@ -1,1 +1,1 @@
-"""Network -> files: one emitter per format, and the gate a file passes before it gets its name."""
+"""Exporters: one per format, and the checks that every file must pass."""

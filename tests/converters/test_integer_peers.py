@@ -1,4 +1,4 @@
-"""TensorFlow's calibrator, given the same float LSTM and windows, finds the numbers that our own calibration finds."""
+"""TensorFlow's calibrator and harexport's calibration agree for the same LSTM and windows."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ NAMES = {0: "input", 18: "state", 19: "cell"} | {
 
 
 def bare_network() -> Network:
-    """Two LSTM layers straight on the window."""
+    """Return a network of two LSTM layers without an input layer."""
     drawn = random_network(units=9, hidden=HIDDEN, window=16)
     passing = Conv1d(np.eye(9, dtype=np.float32).reshape(9, 1, 9), np.zeros(9, np.float32), stride=1, relu=False)
     return dataclasses.replace(drawn, mean=np.zeros(9, np.float32), std=np.ones(9, np.float32), input=passing)
 
 
 def float_file(network: Network) -> bytes:
-    """The same as TensorFlow's converter writes a stateful LSTM: their calibrator wants five intermediate tensors."""
+    """Return the network as TensorFlow's converter writes it, with five intermediate tensors for the calibrator."""
     graph = TfliteBuilder()
     window = rows = graph.tensor((1, network.window, network.num_channels))
     for layer in network.lstm:
@@ -76,11 +76,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         timeout=300,
     )
     assert child.returncode == 0, child.stderr[-2000:]
-    # Their calibrator never clears the LSTM's state, so what it sees is one long window (trap 1 of FACTS again).
-    nobody = np.zeros(1, np.int64)
+    # TensorFlow's calibrator keeps the LSTM's state between windows, so that they form one long window.
+    zeros = np.zeros(1, np.int64)
     long = dataclasses.replace(network, window=windows.shape[0] * windows.shape[1])
-    calibration = quantize.calibrate(long, Windows(windows.reshape(1, long.window, 9), nobody, nobody))
-    whole = {  # theirs clip nothing, and saw an answer a window
+    calibration = quantize.calibrate(long, Windows(windows.reshape(1, long.window, 9), zeros, zeros))
+    whole = {  # TensorFlow clips nothing, and its logits are per window
         name: (float(values.min()), float(values.max()))
         for name, values in (("window", windows), ("logits", network.logits(windows)))
     }
@@ -96,7 +96,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def lstms(model: bytes) -> list[dict[str, Any]]:
-    """Of each fused operator: type, scale, zero point and integers of its tensors by name, version and options."""
+    """Return type, scale, zero point and values of the tensors, version and options of each fused operator."""
     file = tflite_reader.unpack(model, "model")
     graph = file.subgraphs[0]
     found = []

@@ -14,31 +14,33 @@ from harexport.exporters import android
 from harexport.exporters.options import ExportOptions
 from harexport.model.contract import Contract, FilterChain, Lowpass
 
-FORM = ExportOptions("tflite", "int8-weights", "unrolled")
+OPTIONS = ExportOptions("tflite", "int8-weights", "unrolled")
 _ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "edge"
 SLOW_NOISE = FilterChain(noise=Lowpass(10, 30.0))
 
 
 @pytest.mark.parametrize(
-    ("contract", "form", "says"),
+    ("contract", "options", "message"),
     [
         (Contract(), ExportOptions("onnx"), "it runs .tflite files"),
-        (Contract(), dataclasses.replace(FORM, batch=4), "one window at a time"),
-        (Contract(), dataclasses.replace(FORM, batch=None), "one window at a time"),
-        (Contract(), dataclasses.replace(FORM, scheme="int8", io="int8"), "in float32"),
-        (Contract(channels=("heart_rate",), units=("bpm",)), FORM, "no channel heart_rate"),
-        (Contract(units=("m/s2",) * 3 + ("rad/s",) * 3 + ("g",) * 3), FORM, "body_acc_x in g, not in m/s2"),
-        (Contract(rate_hz=400.0), FORM, "400 Hz is above"),
-        (Contract(filters=SLOW_NOISE), FORM, "noise cutoff of 30 Hz is invalid at 50 Hz"),
-        (Contract(filters=FilterChain(median=4)), FORM, "not 4"),
-        (Contract(window=200_000), FORM, "at most 1000000 values"),
-        (Contract(hop=200), FORM, "skips samples"),
+        (Contract(), dataclasses.replace(OPTIONS, batch=4), "one window at a time"),
+        (Contract(), dataclasses.replace(OPTIONS, batch=None), "one window at a time"),
+        (Contract(), dataclasses.replace(OPTIONS, scheme="int8", io="int8"), "in float32"),
+        (Contract(channels=("heart_rate",), units=("bpm",)), OPTIONS, "no channel heart_rate"),
+        (Contract(units=("m/s2",) * 3 + ("rad/s",) * 3 + ("g",) * 3), OPTIONS, "body_acc_x in g, not in m/s2"),
+        (Contract(rate_hz=400.0), OPTIONS, "400 Hz is above"),
+        (Contract(filters=SLOW_NOISE), OPTIONS, "noise cutoff of 30 Hz is invalid at 50 Hz"),
+        (Contract(filters=FilterChain(median=4)), OPTIONS, "not 4"),
+        (Contract(window=200_000), OPTIONS, "at most 1000000 values"),
+        (Contract(hop=200), OPTIONS, "skips samples"),
     ],
 )
-def test_unsupported_models_are_rejected(tmp_path: Path, contract: Contract, form: ExportOptions, says: str) -> None:
+def test_unsupported_models_are_rejected(
+    tmp_path: Path, contract: Contract, options: ExportOptions, message: str
+) -> None:
     (tmp_path / "app").mkdir()
-    with pytest.raises(InputError, match=says):
-        android.check_project(contract, [form], tmp_path)
+    with pytest.raises(InputError, match=message):
+        android.check_project(contract, [options], tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -53,15 +55,15 @@ def test_other_contracts_are_supported(tmp_path: Path) -> None:
         filters=FilterChain(median=5, noise=Lowpass(4, 18.0)),
     )
     (tmp_path / "app").mkdir()
-    android.check_project(contract, [FORM], tmp_path)
+    android.check_project(contract, [OPTIONS], tmp_path)
 
 
 def test_needs_one_model_and_an_android_project(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
-        android.check_project(Contract(), [FORM, FORM], tmp_path)
+        android.check_project(Contract(), [OPTIONS, OPTIONS], tmp_path)
     with pytest.raises(InputError, match="has no folder app"):
-        android.check_project(Contract(), [FORM], tmp_path / "gone")
+        android.check_project(Contract(), [OPTIONS], tmp_path / "gone")
 
 
 def test_writes_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,8 @@ all_kinds = pytest.mark.parametrize(("fmt", "scheme", "lowering"), KINDS)
 def labelled(network: Network, count: int = 48) -> Dataset:
     """Return a dataset on which the network has an accuracy of 100 %."""
     windows = checks.synthetic_windows(contract_of(network), count, seed=5)
-    answers = network.logits(windows).argmax(axis=1)
-    part = Windows(windows, answers, np.arange(count) % 4)
+    labels = network.logits(windows).argmax(axis=1)
+    part = Windows(windows, labels, np.arange(count) % 4)
     return Dataset(part, part, "synthetic", "0" * 64, contract_of(network))
 
 
@@ -84,7 +84,7 @@ def test_every_shape_passes_its_checks(tmp_path, shape, fmt, scheme, lowering):
 
 @pytest.mark.parametrize("batch", [3, None])
 @pytest.mark.parametrize(("fmt", "scheme", "lowering"), [kind for kind in KINDS if kind[1] != "int8"])
-@pytest.mark.parametrize("shape", ["edge", "three-layers", "seed-gru"])
+@pytest.mark.parametrize("shape", ["edge", "three-layers", "baseline-gru"])
 def test_batches(tmp_path, shape, fmt, scheme, lowering, batch):
     network = {**SHAPES, **GRU_SHAPES}[shape]
     path = tmp_path / f"model.{fmt}"
@@ -120,7 +120,7 @@ def test_auto_selects_the_lowering_by_the_number_of_steps():
     assert chosen(random_network(frame=3, hop=3), "tflite").lowering == "fused"
     assert chosen(SHAPES["seed"], "tflite", "int8-weights").lowering == "fused"
     assert chosen(SHAPES["seed"], "tflite", batch=None).lowering == "unrolled"
-    assert chosen(GRU_SHAPES["seed-gru"], "tflite").lowering == "unrolled"
+    assert chosen(GRU_SHAPES["baseline-gru"], "tflite").lowering == "unrolled"
     assert chosen(EDGE, "onnx").lowering is None
     assert chosen(EDGE, "tflite", lowering="fused").reason == ""
 
@@ -164,7 +164,7 @@ def test_invalid_options_are_rejected(tmp_path, options, message):
 
 
 def test_options_that_do_not_fit_are_rejected(tmp_path):
-    gru = GRU_SHAPES["seed-gru"]
+    gru = GRU_SHAPES["baseline-gru"]
     for options, message in (({"lowering": "fused"}, "no fused GRU"), ({"scheme": "int8"}, "scheme int8 is for LSTM")):
         with pytest.raises(InputError, match=message):
             export(gru, tmp_path / "model.tflite", contract=contract_of(gru), **options)
@@ -214,8 +214,8 @@ def test_accuracy_drop_on_the_test_windows(tmp_path):
     with pytest.raises(CheckFailedError, match="on 60 test windows"):
         export(network, path, scheme="int8-weights", dataset=near)
     assert path.read_bytes() == b"the previous export"
-    kept = export(network, path, scheme="int8-weights", dataset=near, max_drop=50)
-    assert 0.2 < kept.parity.drop <= 50
+    result = export(network, path, scheme="int8-weights", dataset=near, max_drop=50)
+    assert 0.2 < result.parity.drop <= 50
     with pytest.raises(CheckFailedError, match=r"allowed are 1\b"):
         export(network, path, scheme="int8-weights", dataset=near, max_drop=1)
     assert export(network, path, dataset=near, max_drop=0).parity.drop == 0
@@ -284,7 +284,7 @@ def test_checks_compare_probabilities(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fmt", ["onnx", "tflite"])
 def test_checks_compare_the_second_head(tmp_path, monkeypatch, fmt):
-    network = GRU_SHAPES["seed-gru"]
+    network = GRU_SHAPES["baseline-gru"]
     other = dataclasses.replace(
         network, coarse_head=dataclasses.replace(network.coarse_head, weight=-network.coarse_head.weight)
     )

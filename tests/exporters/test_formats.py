@@ -1,4 +1,4 @@
-"""Every format and lowering computes the network it was given, whatever its shape."""
+"""Exported files of all formats and lowerings match the reference."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def test_onnx_matches_the_reference(shape):
     network = SHAPES[shape]
     model = onnx_of(shape)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
-    answered = OnnxRunner(model, shape).logits(windows_of(network))
-    assert np.abs(answered - network.logits(windows_of(network))).max() < 1e-4
+    outputs = OnnxRunner(model, shape).logits(windows_of(network))
+    assert np.abs(outputs - network.logits(windows_of(network))).max() < 1e-4
 
 
 @every_lowering
 @every_shape
 def test_tflite_matches_the_reference(shape, lowering):
     network = SHAPES[shape]
-    answered = LiteRtRunner(tflite_of(shape, lowering), shape).logits(windows_of(network))
-    assert np.abs(answered - network.logits(windows_of(network))).max() < 1e-4
+    outputs = LiteRtRunner(tflite_of(shape, lowering), shape).logits(windows_of(network))
+    assert np.abs(outputs - network.logits(windows_of(network))).max() < 1e-4
 
 
 @every_lowering
 @pytest.mark.parametrize("shape", ["edge", "seed"])
 def test_tflite_without_xnnpack_matches_the_reference(shape, lowering):
-    """Old phones' runtimes use TensorFlow Lite's own kernels."""
+    """Runtimes of old phones use TensorFlow Lite's own kernels."""
     from ai_edge_litert.interpreter import OpResolverType
 
     network = SHAPES[shape]
@@ -66,9 +66,9 @@ def test_tflite_without_xnnpack_matches_the_reference(shape, lowering):
     for scheme, allowed in (("float32", 1e-4), ("int8-weights", 0.5)):
         model = tflite_of(shape, lowering, scheme)
         interpreter = Interpreter(model_content=model, experimental_op_resolver_type=resolver)
-        answers = interpreter.get_signature_runner("serving_default")
-        answered = np.concatenate([answers(window=window[None])["logits"] for window in windows])
-        assert np.abs(answered - network.logits(windows)).max() < allowed
+        run = interpreter.get_signature_runner("serving_default")
+        outputs = np.concatenate([run(window=window[None])["logits"] for window in windows])
+        assert np.abs(outputs - network.logits(windows)).max() < allowed
 
 
 @every_lowering
@@ -77,12 +77,12 @@ def test_int8_weights_are_close_to_the_reference(shape, lowering):
     network = SHAPES[shape]
     windows = windows_of(network)
     expected = network.logits(windows)
-    answered = LiteRtRunner(tflite_of(shape, lowering, "int8-weights"), shape).logits(windows)
-    assert np.sqrt(np.mean((answered - expected) ** 2)) < 0.08 * np.sqrt(np.mean(expected**2))
+    outputs = LiteRtRunner(tflite_of(shape, lowering, "int8-weights"), shape).logits(windows)
+    assert np.sqrt(np.mean((outputs - expected) ** 2)) < 0.08 * np.sqrt(np.mean(expected**2))
 
 
 def test_onnx_int8_weights_do_not_saturate():
-    """x86 without VNNI adds up two products of uint8 and int8 in 16 bits; with weights in uint8 it does not.
+    """x86 without VNNI adds two products of uint8 and int8 in 16 bits, but not with uint8 weights.
 
     All recurrent weights are at the ends of their range, where sums are the largest.
     """
@@ -101,7 +101,7 @@ def test_onnx_int8_weights_do_not_saturate():
         np.testing.assert_allclose(np.concatenate([i, f, g, o]), matrix, atol=np.abs(matrix).max() / 250)
     windows = windows_of(network)
     difference = np.abs(OnnxRunner(model, "it").logits(windows) - network.logits(windows))
-    assert difference.max() < 0.5  # saturated sums are 10 off
+    assert difference.max() < 0.5  # saturated sums differ by 10
 
 
 @every_lowering
@@ -109,9 +109,9 @@ def test_signature_has_logits_and_probabilities(lowering):
     network = SHAPES["edge"]
     window = windows_of(network)[:1]
     interpreter = Interpreter(model_content=tflite_of("edge", lowering))
-    answered = interpreter.get_signature_runner("serving_default")(window=window)
-    assert set(answered) == {"logits", "probabilities"}
-    assert np.allclose(answered["probabilities"], softmax(network.logits(window)), atol=1e-6)
+    outputs = interpreter.get_signature_runner("serving_default")(window=window)
+    assert set(outputs) == {"logits", "probabilities"}
+    assert np.allclose(outputs["probabilities"], softmax(network.logits(window)), atol=1e-6)
 
 
 def test_onnx_has_probabilities():
@@ -150,7 +150,7 @@ def test_contract_and_metadata_are_stored():
 
 
 def test_number_of_operators():
-    # the seed's linear input layer is in its first LSTM's weights
+    # the linear input layer of baseline-lstm is in its first LSTM's weights
     assert structure.read_structure(onnx_of("seed"), "onnx", "seed").ops == {
         "Reshape": 3,
         "Gemm": 1,
@@ -161,7 +161,7 @@ def test_number_of_operators():
     assert edge == {"Gather": 1, "Reshape": 4, "Gemm": 2, "Relu": 1, "LSTM": 2, "Softmax": 1}
     fused = structure.read_structure(tflite_of("seed", "fused"), "tflite", "seed").ops
     assert fused["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 2
-    # four states cleared, one row cut out, the head
+    # four zeroed states, one slice, the head
     assert fused == {"SLICE": 5, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
     unrolled = structure.read_structure(tflite_of("edge", "unrolled"), "tflite", "edge").ops
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in unrolled
@@ -221,6 +221,6 @@ def test_synthetic_windows_have_physical_amplitudes():
     assert windows.shape == (16, 128, 9)
     assert windows.dtype == np.float32
     assert np.array_equal(windows, checks.synthetic_windows(contract))
-    gravity = np.linalg.norm(windows[1::2, :, 6:].mean(axis=1), axis=1)  # the windows that hardly move
+    gravity = np.linalg.norm(windows[1::2, :, 6:].mean(axis=1), axis=1)  # windows with little motion
     assert np.abs(gravity - 1.0).max() < 0.1
     assert 0.3 < windows[::2, :, :6].std() < 1.5

@@ -1,4 +1,4 @@
-"""The golden windows are what the chain and the file answer, whatever the contract, and tell a wrong phone."""
+"""Golden test vectors match preprocessing and model, and detect errors of a phone."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_vectors_match_the_preprocessing_of_every_contract(contract: Contract) -
             windows.append(event)
     windows += [event for event in stream.flush() if isinstance(event, Window)]
     signals = np.array([window.signals for window in windows], np.float32)
-    told = np.array(golden["windows"], np.float32).reshape(signals.shape)
-    assert np.array_equal(told, signals), "as many digits as tell float32 numbers apart"
+    stored = np.array(golden["windows"], np.float32).reshape(signals.shape)
+    assert np.array_equal(stored, signals), "the digits identify the float32 values"
     assert np.abs(signals).max() < 8, "MAX_SIGNAL_DIFFERENCE counts on it"
     assert sum(window.is_settled for window in windows) >= 6
-    answers = runtimes.load_bytes(content, ".tflite", "it").logits(signals)
-    assert np.array_equal(np.array(golden["logits"], np.float32), answers)
-    assert answers.shape == (len(windows), len(contract.labels))
+    logits = runtimes.load_bytes(content, ".tflite", "it").logits(signals)
+    assert np.array_equal(np.array(golden["logits"], np.float32), logits)
+    assert logits.shape == (len(windows), len(contract.labels))
     assert stream.dropped.keys() == golden["mean_of"].keys() == golden["units"].keys()
     assert all(dropped.total == 0 for dropped in stream.dropped.values())
 
@@ -87,7 +87,7 @@ def test_synthetic_recording_resembles_a_phone() -> None:
     assert np.linalg.norm(at_rest, axis=1) == pytest.approx(9.8, abs=0.15)
     swings = np.array([row[2:] for row in samples if row[0] == GYRO])
     turned = np.trapezoid(swings[:, 2] * (np.arange(len(swings)) < 0.25 * len(swings)), dx=1 / 49.2)
-    assert turned == pytest.approx(-np.pi / 2, abs=0.05), "the gyroscope tells of the turn that gravity shows"
+    assert turned == pytest.approx(-np.pi / 2, abs=0.05), "gyroscope and gravity show the same turn"
 
 
 def test_fast_sensors_are_averaged() -> None:
@@ -101,11 +101,11 @@ def test_coarse_logits_are_omitted() -> None:
     contract = contract_of(network)
     golden = _golden(_file(network, contract), contract)
     assert len(contract.coarse_labels) == 5
-    assert {len(answer) for answer in golden["logits"]} == {6}
+    assert {len(row) for row in golden["logits"]} == {6}
 
 
 def test_tolerance_detects_errors_but_not_rounding() -> None:
-    """What is allowed lies far below what two swapped axes, or a forgotten division by g, do to logits."""
+    """Swapped axes or a missing division by g exceed the tolerance by far."""
     model = models.load_model(_ARTIFACTS / "edge-unrolled-float32.tflite")
     golden = _golden((_ARTIFACTS / "edge-unrolled-float32.tflite").read_bytes(), Contract())
     windows = np.array(golden["windows"], np.float32).reshape(-1, 128, 9)
@@ -121,7 +121,7 @@ def test_tolerance_detects_errors_but_not_rounding() -> None:
 
 @pytest.mark.parametrize("scheme", ["float32", "float16", "int8-weights"])
 def test_tolerance_holds_in_another_runtime(scheme: str) -> None:
-    """LiteRT without XNNPACK runs other kernels: those of the phones whose runtime has no XNNPACK for this graph."""
+    """LiteRT without XNNPACK runs other kernels, as some phones do."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     path = _ARTIFACTS / f"edge-unrolled-{scheme}.tflite"
@@ -130,12 +130,12 @@ def test_tolerance_holds_in_another_runtime(scheme: str) -> None:
     interpreter = Interpreter(str(path), num_threads=1, experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
     (reads,) = interpreter.get_input_details()
-    (answers,) = (detail for detail in interpreter.get_output_details() if detail["name"] == "logits")
+    (logits,) = (detail for detail in interpreter.get_output_details() if detail["name"] == "logits")
     differences = []
     for window, logits in zip(golden["windows"], golden["logits"], strict=True):
         interpreter.set_tensor(reads["index"], np.array(window, np.float32).reshape(1, 128, 9))
         interpreter.invoke()
-        differences.append(np.abs(interpreter.get_tensor(answers["index"])[0] - logits).max())
+        differences.append(np.abs(interpreter.get_tensor(logits["index"])[0] - logits).max())
     assert max(differences) <= golden["max_logit_difference"]
     assert max(differences) > 0 if scheme == "int8-weights" else golden["max_logit_difference"] == 1e-4
 

@@ -1,4 +1,4 @@
-"""Rounding that looks at the windows: the same files, nearer to the reference."""
+"""GPTQ rounding reduces the error of int8 weights."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def error_of(network: Network, emitted: Network, lowering: str, windows: np.ndar
 @pytest.mark.parametrize("shape", ["edge", "three-layers", "side-by-side"])
 def test_error_on_unseen_windows_is_smaller(shape, lowering):
     network = SHAPES[shape]
-    aware = gptq.round_weights(network, windows_of(network, 1), lowering)
+    rounded = gptq.round_weights(network, windows_of(network, 1), lowering)
     unseen = windows_of(network, 2, count=24)
-    assert error_of(network, aware, lowering, unseen) < 0.8 * error_of(network, network, lowering, unseen)
+    assert error_of(network, rounded, lowering, unseen) < 0.8 * error_of(network, network, lowering, unseen)
 
 
 @pytest.mark.parametrize("shape", LSTM_SHAPES)
 def test_export_changes_no_rounded_weight(shape):
     network = SHAPES[shape]
-    aware = gptq.round_weights(network, windows_of(network, 1, count=8), "fused")
-    matrices = [aware.head.weight, aware.fold_normalization().input.weight]
-    matrices += [gate for layer in aware.lstm for gate in np.split(layer.input_weight, 4)]
-    matrices += [gate for layer in aware.lstm for gate in np.split(layer.recurrent_weight, 4)]
+    rounded = gptq.round_weights(network, windows_of(network, 1, count=8), "fused")
+    matrices = [rounded.head.weight, rounded.fold_normalization().input.weight]
+    matrices += [gate for layer in rounded.lstm for gate in np.split(layer.input_weight, 4)]
+    matrices += [gate for layer in rounded.lstm for gate in np.split(layer.recurrent_weight, 4)]
     for matrix in matrices:
         assert np.abs(fake_quantize(matrix) - matrix).max() < 1e-5 * np.abs(matrix).max()
 
@@ -48,9 +48,9 @@ def test_export_changes_no_rounded_weight(shape):
 @every_lowering
 def test_weights_change_little(lowering):
     network = SHAPES["edge"]
-    aware = gptq.round_weights(network, windows_of(network, 1), lowering)
+    rounded = gptq.round_weights(network, windows_of(network, 1), lowering)
     for name, array in network.arrays().items():
-        moved = np.abs(aware.arrays()[name] - array)
+        moved = np.abs(rounded.arrays()[name] - array)
         scale = (network.std / network.std.min()).max() if name == "input.weight" else 1.0
         assert moved.max() < 0.1 * scale * np.abs(array).max(), name
         if array.ndim == 1:

@@ -1,4 +1,4 @@
-"""GRU networks in every format compute what they were given, in both conventions of the reset gate."""
+"""Exported GRU networks match the reference, with both conventions of the reset gate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTPUTS = {"head": "logits", "coarse": "coarse_logits"}
 every_shape = pytest.mark.parametrize("shape", GRU_SHAPES)
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 xnnpack = pytest.mark.parametrize("resolver", [OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES])
-Answers = dict[str, np.ndarray]
+Outputs = dict[str, np.ndarray]
 
 
 def tflite_of(network: Network, scheme: str = "float32") -> bytes:
@@ -40,52 +40,52 @@ def windows_of(network: Network) -> np.ndarray:
     return checks.synthetic_windows(contract_of(network), count=8, seed=1)
 
 
-def expected_of(network: Network) -> Answers:
+def expected_of(network: Network) -> Outputs:
     return {OUTPUTS[head]: network.logits(windows_of(network), head=head) for head in network.heads()}
 
 
-def ask_tflite(model: bytes, windows: np.ndarray, resolver: OpResolverType = OpResolverType.AUTO) -> Answers:
+def run_tflite(model: bytes, windows: np.ndarray, resolver: OpResolverType = OpResolverType.AUTO) -> Outputs:
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=resolver, num_threads=1)
     signature = interpreter.get_signature_runner("serving_default")
-    answers = [signature(window=window[None]) for window in windows]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    outputs = [signature(window=window[None]) for window in windows]
+    return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
 
-def ask_onnx(model: bytes, windows: np.ndarray) -> Answers:
+def run_onnx(model: bytes, windows: np.ndarray) -> Outputs:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    answers = [session.run(names, {"window": window[None]}) for window in windows]
-    return {name: np.concatenate([answer[k] for answer in answers]) for k, name in enumerate(names)}
+    outputs = [session.run(names, {"window": window[None]}) for window in windows]
+    return {name: np.concatenate([output[k] for output in outputs]) for k, name in enumerate(names)}
 
 
 @every_shape
 @xnnpack
 def test_tflite_matches_the_reference(shape: str, resolver: OpResolverType) -> None:
     network = GRU_SHAPES[shape]
-    answered = ask_tflite(tflite_of(network), windows_of(network), resolver)
+    outputs = run_tflite(tflite_of(network), windows_of(network), resolver)
     for name, expected in expected_of(network).items():
-        assert np.abs(answered[name] - expected).max() < 1e-4
+        assert np.abs(outputs[name] - expected).max() < 1e-4
 
 
 @every_shape
 def test_onnx_matches_the_reference(shape: str) -> None:
     network = GRU_SHAPES[shape]
-    answered = ask_onnx(onnx_of(network), windows_of(network))
+    outputs = run_onnx(onnx_of(network), windows_of(network))
     for name, expected in expected_of(network).items():
-        assert np.abs(answered[name] - expected).max() < 1e-4
+        assert np.abs(outputs[name] - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("shape", [shape for shape, network in GRU_SHAPES.items() if network.num_steps > 1])
 def test_reset_gate_conventions_differ(shape: str) -> None:
-    """The tests above can fail: a file of the other convention answers something else, once there is a state."""
+    """The logits of the other convention differ, so that the tests above detect it."""
     network = GRU_SHAPES[shape]
     plain = [dataclasses.replace(layer, recurrent_bias=np.zeros_like(layer.recurrent_bias)) for layer in network.gru]
     network = dataclasses.replace(network, recurrent_layers=tuple(plain))
     stack = tuple(dataclasses.replace(layer, reset_after=not layer.reset_after) for layer in plain)
     other = dataclasses.replace(network, recurrent_layers=stack)
     expected = network.logits(windows_of(network))
-    for answered in (ask_tflite(tflite_of(other), windows_of(network)), ask_onnx(onnx_of(other), windows_of(network))):
-        assert np.abs(answered["logits"] - expected).max() > 0.01
+    for outputs in (run_tflite(tflite_of(other), windows_of(network)), run_onnx(onnx_of(other), windows_of(network))):
+        assert np.abs(outputs["logits"] - expected).max() > 0.01
 
 
 @every_shape
@@ -95,22 +95,22 @@ def test_quantized_tflite_is_close_to_the_reference(
     shape: str, resolver: OpResolverType, scheme: str, allowed: float
 ) -> None:
     network = GRU_SHAPES[shape]
-    answered = ask_tflite(tflite_of(network, scheme), windows_of(network), resolver)
+    outputs = run_tflite(tflite_of(network, scheme), windows_of(network), resolver)
     for name, expected in expected_of(network).items():
-        assert np.sqrt(np.mean((answered[name] - expected) ** 2)) < allowed * np.sqrt(np.mean(expected**2))
+        assert np.sqrt(np.mean((outputs[name] - expected) ** 2)) < allowed * np.sqrt(np.mean(expected**2))
 
 
 @every_shape
 @pytest.mark.parametrize("scheme", ["float16", "int8-weights"])
 def test_quantized_onnx_is_close_to_the_reference(shape: str, scheme: str) -> None:
     network = GRU_SHAPES[shape]
-    answered = ask_onnx(onnx_of(network, scheme), windows_of(network))
+    outputs = run_onnx(onnx_of(network, scheme), windows_of(network))
     for name, expected in expected_of(network).items():
-        assert np.sqrt(np.mean((answered[name] - expected) ** 2)) < 0.05 * np.sqrt(np.mean(expected**2))
+        assert np.sqrt(np.mean((outputs[name] - expected) ** 2)) < 0.05 * np.sqrt(np.mean(expected**2))
 
 
 def with_a_long_memory(reset_after: bool) -> Network:
-    """Update gates near 1: small random weights forget fast enough to hide a state that was kept."""
+    """Update gates near 1: small random weights forget fast enough to hide a persistent state."""
     network = random_gru(reset_after=reset_after, relu_candidate=False)
     (layer,) = network.gru
     bias = layer.bias.copy()
@@ -125,12 +125,12 @@ def test_no_state_between_invocations(scheme: str, reset_after: bool) -> None:
     windows = windows_of(network)
     order = np.array([0, 1, 0, 7, 3, 3, 5, 1])
     poison = np.full_like(windows[:1], np.nan)
-    for ask, model in ((ask_tflite, tflite_of(network, scheme)), (ask_onnx, onnx_of(network, scheme))):
+    for ask, model in ((run_tflite, tflite_of(network, scheme)), (run_onnx, onnx_of(network, scheme))):
         in_order = ask(model, windows)
         shuffled = ask(model, np.concatenate([windows[order], poison, windows[:1]]))
-        for name, answers in in_order.items():
-            np.testing.assert_array_equal(shuffled[name][:8], answers[order])
-            np.testing.assert_array_equal(shuffled[name][-1], answers[0])
+        for name, outputs in in_order.items():
+            np.testing.assert_array_equal(shuffled[name][:8], outputs[order])
+            np.testing.assert_array_equal(shuffled[name][-1], outputs[0])
 
 
 @every_shape
@@ -152,7 +152,7 @@ def operators_of(model: bytes) -> Counter[str]:
 
 def test_number_of_operators_per_step() -> None:
     # input layer, projection and two heads; 127 steps of two products each, the first step of none
-    before = operators_of(tflite_of(GRU_SHAPES["seed-gru"]))
+    before = operators_of(tflite_of(GRU_SHAPES["baseline-gru"]))
     assert (before["FULLY_CONNECTED"], before["LOGISTIC"], before["SOFTMAX"]) == (2 + 2 + 2 * 127, 128, 2)
     assert sum(before.values()) == 2 + 4 + 7 + 12 * 127
     # one product a step; a ReLU is part of its ADD, TANH is an operator
@@ -163,7 +163,7 @@ def test_number_of_operators_per_step() -> None:
 
 
 @every_scheme
-@pytest.mark.parametrize("shape", ["seed-gru", "pytorch"])
+@pytest.mark.parametrize("shape", ["baseline-gru", "pytorch"])
 def test_tensorflow_lite_2_6_has_all_operator_versions(shape: str, scheme: str) -> None:
     newest = {"FULLY_CONNECTED": 9, "DEQUANTIZE": 4}
     file = schema.ModelT.InitFromPackedBuf(tflite_of(GRU_SHAPES[shape], scheme), 0)
@@ -173,7 +173,7 @@ def test_tensorflow_lite_2_6_has_all_operator_versions(shape: str, scheme: str) 
 
 
 def test_onnx_has_one_node_per_layer() -> None:
-    for shape, reset_after, activation in (("seed-gru", 0, b"Relu"), ("pytorch", 1, b"Tanh")):
+    for shape, reset_after, activation in (("baseline-gru", 0, b"Relu"), ("pytorch", 1, b"Tanh")):
         network = GRU_SHAPES[shape]
         model = onnx.load_from_string(onnx_of(network))
         onnx.checker.check_model(model, full_check=True)
@@ -188,7 +188,7 @@ def test_onnx_has_one_node_per_layer() -> None:
 
 
 def test_onnx_reference_evaluator_agrees() -> None:
-    """The standard's own evaluator shares no code with ONNX Runtime; it computes one direction of a GRU with tanh."""
+    """ONNX's evaluator shares no code with ONNX Runtime; it supports a GRU with tanh in one direction."""
     from onnx.reference import ReferenceEvaluator
 
     for reset_after in (True, False):
@@ -199,7 +199,7 @@ def test_onnx_reference_evaluator_agrees() -> None:
 
 
 def test_compiled_model_runs_the_graph() -> None:
-    """In a process of its own: CompiledModel talks when the process ends."""
+    """CompiledModel prints at the end of the process, hence the subprocess."""
     code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
@@ -209,12 +209,12 @@ def test_compiled_model_runs_the_graph() -> None:
 def ask_compiled_model() -> None:
     from ai_edge_litert.compiled_model import CompiledModel
 
-    for shape in ("seed-gru", "pytorch"):
+    for shape in ("baseline-gru", "pytorch"):
         network = GRU_SHAPES[shape]
         window = windows_of(network)[:1]
         compiled = CompiledModel.from_buffer(tflite_of(network))
         inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
         inputs[0].write(window)
         compiled.run_by_index(0, inputs, outputs)
-        answered = outputs[0].read(network.num_labels, np.float32)
-        assert np.abs(answered - network.logits(window)[0]).max() < 1e-4
+        outputs = outputs[0].read(network.num_labels, np.float32)
+        assert np.abs(outputs - network.logits(window)[0]).max() < 1e-4

@@ -1,4 +1,4 @@
-"""Full integer: near the reference in every shape, stateless, and integers all the way between the borders."""
+"""Full integer files: close to the reference, stateless, and integer between input and logits."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def windows_of(network: Network, count: int = 16, seed: int = 1) -> np.ndarray:
 def calibration_of(name: str) -> quantize.Calibration:
     network = SHAPES[name] if name in SHAPES else REMEMBERING[name]
     windows = windows_of(network, 24, seed=2)
-    nobody = np.zeros(len(windows), np.int64)
-    return quantize.calibrate(network, Windows(windows, nobody, nobody))
+    zeros = np.zeros(len(windows), np.int64)
+    return quantize.calibrate(network, Windows(windows, zeros, zeros))
 
 
 def emitted(name: str, lowering: str, io: str = "float32", cell: str | None = None) -> bytes:
@@ -51,8 +51,8 @@ def emitted(name: str, lowering: str, io: str = "float32", cell: str | None = No
     return tflite_int8.build(network, contract_of(network), {}, lowering, calibration, io)
 
 
-def far(answered: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((answered - expected) ** 2)) / np.sqrt(np.mean(expected**2)))
+def relative_error(logits: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((logits - expected) ** 2)) / np.sqrt(np.mean(expected**2)))
 
 
 @every_io
@@ -61,7 +61,10 @@ def far(answered: np.ndarray, expected: np.ndarray) -> float:
 def test_matches_the_reference(shape, lowering, io):
     network = SHAPES[shape]
     windows = windows_of(network)
-    assert far(LiteRtRunner(emitted(shape, lowering, io), shape).logits(windows), network.logits(windows)) < 0.08
+    assert (
+        relative_error(LiteRtRunner(emitted(shape, lowering, io), shape).logits(windows), network.logits(windows))
+        < 0.08
+    )
 
 
 @pytest.mark.parametrize("cell", ["int8", "int16"])
@@ -69,25 +72,27 @@ def test_matches_the_reference(shape, lowering, io):
 def test_unrolled_with_int8_and_int16_cells(shape, cell):
     network = SHAPES[shape]
     windows = windows_of(network)
-    error = far(LiteRtRunner(emitted(shape, "unrolled", cell=cell), shape).logits(windows), network.logits(windows))
+    error = relative_error(
+        LiteRtRunner(emitted(shape, "unrolled", cell=cell), shape).logits(windows), network.logits(windows)
+    )
     assert error < (0.08 if cell == "int8" else 0.02)
 
 
 @every_lowering
 @pytest.mark.parametrize("shape", ["edge", "seed"])
 def test_reference_kernels_agree(shape, lowering):
-    """Without XNNPACK, as old phones run it."""
+    """Without XNNPACK, as on old phones."""
     network = SHAPES[shape]
     windows = windows_of(network, 6)
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_content=emitted(shape, lowering), experimental_op_resolver_type=resolver)
     ask = interpreter.get_signature_runner("serving_default")
-    answered = np.concatenate([ask(window=window[None])["logits"] for window in windows])
-    assert far(answered, network.logits(windows)) < 0.12
+    logits = np.concatenate([ask(window=window[None])["logits"] for window in windows])
+    assert relative_error(logits, network.logits(windows)) < 0.12
 
 
 class Embedder:
-    """Someone who calls invoke and nothing else: no reset between windows."""
+    """Run windows in order without a reset."""
 
     def __init__(self, model: bytes) -> None:
         self.runner = LiteRtRunner(model, "embedded")
@@ -126,7 +131,7 @@ def test_nan_window_does_not_persist(memory, lowering, poison):
 
 @every_memory
 def test_negative_control_without_zeroing_the_state_persists(memory, monkeypatch):
-    """The tests above can fail: the same graph without the operators that clear h and c."""
+    """Without the operators that zero h and c, the tests above fail."""
     write = tflite_builder.TfliteBuilder.add_op
 
     def without_zeroing(self, operator, inputs, outputs, **options):
@@ -141,7 +146,7 @@ def test_negative_control_without_zeroing_the_state_persists(memory, monkeypatch
 
 
 def tensors_by_operator(model: bytes) -> list[tuple[str, list[str], list[str]]]:
-    """Every operator with the types that it reads and writes."""
+    """Return all operators with the types of their inputs and outputs."""
     file = tflite_reader.unpack(model, "model")
     graph = file.subgraphs[0]
     types = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
@@ -160,13 +165,13 @@ def test_inner_operators_are_integer(shape, lowering, io):
     operators = tensors_by_operator(emitted(shape, lowering, io))
     floating = [name for name, reads, writes in operators if "FLOAT32" in reads + writes]
     wide = lowering == "unrolled" and calibration_of(shape).cell == "int16"
-    entrance = ["MUL", "SUB", "QUANTIZE"]
+    input_ops = ["MUL", "SUB", "QUANTIZE"]
     if not wide and not (lowering == "fused" and shape == "seed"):  # whose LSTM reads the window itself
-        entrance += ["DEQUANTIZE", "SUB", "QUANTIZE"]  # the fine part
+        input_ops += ["DEQUANTIZE", "SUB", "QUANTIZE"]  # the low part
     if io == "float32":
-        assert floating == [*entrance, "DEQUANTIZE", "SOFTMAX"]
+        assert floating == [*input_ops, "DEQUANTIZE", "SOFTMAX"]
     else:
-        assert floating == (["DEQUANTIZE", *entrance] if wide else [])
+        assert floating == (["DEQUANTIZE", *input_ops] if wide else [])
     for name, reads, writes in operators:
         if name == "CONV_2D":
             assert (reads, writes) == (
@@ -221,10 +226,10 @@ def test_int8_input_and_outputs_have_scales(lowering):
     low, high = calibration_of("edge").ranges["window"]
     scale, zero = given["quantization"]
     assert ((-128 - zero) * scale, (127 - zero) * scale) == pytest.approx((low, high), abs=scale)
-    answers = {output["name"]: output for output in interpreter.get_output_details()}
-    assert [answers[name]["dtype"] for name in ("logits", "probabilities")] == [np.int8, np.int8]
-    assert answers["probabilities"]["quantization"] == (1 / 256, -128)
-    assert answers["logits"]["quantization"][0] > 0
+    outputs = {output["name"]: output for output in interpreter.get_output_details()}
+    assert [outputs[name]["dtype"] for name in ("logits", "probabilities")] == [np.int8, np.int8]
+    assert outputs["probabilities"]["quantization"] == (1 / 256, -128)
+    assert outputs["logits"]["quantization"][0] > 0
     signature = interpreter.get_signature_list()["serving_default"]
     assert signature == {"inputs": ["window"], "outputs": ["logits", "probabilities"]}
 

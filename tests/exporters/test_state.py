@@ -1,4 +1,4 @@
-"""The traps of these formats, each seen in practice: one test each, named after its trap."""
+"""State between invocations, NaN, cell clips, weight types and damaged files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harexport.runtimes.litert import LiteRtRunner
 from tests.helpers.networks import SHAPES, contract_of, random_network, variable_state
 
 SCHEMES = ("float32", "float16", "int8-weights")
-# A forget-gate bias of 6: small random weights forget fast enough to hide a state that was kept.
+# A forget-gate bias of 6: small random weights forget fast enough to hide a persistent state.
 REMEMBERING = {
     "128 steps": random_network(forget_bias=6.0),
     "7 steps": random_network(frame=32, hop=16, units=48, hidden=(48, 48), relu=True, forget_bias=6.0),
@@ -38,7 +38,7 @@ def emitted(network: Network, lowering: str, scheme: str = "float32") -> bytes:
 
 
 class Embedder:
-    """Someone who calls invoke and nothing else."""
+    """Run windows in order without a reset."""
 
     def __init__(self, model: bytes) -> None:
         self.interpreter = Interpreter(model_content=model, num_threads=1)
@@ -88,7 +88,7 @@ def test_nan_window_does_not_persist(memory, lowering, scheme, poison):
 @every_scheme
 @every_memory
 def test_negative_control_without_zeroing_the_state_persists(memory, scheme, monkeypatch):
-    """The tests above can fail: the same graph without the operators that clear the state."""
+    """Without the operators that zero the state, the tests above fail."""
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=3)
@@ -96,7 +96,7 @@ def test_negative_control_without_zeroing_the_state_persists(memory, scheme, mon
     ask = Embedder(model)
     a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
     assert np.abs(a - again).max() > 0.01
-    # the runner resets, so that files which others made answer right, too
+    # the runner resets the variables, for files of other converters
     runner = LiteRtRunner(model, "leaking")
     first = runner.logits(windows)
     assert np.array_equal(runner.logits(windows[::-1]), first[::-1])
@@ -113,7 +113,7 @@ def test_negative_control_without_zeroing_nan_persists(monkeypatch):
 
 
 def test_compiled_model_runs_the_unrolled_graph():
-    """In a process of its own: CompiledModel talks when the process ends."""
+    """CompiledModel prints at the end of the process, hence the subprocess."""
     code = f"from {__name__} import ask_compiled_model; ask_compiled_model()"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
@@ -121,7 +121,7 @@ def test_compiled_model_runs_the_unrolled_graph():
 
 
 def ask_compiled_model():
-    """LiteRT's newer API refuses variables, so the fused graph; what it takes must answer right."""
+    """LiteRT's newer API rejects variables, and so the fused graph."""
     from ai_edge_litert.compiled_model import CompiledModel
 
     network = SHAPES["edge"]
@@ -136,12 +136,12 @@ def ask_compiled_model():
         compiled.run_by_index(0, inputs, outputs)
         answered = outputs[0].read(network.num_labels, np.float32)
         assert np.abs(answered - network.logits(window)[0]).max() < (1e-4 if scheme == "float32" else 0.3)
-    with pytest.raises(RuntimeError):  # when this fails, the README's advice can be simplified
+    with pytest.raises(RuntimeError):  # if this fails, docs/export.md can be simplified
         CompiledModel.from_buffer(emitted(network, "fused"))
 
 
 def counting_network() -> Network:
-    """One cell that adds up the sign of the first channel over 128 samples and never forgets: c reaches 70."""
+    """Return a network with one cell that sums the sign of the first channel over 128 samples: c reaches 70."""
     gates = np.zeros((4, 1, 1), np.float32)
     gates[2] = 5.0
     weight = np.zeros((1, 1, 9), np.float32)
@@ -177,7 +177,7 @@ def test_no_cell_clip():
     assert [option.cellClip for option in options if hasattr(option, "cellClip")] == [0.0]
     for right in (model, emitted(network, "unrolled")):
         assert np.abs(LiteRtRunner(right, "right").logits(window) - expected).max() < 1e-4
-    # negative control: what TensorFlow's converter writes
+    # negative control: the clip of TensorFlow's converter
     clipped = repacked(model, 10.0)
     assert np.abs(LiteRtRunner(clipped, "clipped").logits(window) - expected).max() > 0.3
     with pytest.raises(CheckFailedError, match="clips the cell at 10"):
@@ -203,7 +203,7 @@ def test_int8_weights_are_int8(tmp_path):
             assert tensor.quantization.zeroPoint == [0]
             values = tflite_reader.buffer_data(file, tensor.buffer).view(np.int8)
             assert np.abs(values.astype(int)).max() == 127
-        # a float file under an int8 name does not pass
+        # a float32 file is no int8-weights file
         with pytest.raises(CheckFailedError, match="not int8"):
             checks.check_exported_model(
                 large,
@@ -216,7 +216,7 @@ def test_int8_weights_are_int8(tmp_path):
 
 
 def test_truncated_file_is_an_error(tmp_path):
-    """In a process of its own, which LiteRT would kill with SIGBUS."""
+    """In a subprocess, since LiteRT may die with SIGBUS."""
     for lowering in ("fused", "unrolled"):
         (tmp_path / f"{lowering}.tflite").write_bytes(emitted(SHAPES["edge"], lowering))
     script = """

@@ -1,4 +1,4 @@
-"""Multiply-accumulates against what a pencil says."""
+"""MACs compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def counted(model: bytes) -> macs.Macs:
     return macs.count_macs(read_model(model, "model"))
 
 
-def _tflite(kind: str, shapes: list[Shape | None], answer: Shape, **options: Any) -> bytes:
-    """One operator; `shapes` of its inputs, the first of which the caller gives, the others constants, None absent."""
+def _tflite(kind: str, shapes: list[Shape | None], output_shape: Shape, **options: Any) -> bytes:
+    """Return a model of one operator; the first of `shapes` is its input, the others are constants or None."""
     file = File()
     graph = file.graph()
     inputs = []
@@ -28,7 +28,7 @@ def _tflite(kind: str, shapes: list[Shape | None], answer: Shape, **options: Any
             inputs.append(-1)
         else:
             inputs.append(graph.tensor("x", shape) if k == 0 else graph.constant(f"c{k}", np.ones(shape)))
-    y = graph.tensor("logits", answer)
+    y = graph.tensor("logits", output_shape)
     graph.op(kind, inputs, [y], 1, ("BatchMatMulOptions", options) if options else None)
     graph.inputs, graph.outputs = inputs[:1], [y]
     return file.bytes()
@@ -65,12 +65,12 @@ def test_tflite(case: str) -> None:
 
 
 def _onnx(
-    kind: str, x: list[Any], constants: dict[str, Shape], answer: list[Any], outputs: int = 1, **of: Any
+    kind: str, x: list[Any], constants: dict[str, Shape], output_shape: list[Any], outputs: int = 1, **of: Any
 ) -> bytes:
     names = ["logits", *["" for _ in range(outputs - 1)]]
     node = helper.make_node(kind, ["x", *constants], names, **of)
     arrays = {name: np.ones(shape, np.float32) for name, shape in constants.items()}
-    return onnx_model([node], {"x": x}, {"logits": answer}, arrays).SerializeToString()
+    return onnx_model([node], {"x": x}, {"logits": output_shape}, arrays).SerializeToString()
 
 
 ONNX: dict[str, tuple[bytes, int]] = {
@@ -106,7 +106,7 @@ def test_loop_body_counts_per_iteration() -> None:
 
 
 def test_loop_without_known_trip_count_is_incomplete() -> None:
-    """A step of 0 never arrives."""
+    """A loop with step 0 has no trip count."""
     assert counted(loop(None).bytes()) == macs.Macs({"FULLY_CONNECTED": 9}, complete=False)
 
 

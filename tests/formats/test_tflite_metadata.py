@@ -78,7 +78,7 @@ def test_labels_are_in_an_appended_zip() -> None:
 
 
 def test_second_head_has_its_own_labels() -> None:
-    network = GRU_SHAPES["seed-gru"]
+    network = GRU_SHAPES["baseline-gru"]
     model = emitted(network)
     archive = zipfile.ZipFile(io.BytesIO(model))
     assert archive.read("coarse_labels.txt").decode().splitlines() == list(contract_of(network).coarse_labels)
