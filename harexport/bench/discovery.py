@@ -13,13 +13,13 @@ from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Kind
-from harexport.formats import macs, read_model, structure
+from harexport.formats import macs, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
 from harexport.runtimes import Runner
-from harexport.runtimes.sandbox import run_sandboxed
+from harexport.runtimes.sandbox import read_sandboxed
 from harexport.utils.console import info
 
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -199,7 +199,7 @@ def load_model_under_test(
         model = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
-    file = read_model(model, name, path.parent)
+    file, sandbox = read_sandboxed(model, name, path)
     _check_operators(file)
     contract = _contract(file, known, data)
     window, labels = (contract.window, len(contract.channels)), len(data.labels)
@@ -207,7 +207,6 @@ def load_model_under_test(
     _check_constants(file)
     digest = _reference_digest(file, known, reference_optional)
     source = path if file.external else model  # ONNX Runtime finds external weights by the path of the file
-    sandbox = run_sandboxed(source, f".{file.format}")
     if sandbox.error:
         raise InputError(f"{name}: {sandbox.error.rstrip('.')}; export it again")
     output = _select_output(file, labels, sandbox.probabilities)
@@ -223,6 +222,8 @@ def load_model_under_test(
             "keeps state between windows; the state is reset before each window here, and predictions differ in an "
             "app that does not reset it (see harexport inspect)"
         )
+    if sandbox.is_random:
+        notes.append("its outputs differ between runs on the same window (see harexport inspect)")
     return ModelUnderTest(
         name=name,
         path=path,

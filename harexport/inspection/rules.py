@@ -124,7 +124,15 @@ def _check_runtime_version(context: RuleContext) -> Iterator[Finding]:
     runtime, version = context.model.min_runtime
     declared, key = context.model.versions, op_versions.version_key
     if runtime == "ONNX Runtime":
-        if key(version) > key(_RECENT_ONNX_RUNTIME):
+        if version == op_versions.UNKNOWN:
+            yield Finding(
+                "new-runtime",
+                "warning",
+                f"Opset {declared['opset']} with IR version {declared['ir']} is newer than any ONNX Runtime that "
+                "harexport knows: most apps cannot load the file.",
+                "Export with opset 13 to 17 and IR version 8 or lower.",
+            )
+        elif key(version) > key(_RECENT_ONNX_RUNTIME):
             yield Finding(
                 "new-runtime",
                 "warning",

@@ -20,7 +20,7 @@ from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, in_batches, last_line
+from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
 
 _INTEGERS = (np.int8, np.uint8, np.int16)
 
@@ -108,7 +108,7 @@ class LiteRtRunner:
         try:
             self._model = LiteRtModel(model, threads=threads)
         except Exception as error:  # ValueError, RuntimeError, and the file reader's errors
-            raise InputError(f"{name}: LiteRT cannot load it ({last_line(error)}); export it again") from error
+            raise InputError(f"{name}: LiteRT cannot load it ({describe_error(error)}); export it again") from error
         self._interpreter = self._model.interpreter
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         named = {detail["name"]: detail for detail in outputs}

@@ -14,7 +14,7 @@ from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, in_batches, last_line
+from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
 
 _FATAL = 4  # onnxruntime's log severity: errors also arrive as exceptions
 _RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
@@ -82,7 +82,9 @@ class OnnxRunner:
             self._session = create_session(model, threads=threads)
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise InputError(f"{name}: ONNX Runtime cannot load it ({last_line(error)}); export it again") from error
+            raise InputError(
+                f"{name}: ONNX Runtime cannot load it ({describe_error(error)}); export it again"
+            ) from error
         named = {value.name: value for value in outputs}
         logits = named.get(output) if isinstance(output, str) else dict(enumerate(outputs)).get(output)
         shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
