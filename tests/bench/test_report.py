@@ -65,7 +65,7 @@ def test_the_table_holds_every_figure(measured: BenchResult) -> None:
 
 def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
     assert not measured.passed
-    assert text.summarize(measured) == "1 of 2 models exceed their tolerance on the 600 test windows."
+    assert text.summarize(measured) == "1 of 2 models failed their check on the 600 test windows."
     for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
         assert "FAILED edge-1.tflite: logits differ by up to 0.5" in output
         assert "Layer 0 departs at step 9" in output
@@ -87,7 +87,7 @@ def test_everything_is_said_everywhere() -> None:
     for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
         for words in said:
             assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
-    assert "1 of 2 models exceed their tolerance" in text.summarize(full)
+    assert "1 of 2 models failed their check" in text.summarize(full)
     assert (
         "1 more was compared without a tolerance. 2 --fail-if rules were met. 1 file could not be measured."
         in text.summarize(full)
@@ -148,7 +148,7 @@ def test_the_page_needs_nothing_else() -> None:
     page = render_html(_full())
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "prefers-color-scheme: dark" in page
-    assert page.index("exceed their tolerance") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+    assert page.index("failed their check") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------
