@@ -280,7 +280,7 @@ def format_robustness(result: Robustness) -> str:
 def format_markdown(result: Robustness) -> str:
     """Return all tables as GitHub Markdown."""
     parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *left_out_notes(result)]) + "\n"
+    return "\n\n".join([*parts, *map(tables.escape_markdown, left_out_notes(result))]) + "\n"
 
 
 def _cell(outcome: ConditionResult | None) -> str:

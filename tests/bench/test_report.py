@@ -17,7 +17,7 @@ import pytest
 from harexport.bench import thresholds
 from harexport.bench.report import save, text
 from harexport.bench.report.html import render_html
-from harexport.bench.result import BenchResult, SkippedModel
+from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
@@ -134,6 +134,21 @@ def test_names_cannot_break_the_page(measured: BenchResult) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;$title" in page
     piped = replace(measured.models[0], name="a|b")
     assert "| a\\|b |" in format_markdown(text.overview_table(replace(measured, models=(piped,))))
+
+
+def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
+    name = "a|b\n\n# <img src=x onerror=alert(1)> \x1b[2J"
+    evil = replace(measured.models[0], name=name, notes=(name,), failures=(name,))
+    output = save.format_pull_request(
+        replace(
+            measured, models=(evil,), refused=(SkippedModel(name, f"{name} is damaged"),), baseline=name,
+            gate=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
+        )
+    )  # fmt: skip
+    assert "<img" not in output
+    assert "\x1b" not in output
+    assert "\n# " not in output
+    assert all("a|b" not in line.replace("a\\|b", "") for line in output.splitlines())
 
 
 def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
