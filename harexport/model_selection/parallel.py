@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,9 @@ def run_locally(dataset: Dataset, trials: Sequence[Trial], jobs: int | None) -> 
             "the same command and fewer --jobs"
         ) from None
     finally:
-        results.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib warns about the trials that are cancelled
+            results.close()
 
 
 def _run_indexed(dataset: Dataset, index: int, trial: Trial) -> tuple[int, TrialResult]:
