@@ -24,6 +24,8 @@ from harexport.utils.console import info
 
 CHECKPOINT_SUFFIX = ".safetensors"
 _INPUT_DTYPES = ("float32", "int8", "uint8", "int16")
+# Dynamically quantized activations share a scale across a batch, which couples its windows a little.
+_BATCH_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,8 @@ def load_model_under_test(
     kind: Kind = "probabilities" if file.outputs[output].name in sandbox.probabilities else "logits"
     runner = runtimes.load_bytes(source, f".{file.format}", name, output=output)
     _check_prediction(runner, name, labels, window)
+    if not sandbox.is_random:
+        _check_batch_axis(runner, name, window)
     scheme = _scheme(file, digest)
     notes = [f"ONNX's checker: {file.problem}"] if file.problem else []
     if kind == "probabilities":
@@ -318,6 +322,27 @@ def _select_output(file: ModelFile, labels: int, probabilities: Sequence[str]) -
 
 def _has_size(tensor: Tensor, labels: int) -> bool:
     return bool(tensor.shape) and _fits(tensor.shape[-1], labels)
+
+
+def _check_batch_axis(runner: Runner, name: str, window: tuple[int, int]) -> None:
+    """Refuse a model whose prediction for a window depends on the other windows of its batch.
+
+    That is a model that expects time before the batch: [128, n, 9] accepts 128 windows as well as 128 samples.
+    """
+    size = runner.batch or 2
+    if size == 1:
+        return
+    random = np.random.default_rng(0)
+    first = random.normal(size=(size, *window)).astype(np.float32)
+    second = random.normal(size=(size, *window)).astype(np.float32)
+    second[0] = first[0]
+    a, b = (np.array(runner.run_batch(windows), np.float64).reshape(size, -1) for windows in (first, second))
+    spread = float(np.abs(a - a.mean(axis=0)).max())  # zero for a model that ignores its input
+    if float(np.abs(a[0] - b[0]).max()) > _BATCH_TOLERANCE * spread:
+        raise InputError(
+            f"{name}: its prediction for a window depends on the other windows of the batch, so its first axis is not "
+            "the batch; export it with the input [batch, samples, channels]"
+        )
 
 
 def _check_prediction(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:

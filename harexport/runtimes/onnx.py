@@ -39,6 +39,7 @@ class OnnxModel:
 
     Attributes:
         inputs: (shape, dtype) of each input, with -1 for an axis of open length.
+        output_scales: Scales of integer outputs by name; always empty.
         is_stateless: Whether the format rules out state between two runs.
     """
 
@@ -49,6 +50,7 @@ class OnnxModel:
         inputs = self.session.get_inputs()
         self._input_names = [value.name for value in inputs]
         self._output_names = [value.name for value in self.session.get_outputs()]
+        self.output_scales: dict[str, float] = {}
         self.inputs = [
             (tuple(n if isinstance(n, int) else -1 for n in value.shape), _numpy_dtype(value.type)) for value in inputs
         ]

@@ -32,6 +32,13 @@ _RUN_SECONDS = 300  # of processor time, if the parent process ended without sto
 # Tried for axes of open length, after the lengths that the weights' shapes suggest. The first axis is a batch of 1.
 _OPEN_LENGTHS = (16, 1, 128, 32, 50, 64, 100, 200, 256)
 _MAX_DERIVED_LENGTHS = 24
+_SOFTMAX = ("SOFTMAX", "Softmax")
+# Operators that keep the values of a tensor up to rounding, and how many of them are skipped.
+_COPYING = (
+    "QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QuantizeLinear", "DequantizeLinear",
+    "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast",
+)  # fmt: skip
+_MAX_COPIES = 8
 _LARGEST_INPUT = 1 << 26  # values of an input
 _RELATIVE_ROUNDING = 1e-6  # outputs that differ by less are equal
 _STILLNESS = 0.05  # factor that turns a window into one of hardly any motion
@@ -116,9 +123,10 @@ def _first_run(model: Any, derived: list[int]) -> tuple[list[NDArray[Any]], list
     raise _RuntimeFailure(f"loads it but cannot run it (lengths tried for its open axes: {tried}): {reason}")
 
 
-def _examine(model: Any, reload: Callable[[], Any], derived: list[int]) -> dict[str, Any]:
+def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:
     """The fields of a SandboxResult for a loaded model; `reload` loads it a second time."""
-    a, b, first = _first_run(model, derived)
+    a, b, first = _first_run(model, _derive_lengths(file))
+    softmax = _softmax_outputs(file)
     _run(model, b)
     residual = model.state_residual()
     change = _difference(first, _run(model, a))
@@ -142,7 +150,11 @@ def _examine(model: Any, reload: Callable[[], Any], derived: list[int]) -> dict[
         "nan_persists": nan_persists,
         "is_random": is_random,
         "is_finite": all(bool(np.isfinite(values).all()) for values in first.values() if values.dtype.kind == "f"),
-        "probabilities": [name for name, values in first.items() if _sums_to_one(values)],
+        "probabilities": [
+            name
+            for name, values in first.items()
+            if _are_probabilities(values, name in softmax, model.output_scales.get(name, 0.0))
+        ],
     }
 
 
@@ -169,10 +181,25 @@ def _finite(value: float) -> float:
     return value if np.isfinite(value) else float(np.finfo(np.float32).max)
 
 
-def _sums_to_one(values: NDArray[Any]) -> bool:
-    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[-1] < 2:
+def _are_probabilities(values: NDArray[Any], is_softmax: bool, scale: float) -> bool:
+    """Whether an output holds probabilities: nonnegative values that sum to 1 within rounding, or a softmax."""
+    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[-1] < 2 or not (values >= 0).all():
         return False
-    return bool((values >= 0).all() and np.allclose(values.sum(axis=-1), 1.0, atol=1e-3))
+    rounding = scale * values.shape[-1] / 2  # integer outputs, see SOFTMAX with a scale of 1/256
+    return is_softmax or bool(np.allclose(values.sum(axis=-1), 1.0, atol=1e-3 + rounding))
+
+
+def _softmax_outputs(file: ModelFile | None) -> set[str]:
+    """Outputs that a softmax computes, with nothing behind it that changes the values."""
+    found, graph = set(), file.main if file else None
+    for index in graph.outputs if graph else ():
+        op = graph.producer(index)
+        for _ in range(_MAX_COPIES):
+            if op and op.kind in _COPYING and op.inputs:
+                op = graph.producer(op.inputs[0])
+        if op and op.kind in _SOFTMAX:
+            found.add(graph.tensors[index].name)
+    return found
 
 
 def _print(line: dict[str, Any]) -> None:
@@ -220,7 +247,7 @@ def _main(suffix: str, run: bool, path: Path | None) -> None:
         except Exception as error:  # the runtimes' errors share no base class
             raise _RuntimeFailure(f"cannot load it: {describe_error(error)}") from error
         _print({"stage": "run"})
-        result = _examine(loaded, lambda: _load(suffix, source), _derive_lengths(file))
+        result = _examine(loaded, lambda: _load(suffix, source), file)
     except _RuntimeFailure as error:
         result = {"error": sanitize(str(error))[:_MAX_MESSAGE]}
     except Exception as error:  # the model runs, but it cannot be examined

@@ -13,13 +13,16 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 import harexport
+from harexport.bench import cold_start
+from harexport.bench.discovery import load_model_under_test
 from harexport.cli import main
 from harexport.errors import InputError
 from harexport.formats import read_model, tflite_reader
 from harexport.formats.macs import count_macs
+from harexport.model.contract import Contract
 from harexport.runtimes import describe_error, litert, sandbox, sandbox_worker
 from harexport.runtimes.sandbox import run_sandboxed
-from tests.inspection.build import dense, loop, onnx_dense, onnx_model, packed
+from tests.inspection.build import File, dense, loop, onnx_dense, onnx_model, packed
 
 
 def _inspect(content: bytes, path: Path, *options: str) -> Result:
@@ -186,6 +189,92 @@ def test_errors_of_onnx_runtime_lose_their_source_location() -> None:
     assert describe_error(RuntimeError(text)) == "Unsupported (x)"
     assert describe_error(RuntimeError("a\nb\nc\nthe reason\n")) == "the reason"
     assert describe_error(RuntimeError("")) == "RuntimeError"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
+def test_rounded_probabilities_are_recognized(dtype: str) -> None:
+    """A softmax in integers of 1/256 rarely sums to 1."""
+    file = dense(weight=np.array([[0.3, 0.1, 0, 0], [0.1, 0.2, 0, 0], [0, 0, 0.2, 0.1]]), answer="scores")
+    graph = file.graphs[0]
+    softmax = graph.tensor("softmax", (1, 3))
+    graph.op("SOFTMAX", graph.outputs, [softmax], 1, ("SoftmaxOptions", {"beta": 1.0}))
+    graph.outputs = [softmax]
+    if dtype != "float32":
+        output = graph.tensor("Identity", (1, 3), dtype, scale=[1 / 256])
+        graph.tensors[output].quantization.zeroPoint = [-128 if dtype == "int8" else 0]
+        graph.op("QUANTIZE", [softmax], [output])
+        graph.outputs = [output]
+    result = run_sandboxed(file.bytes(), ".tflite")
+    assert result.error is None
+    assert result.probabilities == (("softmax",) if dtype == "float32" else ("Identity",))
+
+
+def test_logits_in_integers_are_not_probabilities() -> None:
+    file = dense()
+    graph = file.graphs[0]
+    output = graph.tensor("logits8", (1, 3), "int8", scale=[0.05])
+    graph.op("QUANTIZE", graph.outputs, [output])
+    graph.outputs = [output]
+    assert run_sandboxed(file.bytes(), ".tflite").probabilities == ()
+
+
+@pytest.mark.parametrize("time_first", [True, False])
+def test_the_batch_axis_is_certain(time_first: bool, tmp_path: Path) -> None:
+    """[128, batch, 9] accepts 128 windows of 128 samples, but mixes them."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0 if time_first else 1], keepdims=0),
+        helper.make_node("Gemm", ["mean", "w"], ["logits"], transB=1),
+    ]
+    weight = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    shape = [128, "batch", 9] if time_first else ["batch", 128, 9]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_model(nodes, {"x": shape}, {"logits": ["batch", 6]}, {"w": weight}).SerializeToString())
+    if time_first:
+        with pytest.raises(InputError, match=r"model\.onnx: .* its first axis is not the batch"):
+            load_model_under_test(path, path.name, {}, Contract(), True)
+    else:
+        assert load_model_under_test(path, path.name, {}, Contract(), True).batch is None
+
+
+def _with_training(assigns_in_main: bool = False) -> bytes:
+    """Weights in a resource variable, which a second signature trains."""
+    file = File()
+    graphs = main_graph, training, initialization = [file.graph() for _ in range(3)]
+    kernel = np.random.default_rng(0).normal(size=(6, 128 * 9)).astype(np.float32) / 20
+    handles = []
+    for graph in graphs:
+        handle = graph.tensor("handle", ())
+        graph.tensors[handle].type = schema.TensorType.RESOURCE
+        handles.append(handle)
+    variable = ("VarHandleOptions", {"container": "", "sharedName": "kernel"})
+    initial = initialization.constant("initial", kernel)
+    initialization.op("VAR_HANDLE", [], [handles[2]], 1, variable)
+    initialization.op("ASSIGN_VARIABLE", [handles[2], initial], [])
+    for graph, handle in ((main_graph, handles[0]), (training, handles[1])):
+        window = graph.tensor("window", (1, 128, 9))
+        weight, logits = graph.tensor("weight", (6, 128 * 9)), graph.tensor("logits", (1, 6))
+        graph.op("CALL_ONCE", [], [], 1, ("CallOnceOptions", {"initSubgraphIndex": 2}))
+        graph.op("VAR_HANDLE", [], [handle], 1, variable)
+        graph.op("READ_VARIABLE", [handle], [weight])
+        graph.op("FULLY_CONNECTED", [window, weight, -1], [logits], 1, ("FullyConnectedOptions", {}))
+        if graph is training or assigns_in_main:
+            graph.op("ASSIGN_VARIABLE", [handle, weight], [])
+        graph.inputs, graph.outputs = [window], [logits]
+    return file.bytes()
+
+
+def test_weights_in_resource_variables_are_not_state(tmp_path: Path) -> None:
+    content = _with_training()
+    found = _findings(_inspect(content, tmp_path / "model.tflite", "--json"))
+    assert not {"does-not-run", "state-persists", "state-cured"} & set(found)
+    assert "state-persists" in _findings(
+        _inspect(_with_training(True), tmp_path / "state.tflite", "--no-run", "--json")
+    )
+    model = load_model_under_test(tmp_path / "model.tflite", "model.tflite", {}, Contract(), True)
+    assert model.load().logits(np.zeros((2, 128, 9), np.float32)).shape == (2, 6)
+    assert litert.arena_bytes(content) >= 128 * 9 * 4
+    figures = cold_start.measure(tmp_path / "model.tflite", (128, 9), name="model", fmt="tflite", output=0, processes=1)
+    assert figures[0]["arena"] is not None
 
 
 def test_load_runs_a_file_in_a_child_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
