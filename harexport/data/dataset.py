@@ -139,7 +139,7 @@ class Dataset:
             return selected
         from harexport.data.mounting import mount_dataset  # which imports this module
 
-        return mount_dataset(selected)
+        return mount_dataset(selected, all_headings=True)
 
 
 def contract_mismatches(model: Contract, data: Contract) -> list[str]:
