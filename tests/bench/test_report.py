@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.report import save, text
+from harexport.bench.divergence import Divergence
+from harexport.bench.report import save, svg, text
 from harexport.bench.report.html import render_html
 from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
 from harexport.evaluation import comparison
@@ -164,6 +165,14 @@ def test_the_page_needs_nothing_else() -> None:
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "prefers-color-scheme: dark" in page
     assert page.index("failed their check") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+
+
+def test_labels_of_the_divergence_plot_do_not_overlap() -> None:
+    steps = tuple(1e-7 for _ in range(16))
+    drawn = svg.draw_divergence(Divergence(12, (steps,) * 4, 1e-3, None, None, "All states match"))
+    places = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>layer \d', drawn))
+    assert len(places) == 4
+    assert min(np.diff(places)) >= 12.9
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------
