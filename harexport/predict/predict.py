@@ -169,7 +169,7 @@ def predict_recording(
         InputError: A sensor is missing, slow or of unknown unit, or the recording is shorter than a window.
     """
     contract = model.contract
-    info = resolve_sensors(recording.tracks, contract, units, recording.name, recording.missing)
+    info = resolve_sensors(recording.tracks, contract, units, recording.where, recording.missing)
     samples = {sensor: (recording.tracks[sensor].time_ns, recording.tracks[sensor].values) for sensor in info.rates}
     zero_ns = min(int(times.min()) for times, _ in samples.values())
     end_ns = max(int(times.max()) for times, _ in samples.values())
@@ -179,8 +179,8 @@ def predict_recording(
     if not found:
         needed = contract.window / contract.rate_hz
         raise InputError(
-            f"{recording.name}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a gap, "
-            "the length of a window; record longer"
+            f"{recording.where}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a "
+            "gap, the length of a window; record longer"
         )
     mounting = _find_mount(mount, model, info, samples, found, zero_ns)
     mounts: list[Mount | None] = [mounting.fixed] * len(found)

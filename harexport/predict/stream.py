@@ -202,7 +202,7 @@ class _RowParser:
 
     def _reject(self, number: int, reason: str) -> str:
         self._bad += 1
-        if self._bad > _BAD_LINES:
+        if self._bad >= _BAD_LINES:
             raise InputError(f"{_WHERE}, line {number}: {reason}, as in the {_BAD_LINES - 1} lines before")
         return f"line {number} was left out: {reason}"
 

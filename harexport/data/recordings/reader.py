@@ -71,6 +71,7 @@ class PhoneRecording:
         notes: What was inferred or left out.
         missing: Why a sensor is missing, by sensor.
         path: Path of its file, or of the folder of its files, in the folder or zip that was read.
+        where: Name for messages, with the whole path.
         line_numbers: Line of each sample, by sensor, where samples were not changed.
     """
 
@@ -85,6 +86,7 @@ class PhoneRecording:
     notes: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     path: str = ""
+    where: str = ""
     line_numbers: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
@@ -335,7 +337,9 @@ def _read_folder(
     for group in groups:
         name = _name(path, base, folder, group, len(groups) > 1, is_single)
         inner = group[0].file.name if len(group) == 1 else name.removeprefix(f"{path.name}/") if folder else path.name
-        recordings.append(_assemble(name, inner, chosen, group, annotations, platform, others, devices, options))
+        recordings.append(
+            _assemble(name, inner, _where(path, name), chosen, group, annotations, platform, others, devices, options)
+        )
     return recordings
 
 
@@ -351,6 +355,12 @@ def _name(path: Path, base: str, folder: str, group: list[_Part], is_one_of_many
         name = base
     whole = part.first == 0 and part.end == len(part.table.time_ns)
     return name if whole else f"{name} (from line {part.table.line_numbers[part.first]})"
+
+
+def _where(path: Path, name: str) -> str:
+    """Return the name of a recording for messages: the path, and the rest of the name."""
+    rest = name.removeprefix(path.name).strip("/ ")
+    return f"{path}: {rest}" if rest else str(path)
 
 
 def _read(file: _File, options: ReadOptions) -> Table:
@@ -469,6 +479,7 @@ def _overlap(a: _Part, b: _Part) -> bool:
 def _assemble(
     name: str,
     path: str,
+    where: str,
     device: str,
     group: list[_Part],
     annotations: list[Table],
@@ -527,7 +538,7 @@ def _assemble(
     } - {None}
     subject = next(iter(subjects)) if len(subjects) == 1 else None
     return PhoneRecording(
-        name, family, device, tracks, times, codes, names, subject, tuple(notes), missing, path, lines
+        name, family, device, tracks, times, codes, names, subject, tuple(notes), missing, path, where, lines
     )
 
 

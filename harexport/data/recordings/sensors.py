@@ -122,8 +122,11 @@ def _describe_missing(sensor: str, units: Units, where: str, missing: Mapping[st
             else "or use a model of the accelerometer alone (--model), such as one of the recipe baseline-lstm-acc"
         )
     else:
-        remedy = "the CSV, folder or zip must hold all sensors"
-    return f"{where}: no {sensor} in it{reason}, which the model needs. Record it, too; {remedy}"
+        remedy = "or check the names of the columns"
+    return (
+        f"{where}: no {sensor} in it{reason}, which the model needs. Record it, too, and pass the CSV, folder or zip "
+        f"that holds all sensors; {remedy}"
+    )
 
 
 def _check_overlap(tracks: dict[str, SensorTrack], where: str) -> None:

@@ -72,8 +72,7 @@ def detect_format(
             origin = "dates" if len(re.findall(r"\d+", dates[0][:_LONGEST])) > 5 else "times of day"
             return TimeFormat(None, extra_unit, origin, days_first=max(second_numbers, default=0) <= 12)
         return TimeFormat(stated_unit or header_unit or "s", extra_unit)  # the first row reports the error
-    span = max(values) - min(values)
-    rows_per_unit = (len(values) - 1) / span if span > 0 else 0.0
+    rows_per_unit = _count_rows_per_unit(np.array(values))
     if (named_unit := stated_unit or header_unit) is not None:
         rate = rows_per_unit * SECOND / NANOSECONDS[named_unit]
         likely = _likely_unit(rows_per_unit)
@@ -117,9 +116,9 @@ def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = (
     try:
         numbers = np.array(list(map(float, texts)), np.float64)
     except ValueError:
-        converted = [_clock(text, form.days_first) if _to_float(text) is None else None for text in texts]
-        if None not in converted:
-            return np.array(converted, np.int64)
+        clocks = [_to_clock(text, form.days_first) if _to_float(text) is None else None for text in texts]
+        if None not in clocks:
+            return np.array(clocks, np.int64)
         numbers = np.array([_number(text) for text in texts])
     return _scale(numbers, form.unit)
 
@@ -131,7 +130,8 @@ def unwrap_midnight(times: Times) -> Times:
 
 
 def _scale(numbers: NDArray[np.float64], unit: str) -> Times:
-    scaled = numbers * NANOSECONDS[unit]
+    with np.errstate(over="ignore"):
+        scaled = numbers * NANOSECONDS[unit]
     if not (np.abs(scaled) < 2**62).all():  # NaN compares as false
         bad = numbers[int(np.argmin(np.abs(scaled) < 2**62))]
         raise ValueError(f"{bad} is not a time")
@@ -157,6 +157,15 @@ def _number(text: str) -> float:
     if number is None:
         raise ValueError(f"{text[:40]!r} is not a number")
     return number
+
+
+def _count_rows_per_unit(values: NDArray[np.float64]) -> float:
+    """Return the rows per unit of time, without gaps and jumps; 0 where all times are equal."""
+    steps = np.abs(np.diff(values))
+    if not (steps > 0).any():
+        return 0.0
+    usual = steps[steps <= 50 * np.median(steps[steps > 0])]
+    return float(len(usual) / usual.sum())
 
 
 def _likely_unit(rows_per_unit: float) -> str | None:
