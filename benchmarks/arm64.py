@@ -41,7 +41,7 @@ from harexport.utils.console import info, print_messages
 
 JSON, ARTIFACTS = Path(__file__).with_suffix(".json"), ROOT / "artifacts"
 SCHEMA, COMMAND = "harexport-arm-1", "python benchmarks/arm64.py"
-RECIPES = ("edge", "seed-lstm")
+RECIPES = ("edge", "baseline-lstm")
 PROCESSORS = (emulator.PROCESSOR, "cortex-a53", "cortex-a710")
 COUNTED = 3  # windows
 

@@ -30,6 +30,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model.contract import Contract
 from harexport.model.network import softmax
 from harexport.preprocessing.filters import preprocess
+from harexport.preprocessing.gait import gait_features
 from harexport.preprocessing.mount import AS_IS, Mount, angle_deg, estimate_from_standing
 from harexport.preprocessing.mount_estimator import (
     CHANGED,
@@ -46,6 +47,7 @@ from harexport.utils.console import print_messages
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "benchmarks" / "mounting.json"
 SEED, ORIENTATIONS, LIVE_ORIENTATIONS = 15, 20, 5
+PICTURE, PICTURED = ROOT / "docs" / "mounting.png", 1  # the first recording of a training subject
 CONTRACT = Contract()
 RATE, WINDOW, HOP = CONTRACT.rate_hz, CONTRACT.window, CONTRACT.hop
 HOP_S = HOP / RATE
@@ -384,6 +386,45 @@ def measure(path: Path, tracks: list[Track], full: bool) -> dict[str, Any]:
     }
 
 
+def draw(track: Track, mount: Mount, path: Path) -> None:
+    """Draw the estimate over one recording in one orientation."""
+    from harexport.evaluation import plots
+
+    raw = mount.rotate_signal(track.raw)
+    windows = windows_of(raw, [6, 7, 8])
+    estimator = WalkingMountEstimator(RATE, HOP_S)
+    weights, angles, estimates = [], [], []
+    for window in windows:
+        weights.append(gait_features(window, RATE).level_weight)
+        estimate = estimator.push(window)
+        estimates.append(estimate)
+        standing = mount.rotate(track.standing.tolist())
+        angles.append(np.nan if estimate is None else angle_deg(estimate.gravity, standing))
+    middle = (starts(len(raw)) + WINDOW / 2) / RATE
+    gravity = windows.mean(axis=1)
+    last = next(estimate for estimate in reversed(estimates) if estimate is not None)
+    figure = plots.new_figure(10.0, 6.4)
+    rows = figure.subplots(4, 1, sharex=True)
+    for axis, color in enumerate(("#0072b2", "#e69f00", "#009e73")):
+        rows[0].plot(middle, gravity[:, axis], color=color, label="xyz"[axis], linewidth=1)
+        rows[3].plot(middle, last.mount.rotate_signal(gravity)[:, axis], color=color, linewidth=1)
+    rows[1].bar(middle, weights, width=HOP_S, color="#d55e00")
+    rows[2].plot(middle, angles, color=plots.INK, linewidth=1.2)
+    first = next(at for at, estimate in zip(middle, estimates, strict=True) if estimate is not None)
+    rows[2].axvspan(0, first, color=plots.GRID)
+    rows[2].set_ylim(0, 20)
+    titles = (
+        "gravity in the axes of the phone, g", "weight of level walking", "angle of the estimate to standing, degrees "
+        "(grey: no estimate yet)", "gravity after the rotation, g",
+    )  # fmt: skip
+    for axes, title in zip(rows, titles, strict=True):
+        plots.style_axes(axes)
+        axes.set_title(title, color=plots.INK, loc="left", fontsize=10)
+    rows[0].legend(loc="upper left", ncols=3, frameon=False, fontsize=8)
+    rows[3].set_xlabel("seconds", color=plots.INK, fontsize=9)
+    plots.save_figure(figure, path)
+
+
 def render(content: dict[str, Any]) -> str:
     """Render the tables of docs/mounting.md, Markdown."""
     mounted: dict[str, list[dict[str, Any]]] = {}
@@ -457,6 +498,8 @@ def main() -> None:
     from readme import refresh
 
     if "--render" not in sys.argv[1:]:
+        example, *_ = tracks_of(read_recordings(fetch("pypi")), [PICTURED])
+        draw(example, orientations()[0], PICTURE)
         folders = [Path(name) for name in sys.argv[1:]] or [ROOT / "artifacts"]
         paths = sorted({path for folder in folders for path in folder.rglob("edge*.safetensors")})
         tracks = test_tracks()

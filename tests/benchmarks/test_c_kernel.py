@@ -52,7 +52,7 @@ def test_it_remembers_nothing_and_overflows_nowhere() -> None:
 
 
 @requires("gcc")
-@pytest.mark.parametrize("name", ["edge", "seed-lstm"])
+@pytest.mark.parametrize("name", ["edge", "baseline-lstm"])
 def test_all_test_windows(name: str, dataset: Dataset) -> None:
     network = checkpoints.load(_ARTIFACTS / name / f"{name}.safetensors").network
     kernel = Kernel(network)
