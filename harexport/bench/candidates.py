@@ -181,7 +181,7 @@ def _run_references(
         with progress(f"float64 reference of {checkpoint.recipe.name}", len(dataset.test), "windows") as advance:
             logits = checkpoint.network.logits(dataset.test.signals, advance)
         accuracy = float((logits.argmax(axis=1) == dataset.test.labels).mean())
-        checkpoint.check_test_accuracy(accuracy, len(dataset.test), dataset.digest)
+        checkpoint.check_test_accuracy(accuracy, len(dataset.test), dataset.digest, dataset.source)
         if not np.isfinite(logits).all():
             raise InputError(f"{known[digest].path.name}: its float64 predictions are NaN or infinite; train it again")
         references[digest] = Predictions(name, "logits", logits)

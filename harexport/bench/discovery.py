@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Kind
+from harexport.exporters.locations import find_recorded_checkpoint
 from harexport.formats import macs, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.model import checkpoint as checkpoints
@@ -190,7 +192,7 @@ def load_model_under_test(
     Args:
         path: The file.
         name: Its name in messages; every message begins with it.
-        known: Checkpoints by digest.
+        known: Checkpoints by digest; one that `export` recorded is added.
         data: Contract of the test windows.
         reference_optional: Whether the checkpoint that the file names may be missing.
 
@@ -202,6 +204,7 @@ def load_model_under_test(
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
     file, sandbox = read_sandboxed(model, name, path)
+    _add_recorded_checkpoint(file.metadata.get("network_sha256", ""), known)
     _check_operators(file)
     contract = _contract(file, known, data)
     window, labels = (contract.window, len(contract.channels)), len(data.labels)
@@ -245,6 +248,16 @@ def load_model_under_test(
         macs=macs.count_macs(file),
         notes=tuple(notes),
     )
+
+
+def _add_recorded_checkpoint(digest: str, known: dict[str, ReferenceCheckpoint]) -> None:
+    """Add the checkpoint of an exported file to `known` if `export` recorded where it is."""
+    if digest in known or (path := find_recorded_checkpoint(digest)) is None:
+        return
+    with contextlib.suppress(InputError):  # damaged or replaced since
+        checkpoint = checkpoints.load(path)
+        if checkpoint.digest == digest:
+            known[digest] = ReferenceCheckpoint(path, checkpoint, given=False)
 
 
 def _contract(file: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:

@@ -223,6 +223,7 @@ def test_a_checkpoint_alone_is_measured_in_torch(ours: Path, made_up: Dataset) -
     assert (model.name, model.runtime, model.file, model.failures) == ("edge in torch", "PyTorch", None, ())
 
 
+@pytest.mark.serial
 def test_two_runs_agree_within_their_intervals(theirs: Path, made_up: Dataset) -> None:
     """Their ratios; the third try is for a machine that others share."""
     (theirs / "b-softmax.tflite").unlink()
