@@ -131,7 +131,8 @@ def run_locally(dataset: Dataset, trials: Sequence[Trial], jobs: int | None) -> 
     with blocked_signals():  # the processes inherit this: Ctrl-C reaches all of them, and this one decides
         results = parallel(tasks)
     try:
-        yield from results
+        for result in results:  # noqa: UP028 - `yield from` would close `results` before the block below
+            yield result
     except TerminatedWorkerError:
         raise InputError(
             "a training process was killed, possibly because memory ran out. Finished trials are saved: continue with "
