@@ -89,17 +89,21 @@ def model_result(
         cold_start=measurements.cold_start,
         arena_bytes=measurements.arena_bytes,
         instructions=measurements.instructions,
-        notes=(*(file.notes if file else ()), *_label_order_notes(metrics, benchmark.labels), *measurements.notes),
+        notes=(*(file.notes if file else ()), *_accuracy_notes(metrics, benchmark.labels), *measurements.notes),
     )
 
 
-def _label_order_notes(metrics: ClassificationMetrics | None, labels: Sequence[str]) -> list[str]:
-    """Return a note if the outputs seem to be in another order than the labels."""
+def _accuracy_notes(metrics: ClassificationMetrics | None, labels: Sequence[str]) -> list[str]:
+    """Return a note if the outputs seem to be in another order than the labels, or the accuracy is that of chance."""
     if metrics is None:
         return []
     order, accuracy = find_label_order(metrics)
     if accuracy < max(_MIN_EXPLAINED, metrics.accuracy + _MIN_GAIN):
-        return []
+        majority = max(sum(row) for row in metrics.confusion) / metrics.windows
+        if metrics.accuracy >= _MIN_EXPLAINED or metrics.accuracy > majority:
+            return []
+        share = f"the share of the most frequent label ({majority:.2%})"
+        return [f"its accuracy ({metrics.accuracy:.2%}) is not above {share}"]
     names = [labels[label] for label in order]
     kind = "alphabetical" if names == sorted(labels) else "another"
     return [

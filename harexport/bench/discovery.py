@@ -82,23 +82,22 @@ def list_models(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
         paths: Files, or folders that are searched one level down too (artifacts/<recipe>/<file>).
 
     Returns:
-        Each path with a flag: True if the user named it, False if it was found in a folder.
+        Each path with a flag: True if the user named it, False if it was found in a folder. A path can occur twice.
 
     Raises:
         InputError: A path does not exist.
     """
-    listed: dict[Path, tuple[Path, bool]] = {}
+    listed: list[tuple[Path, bool]] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
             suffixes = (*runtimes.SUFFIXES, CHECKPOINT_SUFFIX)
-            for found in (p for p in inside if p.suffix.lower() in suffixes):
-                listed.setdefault(found.resolve(), (found, False))
+            listed += [(p, False) for p in inside if p.suffix.lower() in suffixes]
         elif path.exists() or path.suffix == CHECKPOINT_SUFFIX:  # a missing checkpoint is reported when it is loaded
-            listed[path.resolve()] = (path, True)
+            listed.append((path, True))
         else:
             raise InputError(f"not found: {path}. Give .onnx or .tflite files, checkpoints, or folders of them")
-    return list(listed.values())
+    return listed
 
 
 def find_models(paths: Sequence[Path], against: Path | None = None) -> FoundModels:
@@ -113,7 +112,8 @@ def find_models(paths: Sequence[Path], against: Path | None = None) -> FoundMode
     """
     every_path = [*paths, *([against] if against else [])]
     listed = list_models(every_path)
-    files = tuple(path for path, _ in listed if path.suffix != CHECKPOINT_SUFFIX)
+    by_location = {path.resolve(): path for path, _ in listed if path.suffix != CHECKPOINT_SUFFIX}
+    files = tuple(by_location.values())
     named = {path.resolve(): True for path, is_named in listed if is_named and path.suffix == CHECKPOINT_SUFFIX}
     if not files and not named:
         where = ", ".join(str(path) for path in paths)

@@ -162,8 +162,9 @@ def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np
             f"cannot compare {predictions.name} with {reference.name}: the predictions have the shapes "
             f"{list(predictions.values.shape)} and {list(reference.values.shape)}"
         )
-    values, expected = _comparable_values(predictions, reference)
-    difference = np.abs(values - expected)  # [n, labels]
+    with np.errstate(invalid="ignore", over="ignore"):  # non-finite values are counted below
+        values, expected = _comparable_values(predictions, reference)
+        difference = np.abs(values - expected)  # [n, labels]
     is_finite = np.isfinite(difference).all(axis=1)
     all_finite = bool(is_finite.all())
     two_largest = np.sort(expected, axis=1)[:, -2:]

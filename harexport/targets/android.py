@@ -185,10 +185,10 @@ def parse_result(result: Any, model: ModelUnderTest, shape: tuple[int, int]) -> 
         raise InputError(f"{model.name}: the phone's result has a missing or invalid value: {error}") from error
     if sha256 != hashlib.sha256(model.model).hexdigest():
         raise InputError(f"{model.name}: the phone ran another file than this one; run the command again")
-    if test.logits.shape != shape or test.times.ndim != 2 or not test.times.size:
+    if test.logits.shape != shape or test.times.ndim != 2 or not test.times.size or not (test.times > 0).all():
         raise InputError(
             f"{model.name}: the phone's result has logits of shape {list(test.logits.shape)} and times of shape "
-            f"{list(test.times.shape)}; expected logits {list(shape)} and times [rounds, runs]"
+            f"{list(test.times.shape)}; expected logits {list(shape)} and positive times [rounds, runs]"
         )
     return test
 

@@ -278,6 +278,10 @@ def test_labels_in_another_order_are_reported(made_up: Dataset, tmp_path: Path) 
     (note,) = [note for note in model["notes"] if "order" in note]
     assert "in alphabetical order: LAYING, SITTING, STANDING, WALKING" in note
     assert "75.00% instead of" in note
+    (tmp_path / "zero.onnx").write_bytes(foreign.onnx(weight=0 * foreign.WEIGHT))
+    result = _bench(tmp_path / "zero.onnx", "--out", tmp_path / "out", "--json")
+    (note,) = json.loads(result.stdout)["models"][0]["notes"]
+    assert "is not above the share of the most frequent label" in note
     (tmp_path / "right.onnx").write_bytes(foreign.onnx())
     result = _bench(tmp_path / "right.onnx", "--out", tmp_path / "out", "--json")
     assert json.loads(result.stdout)["models"][0]["notes"] == []

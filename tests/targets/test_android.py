@@ -226,7 +226,7 @@ def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeyp
         ({"told": {"error": "the model's contract has 5 labels"}}, ("the phone reports: the model's contract has 5",)),
         ({"told": {"sha256": "0" * 64}}, ("ran another file",)),
         ({"untold": ["times_us"]}, ("missing or invalid value: 'times_us'",)),
-        ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected [48, 6]")),
+        ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected logits [48, 6]")),
         ({"told": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("missing or invalid value",)),
         ({"told": {"times_us": [[1.0], [1.0, 2.0]]}}, ("missing or invalid value",)),
         ({"told": {"device": "a phone"}}, ("missing or invalid value",)),
