@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import BinaryIO
 
 import numpy as np
@@ -149,6 +150,8 @@ class _Parser:
     def parse(self, stream: BinaryIO) -> Table:
         pending: list[tuple[int, str]] = []
         for lines, is_end in _read_lines(stream, self._where, self._is_utf8_required):
+            if not pending and self._format is not None and self._add_block(lines):
+                continue
             pending += self._select_rows(lines)
             if self._layout is None and self._header:
                 if len(pending) < _FORMAT_ROWS and not is_end:
@@ -186,6 +189,30 @@ class _Parser:
             self._format,
             tuple(self._notes),
         )
+
+    def _add_block(self, lines: list[str]) -> bool:
+        """Add a block of lines without exceptions in one step; return whether that is possible."""
+        layout = self._layout
+        assert layout is not None
+        delimiter, count = layout.delimiter, len(layout.names)
+        text = "".join(lines)
+        is_plain = delimiter != " " and text.endswith("\n") and self._header not in text
+        if not is_plain or any(mark in text for mark in ('"', *_COMMENTS)):
+            return False
+        if set(map(methodcaller("count", delimiter), lines)) != {count - 1} or "\n" in lines:
+            return False
+        flat = text[:-1].replace("\n", delimiter).split(delimiter)
+        used = {column for triple in layout.sensors.values() for column in triple.columns}
+        used |= {layout.time, layout.label or 0, layout.subject or 0, layout.text or 0}
+        used |= {layout.extra_time[0]} if layout.extra_time else set()
+        try:
+            self._add_cells({column: flat[column::count] for column in used}, len(lines))
+        except ValueError:
+            return False
+        self._line_numbers.append(np.arange(self._number + 1, self._number + 1 + len(lines)))
+        self._number += len(lines)
+        self._rows += len(lines)
+        return True
 
     def _select_rows(self, lines: list[str]) -> list[tuple[int, str]]:
         """Return the rows of a block with their line numbers; the first one is the header."""
@@ -227,13 +254,13 @@ class _Parser:
         if self._format is None:
             self._detect_format(cells)
         try:
-            self._add_cells(cells)
+            self._add_cells(_columns(cells), len(cells))
         except ValueError:
             if is_cut and len(rows) == len(cells):
                 try:
                     cells, numbers = cells[:-1], numbers[:-1]
                     if cells:
-                        self._add_cells(cells)
+                        self._add_cells(_columns(cells), len(cells))
                     self._note_cut()
                 except ValueError:
                     self._raise_first_error(cells, numbers)
@@ -285,12 +312,11 @@ class _Parser:
         stated = self._time_unit if layout.sensors else layout.time_unit  # annotations are rare
         self._format = detect_format(texts, layout.time_unit, stated, self._where, hint, extra)
 
-    def _add_cells(self, cells: list[list[str]]) -> None:
-        """Convert rows to arrays. Raises ValueError, before anything is added."""
+    def _add_cells(self, columns: Mapping[int, Sequence[str]], count: int) -> None:
+        """Convert `count` rows to arrays. Raises ValueError, before anything is added."""
         layout, form = self._layout, self._format
         assert layout is not None
         assert form is not None
-        columns = list(zip(*cells, strict=True))
         extra = columns[layout.extra_time[0]] if layout.extra_time and form.extra_unit else ()
         times = parse_times(columns[layout.time], form, extra)
         samples = {}
@@ -299,7 +325,7 @@ class _Parser:
             texts = [columns[k] for k in triple.columns]
             try:
                 values = np.array([list(map(float, column)) for column in texts]).T
-                rows = np.arange(len(cells))
+                rows = np.arange(count)
             except ValueError:
                 rows = np.array([k for k, triple_cells in enumerate(zip(*texts, strict=True))
                                  if any(cell.strip() for cell in triple_cells)], np.int64)  # fmt: skip
@@ -320,7 +346,7 @@ class _Parser:
             before = {sensor: len(parts) for sensor, parts in self._samples.items()}
             lengths = (len(self._times), len(self._labels.rows), len(self._subjects.rows))
             try:
-                self._add_cells([row])
+                self._add_cells(_columns([row]), 1)
             except ValueError as error:
                 raise InputError(f"{self._where}, line {number}: {error}; repair or remove the line") from None
             for sensor, length in before.items():
@@ -329,6 +355,10 @@ class _Parser:
             del self._labels.rows[lengths[1] :]
             del self._subjects.rows[lengths[2] :]
         raise InputError(f"{self._where}: the lines from {numbers[0]} on cannot be parsed")
+
+
+def _columns(cells: list[list[str]]) -> dict[int, tuple[str, ...]]:
+    return dict(enumerate(zip(*cells, strict=True)))
 
 
 def _to_number(text: str, is_decimal_comma: bool) -> float:
