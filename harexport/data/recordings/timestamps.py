@@ -65,7 +65,7 @@ def detect_format(
     values = [number for text in texts if (number := _to_float(text)) is not None and math.isfinite(number)]
     if not values:
         dates = [text for text in texts if text.strip()]
-        if dates and _to_clock(dates[0], True) is not None:
+        if dates and any(_to_clock(dates[0], days_first) is not None for days_first in (True, False)):
             second_numbers = {
                 int(groups[1]) for text in dates if len(groups := re.findall(r"\d+", text[:_LONGEST])) > 5
             }
