@@ -347,6 +347,7 @@ def test_failed_file_does_not_prevent_the_others(tmp_path, monkeypatch):
 _MAX_DURATION = 5
 
 
+@pytest.mark.serial
 @all_kinds
 def test_export_is_fast_and_needs_no_training_framework(tmp_path, fmt, scheme, lowering):
     np.savez(tmp_path / "edge.npz", **EDGE.arrays())
