@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Inspection:
             "attached_files": list(model.attached),
             "external_files": model.external,
             "metadata": model.metadata,
-            "contract": model.contract,
+            "contract": _finite(model.contract),
             "run": self.run.to_dict() if self.run else None,
             "traps": [dataclasses.asdict(finding) for finding in self.findings],
         }
@@ -108,6 +109,15 @@ def _operator_versions(model: ModelFile) -> dict[str, list[int]]:
 
 def _tensor_names(arguments: dict[str, int], graph: Graph) -> dict[str, str]:
     return {name: graph.tensors[index].name for name, index in arguments.items()}
+
+
+def _finite(value: Any) -> Any:
+    """JSON values of a file without NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_dict(tensor: Tensor) -> dict[str, Any]:

@@ -5,8 +5,11 @@ A runner must not be shared between threads: LiteRT's interpreter and the state 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,6 +110,25 @@ def describe_error(error: Exception) -> str:
             end += 1
         message = message[end:].removeprefix(" const").strip() or message
     return message
+
+
+@contextlib.contextmanager
+def redirect_native_stdout() -> Iterator[None]:
+    """Send what native libraries print to standard output to standard error: standard output is for results."""
+    try:
+        original = os.dup(1)
+    except OSError:  # a program without standard output
+        yield
+        return
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        with contextlib.suppress(OSError):  # no standard error
+            os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(original, 1)
+        os.close(original)
 
 
 def prepare(path: Path | str) -> None:

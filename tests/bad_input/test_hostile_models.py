@@ -130,6 +130,18 @@ def test_a_scale_that_is_no_number_is_not_in_the_json(scale: float, tmp_path: Pa
     assert "quantised-input" not in found
 
 
+@pytest.mark.parametrize(
+    "change", [{"rate_hz": 10**400}, {"rate_hz": float("nan")}, {"hop": float("inf")}, {"labels": ["\x1b[2J", "b"]}]
+)
+def test_an_invalid_contract_is_displayed(change: dict[str, object], tmp_path: Path) -> None:
+    contract = json.dumps({**Contract().to_dict(), **change})
+    model = onnx_dense(metadata={"contract": contract}).SerializeToString()
+    assert "\x1b" not in _inspect(model, tmp_path / "model.onnx", "--no-run").stdout
+    _findings(_inspect(model, tmp_path / "model.onnx", "--no-run", "--json"))
+    with pytest.raises(InputError, match=r"contract is invalid|expected one float input"):
+        harexport.load(tmp_path / "model.onnx")
+
+
 def test_outputs_that_are_no_tensors_are_ignored(tmp_path: Path) -> None:
     """scikit-learn's converter returns labels, and probabilities as a sequence of maps (ZipMap)."""
     nodes = [
