@@ -365,13 +365,13 @@ def angle_summary(angles: list[float]) -> dict[str, Any]:
 def measure(path: Path, tracks: list[Track], full: bool) -> dict[str, Any]:
     """Measure one checkpoint; without `full`, only files in all orientations."""
     predict, mounts = Predictor(path), orientations()
+    few = mounts[:LIVE_ORIENTATIONS]
     began = time.perf_counter()
     if predict.model.contract.frame is None:
         return {
             "as_worn": measure_fixed(predict, tracks, [AS_IS], lambda raw, track: AS_IS),
-            "as_is": measure_fixed(predict, tracks, mounts, lambda raw, track: AS_IS),
+            "as_is": measure_fixed(predict, tracks, few, lambda raw, track: AS_IS),
         }
-    few = mounts[:LIVE_ORIENTATIONS]
     out = {"file": measure_file(predict, tracks, mounts)}
     print(f"{path.stem}: {out['file']['accuracy']:.2%}, {time.perf_counter() - began:.0f} s", file=sys.stderr)
     if not full:
