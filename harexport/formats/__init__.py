@@ -49,6 +49,8 @@ def identify_format(model: bytes, name: str) -> Format:
     for start, kind in _OTHER_SIGNATURES.items():
         if model.startswith(start):
             raise InputError(f"{name} is {kind}, not a .onnx or .tflite model")
+    if model[8:10] == b'{"' and int.from_bytes(model[:8], "little") < len(model):
+        raise InputError(f"{name} is a safetensors checkpoint, not a .onnx or .tflite model; export it first")
     if not model:
         raise InputError(f"{name} is empty; get or export it again")
     if name.lower().endswith(".tflite"):
