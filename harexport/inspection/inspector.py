@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harexport.errors import InputError
+from harexport.formats import read_model_bytes
 from harexport.formats.macs import Macs, count_macs
 from harexport.formats.model_file import Graph, ModelFile, Tensor
 from harexport.inspection.findings import Finding
@@ -79,23 +79,10 @@ class Inspection:
 
 def inspect(path: Path, run: bool = True) -> Inspection:
     """Inspect a .onnx or .tflite file; see `harexport.inspection.inspect`. Raises InputError."""
-    content = _read_bytes(path)
+    content = read_model_bytes(path)
     model, result = read_sandboxed(content, path.name, path, run=run)
     macs, outcome = count_macs(model), result if run else None
     return Inspection(model, macs, outcome, run_rules(model, macs, outcome))
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a .onnx or .tflite file in it")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file; give a .onnx or .tflite file")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model not found: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _operator_versions(model: ModelFile) -> dict[str, list[int]]:

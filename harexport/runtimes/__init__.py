@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
+from harexport.formats import read_model_bytes
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 
@@ -141,14 +142,8 @@ def load(path: Path | str) -> Runner:
     """Load a .onnx or .tflite file that harexport exported. Raises InputError."""
     path = Path(path)
     _runner_class(path.suffix, str(path))
-    try:
-        # Read into memory: LiteRT maps a file given by its path, and a truncated one then ends the process (SIGBUS).
-        model = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model not found: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return load_bytes(model, path.suffix, str(path))
+    # Read into memory: LiteRT maps a file given by its path, and a truncated one then ends the process (SIGBUS).
+    return load_bytes(read_model_bytes(path), path.suffix, str(path))
 
 
 def load_bytes(

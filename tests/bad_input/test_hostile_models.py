@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 import harexport
+from harexport import inspection
 from harexport.bench import cold_start
 from harexport.bench.discovery import load_model_under_test
 from harexport.cli import main
@@ -316,3 +319,27 @@ def test_no_command_crashes(command: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_pipes_and_devices_are_refused(suffix: str, tmp_path: Path) -> None:
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        for read in (harexport.load, inspection.inspect):
+            with pytest.raises(InputError, match="is no regular file"):
+                read(path)
+        with pytest.raises(InputError, match="is no regular file"):
+            load_model_under_test(path, path.name, {}, Contract(), True)
+
+
+def test_weights_in_a_device_are_not_read(tmp_path: Path) -> None:
+    onnx.save(onnx_dense(), tmp_path / "m.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    (tmp_path / "w.data").unlink()
+    (tmp_path / "w.data").symlink_to("/dev/zero")
+    start = time.monotonic()
+    model = read_model((tmp_path / "m.onnx").read_bytes(), "m.onnx", tmp_path)
+    assert model.external == {"w.data": None}
+    assert time.monotonic() - start < 5

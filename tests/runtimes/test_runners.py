@@ -90,7 +90,7 @@ def test_load_of_a_missing_file(tmp_path, suffix):
     with pytest.raises(InputError, match="model not found"):
         runtimes.load(tmp_path / f"model{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="is a folder"):
         runtimes.load(tmp_path / f"folder{suffix}")
 
 
