@@ -209,7 +209,7 @@ def test_errors_of_onnx_runtime_lose_their_source_location() -> None:
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
 def test_rounded_probabilities_are_recognized(dtype: str) -> None:
     """A softmax in integers of 1/256 rarely sums to 1."""
-    file = dense(weight=np.array([[0.3, 0.1, 0, 0], [0.1, 0.2, 0, 0], [0, 0, 0.2, 0.1]]), answer="scores")
+    file = dense(weight=np.array([[0.3, 0.1, 0, 0], [0.1, 0.2, 0, 0], [0, 0, 0.2, 0.1]]), output="scores")
     graph = file.graphs[0]
     softmax = graph.tensor("softmax", (1, 3))
     graph.op("SOFTMAX", graph.outputs, [softmax], 1, ("SoftmaxOptions", {"beta": 1.0}))
