@@ -311,9 +311,7 @@ class _Parser:
 
         stated = None if layout.family == "Sensor Logger" else self._time_unit  # its unit is certain
         is_checked = bool(layout.sensors)  # annotations are rare
-        self._format = detect_format(
-            texts, layout.time_unit, stated, self._where, hint, extra, is_checked=is_checked
-        )
+        self._format = detect_format(texts, layout.time_unit, stated, self._where, hint, extra, is_checked=is_checked)
 
     def _add_cells(self, columns: Mapping[int, Sequence[str]], count: int) -> None:
         """Convert `count` rows to arrays. Raises ValueError, before anything is added."""
