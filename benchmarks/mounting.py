@@ -490,8 +490,8 @@ def _sentences(measured: dict[str, Any]) -> str:
     seconds = live["seconds_of_level_walking"]
     out = (
         f"Live, the first estimate takes {seconds['median']:.1f} s of labeled level walking in the median and at most "
-        f"{seconds['max']:.1f} s, because people walk before the label starts; {live['streams_without_estimate']} streams "
-        "have none."
+        f"{seconds['max']:.1f} s, because people walk before the label starts; "
+        f"{live['streams_without_estimate']} streams have none."
     )
     if "change" in measured:
         change = measured["change"]
