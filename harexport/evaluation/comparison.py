@@ -98,7 +98,6 @@ class Comparison:
         accuracy_drop: Accuracy of the reference minus that of the model, in percentage points.
         regressions: Windows that only the reference classifies correctly.
         improvements: Windows that only the model classifies correctly.
-        p_value: Exact McNemar test of regressions against improvements.
         disagreements: All windows with different predictions, the largest margin of the reference first.
         margins: Quantiles (0, 1, 5, 25, 50, 75 %) of the reference's margin over all windows.
     """
@@ -115,9 +114,13 @@ class Comparison:
     accuracy_drop: float
     regressions: int
     improvements: int
-    p_value: float
     disagreements: tuple[Disagreement, ...]
     margins: tuple[float, ...]
+
+    @property
+    def p_value(self) -> float:
+        """Exact McNemar test of regressions against improvements, on demand: an export needs no SciPy."""
+        return mcnemar_p_value(self.regressions, self.improvements)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, with at most 100 disagreements."""
@@ -192,7 +195,6 @@ def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np
         accuracy_drop=100 * float(is_reference_correct.mean() - is_correct.mean()),
         regressions=regressions,
         improvements=improvements,
-        p_value=mcnemar_p_value(regressions, improvements),
         disagreements=tuple(
             Disagreement(
                 window=int(k),

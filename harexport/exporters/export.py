@@ -17,7 +17,7 @@ from harexport.data import Dataset, contract_mismatches, load_dataset
 from harexport.data.dataset import Windows
 from harexport.data.splits import check_split
 from harexport.errors import CheckFailedError, InputError
-from harexport.evaluation.latency import time_interleaved
+from harexport.evaluation.latency import measure
 from harexport.exporters.checks import (
     CheckResult,
     Parity,
@@ -391,8 +391,8 @@ def _measure_time_ratio(model: bytes, float32: bytes, options: ExportOptions, co
     size = options.batch or 1
     windows = np.resize(windows, (len(windows) * size, *windows.shape[1:]))
     runs = {name: runner.run_batch for name, runner in runners.items()}
-    latencies = time_interleaved(runs, windows, _TIMED_RUNS, batch=size)
-    return latencies["model"].p50 / latencies["float32"].p50
+    times = measure(lambda: runs, windows, _TIMED_RUNS, batch=size).by_model  # no intervals, which need SciPy
+    return float(np.median(times["model"]) / np.median(times["float32"]))
 
 
 def _notes(options: ExportOptions, kind: str, size_ratio: float, time_ratio: float, checks: CheckResult) -> list[str]:
