@@ -91,10 +91,10 @@ public final class OldRuntime {
             int window = interpreter.getInputTensor(0).numBytes() / shape[0];
             int outputSize = interpreter.getOutputTensor(logits).numBytes() / shape[0];
             int count = windows.length / window;
-            ByteBuffer outputs = ByteBuffer.allocate(count * outputSize);
+            ByteBuffer allLogits = ByteBuffer.allocate(count * outputSize);
             ByteBuffer times = ByteBuffer.allocate(8 * count).order(ByteOrder.LITTLE_ENDIAN);
             for (int end : new int[] {Math.min(count, WARM_UP * Arrays.stream(sizes).sum()), count}) {
-                outputs.clear();
+                allLogits.clear();
                 times.clear();
                 int size = interpreter.getInputTensor(0).shape()[0];
                 for (int done = 0, call = 0; done < end; call++) {
@@ -115,11 +115,11 @@ public final class OldRuntime {
                     interpreter.runForMultipleInputsOutputs(inputs, outputs);
                     times.putLong(System.nanoTime() - began);
                     out.rewind();
-                    outputs.put(out);
+                    allLogits.put(out);
                     done += size;
                 }
             }
-            Files.write(folder.resolve(way + ".logits"), outputs.array());
+            Files.write(folder.resolve(way + ".logits"), allLogits.array());
             times.flip();
             byte[] taken = new byte[times.remaining()];
             times.get(taken);

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -143,8 +142,7 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
         sys.exit(result.exit_code)
 
 
-@dataclass(frozen=True)
-class BenchOptions:
+class BenchOptions(NamedTuple):
     """Options of the command as click passes them."""
 
     against: Path | None

@@ -51,7 +51,9 @@ def sanitize(text: str, *, keep_colors: bool = False) -> str:
 
 def shorten(message: str) -> str:
     """Cut an error message that repeats a very long value."""
-    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]} ..."
+    if len(message) <= _MAX_MESSAGE:
+        return message
+    return f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"  # the reason is often at the end
 
 
 def print_messages() -> None:

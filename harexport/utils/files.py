@@ -10,7 +10,6 @@ import json
 import math
 import os
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,6 +79,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     Raises:
         InputError: The path cannot be written to, or is an input of the command.
     """
+    import tempfile  # here, since `harexport --help` does without
+
     target = Path(path)
     check_output(target)
     is_stream = _is_stream(target)
@@ -114,6 +115,8 @@ def _is_stream(path: Path) -> bool:
 
 
 def _temp_sibling(target: Path, folder: Path) -> Path:
+    import tempfile
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # a part of the name, so that the temporary name is no longer than the final one may be

@@ -182,7 +182,7 @@ def test_runs_of_another_recipe_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     standing = {"recipes": {"edge": {"recipe": table, "runs": {"0": _run(0.5)}}}}
     (tmp_path / "seeds.json").write_text(json.dumps(standing))
     monkeypatch.setattr(seeds, "JSON", tmp_path / "seeds.json")
-    with pytest.raises(InputError, match="holds runs of another recipe edge"):
+    with pytest.raises(InputError, match="contains runs of another recipe edge"):
         seeds.train(["edge"])
     assert json.loads((tmp_path / "seeds.json").read_text()) == standing
 
