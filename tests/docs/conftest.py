@@ -34,6 +34,7 @@ def workspace(tmp_path: Path, recording: str, monkeypatch: pytest.MonkeyPatch) -
     """The current folder of a reader: the repository's artifacts and Android demo, and a recording."""
     (tmp_path / "recording.csv").write_text(recording, "utf-8")
     shutil.copytree(ROOT / "artifacts" / "edge", tmp_path / "artifacts" / "edge")
+    shutil.copytree(ROOT / "artifacts" / "edge-any-mount", tmp_path / "artifacts" / "edge-any-mount")
     shutil.copytree(ROOT / "artifacts" / "edge", tmp_path / "harexport-out")
     shutil.copytree(ROOT / "android_demo" / "app" / "src" / "main", tmp_path / "android_demo" / "app" / "src" / "main")
     for name, source in (("model.tflite", "edge-fused-int8-weights.tflite"), ("model.onnx", "edge-float32.onnx")):

@@ -24,10 +24,11 @@ from tests.docs.pages import ROOT, CodeBlock, code_blocks, commands
 from tests.helpers.requirements import official_files
 
 _SHELL = [(str(block), line) for block in code_blocks("bash", "console") for line in commands(block)]
-# Commands that run here. The others take minutes, or need a phone, a cluster or a trained custom dataset: only their
+# Commands that run here. The others take minutes, or need a phone, a cluster, a custom dataset or a recording of standing: only their
 # syntax is checked.
 _RUN = re.compile(
-    r"harexport (export(?!.*my-recordings)|inspect|predict(?!.*(my-recordings|\.zip))|data info(?!.*my-)|targets info)"
+    r"harexport (export(?!.*my-recordings)|inspect|predict(?!.*(my-recordings|\.zip|standing:))|data info(?!.*my-)"
+    r"|targets info)"
 )
 
 
@@ -45,7 +46,8 @@ def test_shell_command_is_valid(where: str, line: str) -> None:
     words = shlex.split(line.rpartition("| ")[2], comments=True)
     if words[0] == "harexport":
         command, arguments = _command(words[1:])
-        command.make_context(words[1], arguments)  # raises click.UsageError
+        parent = click.Context(main, info_name="harexport", **main.context_settings)
+        command.make_context(words[1], arguments, parent=parent)  # raises click.UsageError
     elif words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert words[1] in targets
