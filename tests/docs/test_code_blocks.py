@@ -24,8 +24,8 @@ from tests.docs.pages import ROOT, CodeBlock, code_blocks, commands
 from tests.helpers.requirements import official_files
 
 _SHELL = [(str(block), line) for block in code_blocks("bash", "console") for line in commands(block)]
-# Commands that run here. The others take minutes, or need a phone, a cluster, a custom dataset or a recording of standing: only their
-# syntax is checked.
+# Commands that run here. The others take minutes, or need a phone, a cluster, a custom dataset or a recording of
+# standing: only their syntax is checked.
 _RUN = re.compile(
     r"harexport (export(?!.*my-recordings)|inspect|predict(?!.*(my-recordings|\.zip|standing:))|data info(?!.*my-)"
     r"|targets info)"
