@@ -29,6 +29,7 @@ from harexport.exporters.checks import (
 from harexport.exporters.options import ExportOptions, resolve, resolve_all
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
+from harexport.model.sequential import Sequential
 from harexport.utils.console import progress
 from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
@@ -106,7 +107,7 @@ class ExportFailure:
 
 
 def export(
-    network: Network,
+    network: Network | Sequential,
     path: Path | str | None = None,
     *,
     format: str | None = None,
@@ -210,7 +211,7 @@ def export_checkpoint(
 
 
 def export_file(
-    network: Network,
+    network: Network | Sequential,
     contract: Contract,
     metadata: dict[str, str],
     path: Path,
@@ -267,7 +268,11 @@ def export_file(
 
 
 def build_model(
-    network: Network, contract: Contract, metadata: dict[str, str], options: ExportOptions, train: Windows | None
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    options: ExportOptions,
+    train: Windows | None,
 ) -> bytes:
     """Build the bytes of a file, without checks.
 
@@ -281,6 +286,12 @@ def build_model(
     Raises:
         InputError: The scheme int8 has no training windows.
     """
+    if isinstance(network, Sequential):
+        from harexport.exporters import onnx_layers, tflite_layers
+
+        if options.lowering is None:
+            return onnx_layers.build(network, contract, metadata, options.scheme, options.batch)
+        return tflite_layers.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
     if options.lowering is None:
         from harexport.exporters import onnx
 
@@ -364,8 +375,9 @@ def _check_max_drop(max_drop: float | None) -> None:
         raise InputError(f"max_drop {max_drop}: give percentage points from 0 to 100")
 
 
-def _check_contract(network: Network, contract: Contract) -> None:
-    num_coarse = len(network.coarse_head.weight) if network.coarse_head else 0
+def _check_contract(network: Network | Sequential, contract: Contract) -> None:
+    coarse = network.heads().get("coarse")
+    num_coarse = len(coarse.weight) if coarse else 0
     found = (network.window, network.num_channels, network.num_labels, num_coarse)
     expected = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
     if found != expected:
