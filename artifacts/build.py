@@ -86,7 +86,7 @@ def build(names: list[str], train: bool) -> dict[str, Any]:
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())
-    model_cards.write()
+    model_cards.write_cards()
     ship_pretrained.write_checksums()
     return exports
 

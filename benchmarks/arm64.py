@@ -1,12 +1,12 @@
-"""Executed instructions per window on 64-bit Arm, and whether Arm builds answer as x86 builds do: every form of a file.
+"""Executed instructions per window on 64-bit Arm, and outputs compared with x86-64, for every form of a file.
 
     harexport targets setup arm64          # once
-    python benchmarks/arm64.py [--windows 64 | --all] [--render]
+    python benchmarks/arm64.py [--windows N|all] [--render]
 
-Measures the artifacts, and the forms that are not shipped (made in memory from the same checkpoints), under qemu-user,
+Measures the artifacts, and the forms that are not shipped (built in memory from the same checkpoints), under qemu-user
 on three cores: a small one of many cheap phones, a large one of Armv8.2 (the default of `harexport bench`), and one of
-Armv9. Writes arm.json after each file, so that an interrupted run goes on; a file whose bytes, versions and windows
-are already there is not measured again. Renders the block `arm64` of benchmarks/README.md.
+Armv9. Writes arm64.json after each file; a file with the same bytes, versions and windows is not measured again.
+Renders the block `arm64` of benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from harexport.utils.console import info, print_messages
 
 JSON, ARTIFACTS = Path(__file__).with_suffix(".json"), ROOT / "artifacts"
 SCHEMA, COMMAND = "harexport-arm-1", "python benchmarks/arm64.py"
-RECIPES = ("edge", "seed-lstm")
+RECIPES = ("edge", "baseline-lstm")
 PROCESSORS = (emulator.PROCESSOR, "cortex-a53", "cortex-a710")
 COUNTED = 3  # windows
 
@@ -65,7 +65,7 @@ class Subject:
 
 
 def subjects(dataset: Dataset) -> Iterator[Subject]:
-    """Every form of every recipe: the artifact, else what the exporter writes today. Raises InputError."""
+    """Yield every form of every recipe: the artifact, else a new export. Raises InputError."""
     for recipe in RECIPES:
         trained = checkpoints.load(ARTIFACTS / recipe / f"{recipe}.safetensors")
         for fmt, schemes in options.SCHEMES.items():
@@ -80,25 +80,25 @@ def subjects(dataset: Dataset) -> Iterator[Subject]:
 
 
 def measure(count: int | None) -> dict[str, Any]:
-    """Everything that arm.json does not hold yet. Raises InputError where the target is not set up."""
+    """Measure what arm64.json does not contain yet. Raises InputError if the target is not set up."""
     target, versions = emulator.load(), emulator.facts()["versions"]
     dataset = load_dataset()
     test = dataset.test
     chosen = spread_indices(len(test), count)
     held = {"schema": SCHEMA, "command": COMMAND, "versions": versions, "processors": list(PROCESSORS)}
     known = {row["sha256"]: row for row in _read().get("rows", []) if row.get("versions") == versions}
-    asked = list(subjects(dataset))
+    todo = list(subjects(dataset))
     rows: list[dict[str, Any]] = []
-    for number, subject in enumerate(asked, 1):
+    for number, subject in enumerate(todo, 1):
         row = known.get(subject.digest)
         if row and not row["error"] and row["windows"] >= len(chosen) and set(PROCESSORS) <= set(row["instructions"]):
             rows.append({**row, "name": subject.name, "shipped": subject.shipped})
             continue
-        info(f"{number}/{len(asked)} {subject.name} ...")
+        info(f"{number}/{len(todo)} {subject.name} ...")
         began = time.monotonic()
         rows.append(_row(subject, test.signals[chosen], test.labels[chosen], target))
         rows[-1] |= {"versions": versions, "seconds": round(time.monotonic() - began, 1)}
-        left = [known[later.digest] for later in asked[number:] if later.digest in known]
+        left = [known[later.digest] for later in todo[number:] if later.digest in known]
         files.write_json(JSON, {**held, "rows": [*rows, *left]})
     result = {**held, "rows": rows}
     files.write_json(JSON, result)
@@ -174,13 +174,16 @@ def _read() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Instructions and parity on 64-bit Arm; see the module's words.")
-    parser.add_argument("--windows", type=int, default=64, help="test windows to compare answers on")
-    parser.add_argument("--all", action="store_true", help="compare on all test windows")
-    parser.add_argument("--render", action="store_true", help="the README's block from arm.json, nothing else")
-    asked = parser.parse_args()
+    parser = argparse.ArgumentParser(
+        description="Instructions and comparison on 64-bit Arm; see the module's docstring."
+    )
+    parser.add_argument("--windows", default="64", metavar="N|all", help="test windows to compare the outputs on")
+    parser.add_argument("--render", action="store_true", help="only render the block of the README from arm64.json")
+    arguments = parser.parse_args()
     try:
-        measured = _read() if asked.render else measure(None if asked.all else asked.windows)
+        measured = (
+            _read() if arguments.render else measure(None if arguments.windows == "all" else int(arguments.windows))
+        )
     except HarExportError as error:
         sys.exit(f"Error: {error}")
     if not measured:

@@ -36,7 +36,7 @@ from harexport.utils.console import print_messages, progress
 from harexport.utils.tables import format_markdown
 
 JSON = Path(__file__).with_suffix(".json")
-RECIPES = ("edge", "seed-lstm")
+RECIPES = ("edge", "baseline-lstm")
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
 _ROUNDS, _SECONDS = 9, 0.03  # of each model and batch, and how long a round takes at least
 

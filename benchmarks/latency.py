@@ -41,7 +41,7 @@ from harexport.utils.console import info, print_messages, progress
 from harexport.utils.tables import format_markdown
 
 JSON = Path(__file__).with_suffix(".json")
-RECIPES = ("edge", "seed-lstm")
+RECIPES = ("edge", "baseline-lstm")
 RUNS = 2000
 LIMIT = "limit"
 _WINDOWS = 256

@@ -9,8 +9,8 @@ ROWS = (
     ("edge", "harexport-tflite-unrolled-int8-weights", "`edge`, int8 weights, by harexport"),
     ("edge", "harexport-tflite-unrolled-float32", "`edge`, float32, by harexport"),
     ("edge", "keras-loop-float32", "`edge`, float32, by Keras 3 and TFLiteConverter"),
-    ("seed-lstm", "harexport-tflite-fused-float32", "`seed-lstm`, float32, by harexport"),
-    ("seed-lstm", "keras-loop-float32", "`seed-lstm`, float32, by Keras 3 and TFLiteConverter"),
+    ("baseline-lstm", "harexport-tflite-fused-float32", "`baseline-lstm`, float32, by harexport"),
+    ("baseline-lstm", "keras-loop-float32", "`baseline-lstm`, float32, by Keras 3 and TFLiteConverter"),
 )
 
 

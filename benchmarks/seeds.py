@@ -37,7 +37,7 @@ from harexport.utils.console import info, print_messages
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
-RECIPES = ("edge", "edge-tiny", "seed-lstm", "seed-lstm-acc", "seed-gru")
+RECIPES = ("edge", "edge-tiny", "baseline-lstm", "baseline-lstm-acc", "baseline-gru")
 _PROTOCOL = "all 21 training subjects, the official test set once a run, float64 reference; protocol.md"
 _SUMMARIZED = ("accuracy", "macro_f1", "f1", "ece")  # if all runs have it
 # summarized over the runs that have it; the first runs do not
@@ -45,9 +45,9 @@ _COARSE = {"coarse_accuracy_after_stage_1": "after stage 1", "coarse_accuracy": 
 
 # Published accuracy of the baselines; the published runs monitored the test set during training.
 PUBLISHED = {
-    "seed-lstm": "88.56, 90.77 and 91.65% (three runs)",
-    "seed-lstm-acc": "86.90%",
-    "seed-gru": "89.45%; coarse labels, after stage 1: 96.54%",
+    "baseline-lstm": "88.56, 90.77 and 91.65% (three runs)",
+    "baseline-lstm-acc": "86.90%",
+    "baseline-gru": "89.45%; coarse labels, after stage 1: 96.54%",
 }
 
 

@@ -11,7 +11,7 @@ from harexport.utils import files
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "artifacts"
-MODELS = ("edge", "edge-tiny", "seed-lstm", "seed-gru")  # in the order of reports
+MODELS = ("edge", "edge-tiny", "baseline-lstm", "baseline-gru")  # in the order of reports
 CHECKSUMS = "SHA256SUMS"
 
 

@@ -17,15 +17,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON, ARTIFACTS = ROOT / "benchmarks" / "summary.json", ROOT / "artifacts"
-RECIPES = ("edge", "edge-tiny", "seed-lstm", "seed-gru")
+RECIPES = ("edge", "edge-tiny", "baseline-lstm", "baseline-gru")
 TIMED = ("edge", "edge-tiny")  # the others were trained beside much more, their times say nothing
 QUICK_EPOCHS = 40
 RUNS = 4000
 PAIRS = (
-    ("seed-lstm-float32.onnx", "edge-float32.onnx"),
-    ("seed-lstm-fused-float32.tflite", "edge-unrolled-float32.tflite"),
-    ("seed-lstm-unrolled-float32.tflite", "edge-unrolled-float32.tflite"),
-    ("seed-lstm-fused-float32.tflite", "edge-unrolled-int8-weights.tflite"),
+    ("baseline-lstm-float32.onnx", "edge-float32.onnx"),
+    ("baseline-lstm-fused-float32.tflite", "edge-unrolled-float32.tflite"),
+    ("baseline-lstm-unrolled-float32.tflite", "edge-unrolled-float32.tflite"),
+    ("baseline-lstm-fused-float32.tflite", "edge-unrolled-int8-weights.tflite"),
     ("edge-unrolled-int8-weights.tflite", "edge-tiny-unrolled-int8-weights.tflite"),
 )
 

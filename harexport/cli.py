@@ -22,7 +22,7 @@ from harexport.commands.sweep import sweep
 from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
-from harexport.utils.console import print_messages, sanitize
+from harexport.utils.console import print_messages, sanitize, shorten
 from harexport.version import __version__
 
 _SECTIONS = {
@@ -88,7 +88,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _exit(ctx: click.Context, message: str, code: int) -> NoReturn:
-    click.echo(sanitize(message), err=True)
+    click.echo(shorten(sanitize(message)), err=True)
     ctx.exit(code)
 
 

@@ -61,3 +61,10 @@ def test_text_output_has_no_control_characters(capsys: pytest.CaptureFixture[str
     result = CliRunner().invoke(main, ["inspect", str(tmp_path / "\x1b[2Jmodel.onnx")])
     assert result.exit_code == 2
     assert "\x1b" not in result.output
+
+
+def test_a_very_long_value_is_not_repeated(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", str(tmp_path), "--fail-if", "x" * 100_000])
+    assert result.exit_code == 2
+    assert len(result.stderr) < 3000
+

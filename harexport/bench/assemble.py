@@ -19,9 +19,13 @@ from harexport.evaluation import comparison, environment
 from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.environment import Conditions
 from harexport.evaluation.latency import Latency
+from harexport.evaluation.metrics import ClassificationMetrics, find_label_order
 from harexport.evaluation.statistics import Interval
 from harexport.runtimes import Floats
 from harexport.utils.console import info
+
+# A permutation of the labels is reported if it explains this share of the windows, and this much more than their order.
+_MIN_EXPLAINED, _MIN_GAIN = 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ def model_result(
     metrics, calibration_error = comparison.evaluate(predictions, labels)
     compared = comparison.compare(predictions, reference, labels)
     failures = comparison.check_tolerance(compared, candidate.scheme) if candidate.digest is not None else ()
+    if predictions.num_nonfinite:
+        failures = (f"the predictions of {predictions.num_nonfinite} windows are NaN or infinite",)
     against = benchmark.against_predictions
     if against is not None and against.name in (predictions.name, reference.name):
         against = None
@@ -73,8 +79,8 @@ def model_result(
         macs_complete=file.macs.complete if file else False,
         figures=metrics,
         calibration_error=calibration_error,
-        comparison=None if reference.name == predictions.name else compared,
-        against=comparison.compare(predictions, against, labels) if against else None,
+        comparison=None if reference.name == predictions.name or predictions.num_nonfinite else compared,
+        against=comparison.compare(predictions, against, labels) if against and metrics else None,
         departure=_divergence(candidate, benchmark, reference, compared.worst_window) if diverges else None,
         latency=measurements.latency,
         ratio=measurements.ratio,
@@ -83,8 +89,27 @@ def model_result(
         cold_start=measurements.cold_start,
         arena_bytes=measurements.arena_bytes,
         instructions=measurements.instructions,
-        notes=(*(file.notes if file else ()), *measurements.notes),
+        notes=(*(file.notes if file else ()), *_accuracy_notes(metrics, benchmark.labels), *measurements.notes),
     )
+
+
+def _accuracy_notes(metrics: ClassificationMetrics | None, labels: Sequence[str]) -> list[str]:
+    """Return a note if the outputs seem to be in another order than the labels, or the accuracy is that of chance."""
+    if metrics is None:
+        return []
+    order, accuracy = find_label_order(metrics)
+    if accuracy < max(_MIN_EXPLAINED, metrics.accuracy + _MIN_GAIN):
+        majority = max(sum(row) for row in metrics.confusion) / metrics.windows
+        if metrics.accuracy >= _MIN_EXPLAINED or metrics.accuracy > majority:
+            return []
+        share = f"the share of the most frequent label ({majority:.2%})"
+        return [f"its accuracy ({metrics.accuracy:.2%}) is not above {share}"]
+    names = [labels[label] for label in order]
+    kind = "alphabetical" if names == sorted(labels) else "another"
+    return [
+        f"its outputs seem to be in {kind} order: {', '.join(names)}. With this order the accuracy is {accuracy:.2%} "
+        f"instead of {metrics.accuracy:.2%}"
+    ]
 
 
 def _divergence(candidate: Candidate, benchmark: Benchmark, reference: Predictions, window: int) -> Divergence | None:
@@ -150,6 +175,8 @@ def _reference(benchmark: Benchmark, digest: str) -> Reference:
     path, checkpoint = benchmark.checkpoints[digest].path, benchmark.checkpoints[digest].checkpoint
     network = checkpoint.network
     metrics, calibration_error = comparison.evaluate(benchmark.references[digest], benchmark.dataset.test.labels)
+    assert metrics is not None  # candidates.py refuses checkpoints with other predictions
+    assert calibration_error is not None
     validation: dict[str, Any] | None = checkpoint.figures.get("validation")
     return Reference(
         recipe=checkpoint.recipe.name,
@@ -159,7 +186,7 @@ def _reference(benchmark: Benchmark, digest: str) -> Reference:
         hidden=network.recurrent_layers[0].hidden,
         parameters=network.parameters,
         figures=metrics,
-        calibration_error=calibration_error or 0.0,
+        calibration_error=calibration_error,
         labels=checkpoint.contract.labels,
         validation=validation,
         test_watched=bool(checkpoint.figures.get("test_watched")),

@@ -6,8 +6,10 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from harexport.bench.discovery import FoundModels, ModelUnderTest, ReferenceCheckpoint, load_model_under_test
-from harexport.bench.result import SkippedModel
+from harexport.bench.result import SkippedModel, group_reasons
 from harexport.data.dataset import Dataset
 from harexport.data.splits import check_split
 from harexport.errors import InputError
@@ -73,11 +75,12 @@ class Benchmark:
     def reference(self, candidate: Candidate) -> Predictions:
         """Return what a candidate is compared with.
 
-        This is its own checkpoint, else --against, else a given checkpoint, else the first file.
+        This is its own checkpoint, --against, a given checkpoint, or the first model with finite predictions.
         """
         if candidate.digest is not None:
             return self.references[candidate.digest]
-        return self.against_predictions or next(iter(self.references.values()), self.candidates[0].predictions)
+        others = (*self.references.values(), *(candidate.predictions for candidate in self.candidates))
+        return self.against_predictions or next((p for p in others if not p.num_nonfinite), candidate.predictions)
 
     @property
     def against_predictions(self) -> Predictions | None:
@@ -111,10 +114,14 @@ def prepare_benchmark(found: FoundModels, dataset: Dataset) -> Benchmark:
     for model in skipped:
         if model.name == against:
             raise InputError(f"nothing can be compared with --against: {model.reason}")
+    for candidate in candidates:
+        if candidate.name == against and (count := candidate.predictions.num_nonfinite):
+            raise InputError(
+                f"nothing can be compared with --against: the predictions of {count} windows are not finite"
+            )
     candidates += _torch_candidates({d: found.checkpoints[d].checkpoint for d in references}, dataset)
     if not candidates:
-        reasons = [model.reason for model in skipped] or ["no model to measure: torch is not installed"]
-        raise InputError("; ".join(reasons))
+        raise InputError("; ".join(group_reasons(skipped)) or "no model to measure: torch is not installed")
     return Benchmark(candidates, skipped, found.checkpoints, references, against, dataset)
 
 
@@ -173,6 +180,10 @@ def _run_references(
             name = f"{checkpoint.recipe.name} {digest[:8]} in float64"
         with progress(f"float64 reference of {checkpoint.recipe.name}", len(dataset.test), "windows") as advance:
             logits = checkpoint.network.logits(dataset.test.signals, advance)
+        accuracy = float((logits.argmax(axis=1) == dataset.test.labels).mean())
+        checkpoint.check_test_accuracy(accuracy, len(dataset.test), dataset.digest, dataset.source)
+        if not np.isfinite(logits).all():
+            raise InputError(f"{known[digest].path.name}: its float64 predictions are NaN or infinite; train it again")
         references[digest] = Predictions(name, "logits", logits)
     return references
 

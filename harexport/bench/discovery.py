@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,20 @@ from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Kind
-from harexport.formats import macs, read_model, structure
+from harexport.exporters.locations import find_recorded_checkpoint
+from harexport.formats import macs, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
 from harexport.runtimes import Runner
-from harexport.runtimes.sandbox import run_sandboxed
+from harexport.runtimes.sandbox import read_sandboxed
 from harexport.utils.console import info
 
 CHECKPOINT_SUFFIX = ".safetensors"
 _INPUT_DTYPES = ("float32", "int8", "uint8", "int16")
+# Dynamically quantized activations share a scale across a batch, which couples its windows a little.
+_BATCH_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,22 @@ def list_models(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
         paths: Files, or folders that are searched one level down too (artifacts/<recipe>/<file>).
 
     Returns:
-        Each path with a flag: True if the user named it, False if it was found in a folder.
+        Each path with a flag: True if the user named it, False if it was found in a folder. A path can occur twice.
 
     Raises:
         InputError: A path does not exist.
     """
-    listed: dict[Path, tuple[Path, bool]] = {}
+    listed: list[tuple[Path, bool]] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
             suffixes = (*runtimes.SUFFIXES, CHECKPOINT_SUFFIX)
-            for found in (p for p in inside if p.suffix.lower() in suffixes):
-                listed.setdefault(found.resolve(), (found, False))
+            listed += [(p, False) for p in inside if p.suffix.lower() in suffixes]
         elif path.exists() or path.suffix == CHECKPOINT_SUFFIX:  # a missing checkpoint is reported when it is loaded
-            listed[path.resolve()] = (path, True)
+            listed.append((path, True))
         else:
             raise InputError(f"not found: {path}. Give .onnx or .tflite files, checkpoints, or folders of them")
-    return list(listed.values())
+    return listed
 
 
 def find_models(paths: Sequence[Path], against: Path | None = None) -> FoundModels:
@@ -109,7 +112,8 @@ def find_models(paths: Sequence[Path], against: Path | None = None) -> FoundMode
     """
     every_path = [*paths, *([against] if against else [])]
     listed = list_models(every_path)
-    files = tuple(path for path, _ in listed if path.suffix != CHECKPOINT_SUFFIX)
+    by_location = {path.resolve(): path for path, _ in listed if path.suffix != CHECKPOINT_SUFFIX}
+    files = tuple(by_location.values())
     named = {path.resolve(): True for path, is_named in listed if is_named and path.suffix == CHECKPOINT_SUFFIX}
     if not files and not named:
         where = ", ".join(str(path) for path in paths)
@@ -188,7 +192,7 @@ def load_model_under_test(
     Args:
         path: The file.
         name: Its name in messages; every message begins with it.
-        known: Checkpoints by digest.
+        known: Checkpoints by digest; one that `export` recorded is added.
         data: Contract of the test windows.
         reference_optional: Whether the checkpoint that the file names may be missing.
 
@@ -199,7 +203,8 @@ def load_model_under_test(
         model = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
-    file = read_model(model, name, path.parent)
+    file, sandbox = read_sandboxed(model, name, path)
+    _add_recorded_checkpoint(file.metadata.get("network_sha256", ""), known)
     _check_operators(file)
     contract = _contract(file, known, data)
     window, labels = (contract.window, len(contract.channels)), len(data.labels)
@@ -207,13 +212,14 @@ def load_model_under_test(
     _check_constants(file)
     digest = _reference_digest(file, known, reference_optional)
     source = path if file.external else model  # ONNX Runtime finds external weights by the path of the file
-    sandbox = run_sandboxed(source, f".{file.format}")
     if sandbox.error:
         raise InputError(f"{name}: {sandbox.error.rstrip('.')}; export it again")
     output = _select_output(file, labels, sandbox.probabilities)
     kind: Kind = "probabilities" if file.outputs[output].name in sandbox.probabilities else "logits"
     runner = runtimes.load_bytes(source, f".{file.format}", name, output=output)
     _check_prediction(runner, name, labels, window)
+    if not sandbox.is_random:
+        _check_batch_axis(runner, name, window)
     scheme = _scheme(file, digest)
     notes = [f"ONNX's checker: {file.problem}"] if file.problem else []
     if kind == "probabilities":
@@ -223,6 +229,8 @@ def load_model_under_test(
             "keeps state between windows; the state is reset before each window here, and predictions differ in an "
             "app that does not reset it (see harexport inspect)"
         )
+    if sandbox.is_random:
+        notes.append("its outputs differ between runs on the same window (see harexport inspect)")
     return ModelUnderTest(
         name=name,
         path=path,
@@ -240,6 +248,16 @@ def load_model_under_test(
         macs=macs.count_macs(file),
         notes=tuple(notes),
     )
+
+
+def _add_recorded_checkpoint(digest: str, known: dict[str, ReferenceCheckpoint]) -> None:
+    """Add the checkpoint of an exported file to `known` if `export` recorded where it is."""
+    if digest in known or (path := find_recorded_checkpoint(digest)) is None:
+        return
+    with contextlib.suppress(InputError):  # damaged or replaced since
+        checkpoint = checkpoints.load(path)
+        if checkpoint.digest == digest:
+            known[digest] = ReferenceCheckpoint(path, checkpoint, given=False)
 
 
 def _contract(file: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
@@ -317,6 +335,27 @@ def _select_output(file: ModelFile, labels: int, probabilities: Sequence[str]) -
 
 def _has_size(tensor: Tensor, labels: int) -> bool:
     return bool(tensor.shape) and _fits(tensor.shape[-1], labels)
+
+
+def _check_batch_axis(runner: Runner, name: str, window: tuple[int, int]) -> None:
+    """Refuse a model whose prediction for a window depends on the other windows of its batch.
+
+    That is a model that expects time before the batch: [128, n, 9] accepts 128 windows as well as 128 samples.
+    """
+    size = runner.batch or 2
+    if size == 1:
+        return
+    random = np.random.default_rng(0)
+    first = random.normal(size=(size, *window)).astype(np.float32)
+    second = random.normal(size=(size, *window)).astype(np.float32)
+    second[0] = first[0]
+    a, b = (np.array(runner.run_batch(windows), np.float64).reshape(size, -1) for windows in (first, second))
+    spread = float(np.abs(a - a.mean(axis=0)).max())  # zero for a model that ignores its input
+    if float(np.abs(a[0] - b[0]).max()) > _BATCH_TOLERANCE * spread:
+        raise InputError(
+            f"{name}: its prediction for a window depends on the other windows of the batch, so its first axis is not "
+            "the batch; export it with the input [batch, samples, channels]"
+        )
 
 
 def _check_prediction(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:

@@ -6,6 +6,7 @@ The attributes have the names of the JSON keys (schema.json).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +122,15 @@ class SkippedModel:
     reason: str
 
 
+def group_reasons(skipped: Sequence[SkippedModel]) -> list[str]:
+    """Return the reasons in which equal ones of several models are combined."""
+    names_of: dict[str, list[str]] = {}
+    for model in skipped:
+        name = model.name if model.reason.startswith(model.name) else ""
+        names_of.setdefault(model.reason.removeprefix(name), []).append(name)
+    return [f"{', '.join(filter(None, names))}{reason}" for reason, names in names_of.items()]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A checkpoint and its float64 predictions on the test set."""
@@ -155,7 +165,7 @@ class ThresholdReport:
         rules: The rules.
         compared_with: Name of the baseline; empty if no rule needs one.
         broken: Rules that are met.
-        notes: Rules that were skipped or nearly met.
+        notes: Rules that are nearly met, and differences to the baseline.
     """
 
     rules: tuple[str, ...]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harexport.bench import cold_start, timing
+from harexport.bench import cold_start, divergence, timing
 from harexport.bench.assemble import Measurements, bench_result, model_result
-from harexport.bench.candidates import Candidate, prepare_benchmark
+from harexport.bench.candidates import Benchmark, Candidate, prepare_benchmark
 from harexport.bench.discovery import FoundModels, ModelUnderTest
 from harexport.bench.result import BenchResult, ColdStart
 from harexport.bench.timing import TimedModel, Timings
@@ -48,6 +48,8 @@ def bench(
         InputError: Nothing can be measured, or `explain` cannot be compared.
     """
     benchmark = prepare_benchmark(found, dataset)
+    if explain is not None:
+        _check_explain(benchmark, explain)
     timed = [TimedModel(c.name, c.runtime, c.batch, c.load) for c in benchmark.candidates]
     signals = np.ascontiguousarray(benchmark.dataset.test.signals[:_LATENCY_WINDOWS])
     timings = timing.time_models(timed, benchmark.baseline, signals, runs, threads)
@@ -61,11 +63,6 @@ def bench(
     for candidate in benchmark.candidates:
         measurements = _measurements(candidate, timings, *cold_starts.get(candidate.name, (None, None)))
         models.append(model_result(candidate, benchmark, measurements, explain=_is_file(candidate, explain)))
-    if explain is not None and not any(model.departure for model in models):
-        raise InputError(
-            f"--explain {explain.name}: the activations cannot be compared. Give a float or int8-weights file that is "
-            "measured, and its checkpoint"
-        )
     return bench_result(
         benchmark,
         models,
@@ -76,6 +73,22 @@ def bench(
         conditions=timings.conditions,
         threads=threads[0],
     )
+
+
+def _check_explain(benchmark: Benchmark, path: Path) -> None:
+    """Raise InputError if the activations of a file cannot be compared with those of a checkpoint."""
+    candidate = next((candidate for candidate in benchmark.candidates if _is_file(candidate, path)), None)
+    if candidate is None:
+        reasons = [model.reason for model in benchmark.skipped if Path(model.name).name == path.name]
+        raise InputError(f"--explain {path}: {reasons[0] if reasons else 'it is not one of the models'}")
+    if candidate.scheme not in divergence.SCHEMES:
+        schemes = ", ".join(divergence.SCHEMES)
+        raise InputError(
+            f"--explain {path.name}: the activations of {candidate.scheme} files cannot be compared; choose a file in "
+            f"{schemes}"
+        )
+    if not any(benchmark.reference(candidate) is predictions for predictions in benchmark.references.values()):
+        raise InputError(f"--explain {path.name}: the activations cannot be compared without its checkpoint; give it")
 
 
 def _is_file(candidate: Candidate, path: Path | None) -> bool:

@@ -8,18 +8,20 @@ times that of the baseline. Operators are <, <=, >, >=. The unit selects what VA
 - %, us, ms, s, B, KB, MB, or no unit for metrics without one: the metric itself.
 
 Times are noisy: a rule on a time is met if the whole 95 % interval meets it. If only the value does, a note is added.
+A rule that cannot be evaluated for a model (no such value, no counterpart, NaN) counts as met.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harexport.bench.result import SCHEMA, BenchResult, ThresholdReport, Violation
+from harexport.bench.result import BenchResult, ThresholdReport, Violation
 from harexport.errors import InputError
 from harexport.evaluation.statistics import Interval
 
@@ -84,6 +86,9 @@ METRICS: dict[str, tuple[Kind, Callable[[Mapping[str, Any]], float | None]]] = {
 }
 
 
+_COMPARED = ("agreement", "logit_diff", "mcnemar")  # metrics of the comparison with the reference
+
+
 @dataclass(frozen=True)
 class Rule:
     """A parsed rule.
@@ -143,14 +148,6 @@ def parse(text: str, labels: Sequence[str]) -> Rule:
     raise InputError(f'--fail-if "{text}": {problem}; choose {", ".join(units)}')
 
 
-def check_baseline(baseline: Any, name: str) -> None:
-    """Raise InputError unless `baseline` is the JSON of an earlier benchmark."""
-    schema = baseline.get("schema") if isinstance(baseline, dict) else None
-    if schema != SCHEMA:
-        found = f"its schema is {schema}" if schema else "it has no schema"
-        raise InputError(f"--baseline {name} is not an output of `harexport bench --json` ({found}, expected {SCHEMA})")
-
-
 def check_comparable(rules: Sequence[Rule], has_baseline: bool, has_against: bool) -> None:
     """Raise InputError if a rule compares with another model, and none is given."""
     relative = [rule for rule in rules if rule.relation != "value"]
@@ -203,10 +200,12 @@ def _apply(
     violations = []
     for rule in rules:
         for model in models:
+            if rule.relation != "value" and baseline is None and model["name"] == result.against:
+                continue  # a model is not compared with itself
             outcome = _check(rule, model, counterparts.get(model["name"]), result.labels)
             if isinstance(outcome, Violation):
                 violations.append(outcome)
-            elif outcome and model["name"] != result.against:
+            elif outcome:
                 notes.append(outcome)
     texts = tuple(rule.text for rule in rules)
     return ThresholdReport(texts, compared_with, tuple(violations), tuple(dict.fromkeys(notes)))
@@ -231,16 +230,25 @@ def _differences(current: Mapping[str, Any], baseline: Mapping[str, Any], name: 
 def _check(
     rule: Rule, model: Mapping[str, Any], counterpart: Mapping[str, Any] | None, labels: Sequence[str]
 ) -> Violation | str:
-    """Return a violation, or a note, which is empty if the rule is not met."""
+    """Return a violation, or a note, which is empty if the rule is not met.
+
+    A rule that cannot be evaluated is a violation: a missing value must not pass.
+    """
+
+    def cannot_evaluate(reason: str) -> Violation:
+        return Violation(model["name"], rule.text, f"{model['name']}: cannot be evaluated, {reason}")
+
     interval = _interval(rule, model, labels)
     if interval is None:
-        return f"{model['name']} has no {rule.metric_name}: {rule.text} was skipped"
+        if rule.metric in _COMPARED and model["comparison"] is None and model["figures"] is not None:
+            return ""  # the reference itself
+        return cannot_evaluate(f"the model has no {rule.metric_name}")
     if rule.relation != "value":
         if counterpart is None:
-            return f"{model['name']} has no counterpart of the same name: {rule.text} was skipped"
+            return cannot_evaluate("there is no model of the same name to compare with")
         base = _interval(rule, counterpart, labels)
         if base is None or (rule.relation == "ratio" and base.value == 0):
-            return f"the counterpart of {model['name']} has no {rule.metric_name}: {rule.text} was skipped"
+            return cannot_evaluate(f"the model to compare with has no {rule.metric_name}")
         if rule.relation == "change":
             interval = Interval(*(getattr(interval, part) - base.value for part in ("value", "low", "high")))
         elif _is_paired(rule, model, counterpart):  # one run: common noise cancels out
@@ -268,7 +276,7 @@ def _interval(rule: Rule, model: Mapping[str, Any], labels: Sequence[str]) -> In
         value = metrics and metrics["label_recall"][list(labels).index(rule.label)]
     else:
         value = METRICS[rule.metric][1](model)
-    if value is None:
+    if value is None or not math.isfinite(value):
         return None
     if rule.metric == "p50":
         return Interval(value, model["latency"]["low"], model["latency"]["high"])

@@ -105,6 +105,7 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     from harexport.bench import thresholds
     from harexport.bench.discovery import find_models
     from harexport.bench.report import save, text
+    from harexport.bench.result import group_reasons
     from harexport.utils import files
 
     chosen = BenchOptions(**options)
@@ -121,10 +122,11 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     thresholds.check_comparable(rules, chosen.baseline is not None, chosen.against is not None)
     baseline = None
     if chosen.baseline is not None:
-        baseline = files.read_json(chosen.baseline, "baseline")
-        thresholds.check_baseline(baseline, chosen.baseline.name)
+        from harexport.bench.baseline import load_baseline
+
         if not rules:
             raise InputError('--baseline has no effect without --fail-if, for example --fail-if "p50>1.15x"')
+        baseline = load_baseline(chosen.baseline, dataset.contract.labels)
     if out.exists():  # a new folder is created only when there is a file to write
         files.check_writable(out)
     result = _run_on_target(found, dataset, chosen)
@@ -135,8 +137,8 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
         files.write_text(chosen.markdown, save.format_pull_request(result))
     summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
     print_result(result.to_dict(), as_json, summary)
-    for model in result.refused:
-        print_error(model.reason)
+    for reason in group_reasons(result.refused):
+        print_error(reason)
     if result.exit_code:
         sys.exit(result.exit_code)
 

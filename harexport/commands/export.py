@@ -98,10 +98,12 @@ def export(
     """
     from harexport.exporters.android import check_project, write_assets
     from harexport.exporters.export import ExportFailure, export_checkpoint, find_checkpoint, format_result
+    from harexport.exporters.locations import record_checkpoint
     from harexport.exporters.options import parse_batch, parse_schemes, resolve_all
     from harexport.model.checkpoint import load
 
-    trained = load(checkpoint or find_checkpoint(out))
+    path = checkpoint or find_checkpoint(out)
+    trained = load(path)
     if android and fmt == "all":
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
@@ -110,6 +112,7 @@ def export(
         check_project(trained.contract, files, android)
     dataset = load_data_for(data, trained.contract, trained.recipe.name)
     results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
+    record_checkpoint(trained.digest, path)
     failures = [result for result in results if isinstance(result, ExportFailure)]
     assets = write_assets(results[0].path, android) if android and not failures else []
     lines = [

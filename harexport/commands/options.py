@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harexport.utils import files
-from harexport.utils.console import sanitize
+from harexport.utils.console import sanitize, shorten
 from harexport.utils.files import DEFAULT_OUTPUT_DIR
 
 if TYPE_CHECKING:
@@ -161,4 +161,4 @@ def print_result(result: Any, as_json: bool, text: str, *, keep_colors: bool = F
 
 def print_error(message: str) -> None:
     """Print an error message without control characters; the command goes on."""
-    click.echo(sanitize(f"Error: {message}"), err=True)
+    click.echo(shorten(sanitize(f"Error: {message}")), err=True)

@@ -7,6 +7,7 @@ at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from harexport.data.dataset import Dataset, Windows
+from harexport.data.dataset import Coverage, Dataset, Windows
 from harexport.data.uci_har.download import cache_folder
 from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
@@ -25,7 +26,7 @@ from harexport.model.contract import Contract
 from harexport.utils.console import info
 from harexport.utils.files import atomic_write, write_json, write_text
 
-_VERSION = 2  # increase it when parsing or rebuilding gives other arrays for the same files
+_VERSION = 3  # increase it when parsing or rebuilding gives other arrays for the same files
 _SETTLED_SECONDS = 2.0  # resolution of the coarsest file system clock in use (FAT)
 _ARRAYS = ("signals", "labels", "subjects")
 
@@ -115,6 +116,7 @@ def _read(file: Path) -> Dataset | None:
                 tuple(about["subject_names"]),
                 held_out,
                 tuple(about["notes"]),
+                tuple(Coverage(*row) for row in about["coverage"]),
             )
     except FileNotFoundError:
         return None
@@ -145,6 +147,7 @@ def _write(file: Path, dataset: Dataset) -> None:
         "subject_names": dataset.subject_names,
         "held_out": dataset.held_out,
         "notes": dataset.notes,
+        "coverage": [dataclasses.astuple(row) for row in dataset.coverage],
     }
     # Two processes that write at the same time write the same content.
     with atomic_write(file) as temporary, temporary.open("wb") as stream:

@@ -58,6 +58,16 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """Seconds of recording and number of windows of one subject and label."""
+
+    subject: str
+    label: str
+    seconds: float
+    windows: int
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Training and test windows. No subject is in both.
 
@@ -70,6 +80,7 @@ class Dataset:
         subject_names: Name of subject k is `subject_names[k - 1]`; empty where subjects are numbers.
         held_out: Training subjects for validation, which replace those of a recipe; None: the recipe decides.
         notes: Messages to show whenever the dataset is loaded.
+        coverage: Amount of data by subject and label, for custom recordings.
     """
 
     train: Windows
@@ -80,6 +91,7 @@ class Dataset:
     subject_names: tuple[str, ...] = ()
     held_out: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
     def subject_name(self, subject: int) -> str:
         """Return the name of a subject, or its number where subjects have no names."""
@@ -127,7 +139,7 @@ class Dataset:
             return selected
         from harexport.data.mounting import mount_dataset  # which imports this module
 
-        return mount_dataset(selected)
+        return mount_dataset(selected, all_headings=True)
 
 
 def contract_mismatches(model: Contract, data: Contract) -> list[str]:

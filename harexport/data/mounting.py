@@ -26,19 +26,23 @@ _STANDING_LABEL = "STANDING"
 _MIN_TOTAL_WEIGHT = 1.0  # one window of certain level walking
 
 
-def mount_dataset(dataset: Dataset, training: str = WALKING) -> Dataset:
+def mount_dataset(dataset: Dataset, training: str = WALKING, all_headings: bool = False) -> Dataset:
     """Rotate all windows so that gravity is along +x, and add the frame to the contract.
 
     Args:
         dataset: Windows with total_acc channels in g.
         training: How the mounting of training recordings is known: from the windows labeled STANDING ("standing"), or
             from level walking, without labels ("walking"). Test recordings always use walking.
+        all_headings: Also rotate the training windows about the x axis, each by another angle, so that the calibration
+            of an integer model covers all headings.
 
     Raises:
         InputError: The channels are not whole vectors with total_acc, or nothing shows a recording's mounting.
     """
     contract = dataset.contract
     train = mount_windows(dataset.train, contract, recording_ids(dataset, SPLITS[0]), training)
+    if all_headings:
+        train = _spread_headings(train)
     test = mount_windows(dataset.test, contract, recording_ids(dataset, SPLITS[1]), WALKING)
     return replace(dataset, train=train, test=test, contract=replace(contract, frame=Frame()))
 
@@ -75,6 +79,17 @@ def mount_windows(
             number = int(windows.subjects[chosen][0])
             raise InputError(f"the recordings of subject {number} have no {missing}, so their mounting is unknown")
         signals[chosen] = Mount.from_gravity(gravity).rotate_signal(windows.signals[chosen])
+    return replace(windows, signals=signals)
+
+
+def _spread_headings(windows: Windows) -> Windows:
+    """Rotate window k about the x axis by k times the golden angle."""
+    angles = np.arange(len(windows)) * (np.pi * (3.0 - np.sqrt(5.0)))
+    cosine, sine = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
+    signals = windows.signals.copy()
+    y, z = windows.signals[:, :, 1::3], windows.signals[:, :, 2::3]
+    signals[:, :, 1::3] = cosine * y - sine * z
+    signals[:, :, 2::3] = sine * y + cosine * z
     return replace(windows, signals=signals)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "source": dataset.source,
         "digest": dataset.digest,
         **{split: _summarize_split(getattr(dataset, split), dataset) for split in SPLITS},
+        **({"coverage": [dataclasses.asdict(row) for row in dataset.coverage]} if dataset.coverage else {}),
+        **({"notes": list(dataset.notes)} if dataset.notes else {}),
     }
 
 
@@ -121,6 +124,11 @@ def format_summary(summary: dict[str, Any]) -> str:
     lines += ["", f"{'train channel':<14}{'unit':>6}{'mean':>10}{'std':>10}"]
     for name, channel in summary["train"]["channels"].items():
         lines.append(f"{name:<14}{channel['unit']:>6}{channel['mean']:>10.4f}{channel['std']:>10.4f}")
+    if coverage := summary.get("coverage"):
+        lines += ["", f"{'subject':<20}{'label':<24}{'seconds':>10}{'windows':>10}"]
+        lines += [
+            f"{row['subject']:<20}{row['label']:<24}{row['seconds']:>10.1f}{row['windows']:>10}" for row in coverage
+        ]
     if picture := summary.get("picture"):
         lines += ["", f"Figure: {picture}"]
     return "\n".join(lines)

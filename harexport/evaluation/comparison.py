@@ -41,6 +41,11 @@ class Predictions:
         return predicted
 
     @property
+    def num_nonfinite(self) -> int:
+        """Number of windows with NaN or infinity."""
+        return int((~np.isfinite(self.values)).any(axis=1).sum())
+
+    @property
     def probabilities(self) -> NDArray[np.float64]:
         return softmax(self.values) if self.kind == "logits" else self.values.astype(np.float64)
 
@@ -131,11 +136,14 @@ class Comparison:
         }
 
 
-def evaluate(predictions: Predictions, labels: NDArray[np.int64]) -> tuple[metrics.ClassificationMetrics, float | None]:
-    """Return classification metrics and the expected calibration error, which is None for non-finite predictions."""
+def evaluate(
+    predictions: Predictions, labels: NDArray[np.int64]
+) -> tuple[metrics.ClassificationMetrics, float] | tuple[None, None]:
+    """Return classification metrics and the expected calibration error; (None, None) for non-finite predictions."""
+    if predictions.num_nonfinite:
+        return None, None
     classification = metrics.classification_metrics(labels, predictions.labels, predictions.values.shape[1])
-    is_finite = bool(np.isfinite(predictions.values).all())
-    return classification, metrics.calibration_error(predictions.probabilities, labels) if is_finite else None
+    return classification, metrics.calibration_error(predictions.probabilities, labels)
 
 
 def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np.int64]) -> Comparison:
@@ -154,8 +162,9 @@ def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np
             f"cannot compare {predictions.name} with {reference.name}: the predictions have the shapes "
             f"{list(predictions.values.shape)} and {list(reference.values.shape)}"
         )
-    values, expected = _comparable_values(predictions, reference)
-    difference = np.abs(values - expected)  # [n, labels]
+    with np.errstate(invalid="ignore", over="ignore"):  # non-finite values are counted below
+        values, expected = _comparable_values(predictions, reference)
+        difference = np.abs(values - expected)  # [n, labels]
     is_finite = np.isfinite(difference).all(axis=1)
     all_finite = bool(is_finite.all())
     two_largest = np.sort(expected, axis=1)[:, -2:]

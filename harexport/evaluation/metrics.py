@@ -67,6 +67,22 @@ def classification_metrics(
     )
 
 
+def find_label_order(metrics: ClassificationMetrics) -> tuple[tuple[int, ...], float]:
+    """Find the permutation of predicted labels with the highest accuracy.
+
+    Args:
+        metrics: Of a model whose outputs may be in another order than the labels.
+
+    Returns:
+        The label of each output, and the accuracy with this order.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    confusion = np.array(metrics.confusion)  # [true label, output]
+    outputs, labels = linear_sum_assignment(confusion.T, maximize=True)
+    return tuple(int(label) for label in labels), float(confusion[labels, outputs].sum() / metrics.windows)
+
+
 @dataclass(frozen=True)
 class SubjectAccuracy:
     """Number of windows of a subject, and the accuracy on them."""

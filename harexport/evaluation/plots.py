@@ -11,6 +11,7 @@ import numpy as np
 
 from harexport.evaluation.metrics import BINS, Reliability, SubjectAccuracy
 from harexport.utils import files
+from harexport.utils.console import sanitize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +20,14 @@ INK, GRID, BLUE, ORANGE, GREY = "#1f2933", "#d9dee4", "#2563a8", "#d97706", "#8a
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Create a figure, in inches, without a window."""
+    """Create a figure, in inches, without a window.
+
+    Text is not parsed as math: labels and file names may contain "$".
+    """
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    mpl.rcParams["text.parse_math"] = False  # is read when a text is created
     return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
 
 
@@ -42,7 +48,7 @@ def save_figure(drawn: Figure, path: Path | str) -> None:
 
 def format_label(label: str) -> str:
     """Format a label for display: WALKING_UPSTAIRS -> Walking upstairs."""
-    return label.replace("_", " ").capitalize()
+    return sanitize(label).replace("_", " ").capitalize()
 
 
 def plot_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Figure:

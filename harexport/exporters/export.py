@@ -194,6 +194,7 @@ def export_checkpoint(
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
     reference, train = compute_reference(network, dataset), dataset.train
+    _check_recorded_accuracy(checkpoint, dataset, reference)
     metadata = checkpoint_metadata(checkpoint)
     results: list[ExportResult | ExportFailure] = []
     with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
@@ -312,6 +313,12 @@ def build_model(
         with single_threaded_blas():
             network = gptq.round_weights(network, sample.signals, options.lowering)
     return tflite.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
+
+
+def _check_recorded_accuracy(checkpoint: Checkpoint, dataset: Dataset, reference: ReferenceOutputs) -> None:
+    if len(dataset.test):
+        accuracy = float(np.mean(reference.expected.argmax(axis=1) == dataset.test.labels))
+        checkpoint.check_test_accuracy(accuracy, len(dataset.test), dataset.digest, dataset.source)
 
 
 def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:

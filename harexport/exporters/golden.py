@@ -21,7 +21,6 @@ from harexport.preprocessing.resampler import SECOND, averaging_length
 from harexport.preprocessing.stream import (
     ACC,
     GYRO,
-    SETTLING_SECONDS,
     STANDARD_GRAVITY,
     Stream,
     Window,
@@ -39,7 +38,8 @@ MAX_SIGNAL_DIFFERENCE = 1e-6
 # baseline LSTM, all lowerings; benchmarks/old_runtime.json has the absolute differences).
 INTEGER_SHARE = 0.1
 
-_SETTLED_WINDOWS = 6  # minimum number of windows after the filters have settled
+_START_SECONDS = 5.0  # before the last _NUM_WINDOWS windows; the turns of a shorter recording would be too fast
+_NUM_WINDOWS = 6
 _BOOT_NS = 1_234_567_890_123_456  # first timestamp: phones count from their start, here two weeks ago
 _DELIVERY_NS = 200_000_000  # duration of a batch of samples that a sensor delivers
 # Turns of the phone as shares of the recording: upright, turn, lying, turn back, walking, turn, lying on its back.
@@ -113,7 +113,7 @@ def to_json(golden: dict[str, Any]) -> str:
 def synthetic_recording(contract: Contract) -> tuple[list[list[Any]], dict[str, int]]:
     """Generate a recording of a phone that stands, lies down, gets up, walks and turns.
 
-    It is deterministic, and long enough for _SETTLED_WINDOWS windows after the filters have settled. The rate of the
+    It is deterministic, and long enough for _NUM_WINDOWS windows after _START_SECONDS. The rate of the
     accelerometer is 5 % above that of the contract (at least 52.6 Hz), that of the gyroscope 2 % below it, with
     different phases, jitter and batches of delivery.
 
@@ -122,7 +122,7 @@ def synthetic_recording(contract: Contract) -> tuple[list[list[Any]], dict[str, 
         number of samples to average.
     """
     random = np.random.default_rng(8)
-    hops = math.ceil(SETTLING_SECONDS * contract.rate_hz / contract.hop) + _SETTLED_WINDOWS
+    hops = math.ceil(_START_SECONDS * contract.rate_hz / contract.hop) + _NUM_WINDOWS
     seconds = (contract.window + hops * contract.hop) / contract.rate_hz
     arrivals: list[tuple[int, list[Any]]] = []
     average_over = {}

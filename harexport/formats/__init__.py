@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harexport.errors import InputError
 
 if TYPE_CHECKING:  # importing this package loads no file format's schema
-    from harexport.formats.model_file import ModelFile
+    from harexport.formats.model_file import Format, ModelFile
 
 _TFLITE_IDENTIFIER = b"TFL3"
 # Files that are given by mistake, by their first bytes; the message ends "..., not a .onnx or .tflite model".
@@ -33,10 +33,19 @@ def read_model(model: bytes, name: str, folder: Path | None = None) -> ModelFile
     Raises:
         InputError: The file is damaged, or of another format.
     """
-    if model[4:8] == _TFLITE_IDENTIFIER:
+    if identify_format(model, name) == "tflite":
         from harexport.formats import tflite_reader
 
         return tflite_reader.read(model, name)
+    from harexport.formats import onnx_reader
+
+    return onnx_reader.read(model, name, folder)
+
+
+def identify_format(model: bytes, name: str) -> Format:
+    """Return the format of a model file by its first bytes. Raises InputError for files of other kinds."""
+    if model[4:8] == _TFLITE_IDENTIFIER:
+        return "tflite"
     for start, kind in _OTHER_SIGNATURES.items():
         if model.startswith(start):
             raise InputError(f"{name} is {kind}, not a .onnx or .tflite model")
@@ -44,6 +53,4 @@ def read_model(model: bytes, name: str, folder: Path | None = None) -> ModelFile
         raise InputError(f"{name} is empty; get or export it again")
     if name.lower().endswith(".tflite"):
         raise InputError(f"{name} is not a .tflite file: the identifier TFL3 is missing; get or export it again")
-    from harexport.formats import onnx_reader
-
-    return onnx_reader.read(model, name, folder)
+    return "onnx"

@@ -19,7 +19,8 @@ from math import ceil
 
 from harexport.formats.model_file import Graph, ModelFile, Operator, Tensor
 
-_MAX_DEPTH = 16  # of nested graphs: in a damaged file, a graph may run itself
+_MAX_DEPTH = 16  # of nested graphs
+_MAX_COUNT = 1 << 62  # the dimensions of a damaged file have no limit
 # Positions of the weight matrices among the inputs of TensorFlow Lite's recurrent operators (kernels/*.cc).
 _TFLITE_RECURRENT: dict[str, tuple[int, ...]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
@@ -94,15 +95,22 @@ class _Counter:
         self.complete = True
         self._contents = contents
         self._tflite = contents.format == "tflite"
+        self._known: dict[int, Counter[str]] = {}
+        self._active: set[int] = set()  # graphs that are being counted
 
     def graph(self, number: int, depth: int) -> Counter[str]:
-        graph = self._contents.graphs[number]
+        if number in self._known:
+            return self._known[number]
         total = Counter[str]()
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH or number in self._active:
             self.complete = False
             return total
+        self._active.add(number)
+        graph = self._contents.graphs[number]
         for op in graph.ops:
             total += self._bodies(graph, op, depth) if op.bodies else Counter({op.kind: self._op(graph, op)})
+        self._active.remove(number)
+        self._known[number] = total = Counter({kind: min(count, _MAX_COUNT) for kind, count in total.items()})
         return total
 
     def _bodies(self, graph: Graph, op: Operator, depth: int) -> Counter[str]:
@@ -168,14 +176,20 @@ def trip_count(contents: ModelFile, graph: Graph, op: Operator) -> int | None:
     return min(known) if known else None  # the loop ends when the first comparison fails
 
 
-def _conjuncts(graph: Graph, index: int, depth: int = 0) -> list[Operator]:
+def _conjuncts(graph: Graph, index: int) -> list[Operator]:
     """Return the comparisons whose conjunction is the condition of a loop."""
-    op = graph.producer(index)
-    if op is None or depth > _MAX_DEPTH:
-        return []
-    if op.kind == "LOGICAL_AND":
-        return [less for k in op.inputs for less in _conjuncts(graph, k, depth + 1)]
-    return [op] if op.kind == "LESS" and len(op.inputs) == 2 else []
+    found, seen, pending = [], set(), [index]
+    while pending:
+        current = pending.pop()
+        op = graph.producer(current)
+        if current in seen or op is None:
+            continue
+        seen.add(current)
+        if op.kind == "LOGICAL_AND":
+            pending += op.inputs
+        elif op.kind == "LESS" and len(op.inputs) == 2:
+            found.append(op)
+    return found
 
 
 def _upper_bound(graph: Graph, op: Operator, condition: Graph, body: Graph, less: Operator) -> int | None:

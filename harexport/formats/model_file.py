@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -114,7 +115,11 @@ class Graph:
 
     def producer(self, index: int) -> Operator | None:
         """Return the operator that computes a tensor; None for inputs and constants."""
-        return next((op for op in self.ops if index in op.outputs), None)
+        return self._producers.get(index)
+
+    @cached_property
+    def _producers(self) -> dict[int, Operator]:
+        return {index: op for op in reversed(self.ops) for index in op.outputs}
 
 
 @dataclass(frozen=True)
@@ -263,8 +268,8 @@ def break_down_size(size: int, constants: tuple[Tensor, ...], metadata: int, att
 
 
 def to_quantization(scales: Any, zero_points: Any, axis: int | None) -> Quantization | None:
-    """Return a Quantization from arrays or lists; None without a scale."""
-    if scales is None or not len(scales):
+    """Return a Quantization from arrays or lists; None without a scale, or with one that is NaN or infinite."""
+    if scales is None or not len(scales) or not np.isfinite(np.asarray(scales, np.float64)).all():
         return None
     return Quantization(
         tuple(float(value) for value in np.asarray(scales).ravel()),

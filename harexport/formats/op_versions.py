@@ -80,11 +80,13 @@ _ONNX_RUNTIME_OPSET = {
 }  # fmt: skip
 _ONNX_RUNTIME_IR = {6: "1.0", 7: "1.3", 8: "1.9", 9: "1.16", 10: "1.18"}
 _AFTER = "1.21"  # for versions beyond the tables, which end at 1.20
+_LAST_OPSET, _LAST_IR = 24, 12  # no later ones were released when these tables were made
+UNKNOWN = "unknown"
 
 
 def version_key(version: str) -> tuple[int, ...]:
     """Return a key for comparing versions: "2.10" is after "2.9". Parts that are no numbers count as 0."""
-    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+    return tuple(int(part[:9]) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def min_tflite(kinds: Iterable[tuple[str, int]]) -> str:
@@ -101,7 +103,9 @@ def min_tflite(kinds: Iterable[tuple[str, int]]) -> str:
 
 
 def min_onnx_runtime(opset: int, ir: int) -> str:
-    """Return the oldest ONNX Runtime for an opset (of ONNX's own domain) and an IR version."""
+    """Return the oldest ONNX Runtime for an opset (of ONNX's own domain) and an IR version; UNKNOWN for later ones."""
+    if opset > _LAST_OPSET or ir > _LAST_IR:
+        return UNKNOWN
     return max(_since(opset, _ONNX_RUNTIME_OPSET), _since(ir, _ONNX_RUNTIME_IR), key=version_key)
 
 

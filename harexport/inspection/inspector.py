@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harexport.errors import InputError
-from harexport.formats import read_model
 from harexport.formats.macs import Macs, count_macs
 from harexport.formats.model_file import Graph, ModelFile, Tensor
 from harexport.inspection.findings import Finding
 from harexport.inspection.rules import run_rules
-from harexport.runtimes.sandbox import SandboxResult, run_sandboxed
+from harexport.runtimes.sandbox import SandboxResult, read_sandboxed
 
 SCHEMA = "harexport-inspect-1"
 
@@ -80,13 +79,9 @@ class Inspection:
 def inspect(path: Path, run: bool = True) -> Inspection:
     """Inspect a .onnx or .tflite file; see `harexport.inspection.inspect`. Raises InputError."""
     content = _read_bytes(path)
-    model = read_model(content, path.name, path.parent)
-    result = None
-    if run:
-        # ONNX Runtime finds weights in files beside the model by the model's path only.
-        result = run_sandboxed(path if model.external else content, f".{model.format}")
-    macs = count_macs(model)
-    return Inspection(model, macs, result, run_rules(model, macs, result))
+    model, result = read_sandboxed(content, path.name, path, run=run)
+    macs, outcome = count_macs(model), result if run else None
+    return Inspection(model, macs, outcome, run_rules(model, macs, outcome))
 
 
 def _read_bytes(path: Path) -> bytes:

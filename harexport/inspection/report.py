@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harexport.formats.model_file import Tensor
+from harexport.formats.op_versions import UNKNOWN
 from harexport.inspection.findings import Severity, format_shape
 from harexport.inspection.inspector import Inspection
 
@@ -77,7 +78,7 @@ def _header(inspection: Inspection) -> Iterable[RenderableType]:
         f"{model.size_bytes / 1000:.1f} KB",
         f"{operators:,} operator{'s' * (operators != 1)}",
         f"{'' if macs.complete else '>= '}{_format_count(macs.total)} MACs",
-        f"needs {' '.join(model.min_runtime)}",
+        _format_runtime(*model.min_runtime),
     ]
     yield Text(model.name, "bold")
     yield Text(" · ".join(facts))
@@ -220,7 +221,13 @@ def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def _format_runtime(name: str, version: str) -> str:
+    return f"needs a {name} newer than harexport knows" if version == UNKNOWN else f"needs {name} {version}"
+
+
 def _format_count(count: int) -> str:
+    if count >= 10**15:
+        return "over 10^15"
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count / size:.2f} {unit}"

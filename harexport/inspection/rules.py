@@ -124,7 +124,15 @@ def _check_runtime_version(context: RuleContext) -> Iterator[Finding]:
     runtime, version = context.model.min_runtime
     declared, key = context.model.versions, op_versions.version_key
     if runtime == "ONNX Runtime":
-        if key(version) > key(_RECENT_ONNX_RUNTIME):
+        if version == op_versions.UNKNOWN:
+            yield Finding(
+                "new-runtime",
+                "warning",
+                f"Opset {declared['opset']} with IR version {declared['ir']} is newer than any ONNX Runtime that "
+                "harexport knows: most apps cannot load the file.",
+                "Export with opset 13 to 17 and IR version 8 or lower.",
+            )
+        elif key(version) > key(_RECENT_ONNX_RUNTIME):
             yield Finding(
                 "new-runtime",
                 "warning",
@@ -191,7 +199,7 @@ def _check_saturation(context: RuleContext) -> Iterator[Finding]:
 
 
 def _check_state(context: RuleContext) -> Iterator[Finding]:
-    run, variables = context.run, len(context.model.variables) + context.count("VAR_HANDLE")
+    run, variables = context.run, len(context.model.variables) + _count_assignments(context)
     reset = "Call resetVariableTensors() (Python: reset_all_variables()) before every window, or export it unrolled."
     stateless = "Export it without state, or set the state before every window."
     advice = reset if context.model.format == "tflite" else stateless
@@ -238,7 +246,23 @@ def _count_persistent_variables(context: RuleContext) -> int:
         for graph in context.model.graphs
         for k, tensor in enumerate(graph.tensors)
     )
-    return tensors + context.count("VAR_HANDLE")
+    return tensors + _count_assignments(context)
+
+
+def _count_assignments(context: RuleContext) -> int:
+    """Count the assignments of resource variables in graphs that run per window.
+
+    Variables that only other signatures (such as training) or the initialization assign are weights, not state.
+    """
+    running, pending = set(), [0]
+    while pending:
+        number = pending.pop()
+        if number in running:
+            continue
+        running.add(number)
+        for op in context.model.graphs[number].ops:
+            pending += op.bodies if op.kind != "CALL_ONCE" else ()
+    return sum(op.kind == "ASSIGN_VARIABLE" for number in running for op in context.model.graphs[number].ops)
 
 
 def _initial_state_inputs(context: RuleContext) -> set[str]:

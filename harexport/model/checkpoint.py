@@ -23,6 +23,8 @@ from harexport.version import __version__
 KIND = "harexport-checkpoint"
 VERSION = 2
 LEGACY_VERSION = 1  # British spelling of recipe keys
+_UCI_HAR = "UCI HAR Dataset"
+_ACCURACY_TOLERANCE = 0.002  # a few windows with nearly equal logits depend on the BLAS library
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,35 @@ class Checkpoint:
             sha.update(name.encode() + str(array.shape).encode())
             sha.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
         return sha.hexdigest()
+
+    def check_test_accuracy(self, accuracy: float, windows: int, digest: str, source: str) -> None:
+        """Compare a measured test accuracy with the recorded one, if both are of the same test windows.
+
+        Args:
+            accuracy: Accuracy of the network on the test windows.
+            windows: Number of test windows.
+            digest: Digest of the dataset.
+            source: Source of the dataset. The official files of UCI HAR and the windows rebuilt from its recordings
+                have different digests, but equal windows up to rounding.
+
+        Raises:
+            InputError: They differ: the file was changed after training.
+        """
+        recorded = self.figures.get("test")
+        both_uci_har = all(name.startswith(_UCI_HAR) for name in (source, str(self.data.get("source", ""))))
+        is_same_data = self.data.get("digest") == digest or both_uci_har
+        if not isinstance(recorded, dict) or not is_same_data or recorded.get("windows") != windows:
+            return
+        expected = recorded.get("accuracy")
+        if not isinstance(expected, int | float) or not abs(expected - accuracy) <= _ACCURACY_TOLERANCE:
+            raise InputError(
+                f"the checkpoint of {self.recipe.name} records a test accuracy of {_format_accuracy(expected)}, but "
+                f"its network has {_format_accuracy(accuracy)} on the same windows: the file was changed; train again"
+            )
+
+
+def _format_accuracy(value: Any) -> str:
+    return f"{value:.2%}" if isinstance(value, int | float) else "an unknown value"
 
 
 def save(checkpoint: Checkpoint, path: Path | str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,14 +131,17 @@ def run_locally(dataset: Dataset, trials: Sequence[Trial], jobs: int | None) -> 
     with blocked_signals():  # the processes inherit this: Ctrl-C reaches all of them, and this one decides
         results = parallel(tasks)
     try:
-        yield from results
+        for result in results:  # noqa: UP028 - `yield from` would close `results` before the block below
+            yield result
     except TerminatedWorkerError:
         raise InputError(
             "a training process was killed, possibly because memory ran out. Finished trials are saved: continue with "
             "the same command and fewer --jobs"
         ) from None
     finally:
-        results.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib warns about the trials that are cancelled
+            results.close()
 
 
 def _run_indexed(dataset: Dataset, index: int, trial: Trial) -> tuple[int, TrialResult]:

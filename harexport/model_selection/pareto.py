@@ -95,3 +95,4 @@ def _plot_panel(axes: Any, name: str, marks: Sequence[Mark]) -> None:
     axes.margins(x=0.12, y=0.12)
     if max(mark.cost for mark in marks) > 20 * min(mark.cost for mark in marks):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # the default formatter writes math

@@ -331,7 +331,7 @@ def _plot(result: Sweep) -> Any:
     sizes = marks([point.size_bytes / 1000 for _, point in complete])
     panels = [
         (f"p50 in LiteRT, µs per window ({result.scheme}, one thread)", latencies),
-        (f"size of the .tflite file, kB ({result.scheme})", sizes),
+        (f"size of the .tflite file, KB ({result.scheme})", sizes),
     ]
     bars = "bars: standard error over seeds" if len(result.seeds) > 1 else "one seed: no error bars"
     note = f"Orange: Pareto front; {bars}. Numbers are ranks in the table; those of the fronts:"
@@ -365,14 +365,14 @@ def format_sweep(result: Sweep) -> str:
         for rank, point in enumerate(result.points, 1)
     ]
     header = ["rank", *(key.partition(".")[2] for key in keys), "accuracy, %", "std", "error by seeds", "macro F1, %",
-              "cross-entropy", "p50, µs", "kB", "Pareto front"]  # fmt: skip
+              "cross-entropy", "p50, µs", "KB", "Pareto front"]  # fmt: skip
     lines = [
         f"{result.base.name}: {_count(len(result.points), 'variant')}, {len(result.folds)} folds by subject, "
         f"{_count(len(result.seeds), 'seed')}; the test set was not used",
         "",
         tables.format_text([header, *rows]),
         "(std: over folds and seeds; error by seeds: standard error of the mean over seeds; "
-        f"p50 and kB: .tflite, {result.scheme}, LiteRT on one thread)",
+        f"p50 and KB: .tflite, {result.scheme}, LiteRT on one thread)",
         "",
         f"Table:   {result.table}",
     ]

@@ -15,6 +15,7 @@ from harexport.data.recordings.sensors import SensorInfo
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.model.network import softmax
+from harexport.preprocessing.batch import ArrayWindow
 from harexport.preprocessing.mount import AS_IS, Mount, MountEstimate, StandingMountEstimator
 from harexport.preprocessing.mount_estimator import (
     MountSegment,
@@ -251,7 +252,7 @@ def estimate_standing(
     return RecordingMount(option, (segment,), ((option.start_s, option.end_s),), (), estimate.mount)
 
 
-def estimate_walking(windows: Sequence[Window], model: Model, zero_ns: int) -> RecordingMount:
+def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero_ns: int) -> RecordingMount:
     """Estimate the mounting from the walking in a recording, refined by the standing that the model finds.
 
     Args:
@@ -263,7 +264,7 @@ def estimate_walking(windows: Sequence[Window], model: Model, zero_ns: int) -> R
         InputError: The acceleration is constant or has no gravity.
     """
     contract = model.contract
-    signals = np.array([window.signals for window in windows], dtype=np.float64)
+    signals = np.array([window.array() for window in windows])
     acceleration = signals[:, :, gravity_channels(contract)]
     hop_s = contract.hop / contract.rate_hz
     segments = estimate_segments(acceleration, contract.rate_hz, hop_s)

@@ -1,40 +1,49 @@
-"""`harexport predict FILE`: what somebody did, told from a phone's recording."""
+"""Predictions of recordings, for `harexport predict`."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harexport.data.custom import dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from harexport.data.custom import dataset as custom
 from harexport.data.dataset import contract_mismatches
-from harexport.data.recordings import reader
-from harexport.data.recordings.csv_format import normalize_label
-from harexport.data.recordings.reader import SensorTrack
-from harexport.data.recordings.sensors import SensorInfo, Units, merge_by_time, resolve_sensors
+from harexport.data.recordings.csv_format import Units, normalize_label
+from harexport.data.recordings.reader import PhoneRecording, ReadOptions, read_recordings
+from harexport.data.recordings.sensors import SensorInfo, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.predict.mounting import (
     AS_WORN,
+    AUTO,
     STANDING,
     MountOption,
     RecordingMount,
     estimate_standing,
     estimate_walking,
 )
-from harexport.predict.session import Session, WindowPrediction
+from harexport.predict.session import WindowClassifier, WindowPrediction, describe_dropped
+from harexport.preprocessing.batch import ArrayWindow, preprocess_samples
+from harexport.preprocessing.mount import AS_IS, Mount
 from harexport.preprocessing.resampler import SECOND, Restart
-from harexport.preprocessing.stream import ACC, Stream, Window, unit_divisor
+from harexport.preprocessing.stream import ACC, unit_divisor
 from harexport.runtimes.model import Model
 from harexport.utils.console import progress
 
-_UPRIGHT, _SELDOM = 0.5, 0.1  # gravity within 60 degrees of the x axis, in at least a tenth of the windows
+# Gravity is within 60 degrees of the x axis in at least a tenth of the windows of a phone worn as in UCI HAR.
+_UPRIGHT, _UPRIGHT_SHARE = 0.5, 0.1
+
+Samples = Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # times [n] and values [n, 3] by sensor
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The same smoothed activity in consecutive windows without doubt; seconds since the first sample."""
+    """The same smoothed activity in consecutive reliable windows; times in seconds since the first sample."""
 
     activity: str
     start_s: float
@@ -44,7 +53,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """Of `windows` without doubt that lie wholly in one label the model knows: the share answered so."""
+    """Share of `windows` (reliable, with one label that the model knows) whose prediction equals the label."""
 
     windows: int
     single: float
@@ -53,7 +62,23 @@ class LabelAgreement:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Everything that was told from a recording. `restarts` are (seconds since the first sample, reason)."""
+    """Predictions of a recording.
+
+    Attributes:
+        recording: Name of the recording.
+        family: Kind of file.
+        model: Name of the model.
+        labels: Labels of the model.
+        source: Units and rates of the sensors.
+        seconds: Duration.
+        windows: Predictions of all windows.
+        segments: Consecutive windows of the same activity.
+        restarts: (seconds since the first sample, reason) where the filters were restarted.
+        notes: What was inferred, left out, or is doubtful.
+        agreement: Agreement with the labels in the recording, if any.
+        device: "phone", "watch" or "headphones".
+        mounting: Orientation of the phone.
+    """
 
     recording: str
     family: str
@@ -61,18 +86,20 @@ class Prediction:
     labels: tuple[str, ...]
     source: SensorInfo
     seconds: float
-    answers: tuple[WindowPrediction, ...]
-    stretches: tuple[Segment, ...]
+    windows: tuple[WindowPrediction, ...]
+    segments: tuple[Segment, ...]
     restarts: tuple[tuple[float, str], ...]
     notes: tuple[str, ...]
     agreement: LabelAgreement | None
-    mounting: RecordingMount = RecordingMount(MountOption(AS_WORN))
+    device: str = "phone"
+    mounting: RecordingMount = field(default_factory=lambda: RecordingMount(MountOption(AS_WORN)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The prediction as plain JSON values."""
+        """Return plain JSON values."""
         return {
             "recording": self.recording,
             "family": self.family,
+            "device": self.device,
             "model": self.model,
             "labels": list(self.labels),
             "units": self.source.units,
@@ -80,98 +107,179 @@ class Prediction:
             "seconds": round(self.seconds, 3),
             "stretches": [
                 {"activity": s.activity, "start": round(s.start_s, 3), "end": round(s.end_s, 3), "windows": s.windows}
-                for s in self.stretches
+                for s in self.segments
             ],
             "agreement": None if self.agreement is None else vars(self.agreement),
             "restarts": [{"time": round(at, 3), "reason": reason} for at, reason in self.restarts],
             "notes": list(self.notes),
             "mount": self.mounting.to_dict(),
-            "windows": [answer.to_dict(self.labels) for answer in self.answers],
+            "windows": [window.to_dict(self.labels) for window in self.windows],
         }
+
+
+def read_for_prediction(path: Path, units: Units, data: Path | None = None) -> tuple[list[PhoneRecording], Units]:
+    """Read the recordings at a path, and the units to use.
+
+    Args:
+        path: CSV, folder or zip.
+        units: Units stated by the user.
+        data: Folder of a custom dataset, as whose recordings the path is read.
+
+    Raises:
+        InputError: There is no recording, or a file cannot be read.
+    """
+    if data is not None:
+        return custom.read_like_dataset(data, path, units)
+    return read_recordings(path, ReadOptions(units=units)), units
 
 
 def predict(
     path: Path,
     model: Model,
-    said: Units,
+    units: Units,
     smoothing: str,
     data: Path | None = None,
     mount: MountOption | None = None,
 ) -> Prediction:
-    """The recording at `path` (see data/phone.py) through the chain and the model, window by window.
+    """Predict the only recording at a path. See `read_for_prediction` and `predict_recording`.
 
-    `data`: a folder of one's own recordings, as one of which it is read (see data/own.py). Raises InputError for what
-    cannot be read or answered, and where no stretch of it is as long as a window.
+    Raises:
+        InputError: There are several recordings or none, or the recording cannot be predicted.
     """
-    recording, said = (
-        (reader.read_recording(path), said) if data is None else dataset.read_like_dataset(data, path, said)
-    )
-    source = resolve_sensors(recording.tracks, model.contract, said, str(path))
-    tracks = {sensor: recording.tracks[sensor] for sensor in source.rates}
-    zero_ns = min(int(one.time_ns.min()) for one in tracks.values())
-    end_ns = max(int(one.time_ns.max()) for one in tracks.values())
-    mounting = _mounting(mount, model, source, tracks, zero_ns)
-    session = Session(model, source, smoothing, zero_ns, mounting.source)
-    events: list[WindowPrediction | Restart] = []
-    total = sum(len(one.time_ns) for one in tracks.values())
-    with progress("Filtering and answering", total, "samples") as advance:
-        for done, (sensor, time_ns, values) in enumerate(merge_by_time(tracks), 1):
-            events += session.push(sensor, time_ns, values)
-            if done % 20_000 == 0:
-                advance(done)
-    events += session.finish()
-    answers = [event for event in events if isinstance(event, WindowPrediction)]
-    if not answers:
-        needed = model.contract.window / model.contract.rate_hz
+    recordings, units = read_for_prediction(path, units, data)
+    if len(recordings) > 1:
+        listed = ", ".join(recording.name for recording in recordings[:8])
+        raise InputError(f"{path} holds {len(recordings)} recordings ({listed}); pass one of them")
+    return predict_recording(recordings[0], model, units, smoothing, mount)
+
+
+def predict_recording(
+    recording: PhoneRecording, model: Model, units: Units, smoothing: str, mount: MountOption | None = None
+) -> Prediction:
+    """Predict a recording.
+
+    Args:
+        recording: The recording.
+        model: The model.
+        units: Units stated by the user.
+        smoothing: One of `session.SMOOTHINGS`.
+        mount: How the orientation of the phone is determined; None for the default of the model.
+
+    Raises:
+        InputError: A sensor is missing, slow or of unknown unit, or the recording is shorter than a window.
+    """
+    contract = model.contract
+    info = resolve_sensors(recording.tracks, contract, units, recording.where, recording.missing)
+    samples = {sensor: (recording.tracks[sensor].time_ns, recording.tracks[sensor].values) for sensor in info.rates}
+    zero_ns = min(int(times.min()) for times, _ in samples.values())
+    end_ns = max(int(times.max()) for times, _ in samples.values())
+    classifier = WindowClassifier(model, info, smoothing, zero_ns)
+    events, dropped = preprocess_samples(samples, contract, info.units, info.average_over)
+    found = [event for event in events if isinstance(event, ArrayWindow)]
+    if not found:
+        needed = contract.window / contract.rate_hz
         raise InputError(
-            f"{path}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a gap, which one "
-            "answer takes; record longer"
+            f"{recording.where}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a "
+            "gap, the length of a window; record longer"
         )
-    notes = list(recording.notes) + session.left_out() + mounting.notes()
-    stretches = _stretches(events, model.contract.hop / model.contract.rate_hz)
-    if recording.labels:
-        answers, unknown = _labelled(answers, recording.labels, model.contract.labels, zero_ns)
+    mounting = _find_mount(mount, model, info, samples, found, zero_ns)
+    mounts: list[Mount | None] = [mounting.fixed] * len(found)
+    if mounting.segments and mounting.option.kind == AUTO:
+        mounts = list(mounting.mounts)
+    outcome = _classify(events, mounts, samples, model, info, classifier)
+    windows = [event for event in outcome if isinstance(event, WindowPrediction)]
+    notes = [*recording.notes, *info.notes, *describe_dropped(dropped), *mounting.notes()]
+    if recording.has_labels:
+        windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
         if unknown:
             notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
-    of_uci_har = model.contract.frame is None and not contract_mismatches(model.contract, Contract())
-    if of_uci_har and (note := _worn_otherwise(answers)):
+    is_uci_har = contract.frame is None and not contract_mismatches(contract, Contract())
+    if is_uci_har and (note := _describe_orientation(windows)):
         notes.append(note)
     return Prediction(
-        recording=path.name,
+        recording=recording.name,
         family=recording.family,
         model=model.name,
-        labels=model.contract.labels,
-        source=source,
+        labels=contract.labels,
+        source=info,
         seconds=(end_ns - zero_ns) / SECOND,
-        answers=tuple(answers),
-        stretches=tuple(stretches),
-        restarts=tuple((max(0.0, (e.time_ns - zero_ns) / SECOND), e.reason) for e in events if isinstance(e, Restart)),
+        windows=tuple(windows),
+        segments=tuple(_find_segments(outcome, contract.hop / contract.rate_hz)),
+        restarts=tuple(
+            (max(0.0, (event.time_ns - zero_ns) / SECOND), event.reason)
+            for event in events
+            if isinstance(event, Restart)
+        ),
         notes=tuple(notes),
+        agreement=_compute_agreement(windows),
+        device=recording.device,
         mounting=mounting,
-        agreement=_agreement(answers),
     )
 
 
-def _mounting(
-    option: MountOption | None, model: Model, source: SensorInfo, tracks: dict[str, SensorTrack], zero_ns: int
+def _find_mount(
+    option: MountOption | None,
+    model: Model,
+    info: SensorInfo,
+    samples: Samples,
+    windows: list[ArrayWindow],
+    zero_ns: int,
 ) -> RecordingMount:
-    """Determine how the phone was worn: the recording is read once for this, before the predictions."""
+    """Determine the orientation of the phone, before the predictions."""
     resolved = MountOption.resolve(option, model.contract)
     if resolved.kind == STANDING:
-        acc, divisor = tracks[ACC], unit_divisor(ACC, source.units.get(ACC, "g"))
-        return estimate_standing(resolved, acc.time_ns, acc.values / divisor, source.rates[ACC], zero_ns)
+        times, values = samples[ACC]
+        acceleration = values / unit_divisor(ACC, info.units.get(ACC, "g"))
+        return estimate_standing(resolved, times, acceleration, info.rates[ACC], zero_ns)
     if resolved.kind == AS_WORN:
         return RecordingMount(resolved)
-    stream = Stream(model.contract, source.units, source.average_over)
-    events = [event for sample in merge_by_time(tracks) for event in stream.push(*sample)] + stream.flush()
-    windows = [event for event in events if isinstance(event, Window)]
-    return estimate_walking(windows, model, zero_ns) if windows else RecordingMount(resolved)
+    return estimate_walking(windows, model, zero_ns)
 
 
-def _stretches(events: list[WindowPrediction | Restart], hop_s: float) -> list[Segment]:
-    """Runs of one smoothed activity without doubt.
+def _classify(
+    events: list[ArrayWindow | Restart],
+    mounts: list[Mount | None],
+    samples: Samples,
+    model: Model,
+    info: SensorInfo,
+    classifier: WindowClassifier,
+) -> list[WindowPrediction | Restart]:
+    """Predict all windows, each in the axes of its mount (None: unknown)."""
+    contract = model.contract
+    rotated: dict[Mount, list[ArrayWindow]] = {}
+    for used in {mount or AS_IS for mount in mounts}:
+        turned = events
+        if used != AS_IS:
+            turned, _ = preprocess_samples(samples, contract, info.units, info.average_over, mount=used)
+        rotated[used] = [event for event in turned if isinstance(event, ArrayWindow)]
+    readable = {sensor: np.sort(times[~np.isnan(values).any(axis=1)]) for sensor, (times, values) in samples.items()}
+    out: list[WindowPrediction | Restart] = []
+    done = 0
+    with progress("Predicting", len(mounts), "windows") as advance:
+        for event in events:
+            if isinstance(event, Restart):
+                classifier.restart()
+                out.append(event)
+                continue
+            start = time.perf_counter()
+            mount = mounts[done]
+            window = rotated[mount or AS_IS][done]
+            counts = {
+                sensor: int(times.searchsorted(window.end_ns, "right") - times.searchsorted(window.start_ns, "left"))
+                for sensor, times in readable.items()
+            }
+            doubt = classifier.find_doubt(window.is_settled, mount is not None, counts)
+            out.append(classifier.predict(window.signals, window.start_ns, window.end_ns, doubt, start))
+            done += 1
+            if done % 500 == 0:
+                advance(done)
+    return out
 
-    A window stands for one hop around its middle, the first and last of a run for their beginning and end too.
+
+def _find_segments(events: list[WindowPrediction | Restart], hop_s: float) -> list[Segment]:
+    """Join reliable windows of the same smoothed activity.
+
+    A window covers one hop around its middle; the first and last one of a run also cover their beginning and end.
     """
     out: list[Segment] = []
     previous: WindowPrediction | None = None
@@ -193,37 +301,35 @@ def _stretches(events: list[WindowPrediction | Restart], hop_s: float) -> list[S
     return out
 
 
-def _labelled(
-    answers: list[WindowPrediction], labels: tuple[tuple[int, str | None], ...], known: tuple[str, ...], zero_ns: int
+def _add_labels(
+    windows: list[WindowPrediction], recording: PhoneRecording, known: tuple[str, ...], zero_ns: int
 ) -> tuple[list[WindowPrediction], list[str]]:
-    """The answers with the label that their whole window carries; and the labels that the model does not know."""
-    times = [time_ns for time_ns, _ in labels]
-    names = [None if name is None else normalize_label(name) for _, name in labels]
-    called = {normalize_label(name): name for name in known}
+    """Return the windows with their labels, and the labels that the model does not know."""
+    spellings = {normalize_label(name): name for name in known}
     out = []
-    for answer in answers:
-        start_ns = zero_ns + round(answer.start_s * SECOND)
-        inside = set(names[bisect_left(times, start_ns) : bisect_right(times, answer.time_ns)])
-        label = inside.pop() if len(inside) == 1 else None
-        out.append(replace(answer, label=None if label is None else called.get(label)))
-    return out, sorted({name for name in names if name is not None and name not in called})
+    for window in windows:
+        label = recording.label_between(zero_ns + round(window.start_s * SECOND), window.time_ns)
+        out.append(replace(window, label=None if label is None else spellings.get(normalize_label(label))))
+    used = {recording.label_names[code] for code in np.unique(recording.label_codes).tolist()}
+    found = {normalize_label(name) for name in used if name is not None}
+    return out, sorted(found - set(spellings))
 
 
-def _agreement(answers: list[WindowPrediction]) -> LabelAgreement | None:
-    judged = [answer for answer in answers if answer.label is not None and answer.doubt is None]
-    if not judged:
+def _compute_agreement(windows: list[WindowPrediction]) -> LabelAgreement | None:
+    labeled = [window for window in windows if window.label is not None and window.doubt is None]
+    if not labeled:
         return None
-    single = sum(answer.activity == answer.label for answer in judged) / len(judged)
-    smoothed = sum(answer.smoothed == answer.label for answer in judged) / len(judged)
-    return LabelAgreement(len(judged), single, smoothed)
+    single = sum(window.activity == window.label for window in labeled) / len(labeled)
+    smoothed = sum(window.smoothed == window.label for window in labeled) / len(labeled)
+    return LabelAgreement(len(labeled), single, smoothed)
 
 
-def _worn_otherwise(answers: list[WindowPrediction]) -> str | None:
-    """Words where the phone was hardly ever worn as in the data set: upright by its x axis, sideways at the waist."""
-    uprights = [answer.upright for answer in answers if answer.upright is not None]
-    if not uprights or sum(upright > _UPRIGHT for upright in uprights) >= _SELDOM * len(uprights):
+def _describe_orientation(windows: list[WindowPrediction]) -> str | None:
+    """Return a note where the phone was not worn as in UCI HAR: at the waist, with the x axis up."""
+    uprights = [window.upright for window in windows if window.upright is not None]
+    if not uprights or sum(upright > _UPRIGHT for upright in uprights) >= _UPRIGHT_SHARE * len(uprights):
         return None
     return (
-        "gravity hardly ever lay along the phone's x axis: it was worn otherwise than the phones that the model learnt "
-        "from (on the belt, on its side, x up), so these answers mean little unless the person lay all the time"
+        "gravity is hardly ever along the phone's x axis: the phone was worn differently from the phones in the "
+        "training data (on the belt, on its side, x up), so the predictions mean little unless the person was lying"
     )

@@ -1,9 +1,10 @@
-"""Samples of a phone in, answers out: what its sensors are, then the chain, the model and the smoothing."""
+"""Predictions of windows: the model, smoothing over time, and flags of windows that are less reliable."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,37 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.recordings.sensors import SensorInfo, Units
+from harexport.model.contract import Contract
 from harexport.model.network import softmax
 from harexport.predict.mounting import FixedMount, MountSource
-from harexport.preprocessing.mount import AS_IS, Mount
-from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Restart, Values
+from harexport.preprocessing.mount import AS_IS
+from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Dropped, Restart, Values
 from harexport.preprocessing.stream import Stream, Window, unit_divisor
 from harexport.runtimes.model import Model
 
-__all__ = ["SensorInfo", "Session", "Units", "WindowPrediction"]
+__all__ = ["SensorInfo", "Session", "Units", "WindowClassifier", "WindowPrediction"]
 
 SMOOTHINGS = ("exponential", "none")
-# One contrary answer, however certain, stays below a half; a second one is above it. So a lone slip is not shown,
-# and a change of activity is shown one hop (1.28 s) after its first window. Not tuned on anything.
-_NEWEST = 0.4
-_SPARSE = 0.9  # of the samples that a window should be made of; fewer, and it is made of interpolation
-SETTLING, SPARSE, MOUNT_UNKNOWN = "settling", "sparse", "mount unknown"  # the kinds of doubt
-_LEFT_OUT = {
-    "repeated": "they repeated the time of the one before",
-    "late": "they came earlier than the one before",
-    "unreadable": "they were not numbers",
+# With a weight of 0.4 one contrary window never changes the smoothed activity, and two certain ones do: a change of
+# activity appears one hop (1.28 s) after its first window. The weight was not tuned.
+_NEWEST_WEIGHT = 0.4
+_LEAST_SAMPLES = 0.9  # of the samples that a sensor gives in a window at its usual rate
+SETTLING, SPARSE, MOUNT_UNKNOWN = "settling", "sparse", "mount unknown"
+_CAUSES = {
+    "repeated": "have the time of the sample before",
+    "late": "are earlier than the sample before",
+    "unreadable": "are not numbers",
 }
 
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """What a window was taken for. Times in seconds since the first sample; `time_ns` is the end by the phone's clock.
+    """Prediction of one window.
 
-    `probabilities` are in the order of the contract's labels, `smoothed` the activity by smoothed probabilities.
-    `doubt` says why the answer may be wrong: SETTLING (the filters have just started), SPARSE (a sensor is too slow),
-    MOUNT_UNKNOWN (how the phone is worn is not known), or None. `latency_ms` is from the sample that completed the
-    window to the answer. `upright` is the part of gravity along the phone's x axis, which pointed up on the phones that
-    the data set was recorded with.
+    Attributes:
+        start_s: Start in seconds since the first sample.
+        end_s: End in seconds since the first sample.
+        time_ns: End by the clock of the phone.
+        activity: Label with the largest probability.
+        probabilities: In the order of the contract's labels.
+        smoothed: Label with the largest smoothed probability.
+        doubt: SETTLING (the filters have just started), SPARSE (a sensor gave few samples), MOUNT_UNKNOWN (the
+            orientation of the phone is unknown), or None.
+        latency_ms: Time of preprocessing and model after the last sample of the window.
+        upright: Component of gravity along the phone's x axis, which pointed up in UCI HAR.
+        label: Label of the whole window in the recording, if any.
     """
 
     start_s: float
@@ -56,7 +65,7 @@ class WindowPrediction:
     label: str | None = None
 
     def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """The answer as plain JSON values; `labels` are the contract's."""
+        """Return plain JSON values; `labels` are the contract's."""
         return {
             "time": round(self.end_s, 3),
             "time_ns": self.time_ns,
@@ -70,102 +79,158 @@ class WindowPrediction:
         }
 
 
-class Session:
-    """Samples in, answers and restarts out: the chain, the model and the smoothing of one phone."""
+class WindowClassifier:
+    """Runs a model on windows by time, and smooths its probabilities.
 
-    def __init__(
-        self, model: Model, source: SensorInfo, smoothing: str, zero_ns: int, mounting: MountSource | None = None
-    ) -> None:
+    Args:
+        model: The model.
+        info: Rates of the sensors.
+        smoothing: One of SMOOTHINGS.
+        zero_ns: Time of the first sample.
+    """
+
+    def __init__(self, model: Model, info: SensorInfo, smoothing: str, zero_ns: int) -> None:
         self._model, self._zero_ns = model, zero_ns
-        self._mounting = mounting or FixedMount()
-        self._divisor = {sensor: unit_divisor(sensor, unit) for sensor, unit in source.units.items()}
-        self.messages: list[str] = []  # about changes of the mounting, for live streams
-        self._stream = Stream(model.contract, source.units, source.average_over, mount=self._mounting.mount or AS_IS)
-        self._newest = _NEWEST if smoothing == "exponential" else 1.0
+        self._weight = _NEWEST_WEIGHT if smoothing == "exponential" else 1.0
         self._smoothed: NDArray[np.float64] | None = None
-        self._times: dict[str, deque[int]] = {sensor: deque([zero_ns - 1]) for sensor in self._stream.sensors}
-        names = [f"total_acc_{axis}" for axis in "xyz"]
-        channels = model.contract.channels
-        self._gravity = [channels.index(name) for name in names] if set(names) <= set(channels) else None
+        contract = model.contract
+        self.gravity = find_gravity(contract)
+        self._usual_least = _LEAST_SAMPLES * contract.window
+        self._least = {
+            sensor: self._usual_least * rate / contract.rate_hz
+            for sensor, rate in info.rates.items()
+            if rate < _LEAST_SAMPLES * contract.rate_hz
+        }
 
-    def left_out(self) -> list[str]:
-        """Sentences on the samples that were left out so far."""
-        return [
-            f"{sensor}: samples left out because {_LEFT_OUT[kind]}: {count}"
-            for sensor, dropped in self._stream.dropped.items()
-            for kind, count in vars(dropped).items()
-            if count
-        ]
+    def restart(self) -> None:
+        """Forget the smoothed probabilities."""
+        self._smoothed = None
 
-    def push(self, sensor: str, time_ns: int, values: Values) -> list[WindowPrediction | Restart]:
-        """One sample, in the unit that the source was found to be in."""
-        began = time.perf_counter()
-        if sensor in self._times and all(value == value for value in values):  # NaN is no sample
-            divisor = self._divisor.get(sensor, 1.0)
-            self._mounting.push_sample(sensor, time_ns, tuple(value / divisor for value in values))
-            self._rotate_stream()
-            times = self._times[sensor]
-            if time_ns > times[-1]:
-                times.append(time_ns)
-            elif time_ns < times[-1] - GAP_SECONDS * SECOND:  # the clock ran back
-                self._times[sensor] = deque([time_ns])
-        mount = self._stream.mount
-        return self._answered(self._stream.push(sensor, time_ns, values), mount, began)
+    def find_doubt(self, is_settled: bool, has_mount: bool, counts: Mapping[str, int]) -> str | None:
+        """Return why a window is unreliable, if it is.
 
-    def finish(self) -> list[WindowPrediction | Restart]:
-        """The recording has ended."""
-        mount = self._stream.mount
-        return self._answered(self._stream.flush(), mount, time.perf_counter())
+        Args:
+            is_settled: Whether the filters have settled.
+            has_mount: Whether the orientation of the phone is known.
+            counts: Number of samples of each sensor in the window; with few of them most of it is interpolated.
+        """
+        if not is_settled:
+            return SETTLING
+        if not has_mount:
+            return MOUNT_UNKNOWN
+        is_sparse = any(count < self._least.get(sensor, self._usual_least) for sensor, count in counts.items())
+        return SPARSE if is_sparse else None
 
-    def _answered(self, events: list[Window | Restart], mount: Mount, began: float) -> list[WindowPrediction | Restart]:
-        """Predict the windows, which are in the axes of `mount`."""
-        out: list[WindowPrediction | Restart] = []
-        for event in events:
-            if isinstance(event, Restart):
-                self._smoothed = None
-                out.append(event)
-            else:
-                out.append(self._answer(event, mount, began))
-        return out
+    def predict(
+        self, signals: NDArray[np.float64], start_ns: int, end_ns: int, doubt: str | None, start: float
+    ) -> WindowPrediction:
+        """Predict a window.
 
-    def _answer(self, window: Window, mount: Mount, began: float) -> WindowPrediction:
-        present = self._mounting.mount or AS_IS
-        signals = window.array()
-        if present != mount:
-            signals = present.after(mount.inverse).rotate_signal(signals)
-        logits = self._model.runner.logits(signals[None].astype(np.float32))
-        shares = softmax(logits)[0]
-        doubt = SPARSE if self._is_sparse(window) else None
-        if not window.is_settled:
-            doubt = SETTLING
-        elif self._mounting.mount is None:
-            doubt = MOUNT_UNKNOWN
-        self._update_mount(signals, shares.tolist())
-        before = shares if self._smoothed is None or doubt is not None else self._smoothed
-        smoothed = self._newest * shares + (1.0 - self._newest) * before
-        self._smoothed = smoothed if doubt is None else None  # a doubtful answer has no say in the next one
+        Args:
+            signals: [window, channels].
+            start_ns: Time of its first sample.
+            end_ns: Time of its last sample.
+            doubt: Result of `find_doubt`; an unreliable window does not affect the next ones.
+            start: Time (perf_counter) at which its last sample arrived.
+        """
+        probabilities = softmax(self._model.runner.logits(signals[None].astype(np.float32)))[0]
+        before = probabilities if self._smoothed is None or doubt is not None else self._smoothed
+        smoothed = self._weight * probabilities + (1.0 - self._weight) * before
+        self._smoothed = smoothed if doubt is None else None
         labels = self._model.contract.labels
         upright = None
-        if self._gravity is not None:
-            gravity = signals[:, self._gravity].mean(axis=0)
+        if self.gravity is not None:
+            gravity = signals[:, self.gravity].mean(axis=0)
             upright = float(gravity[0] / max(float(np.linalg.norm(gravity)), 1e-9))
         return WindowPrediction(
-            start_s=(window.start_ns - self._zero_ns) / SECOND,
-            end_s=(window.end_ns - self._zero_ns) / SECOND,
-            time_ns=window.end_ns,
-            activity=labels[int(shares.argmax())],
-            probabilities=tuple(float(share) for share in shares),
+            start_s=(start_ns - self._zero_ns) / SECOND,
+            end_s=(end_ns - self._zero_ns) / SECOND,
+            time_ns=end_ns,
+            activity=labels[int(probabilities.argmax())],
+            probabilities=tuple(float(p) for p in probabilities),
             smoothed=labels[int(smoothed.argmax())],
             doubt=doubt,
-            latency_ms=(time.perf_counter() - began) * 1e3,
+            latency_ms=(time.perf_counter() - start) * 1e3,
             upright=upright,
         )
 
+
+class Session:
+    """Predictions of a live stream of samples.
+
+    Args:
+        model: The model.
+        info: Units, rates and averaging of the sensors.
+        smoothing: One of SMOOTHINGS.
+        zero_ns: Time of the first sample.
+        mounting: Source of the mount; default: as worn.
+
+    Attributes:
+        messages: Messages about changes of the mount.
+    """
+
+    def __init__(
+        self, model: Model, info: SensorInfo, smoothing: str, zero_ns: int, mounting: MountSource | None = None
+    ) -> None:
+        self._mounting = mounting or FixedMount()
+        self._divisor = {sensor: unit_divisor(sensor, unit) for sensor, unit in info.units.items()}
+        self.messages: list[str] = []
+        self._classifier = WindowClassifier(model, info, smoothing, zero_ns)
+        self._stream = Stream(model.contract, info.units, info.average_over, mount=self._mounting.mount or AS_IS)
+        self._times: dict[str, deque[int]] = {sensor: deque([zero_ns - 1]) for sensor in self._stream.sensors}
+
+    def dropped_notes(self) -> list[str]:
+        """Describe the samples that were dropped so far."""
+        return describe_dropped(self._stream.dropped)
+
+    def push(self, sensor: str, time_ns: int, values: Values) -> list[WindowPrediction | Restart]:
+        """Add one sample; return the predictions and restarts it causes."""
+        start = time.perf_counter()
+        divisor = self._divisor.get(sensor, 1.0)
+        self._mounting.push_sample(sensor, time_ns, tuple(value / divisor for value in values))
+        self._rotate_stream()
+        if sensor in self._times and all(value == value for value in values):  # not NaN
+            times = self._times[sensor]
+            if time_ns > times[-1]:
+                times.append(time_ns)
+            elif time_ns < times[-1] - GAP_SECONDS * SECOND:  # the clock jumped back
+                self._times[sensor] = deque([time_ns])
+        return self._predict_all(self._stream.push(sensor, time_ns, values), start)
+
+    def finish(self) -> list[WindowPrediction | Restart]:
+        """End the recording; return the predictions it completes."""
+        return self._predict_all(self._stream.flush(), time.perf_counter())
+
+    def _predict_all(self, events: list[Window | Restart], start: float) -> list[WindowPrediction | Restart]:
+        out: list[WindowPrediction | Restart] = []
+        for event in events:
+            if isinstance(event, Restart):
+                self._classifier.restart()
+                out.append(event)
+            else:
+                out.append(self._predict(event, start))
+        return out
+
+    def _predict(self, window: Window, start: float) -> WindowPrediction:
+        signals = self._as_mounted(window)
+        has_mount = self._mounting.mount is not None
+        doubt = self._classifier.find_doubt(window.is_settled, has_mount, self._count_samples(window))
+        prediction = self._classifier.predict(signals, window.start_ns, window.end_ns, doubt, start)
+        self._update_mount(signals, list(prediction.probabilities))
+        return prediction
+
+    def _as_mounted(self, window: Window) -> NDArray[np.float64]:
+        """Return the signals in the axes of the present mount: windows come out in those of the stream."""
+        mount = self._mounting.mount or AS_IS
+        if mount == self._stream.mount:
+            return window.array()
+        return mount.after(self._stream.mount.inverse).rotate_signal(window.array())
+
     def _update_mount(self, signals: NDArray[np.float64], probabilities: list[float]) -> None:
-        if self._gravity is None:
+        if self._classifier.gravity is None:
             return
         present = self._mounting.mount or AS_IS
-        acceleration = present.inverse.rotate_signal(signals[:, self._gravity])
+        acceleration = present.inverse.rotate_signal(signals[:, self._classifier.gravity])
         if message := self._mounting.push_window(acceleration, probabilities):
             self.messages.append(message)
         self._rotate_stream()
@@ -176,13 +241,28 @@ class Session:
         if mount != self._stream.mount:
             self._stream.rotate_to(mount)
 
-    def _is_sparse(self, window: Window) -> bool:
-        """Whether a sensor gave too few samples for this window: then it is interpolation that was judged."""
-        least = _SPARSE * self._model.contract.window
-        counts = []
-        for times in self._times.values():
+    def _count_samples(self, window: Window) -> dict[str, int]:
+        """Count the samples of each sensor in a window, and forget earlier ones."""
+        counts = {}
+        for sensor, times in self._times.items():
             while times and times[0] < window.start_ns:
                 times.popleft()
-            counts.append(sum(1 for at in times if at <= window.end_ns))
+            counts[sensor] = sum(1 for at in times if at <= window.end_ns)
             times.appendleft(window.start_ns - 1)  # never empty
-        return min(counts) < least
+        return counts
+
+
+def find_gravity(contract: Contract) -> list[int] | None:
+    """Return the positions of total_acc_x, y, z among the channels; None where the model has not all of them."""
+    names = [f"total_acc_{axis}" for axis in "xyz"]
+    return [contract.channels.index(name) for name in names] if set(names) <= set(contract.channels) else None
+
+
+def describe_dropped(dropped: Mapping[str, Dropped]) -> list[str]:
+    """Describe dropped samples by sensor and cause."""
+    return [
+        f"samples of the {sensor} dropped because they {_CAUSES[kind]}: {count}"
+        for sensor, counts in dropped.items()
+        for kind, count in vars(counts).items()
+        if count
+    ]

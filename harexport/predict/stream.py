@@ -1,135 +1,238 @@
-"""`harexport predict --follow`: what somebody does, told from a live stream of samples."""
+"""Predictions of a live stream of CSV lines, for `harexport predict --follow`."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 
-from harexport.data.recordings import reader
-from harexport.data.recordings.csv_format import LINEAR, Layout, Row, recognize_layout, split_cells
-from harexport.data.recordings.sensors import Units, resolve_sensors
+from harexport.data.recordings.csv_format import LINEAR, Layout, Units, recognize_layout, split_cells
+from harexport.data.recordings.sensors import resolve_sensors
+from harexport.data.recordings.table import SensorTrack
+from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
 from harexport.errors import InputError
 from harexport.predict.mounting import MountOption, live_mount
 from harexport.predict.session import Session, WindowPrediction
-from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart
+from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart, Values
 from harexport.preprocessing.stream import ACC, required_sensors
 from harexport.runtimes.model import Model
 
-_EXAMINED_SECONDS = 2.5  # of a live stream, before its rates and units are told; no window is whole earlier
-_BAD_LINES = 20  # one after the other: then it is another file, and not a fault of the line
+_WHERE = "standard input"
+_FORMAT_ROWS = 50  # lines that determine the format of times where the header has no unit
+_RESOLVED_SECONDS = 2.5  # of a stream before rates and units are determined; no window is complete earlier
+_BAD_LINES = 20  # consecutive ones: then it is another file, and not a fault of the line
+_LONGEST_LINE = 100_000  # bytes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the stream: its time and the values of the sensors that have a sample in it."""
+
+    time_ns: int
+    values: dict[str, Values]
+
+
+def read_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a stream with their ends; a longer line than the limit is cut."""
+    while line := stream.readline(_LONGEST_LINE + 1):
+        yield line
 
 
 def predict_stream(
-    lines: Iterable[bytes], model: Model, said: Units, smoothing: str, mount: MountOption | None = None
+    lines: Iterable[bytes], model: Model, units: Units, smoothing: str, mount: MountOption | None = None
 ) -> Iterator[WindowPrediction | str]:
-    """A live stream of CSV lines, the header first: yields answers as they are known, and words on what happened.
+    """Predict a live stream of CSV lines, the header first.
 
-    Nothing is yielded before the first seconds have shown rates and units. Raises InputError for a stream without
-    usable header, sensors or units, and after many unreadable lines one after the other.
+    Nothing is yielded before the first seconds have shown rates and units.
+
+    Args:
+        lines: Lines with their ends.
+        model: The model.
+        units: Units stated by the user.
+        smoothing: One of `session.SMOOTHINGS`.
+        mount: How the orientation of the phone is determined; None for the default of the model.
+
+    Yields:
+        Predictions, and messages about the stream.
+
+    Raises:
+        InputError: The header, a sensor or a unit is missing, or many consecutive lines cannot be parsed.
     """
     numbered = enumerate(lines, 1)
-    layout = _header(numbered)
+    layout = _read_header(numbered)
     _check_sensors(layout, model)
-    parsed = _parsed(numbered, layout)
+    parsed = _parse(numbered, layout, units)
     waiting: list[Row | str] = []
-    lines_seen: list[Row] = []
+    rows: list[Row] = []
     for item in parsed:
         waiting.append(item)
         if isinstance(item, Row):
-            lines_seen.append(item)
-            if _long_enough(lines_seen, required_sensors(model.contract)):
+            rows.append(item)
+            if _is_long_enough(rows, required_sensors(model.contract)):
                 break
-    if not lines_seen:
-        raise InputError("standard input: the stream ended after its header, before any sample")
-    source = resolve_sensors(_tracks(lines_seen, layout), model.contract, said, "standard input")
-    zero_ns = min(line.time_ns for line in lines_seen)
-    session = Session(model, source, smoothing, zero_ns, live_mount(mount, model.contract, source, zero_ns))
+    if not rows:
+        raise InputError(f"{_WHERE}: the stream ended after its header, before any sample")
+    info = resolve_sensors(_tracks(rows, layout), model.contract, units, _WHERE)
+    yield from info.notes
+    zero_ns = min(row.time_ns for row in rows)
+    session = Session(model, info, smoothing, zero_ns, live_mount(mount, model.contract, info, zero_ns))
 
-    def told(events: list[WindowPrediction | Restart]) -> Iterator[WindowPrediction | str]:
+    def describe(events: list[WindowPrediction | Restart]) -> Iterator[WindowPrediction | str]:
         for event in events:
             if isinstance(event, WindowPrediction):
                 yield event
             else:
                 at = (event.time_ns - zero_ns) / SECOND
-                yield f"at {at:.2f} s the chain starts anew: {event.reason}"
+                yield f"at {at:.2f} s the filters restart: {event.reason}"
+        yield from session.messages
+        session.messages.clear()
 
-    def answered(item: Row | str) -> Iterator[WindowPrediction | str]:
+    has_prediction = False
+    for item in itertools.chain(waiting, parsed):
         if isinstance(item, str):
             yield item
-            return
+            continue
         for sensor, values in item.values.items():
-            yield from told(session.push(sensor, item.time_ns, values))
-            yield from session.messages
-            session.messages.clear()
-
-    some = False
-    for item in itertools.chain(waiting, parsed):
-        for event in answered(item):
-            some = some or isinstance(event, WindowPrediction)
-            yield event
-    for event in told(session.finish()):
-        some = some or isinstance(event, WindowPrediction)
+            for event in describe(session.push(sensor, item.time_ns, values)):
+                has_prediction = has_prediction or isinstance(event, WindowPrediction)
+                yield event
+    for event in describe(session.finish()):
+        has_prediction = has_prediction or isinstance(event, WindowPrediction)
         yield event
-    yield from session.left_out()
-    if not some:
+    yield from session.dropped_notes()
+    if not has_prediction:
         needed = model.contract.window / model.contract.rate_hz
-        raise InputError(f"standard input: the stream ended before {needed:.2f} s without a gap: no answer")
+        raise InputError(f"{_WHERE}: the stream ended before {needed:.2f} s without a gap, the length of a window")
 
 
-def _header(numbered: Iterator[tuple[int, bytes]]) -> Layout:
+def _read_header(numbered: Iterator[tuple[int, bytes]]) -> Layout:
     for _, raw in numbered:
-        if raw.strip(b"\xef\xbb\xbf \t\r\n"):
-            return recognize_layout(reader.decode_text(raw, "standard input").strip("\r\n"), "standard input")
-    raise InputError("standard input is empty; pipe a phone's samples as CSV into it, the header first")
+        if len(raw) > _LONGEST_LINE:
+            raise InputError(f"{_WHERE}: the first line has more than {_LONGEST_LINE:,} bytes and is not a header")
+        if not raw.strip(b"\xef\xbb\xbf \t\r\n") or raw.startswith((b"#", b"//")):
+            continue
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
+            raise InputError(f"{_WHERE} is binary or UTF-16; pipe CSV lines in UTF-8")
+        return recognize_layout(raw.decode("utf-8-sig", "replace").strip("\r\n"), _WHERE)
+    raise InputError(f"{_WHERE} is empty; pipe a phone's samples as CSV into it, the header first")
 
 
 def _check_sensors(layout: Layout, model: Model) -> None:
     for sensor in required_sensors(model.contract):
-        if sensor not in layout.triples:
-            also = f"; it has {LINEAR} only, which lacks gravity" if sensor == ACC and LINEAR in layout.triples else ""
-            raise InputError(f"standard input: no {sensor} among its columns, which the model needs{also}")
+        if sensor not in layout.sensors:
+            also = f"; it has {LINEAR} only, which lacks gravity" if sensor == ACC and LINEAR in layout.sensors else ""
+            raise InputError(f"{_WHERE}: no {sensor} among its columns, which the model needs{also}")
 
 
-def _parsed(numbered: Iterator[tuple[int, bytes]], layout: Layout) -> Iterator[Row | str]:
-    """Lines as numbers, and words on those that are none. Raises InputError after too many of them in a row."""
-    bad = 0
+def _parse(numbered: Iterator[tuple[int, bytes]], layout: Layout, units: Units) -> Iterator[Row | str]:
+    """Yield rows, and messages about lines that are none. Raises InputError after too many of them in a row."""
+    parser = _RowParser(layout, units)
     for number, raw in numbered:
         if not raw.strip():
             continue
+        if len(raw) > _LONGEST_LINE:
+            raise InputError(f"{_WHERE}, line {number}: the line has more than {_LONGEST_LINE:,} bytes")
         if not raw.endswith(b"\n"):
+            yield from parser.flush()
             yield f"the stream ended in the middle of line {number}; that line was left out"
             return
+        yield from parser.add(number, raw)
+    yield from parser.flush()
+
+
+class _RowParser:
+    """Parses lines; the first ones wait until the format of their times is known."""
+
+    def __init__(self, layout: Layout, units: Units) -> None:
+        self._layout, self._units = layout, units
+        self._format: TimeFormat | None = None
+        self._pending: list[tuple[int, list[str]]] = []
+        self._bad = 0
+        self._is_format_known = (units.time or layout.time_unit) is not None
+
+    def add(self, number: int, raw: bytes) -> Iterator[Row | str]:
+        layout = self._layout
         try:
-            yield layout.line(split_cells(raw.decode("utf-8", errors="replace").rstrip("\r\n"), layout.delimiter))
-            bad = 0
+            cells = split_cells(raw.decode("utf-8", errors="replace").rstrip("\r\n"), layout.delimiter)
+            if len(cells) > len(layout.names) and not any(cell.strip() for cell in cells[len(layout.names) :]):
+                cells = cells[: len(layout.names)]
+            if len(cells) != len(layout.names):
+                raise ValueError(f"it has {len(cells)} columns, the header {len(layout.names)}")
         except ValueError as error:
-            bad += 1
-            if bad == _BAD_LINES:
-                raise InputError(
-                    f"standard input, line {number}: {error}; so were the {bad - 1} lines before"
-                ) from None
-            yield f"line {number} was left out: {error}"
+            yield self._reject(number, str(error))
+            return
+        if self._format is None:
+            self._pending.append((number, cells))
+            if len(self._pending) >= (1 if self._is_format_known else _FORMAT_ROWS):
+                yield from self.flush()
+            return
+        yield self._convert(number, cells)
+
+    def flush(self) -> Iterator[Row | str]:
+        """Parse the lines that wait."""
+        if self._format is None and self._pending:
+            layout, units = self._layout, self._units
+            texts = [cells[layout.time] for _, cells in self._pending if cells[layout.time].strip()]
+            extra = layout.extra_time[1] if layout.extra_time else None
+            self._format = detect_format(
+                texts, layout.time_unit, units.time, _WHERE, lambda unit: units.option_hint("time", unit), extra
+            )
+            for number, cells in self._pending:
+                yield self._convert(number, cells)
+            self._pending = []
+
+    def _convert(self, number: int, cells: list[str]) -> Row | str:
+        layout, form = self._layout, self._format
+        assert form is not None
+        try:
+            extra = [cells[layout.extra_time[0]]] if layout.extra_time and form.extra_unit else []
+            time_ns = int(parse_times([cells[layout.time]], form, extra)[0])
+            values = {}
+            for sensor, triple in layout.sensors.items():
+                texts = [cells[column].strip() for column in triple.columns]
+                if any(texts):
+                    values[sensor] = tuple(_to_number(text, layout.delimiter) for text in texts)
+        except ValueError as error:
+            return self._reject(number, str(error))
+        self._bad = 0
+        return Row(time_ns, values)
+
+    def _reject(self, number: int, reason: str) -> str:
+        self._bad += 1
+        if self._bad >= _BAD_LINES:
+            raise InputError(f"{_WHERE}, line {number}: {reason}, as in the {_BAD_LINES - 1} lines before")
+        return f"line {number} was left out: {reason}"
 
 
-def _long_enough(lines: list[Row], needed: tuple[str, ...]) -> bool:
-    """Whether every sensor has been seen for some seconds, or one of them has kept all waiting for too long."""
-    newest = lines[-1].time_ns
-    if newest - lines[0].time_ns > SENSOR_TIMEOUT_S * SECOND:
+def _to_number(text: str, delimiter: str) -> float:
+    if not text:
+        return float("nan")
+    try:
+        return float(text if delimiter == "," else text.replace(",", "."))
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is not a number") from None
+
+
+def _is_long_enough(rows: list[Row], sensors: tuple[str, ...]) -> bool:
+    """Return whether all sensors have given samples for some seconds, or one is late for too long."""
+    newest = rows[-1].time_ns
+    if newest - rows[0].time_ns > SENSOR_TIMEOUT_S * SECOND:
         return True
-    if newest - lines[0].time_ns < _EXAMINED_SECONDS * SECOND:
+    if newest - rows[0].time_ns < _RESOLVED_SECONDS * SECOND:
         return False
-    first = {sensor: next((line.time_ns for line in lines if sensor in line.values), newest) for sensor in needed}
-    return all(newest - at >= _EXAMINED_SECONDS * SECOND for at in first.values())
+    first = {sensor: next((row.time_ns for row in rows if sensor in row.values), newest) for sensor in sensors}
+    return all(newest - at >= _RESOLVED_SECONDS * SECOND for at in first.values())
 
 
-def _tracks(lines: list[Row], layout: Layout) -> dict[str, reader.SensorTrack]:
+def _tracks(rows: list[Row], layout: Layout) -> dict[str, SensorTrack]:
     tracks = {}
-    for sensor, triple in layout.triples.items():
-        having = [line for line in lines if sensor in line.values]
-        if having:
-            times = np.array([line.time_ns for line in having], np.int64)
-            values = np.array([line.values[sensor] for line in having])
-            tracks[sensor] = reader.SensorTrack(times, values, triple.unit, "standard input")
+    for sensor, triple in layout.sensors.items():
+        present = [row for row in rows if sensor in row.values]
+        if present:
+            times = np.array([row.time_ns for row in present], np.int64)
+            values = np.array([row.values[sensor] for row in present])
+            tracks[sensor] = SensorTrack(times, values, triple.unit, _WHERE)
     return tracks

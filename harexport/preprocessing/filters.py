@@ -100,17 +100,17 @@ def preprocess(
         beginning = raw[: max(1, round(START_SECONDS * rate_hz)), :3]
         gravity = np.array([mean_of_start(axis) for axis in beginning.T.tolist()])
         before = np.repeat(raw[:1], chain.median // 2, axis=0)
-        middle = _median(np.concatenate([before, raw]), chain.median)[len(before) :]
+        middle = apply_median(np.concatenate([before, raw]), chain.median)[len(before) :]
     else:
-        middle = _median(raw, chain.median)
-    smooth = _lowpassed(middle, chain.noise, rate_hz, first)
+        middle = apply_median(raw, chain.median)
+    smooth = apply_lowpass(middle, chain.noise, rate_hz, first)
     total_acc, rotation = smooth[:, :3], smooth[:, 3:]
-    body_acc = total_acc - _lowpassed(total_acc, chain.gravity, rate_hz, gravity)
-    body_gyro = rotation - _lowpassed(rotation, chain.drift, rate_hz)
+    body_acc = total_acc - apply_lowpass(total_acc, chain.gravity, rate_hz, gravity)
+    body_gyro = rotation - apply_lowpass(rotation, chain.drift, rate_hz)
     return np.concatenate([body_acc, body_gyro, total_acc], axis=1)
 
 
-def _median(x: Floats, size: int) -> Floats:
+def apply_median(x: Floats, size: int) -> Floats:
     """Apply a median filter of `size` samples per channel; zeros are assumed beyond the ends."""
     from scipy.ndimage import median_filter  # equal to scipy.signal.medfilt, also for short recordings
 
@@ -120,7 +120,7 @@ def _median(x: Floats, size: int) -> Floats:
     return result
 
 
-def _lowpassed(x: Floats, lowpass: Lowpass, rate_hz: float, steady: Floats | None = None) -> Floats:
+def apply_lowpass(x: Floats, lowpass: Lowpass, rate_hz: float, steady: Floats | None = None) -> Floats:
     """Filter each channel, from the steady state of the constant input `steady` [channels]; None: from zero."""
     from scipy.signal import sosfilt
 

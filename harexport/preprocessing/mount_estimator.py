@@ -221,9 +221,10 @@ def refine_by_standing(
     """
     standing = []
     for window, probability in zip(windows, standing_probability, strict=True):
-        features = gait_features(window, rate_hz)
-        if _is_standing(features, probability, estimate):
-            standing.append((features.gravity, probability))
+        if probability >= _MIN_STANDING_PROBABILITY:
+            features = gait_features(window, rate_hz)
+            if _is_standing(features, probability, estimate):
+                standing.append((features.gravity, probability))
     if sum(weight for _, weight in standing) < _MIN_STANDING_WEIGHT:
         return estimate
     gravity, spread_deg = robust_direction(standing)

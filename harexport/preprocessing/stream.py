@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ UNITS: dict[str, dict[str, float]] = {
     ACC: {"g": 1.0, "m/s2": STANDARD_GRAVITY},
     GYRO: {"rad/s": 1.0, "deg/s": 180.0 / math.pi},
 }
+_SMALL_UNITS: dict[str, dict[str, float]] = {ACC: {"mg": 1000.0}, GYRO: {"mdps": 180_000.0 / math.pi}}
 # The accuracy by seconds after the start of the filters is in benchmarks/stream_fidelity.json.
 SETTLING_SECONDS = 0.5
 _AXES = "xyz"
@@ -157,11 +158,7 @@ class Filters:
         slow = {ACC: design_sos(chain.gravity, rate), GYRO: design_sos(chain.drift, rate)}
         self._axes = [_Axis(chain.median, noise, slow[sensor]) for sensor in self.sensors for _ in _AXES]
         self._look_ahead = chain.median // 2
-        self._picks = []  # for each channel: which axis, and which of its two signals
-        for channel in contract.channels:
-            kind, _, axis = channel.rpartition("_")
-            sensor = _KINDS[kind][0]
-            self._picks.append((3 * self.sensors.index(sensor) + _AXES.index(axis), int(kind.startswith("body"))))
+        self._picks = channel_sources(contract)
 
     def start(self, samples: Sequence[Values]) -> None:
         """Start from the steady state of the first grid samples, which are pushed afterwards.
@@ -369,8 +366,41 @@ def check_vectors(contract: Contract) -> None:
         )
 
 
-def unit_divisor(sensor: str, unit: str) -> float:
-    """Return the divisor that converts `unit` to g or rad/s. Raises InputError for an unknown unit."""
-    if unit not in UNITS[sensor]:
-        raise InputError(f"unknown unit {unit!r} of the {sensor}: choose one of {', '.join(UNITS[sensor])}")
-    return UNITS[sensor][unit]
+def channel_sources(contract: Contract) -> list[tuple[int, bool]]:
+    """Return, for each channel, the axis among those of the required sensors, and whether its slow part is removed."""
+    sensors = required_sensors(contract)
+    sources = []
+    for channel in contract.channels:
+        kind, _, axis = channel.rpartition("_")
+        sources.append((3 * sensors.index(_KINDS[kind][0]) + _AXES.index(axis), kind.startswith("body")))
+    return sources
+
+
+def unit_divisor(sensor: str, unit: str, where: str = "", hint: Callable[[str], str] = "choose {}".format) -> float:
+    """Return the divisor that converts a unit to g or rad/s.
+
+    Args:
+        sensor: ACC or GYRO.
+        unit: A unit of UNITS, mg or mdps, or the counts of a raw sensor: "16384/g", "131/dps".
+        where: Beginning of the error message.
+        hint: Describes how to state a unit.
+
+    Raises:
+        InputError: The unit is unknown.
+    """
+    if (divisor := {**UNITS[sensor], **_SMALL_UNITS[sensor]}.get(unit)) is not None:
+        return divisor
+    counts, _, per = unit.partition("/")
+    per = {"dps": "deg/s", "(deg/s)": "deg/s"}.get(per, per)
+    try:
+        number = float(counts)
+    except ValueError:
+        number = 0.0
+    if per in UNITS[sensor] and 0 < number < 1e9:
+        return number * UNITS[sensor][per]
+    example = "16384/g" if sensor == ACC else "131/dps"
+    raise InputError(
+        f"{where}the unit {unit!r} of the {sensor} is unknown; choose one of "
+        f"{', '.join([*UNITS[sensor], *_SMALL_UNITS[sensor]])}, or its counts per unit, such as {example}: "
+        f"{hint(next(iter(UNITS[sensor])))}"
+    )

@@ -126,7 +126,8 @@ def load_models(paths: Sequence[Path]) -> dict[str, Model]:
     Raises:
         InputError: A model cannot be loaded, or there is none.
     """
-    found = [path for path, is_named in list_models(paths) if is_named or path.suffix == CHECKPOINT_SUFFIX]
+    listed = [path for path, is_named in list_models(paths) if is_named or path.suffix == CHECKPOINT_SUFFIX]
+    found = list({path.resolve(): path for path in listed}.values())
     if not found:
         where = ", ".join(str(path) for path in paths)
         raise InputError(f"no checkpoint in {where}; `harexport train` writes one, or name a model file")
@@ -200,7 +201,10 @@ def _run_condition(
 def _predict(model: Model, signals: NDArray[np.float32]) -> NDArray[np.intp]:
     if not len(signals):
         return np.zeros(0, np.intp)
-    predicted: NDArray[np.intp] = model.runner.logits(signals).argmax(axis=1)
+    logits = model.runner.logits(signals)
+    if not np.isfinite(logits).all():
+        raise InputError(f"{model.name}: its outputs for some test windows are NaN or infinite")
+    predicted: NDArray[np.intp] = logits.argmax(axis=1)
     return predicted
 
 
@@ -280,7 +284,7 @@ def format_robustness(result: Robustness) -> str:
 def format_markdown(result: Robustness) -> str:
     """Return all tables as GitHub Markdown."""
     parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *left_out_notes(result)]) + "\n"
+    return "\n\n".join([*parts, *map(tables.escape_markdown, left_out_notes(result))]) + "\n"
 
 
 def _cell(outcome: ConditionResult | None) -> str:

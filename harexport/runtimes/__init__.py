@@ -5,6 +5,7 @@ A runner must not be shared between threads: LiteRT's interpreter and the state 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,13 +89,24 @@ def in_batches(
             full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
             parts.append(run_batch(full).reshape(len(full), labels or -1)[: len(part)].astype(np.float32))
     except Exception as error:  # the runtimes' errors share no base class
-        raise InputError(f"{name} can be loaded but not run ({last_line(error)}); export it again") from error
+        raise InputError(f"{name} can be loaded but not run ({describe_error(error)}); export it again") from error
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
-def last_line(error: Exception) -> str:
-    """The last line of an error message of a runtime, or the error's type where there is no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def describe_error(error: Exception) -> str:
+    """Return the message of a runtime's error in one line, without source file and function of the runtime."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # "[ONNXRuntimeError] : 1 : FAIL : /path/model.cc:256 ns::Model::Model(std::string&&, ...) message"
+    message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(lines) if len(lines) <= 3 else lines[-1])
+    if location := re.match(r"(?:Load model from .* failed:)?/\S+\.(?:cc|h):\d+ [^(]*\(", message):
+        depth, end = 1, location.end()
+        while depth and end < len(message):
+            depth += {"(": 1, ")": -1}.get(message[end], 0)
+            end += 1
+        message = message[end:].removeprefix(" const").strip() or message
+    return message
 
 
 def prepare(path: Path | str) -> None:

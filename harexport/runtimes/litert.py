@@ -20,7 +20,7 @@ from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, in_batches, last_line
+from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
 
 _INTEGERS = (np.int8, np.uint8, np.int16)
 
@@ -51,6 +51,7 @@ class LiteRtModel:
 
     Attributes:
         inputs: (shape, dtype) of each input, with 1 for an axis of open length.
+        output_scales: Scales of integer outputs by name.
         is_stateless: Whether the format rules out state between two runs.
     """
 
@@ -61,6 +62,8 @@ class LiteRtModel:
         self._inputs = self.interpreter.get_input_details()
         self._outputs = self.interpreter.get_output_details()
         self.inputs = [(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"])) for d in self._inputs]
+        scales_of = {detail["name"]: _Scale.of(detail) for detail in self._outputs}
+        self.output_scales = {name: scale.scale for name, scale in scales_of.items() if scale}
         self.has_variables = tflite_reader.has_variables(model)
         kept = tflite_reader.persistent_variables(model) if self.has_variables else []
         details = self.interpreter.get_tensor_details() if kept else []
@@ -108,7 +111,7 @@ class LiteRtRunner:
         try:
             self._model = LiteRtModel(model, threads=threads)
         except Exception as error:  # ValueError, RuntimeError, and the file reader's errors
-            raise InputError(f"{name}: LiteRT cannot load it ({last_line(error)}); export it again") from error
+            raise InputError(f"{name}: LiteRT cannot load it ({describe_error(error)}); export it again") from error
         self._interpreter = self._model.interpreter
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         named = {detail["name"]: detail for detail in outputs}
@@ -216,9 +219,13 @@ def arena_bytes(model: bytes) -> int:
     file = np.frombuffer(model, np.uint8).__array_interface__["data"][0]  # constants are used in place
     spans = []
     for detail in interpreter.get_tensor_details():
+        if detail["dtype"] is np.object_:  # a handle of a resource variable
+            continue
         try:
             view = interpreter.tensor(int(detail["index"]))()
         except ValueError:  # an operator allocates this tensor when it runs
+            continue
+        if view is None:  # not allocated
             continue
         start = view.__array_interface__["data"][0]
         if not file <= start < file + len(model):

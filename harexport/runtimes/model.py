@@ -17,6 +17,7 @@ from harexport.model.contract import CONTRACT_KEY, Contract
 from harexport.model.layers import Array
 from harexport.model.network import Network
 from harexport.runtimes import Runner
+from harexport.runtimes.sandbox import check_runs
 from harexport.utils import files
 
 PRETRAINED = "edge.tflite"  # a copy of a file in artifacts/
@@ -46,6 +47,8 @@ class Model:
 def load_model(path: Path | str | None = None) -> Model:
     """Load a file that harexport wrote.
 
+    The file may come from anywhere: a child process reads and runs it first (see sandbox.py).
+
     Args:
         path: A .tflite, .onnx or .safetensors file; None for the pretrained model of the package.
 
@@ -65,11 +68,13 @@ def load_model(path: Path | str | None = None) -> Model:
         return Model(path.name, runner, checkpoint.contract, checkpoint.network)
     runtimes.prepare(path)  # reports a suffix that no runtime reads
     try:
-        return _load_bytes(path.read_bytes(), path.suffix, path.name, str(path))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"model not found: {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    check_runs(content, str(path), path)
+    return _load_bytes(content, path.suffix, path.name, str(path))
 
 
 def update_pretrained(source: Path) -> Path:

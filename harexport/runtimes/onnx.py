@@ -14,7 +14,7 @@ from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, in_batches, last_line
+from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
 
 _FATAL = 4  # onnxruntime's log severity: errors also arrive as exceptions
 _RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
@@ -39,6 +39,7 @@ class OnnxModel:
 
     Attributes:
         inputs: (shape, dtype) of each input, with -1 for an axis of open length.
+        output_scales: Scales of integer outputs by name; always empty.
         is_stateless: Whether the format rules out state between two runs.
     """
 
@@ -49,6 +50,7 @@ class OnnxModel:
         inputs = self.session.get_inputs()
         self._input_names = [value.name for value in inputs]
         self._output_names = [value.name for value in self.session.get_outputs()]
+        self.output_scales: dict[str, float] = {}
         self.inputs = [
             (tuple(n if isinstance(n, int) else -1 for n in value.shape), _numpy_dtype(value.type)) for value in inputs
         ]
@@ -82,7 +84,9 @@ class OnnxRunner:
             self._session = create_session(model, threads=threads)
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise InputError(f"{name}: ONNX Runtime cannot load it ({last_line(error)}); export it again") from error
+            raise InputError(
+                f"{name}: ONNX Runtime cannot load it ({describe_error(error)}); export it again"
+            ) from error
         named = {value.name: value for value in outputs}
         logits = named.get(output) if isinstance(output, str) else dict(enumerate(outputs)).get(output)
         shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []

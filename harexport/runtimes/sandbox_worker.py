@@ -1,9 +1,9 @@
-"""The child process of `sandbox.run_sandboxed`: loads a model and runs a few windows.
+"""The child process of `sandbox.run_sandboxed`: reads a model, loads it and runs a few windows.
 
-    python -P -m harexport.runtimes.sandbox_worker SUFFIX [PATH]
+    python -P -m harexport.runtimes.sandbox_worker SUFFIX RUN [PATH] < MODEL
 
-Without PATH the model is read from standard input. Prints {"stage": ...} before each step that may end the process, and
-at the end {"result": ...} with the fields of a SandboxResult, or with "error" alone.
+RUN is 0 or 1. Prints {"stage": ...} before each step that may end the process, and at the end {"result": ...} with
+fields of a SandboxResult, or with "error" alone.
 """
 
 from __future__ import annotations
@@ -18,17 +18,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.formats.model_file import sanitize
+from harexport.errors import InputError
+from harexport.formats import read_model
+from harexport.formats.macs import count_macs
+from harexport.formats.model_file import ModelFile, sanitize
+from harexport.runtimes import describe_error
 from harexport.runtimes.sandbox import STATE_TOLERANCE
 
 _MEMORY = 8 << 30  # bytes of address space: one wrong length in a file can request terabytes
-_OPEN_LENGTHS = (16, 1, 128)  # tried for axes of open length; the first axis is a batch of 1
+_READ_MEMORY = 4 << 30  # bytes of address space while the file is read
+_READ_SECONDS = 10  # of processor time: legitimate files of 100 MB take 2
+_RUN_SECONDS = 300  # of processor time, if the parent process ended without stopping this one
+# Tried for axes of open length, after the lengths that the weights' shapes suggest. The first axis is a batch of 1.
+_OPEN_LENGTHS = (16, 1, 128, 32, 50, 64, 100, 200, 256)
+_MAX_DERIVED_LENGTHS = 24
+_SOFTMAX = ("SOFTMAX", "Softmax")
+# Operators that keep the values of a tensor up to rounding, and how many of them are skipped.
+_COPYING = (
+    "QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QuantizeLinear", "DequantizeLinear",
+    "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast",
+)  # fmt: skip
+_MAX_COPIES = 8
 _LARGEST_INPUT = 1 << 26  # values of an input
 _RELATIVE_ROUNDING = 1e-6  # outputs that differ by less are equal
 _STILLNESS = 0.05  # factor that turns a window into one of hardly any motion
 _WINDOWS_AFTER_NAN = 3
+_MAX_MESSAGE = 400  # characters
 
 _Values = dict[str, NDArray[Any]]
+
+
+class _RuntimeFailure(Exception):
+    """The runtime cannot load or run the model."""
 
 
 def _load(suffix: str, model: bytes | Path) -> Any:
@@ -42,6 +63,30 @@ def _load(suffix: str, model: bytes | Path) -> Any:
     return OnnxModel(model)
 
 
+def _run(model: Any, inputs: list[NDArray[Any]]) -> _Values:
+    """The outputs that are arrays of numbers; others (strings, sequences, maps) are left out."""
+    try:
+        outputs = model.run(inputs)
+    except Exception as error:  # the runtimes' errors share no base class
+        raise _RuntimeFailure(f"loads it but cannot run it: {describe_error(error)}") from error
+    return {
+        name: values
+        for name, values in outputs.items()
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+    }
+
+
+def _derive_lengths(file: ModelFile | None) -> list[int]:
+    """Lengths of an open axis that a weight matrix fits, such as time in Flatten and Gemm."""
+    if file is None or not file.inputs:
+        return []
+    known = 1
+    for size in file.inputs[0].shape[1:]:
+        known *= size if isinstance(size, int) and size > 0 else 1
+    sizes = {size for weight in file.weights for size in weight.shape if isinstance(size, int)}
+    return [size // known for size in sorted(sizes) if size > known and size % known == 0][:_MAX_DERIVED_LENGTHS]
+
+
 def _random_inputs(inputs: list[tuple[tuple[int, ...], Any]], open_length: int, seed: int) -> list[NDArray[Any]]:
     """Random values for every input: N(0, 1), for seed 1 three times as wide; small integers."""
     random = np.random.default_rng(seed)
@@ -49,7 +94,7 @@ def _random_inputs(inputs: list[tuple[tuple[int, ...], Any]], open_length: int, 
     for shape, dtype in inputs:
         sizes = [(1 if k == 0 else open_length) if size < 0 else size for k, size in enumerate(shape)]
         if np.prod(sizes, dtype=object) > _LARGEST_INPUT:
-            raise ValueError(f"an input of shape {sizes} is too large to be tried")
+            raise _RuntimeFailure(f"loads it, but an input of shape {sizes} is too large to be tried")
         if dtype.kind == "f":
             values.append((random.normal(size=sizes) * (1 + 2 * seed)).astype(dtype))
         elif dtype.itemsize == 1 and dtype.kind in "iu":  # quantized
@@ -62,47 +107,54 @@ def _random_inputs(inputs: list[tuple[tuple[int, ...], Any]], open_length: int, 
     return values
 
 
-def _first_run(model: Any) -> tuple[list[NDArray[Any]], list[NDArray[Any]], _Values]:
+def _first_run(model: Any, derived: list[int]) -> tuple[list[NDArray[Any]], list[NDArray[Any]], _Values]:
     """Two windows A and B and the outputs to A, with a length for open axes that the model accepts."""
     has_open_axes = any(size < 0 for shape, _ in model.inputs for size in shape[1:])
-    lengths = _OPEN_LENGTHS if has_open_axes else _OPEN_LENGTHS[:1]
+    lengths = list(dict.fromkeys([*derived, *_OPEN_LENGTHS])) if has_open_axes else [1]
     for length in lengths:
         a, b = (_random_inputs(model.inputs, length, seed) for seed in (0, 1))
         try:
-            return a, b, model.run(a)
-        except Exception:
-            if length == lengths[-1]:
+            return a, b, _run(model, a)
+        except _RuntimeFailure as error:
+            if not has_open_axes:
                 raise
-    raise AssertionError("unreachable")
+            reason = describe_error(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+    tried = ", ".join(map(str, lengths))
+    raise _RuntimeFailure(f"loads it but cannot run it (lengths tried for its open axes: {tried}): {reason}")
 
 
-def _examine(model: Any, reload: Callable[[], Any]) -> dict[str, Any]:
+def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:
     """The fields of a SandboxResult for a loaded model; `reload` loads it a second time."""
-    a, b, first = _first_run(model)
-    model.run(b)
+    a, b, first = _first_run(model, _derive_lengths(file))
+    softmax = _softmax_outputs(file)
+    _run(model, b)
     residual = model.state_residual()
-    change = _difference(first, model.run(a))
+    change = _difference(first, _run(model, a))
     # A window of hardly any motion forgets least.
     still = [value * np.asarray(_STILLNESS, value.dtype) if value.dtype.kind == "f" else value for value in a]
-    model.run(still)
-    alone = model.run(still)
-    model.run(b)
-    change = max(change, _difference(alone, model.run(still)))
+    _run(model, still)
+    alone = _run(model, still)
+    _run(model, b)
+    change = max(change, _difference(alone, _run(model, still)))
     nan_persists = None
     if model.inputs and all(dtype.kind == "f" for _, dtype in model.inputs):
-        before = [model.run(a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
-        model.run([np.full_like(value, np.nan) for value in a])
-        after = [model.run(a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
+        before = [_run(model, a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
+        _run(model, [np.full_like(value, np.nan) for value in a])
+        after = [_run(model, a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
         nan_persists = _difference(before, after) > STATE_TOLERANCE * max(1.0, _largest(before))
     # Without state every change is random; with state a second load tells the two apart.
-    is_random = change > 0 and (model.is_stateless or _difference(first, reload().run(a)) > 0)
+    is_random = change > 0 and (model.is_stateless or _difference(first, _run(reload(), a)) > 0)
     return {
         "change": _finite(change),
         "state_residual": None if residual is None else _finite(residual),
         "nan_persists": nan_persists,
         "is_random": is_random,
         "is_finite": all(bool(np.isfinite(values).all()) for values in first.values() if values.dtype.kind == "f"),
-        "probabilities": [name for name, values in first.items() if _sums_to_one(values)],
+        "probabilities": [
+            name
+            for name, values in first.items()
+            if _are_probabilities(values, name in softmax, model.output_scales.get(name, 0.0))
+        ],
     }
 
 
@@ -129,35 +181,79 @@ def _finite(value: float) -> float:
     return value if np.isfinite(value) else float(np.finfo(np.float32).max)
 
 
-def _sums_to_one(values: NDArray[Any]) -> bool:
-    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[-1] < 2:
+def _are_probabilities(values: NDArray[Any], is_softmax: bool, scale: float) -> bool:
+    """Whether an output holds probabilities: nonnegative values that sum to 1 within rounding, or a softmax."""
+    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[-1] < 2 or not (values >= 0).all():
         return False
-    return bool((values >= 0).all() and np.allclose(values.sum(axis=-1), 1.0, atol=1e-3))
+    rounding = scale * values.shape[-1] / 2  # integer outputs, see SOFTMAX with a scale of 1/256
+    return is_softmax or bool(np.allclose(values.sum(axis=-1), 1.0, atol=1e-3 + rounding))
+
+
+def _softmax_outputs(file: ModelFile | None) -> set[str]:
+    """Outputs that a softmax computes, with nothing behind it that changes the values."""
+    found, graph = set(), file.main if file else None
+    for index in graph.outputs if graph else ():
+        op = graph.producer(index)
+        for _ in range(_MAX_COPIES):
+            if op and op.kind in _COPYING and op.inputs:
+                op = graph.producer(op.inputs[0])
+        if op and op.kind in _SOFTMAX:
+            found.add(graph.tensors[index].name)
+    return found
 
 
 def _print(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
-def _main(suffix: str, path: str | None) -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not available on every system
+def _limit(kind: str, soft: int | None) -> None:
+    """Set the soft limit of a resource; None for no limit but the hard one. Not available on every system."""
+    with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    model = Path(path) if path else sys.stdin.buffer.read()
-    failure = "cannot load it"
+        number = getattr(resource, kind)
+        hard = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (hard if soft is None else soft, hard))
+
+
+def _read(model: bytes, suffix: str, path: Path | None) -> ModelFile | None:
+    """Read the file and count its MACs within the limits; None if it is damaged, which the caller reports."""
+    _limit("RLIMIT_AS", _READ_MEMORY)
+    _limit("RLIMIT_CPU", _READ_SECONDS)
+    try:
+        file = read_model(model, path.name if path else f"model{suffix}", path.parent if path else None)
+        count_macs(file)
+    except InputError:
+        return None
+    finally:
+        _limit("RLIMIT_CPU", _RUN_SECONDS)
+        _limit("RLIMIT_AS", _MEMORY)
+    return file
+
+
+def _main(suffix: str, run: bool, path: Path | None) -> None:
+    _limit("RLIMIT_CORE", 0)
+    model = sys.stdin.buffer.read()
+    _print({"stage": "read"})
+    file = _read(model, suffix, path)
+    if not run:
+        _print({"result": {"change": None}})
+        return
+    source = path if path and file and file.external else model
     try:
         _print({"stage": "load"})
-        loaded = _load(suffix, model)
-        failure = "loads it but cannot run it"
+        try:
+            loaded = _load(suffix, source)
+        except Exception as error:  # the runtimes' errors share no base class
+            raise _RuntimeFailure(f"cannot load it: {describe_error(error)}") from error
         _print({"stage": "run"})
-        result = _examine(loaded, lambda: _load(suffix, model))
-    except Exception as error:  # the runtimes' errors share no base class
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        result = {"error": f"{failure}: {sanitize(lines[-1])[:300]}"}
+        result = _examine(loaded, lambda: _load(suffix, source), file)
+    except _RuntimeFailure as error:
+        result = {"error": sanitize(str(error))[:_MAX_MESSAGE]}
+    except Exception as error:  # the model runs, but it cannot be examined
+        result = {"unexamined": sanitize(describe_error(error))[:_MAX_MESSAGE]}
     _print({"result": result})
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    _main(sys.argv[1], sys.argv[2] == "1", Path(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Benchmark, Candidate, prepare_benchmark
 from harexport.bench.discovery import FoundModels, ModelUnderTest
-from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput
+from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput, group_reasons
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Predictions
@@ -104,7 +104,7 @@ def bench(found: FoundModels, dataset: Dataset, serial: str | None = None) -> Be
                 skipped.append(SkippedModel(model.name, str(error)))
             advance(done)
     if not tests:
-        raise InputError("; ".join(model.reason for model in skipped) or "the demo app runs .tflite files; give one")
+        raise InputError("; ".join(group_reasons(skipped)) or "the demo app runs .tflite files; give one")
     return _result(benchmark, tests, skipped)
 
 
@@ -185,10 +185,10 @@ def parse_result(result: Any, model: ModelUnderTest, shape: tuple[int, int]) -> 
         raise InputError(f"{model.name}: the phone's result has a missing or invalid value: {error}") from error
     if sha256 != hashlib.sha256(model.model).hexdigest():
         raise InputError(f"{model.name}: the phone ran another file than this one; run the command again")
-    if test.logits.shape != shape or test.times.ndim != 2 or not test.times.size:
+    if test.logits.shape != shape or test.times.ndim != 2 or not test.times.size or not (test.times > 0).all():
         raise InputError(
             f"{model.name}: the phone's result has logits of shape {list(test.logits.shape)} and times of shape "
-            f"{list(test.times.shape)}; expected logits {list(shape)} and times [rounds, runs]"
+            f"{list(test.times.shape)}; expected logits {list(shape)} and positive times [rounds, runs]"
         )
     return test
 

@@ -191,6 +191,7 @@ def _run_in_background(
 
 
 def _train_in_child(connection: Any, work: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be blocked
     # plain pickle: Connection.send would pass tensors in shared memory, which does not outlive a killed process
     def send(kind: str, content: Any) -> None:
         connection.send_bytes(pickle.dumps((kind, content)))
@@ -206,10 +207,16 @@ def _train_in_child(connection: Any, work: bytes) -> None:
 
 @contextlib.contextmanager
 def blocked_signals() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM for the duration of the block (POSIX only)."""
+    """Hold back Ctrl-C and SIGTERM for the duration of the block, and in the processes started in it (POSIX only)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
+
+    for tracker in (resource_tracker, loky_resource_tracker):
+        tracker.ensure_running()  # unblocks both signals when it starts its process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

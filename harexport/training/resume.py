@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from msgspec import Meta, convert
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Report = Callable[[LogEntry, TrainerState, int], None]
 
 _SAVE_INTERVAL_S = 10.0
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class ResumeError(InputError):
@@ -206,18 +208,17 @@ class ResumableRun:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             differences = list(_differences(saved["fingerprint"], self.fingerprint))
             states = {
-                str(name): TrainerState(**{**state, "history": [LogEntry(**entry) for entry in state["history"]]})
+                str(name): TrainerState(**{**state, "history": convert(state["history"], list[LogEntry])})
                 for name, state in saved["states"].items()
             }
             finished = {
-                str(name): FinishedPass(
-                    [LogEntry(**entry) for entry in done["history"]],
-                    None if done["held_out_logits"] is None else done["held_out_logits"].numpy(),
-                )
+                str(name): FinishedPass(convert(done["history"], list[LogEntry]), _to_logits(done["held_out_logits"]))
                 for name, done in saved["finished"].items()
             }
-            seconds = {str(name): float(value) for name, value in saved["seconds"].items()}
-            elapsed = float(saved["elapsed"])
+            seconds = convert(saved["seconds"], dict[str, Seconds])
+            elapsed = convert(saved["elapsed"], Seconds)
+            if missing := (states.keys() | finished.keys()) - seconds.keys():
+                raise ValueError(f"no time of {', '.join(missing)}")
         except Exception as error:  # torch reports a damaged file in many ways
             reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
             raise ResumeError(
@@ -229,6 +230,15 @@ class ResumableRun:
                 "start without --resume, which replaces it"
             )
         self._states, self.finished, self.seconds, self._elapsed_before = states, finished, seconds, elapsed
+
+
+def _to_logits(tensor: Any) -> NDArray[np.float64] | None:
+    if tensor is None:
+        return None
+    logits: NDArray[np.float64] = tensor.numpy()
+    if logits.dtype != np.float64 or logits.ndim != 2 or not np.isfinite(logits).all():
+        raise ValueError("the held-out logits are not finite float64 values [n, labels]")
+    return logits
 
 
 def _to_plain(history: list[LogEntry]) -> list[dict[str, Any]]:

@@ -234,7 +234,8 @@ class _Run:
         temperature: Temperature | None = None
         if held_out is not None:
             logits = self.saved.finished[HELD_OUT_PASS].held_out_logits
-            assert logits is not None
+            if logits is None or logits.shape != (len(held_out), len(self.dataset.contract.labels)):
+                raise InputError(f"{self.saved.path} is damaged; start without --resume, which replaces it")
             temperature = self._fit_temperature(logits, held_out, network.coarse_head is not None)
             value = temperature.value if temperature else 1.0
             evaluations[report.HELD_OUT] = evaluate_logits(

@@ -270,15 +270,33 @@ class Trainer:
         """
         state = copy.deepcopy(state)  # load_state_dict may keep references to the caller's tensors
         try:
+            self._check_state(state)
             self.model.load_state_dict(state.model)
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state.optimizer[name])
         except Exception as error:  # torch raises many kinds for wrong names, shapes and types
-            raise InputError(
-                f"the saved state does not fit this recipe ({type(error).__name__}); start without --resume"
-            ) from error
+            reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+            raise InputError(f"the saved state does not fit this recipe ({reason}); start without --resume") from error
         self.step, self.average = state.step, [average.to(self.device) for average in state.average]
         return list(state.history)
+
+    def _check_state(self, state: TrainerState) -> None:
+        """Raise an error if a value of the state could not come from this run."""
+        if type(state.step) is not int or not 0 < state.step <= self.schedule.steps:
+            raise ValueError("its step is out of range")
+        if not state.history or state.history[-1].windows != self.schedule.windows_seen(state.step):
+            raise ValueError("its log does not end at its step")
+        _check_tensors(state.average, self.average)
+        model = self.model.state_dict()
+        _check_tensors([state.model[name] for name in model], list(model.values()))
+        for name, optimizer in self.optimizers.items():
+            saved, own = state.optimizer[name], optimizer.state_dict()
+            settings = [{**group, "lr": 0.0} for group in saved["param_groups"]]
+            if settings != [{**group, "lr": 0.0} for group in own["param_groups"]]:
+                raise ValueError("its optimizer has other settings")
+            for index, moments in saved["state"].items():
+                for value in moments.values():
+                    _check_tensors([value], [value.new_zeros(()) if value.ndim == 0 else self.parameters[index]])
 
 
 def evaluate(model: HarNet, windows: Windows, recipe: Recipe) -> dict[str, LossAndAccuracy]:
@@ -323,6 +341,13 @@ def micro_batch_size(model: HarNet, device: torch.device) -> int:
 
 def _l2_penalty(parameters: list[torch.nn.Parameter], factor: float) -> Tensor:
     return factor * torch.stack([p.square().sum() / 2 for p in parameters]).sum()
+
+
+def _check_tensors(values: list[Tensor], expected: list[Tensor]) -> None:
+    """Raise ValueError unless the tensors are finite and have the expected shapes and types."""
+    for value, like in zip(values, expected, strict=True):
+        if value.shape != like.shape or value.dtype != like.dtype or not bool(torch.isfinite(value).all()):
+            raise ValueError("an array has another shape or type, or is not finite")
 
 
 def _to_cpu(value: Any) -> Any:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 _COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+_MAX_MESSAGE = 2000  # characters
 _LOG_INTERVAL_S = 10.0  # between two lines about the same step, without a terminal
 
 Advance = Callable[[int], None]  # takes the total amount done so far, not the increment
@@ -46,6 +47,11 @@ def sanitize(text: str, *, keep_colors: bool = False) -> str:
         for part in parts[::2]
     ]
     return "".join(parts)
+
+
+def shorten(message: str) -> str:
+    """Cut an error message that repeats a very long value."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]} ..."
 
 
 def print_messages() -> None:

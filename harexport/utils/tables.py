@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harexport.utils import files
+from harexport.utils.console import sanitize
 
 Table = list[tuple[str, ...]]
 
@@ -28,11 +29,17 @@ def format_text(table: Sequence[Sequence[str]]) -> str:
 
 
 def format_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a GitHub Markdown table; numbers are aligned to the right."""
-    header, *body = table
+    """Return a GitHub Markdown table; numbers are aligned to the right. Cells may contain Markdown, but no HTML."""
+    header = table[0]
     left = 2 if len(header) > 1 and header[1] == "runtime" else 1
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * left + "---:|" * (len(header) - left)]
-    return "\n".join([*lines, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body)])
+    rows = [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in table]
+    return "\n".join([rows[0], "|" + "---|" * left + "---:|" * (len(header) - left), *rows[1:]])
+
+
+def escape_markdown(text: str) -> str:
+    """Escape HTML and table separators, and replace line breaks and control characters."""
+    escaped = sanitize(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
+    return " ".join(escaped.split())
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

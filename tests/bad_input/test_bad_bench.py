@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from onnx import helper
 
-from harexport.bench import discovery
+from harexport.bench import discovery, timing
 from harexport.cli import main
 from harexport.commands import bench as command
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.exporters import onnx as ours_onnx
 from harexport.exporters import tflite as ours_tflite
+from harexport.formats import read_model
 from harexport.model.contract import Contract
 from harexport.runtimes import sandbox
 from tests.helpers import third_party_models as foreign
 from tests.helpers.networks import contract_of, random_network
-from tests.inspection.build import File
+from tests.inspection.build import File, onnx_model
 
 _FOREIGN = Path(__file__).parents[1] / "inspection" / "foreign"
 _NETWORK = random_network(frame=32, hop=32, units=4, hidden=(4,))
@@ -55,21 +57,21 @@ BAD: dict[str, tuple[str, Callable[[], bytes], tuple[str, ...]]] = {
     "empty": ("empty.tflite", lambda: b"", ("empty",)),
     "keras": ("model.keras", lambda: b"PK\x03\x04rest", ("zip",)),
     "transposed tflite": ("t.tflite", lambda: foreign.tflite(reads=(1, 9, 128)), (
-        "reads [1, 9, 128]", "the other way round", "transpose", "float32 windows [n, 128, 9]")),
-    "transposed onnx": ("t.onnx", lambda: foreign.onnx(reads=("n", 9, 128)), ("[n, 9, 128]", "other way round")),
+        "has the input [1, 9, 128]", "are swapped", "transpose", "float32 windows [n, 128, 9]")),
+    "transposed onnx": ("t.onnx", lambda: foreign.onnx(reads=("n", 9, 128)), ("[n, 9, 128]", "are swapped")),
     "shorter windows": ("s.tflite", lambda: foreign.tflite(reads=(1, 64, 9), weight=foreign.WEIGHT[:, :576]),
-                        ("reads [1, 64, 9];",)),
-    "an image": ("i.onnx", lambda: foreign.onnx(reads=(1, 128, 9, 1)), ("reads [1, 128, 9, 1];",)),
-    "another dtype": ("d.tflite", lambda: foreign.tflite(dtype="int32"), ("reads int32",)),
-    "int8 without a scale": ("q.tflite", lambda: foreign.tflite(dtype="int8"), ("reads int8", "needs a scale")),
+                        ("has the input [1, 64, 9];",)),
+    "an image": ("i.onnx", lambda: foreign.onnx(reads=(1, 128, 9, 1)), ("has the input [1, 128, 9, 1];",)),
+    "another dtype": ("d.tflite", lambda: foreign.tflite(dtype="int32"), ("has an input of int32",)),
+    "int8 without a scale": ("q.tflite", lambda: foreign.tflite(dtype="int8"), ("input of int8", "needs a scale")),
     "two inputs": ("two.tflite", lambda: foreign.tflite(extra_input=True), ("has 2 inputs", "state [1, 32]")),
     "five labels": ("five.tflite", lambda: foreign.tflite(weight=foreign.WEIGHT[:5]), ("the data have 6 labels",)),
     "seven labels": ("seven.onnx", lambda: foreign.onnx(weight=np.ones((7, 1152), np.float32)),
                      ("the data have 6 labels",)),
     "flex": ("flex.tflite", lambda: _custom("FlexTensorListReserve"), ("Flex delegate", "TFLITE_BUILTINS")),
-    "custom": ("custom.tflite", lambda: _custom("MySoftmax"), ("no stock runtime has: MySoftmax",)),
-    "nan tflite": ("nan.tflite", lambda: foreign.tflite(weight=_with(77, np.nan)), ("NaN among its weights",)),
-    "nan onnx": ("nan.onnx", lambda: foreign.onnx(weight=_with(77, np.nan)), ("NaN among its weights (w)",)),
+    "custom": ("custom.tflite", lambda: _custom("MySoftmax"), ("no standard runtime includes: MySoftmax",)),
+    "nan tflite": ("nan.tflite", lambda: foreign.tflite(weight=_with(77, np.nan)), ("its weights contain NaN",)),
+    "nan onnx": ("nan.onnx", lambda: foreign.onnx(weight=_with(77, np.nan)), ("its weights contain NaN (w)",)),
     "no checkpoint": ("lone.onnx", lambda: _ours(network_sha256="ab" * 32), ("network abababababab", ".safetensors")),
 }  # fmt: skip
 
@@ -133,7 +135,7 @@ def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_p
 def _entered(path: Path) -> str:
     """Let a file in, or the sentence that turns it away."""
     try:
-        discovery.load_model_under_test(path, path.name, {}, Contract(), lone=True)
+        discovery.load_model_under_test(path, path.name, {}, Contract(), reference_optional=True)
     except InputError as refusal:
         return str(refusal)
     return ""
@@ -142,7 +144,14 @@ def _entered(path: Path) -> str:
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_a_file_cut_at_any_byte_is_a_sentence(fmt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is readable is tried in a child in any case; here the reading itself is what is tried."""
-    monkeypatch.setattr(discovery, "run_sandboxed", lambda model, suffix: sandbox.SandboxResult("it", error="was tried"))
+    monkeypatch.setattr(
+        discovery,
+        "read_sandboxed",
+        lambda model, name, path: (
+            read_model(model, name, path.parent),
+            sandbox.SandboxResult("it", error="was tried"),
+        ),
+    )
     contract = contract_of(_NETWORK)
     emitted = {
         "tflite": ours_tflite.build(_NETWORK, contract, {}, "unrolled"),
@@ -169,8 +178,7 @@ def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path, monkey
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
     assert "is damaged" in _entered(path)
-    read = discovery.inspector.read
-    monkeypatch.setattr(discovery.inspector, "read", lambda model, name, folder: read(whole, name, folder))
+    monkeypatch.setattr(sandbox, "read_model", lambda model, name, folder: read_model(whole, name, folder))
     monkeypatch.setattr(discovery, "_check_input", lambda held, window: None)  # it reads windows of 16 samples
     assert "(SIGSEGV)" in _entered(path)
 
@@ -192,21 +200,22 @@ def test_a_file_that_says_another_scheme_than_its_weights(made_up: Dataset, tmp_
     path = tmp_path / "edge.onnx"
     path.write_bytes(_ours(network_sha256=known.digest, scheme="int8-weights"))
     ran = _bench(path, "--out", tmp_path / "out")
-    _refused(ran, "its scheme is int8-weights, but its weights are float32")
+    _refused(ran, "declares the scheme int8-weights, but its weights are float32")
 
 
 OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
-    "no such metric": (["--fail-if", "speed>1x"], ("no such metric; there are accuracy",)),
-    "nothing to compare with": (["--fail-if", "p50>1.15x"], ("give --baseline FILE.json",)),
-    "a baseline without rules": (["--baseline", "{baseline}"], ("judges nothing", "--fail-if")),
-    "no such baseline": (["--baseline", "gone.json", "--fail-if", "p50>2x"], ("baseline not found: gone.json",)),
-    "not a baseline": (["--baseline", "{other}", "--fail-if", "p50>2x"], ("no output of `harexport bench --json`",)),
-    "not JSON": (["--baseline", "{model}", "--fail-if", "p50>2x"], ("cannot read baseline",)),
+    "no such metric": (["--fail-if", "speed>1x"], ("unknown metric; choose accuracy",)),
+    "nothing to compare with": (["--fail-if", "p50>1.15x"], ("Give --baseline FILE.json",)),
+    "an invalid baseline": (["--baseline", "{baseline}", "--fail-if", "p50>2x"], ("is invalid: Object missing",)),
+    "a baseline without rules": (["--baseline", "{baseline}"], ("has no effect without --fail-if",)),
+    "no such baseline": (["--baseline", "gone.json", "--fail-if", "p50>2x"], ("--baseline not found: gone.json",)),
+    "not a baseline": (["--baseline", "{other}", "--fail-if", "p50>2x"], ("is not an output of `harexport bench`",)),
+    "not JSON": (["--baseline", "{model}", "--fail-if", "p50>2x"], ("cannot read --baseline",)),
     "no threads": (["--threads", "0"], ("give numbers from 1 to 256",)),
     "words for threads": (["--threads", "1,many"], ("--threads 1,many",)),
     "no such target": (["--target", "iphone"], ("choose host, arm64, adb",)),
     "windows of the host": (["--windows", "5"], ("--windows is for --target arm64",)),
-    "no windows": (["--target", "arm64", "--windows", "0"], ("--windows 0: give a number from 1 on, or all",)),
+    "no windows": (["--target", "arm64", "--windows", "0"], ("--windows 0: give a number of at least 1, or all",)),
     "nothing to compare": (["--against", "gone.onnx"], ("not found: gone.onnx",)),
 }
 
@@ -222,3 +231,75 @@ def test_bad_options_are_one_sentence(kind: str, made_up: Dataset, tmp_path: Pat
     given: list[Any] = [argument.format(**paths) for argument in arguments]
     _refused(_bench(tmp_path / "a.onnx", *given, "--out", tmp_path / "out"), *words)
     assert not (tmp_path / "out").exists()
+
+
+def _nan_model() -> bytes:
+    """Return a model whose weights are finite and whose outputs are NaN: the square root of negative scores."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "w"], ["scores"], transB=1),
+        helper.make_node("Sqrt", ["scores"], ["output_0"]),
+    ]
+    model = onnx_model(nodes, {"x": ["n", 128, 9]}, {"output_0": ["n", 6]}, {"w": foreign.WEIGHT})
+    return bytes(model.SerializeToString())
+
+
+def test_nan_outputs_fail_and_have_no_accuracy(made_up: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "a-nan.onnx").write_bytes(_nan_model())
+    (folder / "b-good.onnx").write_bytes(foreign.onnx())
+    rules = ("--fail-if", "accuracy<-0.5", "--fail-if", "logit_diff>1", "--against", folder / "b-good.onnx")
+    result = _bench(folder, *rules, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 1, result.stderr
+    bad, good = json.loads(result.stdout)["models"]
+    assert "NaN or infinite" in bad["failures"][0]
+    assert (bad["figures"], bad["comparison"], bad["against"]) == (None, None, None)
+    assert good["failures"] == []
+    violations = json.loads(result.stdout)["gate"]["broken"]
+    assert [(item["model"], item["rule"]) for item in violations] == [
+        ("a-nan.onnx", "accuracy<-0.5"), ("a-nan.onnx", "logit_diff>1"),
+    ]  # fmt: skip
+    assert all("cannot be evaluated" in item["reason"] for item in violations)
+
+
+def test_nothing_is_compared_with_nan(made_up: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "nan.onnx").write_bytes(_nan_model())
+    (tmp_path / "good.onnx").write_bytes(foreign.onnx())
+    result = _bench(tmp_path / "good.onnx", "--against", tmp_path / "nan.onnx", "--out", tmp_path / "out")
+    _refused(result, "nothing can be compared with --against", "not finite")
+
+
+def test_labels_in_another_order_are_reported(made_up: Dataset, tmp_path: Path) -> None:
+    order = np.argsort(Contract().labels)
+    (tmp_path / "alphabetical.onnx").write_bytes(foreign.onnx(weight=foreign.WEIGHT[order]))
+    result = _bench(tmp_path / "alphabetical.onnx", "--out", tmp_path / "out", "--json")
+    (model,) = json.loads(result.stdout)["models"]
+    (note,) = [note for note in model["notes"] if "order" in note]
+    assert "in alphabetical order: LAYING, SITTING, STANDING, WALKING" in note
+    assert "75.00% instead of" in note
+    (tmp_path / "zero.onnx").write_bytes(foreign.onnx(weight=0 * foreign.WEIGHT))
+    result = _bench(tmp_path / "zero.onnx", "--out", tmp_path / "out", "--json")
+    (note,) = json.loads(result.stdout)["models"][0]["notes"]
+    assert "is not above the share of the most frequent label" in note
+    (tmp_path / "right.onnx").write_bytes(foreign.onnx())
+    result = _bench(tmp_path / "right.onnx", "--out", tmp_path / "out", "--json")
+    assert json.loads(result.stdout)["models"][0]["notes"] == []
+
+
+def test_equal_errors_of_several_files_are_one_line(made_up: Dataset, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes(_ours(network_sha256="ab" * 32))
+    sentence = _refused(_bench(tmp_path, "--out", tmp_path / "out"), "a.onnx, b.onnx: the checkpoint")
+    assert sentence.count("checkpoint it was exported from") == 1
+
+
+def test_explain_is_checked_before_the_measurement(
+    made_up: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "time_models", lambda *arguments: pytest.fail("measured"))
+    (tmp_path / "a.onnx").write_bytes(foreign.onnx())
+    (tmp_path / "b.onnx").write_bytes(b"no model")
+    for path, words in ((tmp_path / "a.onnx", "without its checkpoint"), (tmp_path / "b.onnx", "b.onnx")):
+        _refused(_bench(tmp_path, "--explain", path, "--out", tmp_path / "out"), "--explain", words)
+    _refused(_bench(tmp_path / "a.onnx", "--explain", tmp_path / "c.onnx", "--out", tmp_path / "out"), "not one of")

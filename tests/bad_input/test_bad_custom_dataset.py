@@ -1,4 +1,4 @@
-"""Own recordings that cannot be learnt from: one sentence with file, line and remedy, exit 2, nothing left behind."""
+"""Custom datasets that cannot be used: one message with file, line and remedy, exit code 2, no files left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
-from harexport.data.custom import recording
+from harexport.data.recordings import table
 from tests.helpers import custom_dataset
 
 ANNA, BEN, CARLA = (f"{name}_monday.csv" for name in custom_dataset.PEOPLE)
@@ -87,50 +87,46 @@ def _again(folder: Path) -> None:
     (folder / "dora_monday.csv").write_bytes((folder / ANNA).read_bytes())
 
 
-def _subjects(text: str) -> str:
-    head, *lines = text.splitlines()
-    return f"{head},subject\n" + "".join(f"{line},{'x' if k < 5 else 'y'}\n" for k, line in enumerate(lines, 2))
-
-
-# What is done to three good recordings, and what the sentence must say.
+# Damage to three good recordings, and what the message must contain.
 BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "no column of labels": (_file(ANNA, lambda t: t.replace("what", "note", 1)), (
         ANNA, "no column is called 'what'", "t, ax, ay, az, note")),
     "no label where none is named": (lambda folder: (
-        _toml('label = "what"\n', "")(folder)), (ANNA, "no column of labels", "columns.label")),
+        _toml('label = "what"\n', "")(folder)), (ANNA, "no labels", "columns.label", "label_pattern")),
     "labels in one file only": (_file(BEN, lambda t: re.sub(r"(?m)(sit|walk|jump)$", "", t)), (
-        BEN, "its column of labels is empty", "take it out")),
-    "a unit nobody knows": (_toml('acc = "m/s2"', 'acc = "mg"'), ("units.acc must be one of g, m/s2, got 'mg'",)),
+        BEN, "no labels", "remove the recording")),
+    "a unit nobody knows": (_toml('acc = "m/s2"', 'acc = "furlong"'), (
+        "units.acc: the unit 'furlong'", "choose one of g, m/s2, mg")),
     "a unit that gravity denies": (_toml('acc = "m/s2"', 'acc = "g"'), (
-        ANNA, "said to be in g", 'say units.acc = "m/s2" in harexport.toml')),
+        ANNA, "stated to be in g", 'write units.acc = "m/s2" in harexport.toml')),
     "a unit of the header": (_file(ANNA, lambda t: t.replace("ax,ay,az", "ax (mg),ay (mg),az (mg)", 1)), (
         ANNA, "no column is called 'ax'")),
-    "no unit of time": (_toml('time = "ms"\n', ""), (ANNA, "'t'", 'Say units.time = "s", "ms", "us" or "ns"')),
+    "the wrong unit of time": (_toml('time = "ms"', 'time = "us"'), (ANNA, "probably in ms", "units.time")),
     "nothing but NaN": (_file(ANNA, lambda t: re.sub(r"(?m)^(\d[^,]*),[^,]*,", r"\1,nan,", t)), (
         ANNA, "no sample of the accelerometer is a number")),
     "text in a number": (_file(ANNA, _line(400, lambda line: line.replace(",", ",fast", 1))), (
         f"{ANNA}, line 400", "'fast", "is not a number")),
     "a column too few": (_file(ANNA, _line(77, lambda line: line.rpartition(",")[0] + "\n")), (
         f"{ANNA}, line 77", "4 columns, the header 5")),
-    "time that runs back": (_file(ANNA, _line(500, lambda line: "0" + line[line.index(","):])), (
-        f"{ANNA}, line 500", "time runs backwards")),
-    "too slow": (_file(ANNA, _slower), (ANNA, "10.0 samples a second", "a lower rate_hz in harexport.toml")),
+    "time that runs back": (_file(ANNA, lambda t: "".join([t.splitlines(True)[0], *t.splitlines(True)[:0:-1]])), (
+        f"{ANNA}, line 13", "time runs backwards")),
+    "too slow": (_file(ANNA, _slower), (ANNA, "10.0 samples per second", "a lower rate_hz in harexport.toml")),
     "too fast for the chain": (_toml("rate_hz = 50 ", "rate_hz = 5000 "), ("rate_hz must be a number from 1 to 1000",)),
     "no gyroscope": (_toml('sensors = ["accelerometer"]', ""), (
         ANNA, "no gyroscope", 'sensors = ["accelerometer"]')),
     "one label only": (_both(_relabelled(lambda label: label and "sit"), _toml(LISTED, "")), (
-        "all windows are sit", "two or more")),
-    "one person only": (_alone, ("all windows are of anna", "Record somebody else")),
+        "all windows are sit", "two labels or more")),
+    "one person only": (_alone, ("all windows are of anna", "Record another person")),
     "labels that change too often": (_toml("window = 100", "window = 1100"), ("there is no window with a label",)),
     "two spellings of a label": (
         _both(_relabelled(lambda label: label.replace("jump", "Walk")), _toml(LISTED, "")),
-        ("Walk, walk differ in nothing but case", "Write it in one way"),
+        ("Walk, walk differ only in case", "Write it in one way"),
     ),
     "a label of one test person": (
         _both(*(_file(name, lambda text: text.replace("jump", "")) for name in (ANNA, BEN))),
         ("no training subject (anna, ben) has a whole window of jump", "Choose other test_subjects"),
     ),
-    "no recording": (_no_recording, ("holds no recording", "one CSV file a recording")),
+    "no recording": (_no_recording, ("holds no recording", "one CSV file per recording")),
     "the same recording twice": (_again, (f"{ANNA} and dora_monday.csv are the same recording",)),
     "an unknown key": (_more("windows = 100\n"), (
         "harexport.toml", "unknown key windows", "valid: columns, units, filters", "Did you mean window?")),
@@ -146,16 +142,16 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "a test of nobody": (_toml('["carla"]', '["clara"]'), ("test_subjects names clara", "there are anna, ben, carla")),
     "a test of everybody": (
         _both(_toml('["carla"]', '["anna", "ben", "carla"]'), _toml('validation_subjects = ["ben"]', "")),
-        ("test_subjects are all there are; leave some for training",),
+        ("test_subjects are all subjects; leave some for training",),
     ),
     "validation of all": (_toml('["ben"]', '["anna", "ben"]'), ("all of the training subjects (anna, ben)",)),
     "tested and held out": (_toml('["ben"]', '["carla"]'), ("carla is in test_subjects and in",)),
-    "a pattern that does not fit": (_toml("{subject}_*", "{subject}-*"), ("does not fit anna_monday.csv",)),
+    "a pattern that does not fit": (_toml("{subject}_*", "{subject}-*"), ("does not match anna_monday.csv",)),
     "a pattern without a subject": (_toml("{subject}_*", "*"), ("with one {subject}",)),
-    "nobody knows who": (_toml('subject_pattern = "{subject}_*.csv"\n', ""), (ANNA, "whose recording", "[subjects]")),
+    "nobody knows who": (_toml('subject_pattern = "{subject}_*.csv"\n', ""), (
+        ANNA, "the subject is unknown", "[subjects]")),
     "a subject of another file": (_file("harexport.toml", lambda t: t + '[subjects]\n"x.csv" = "x"\n'), (
         "[subjects] names x.csv",)),
-    "two people in one file": (_file(ANNA, _subjects), (f"{ANNA}, line 5", "the subject is y, and x before")),
     "not UTF-8": (_file(ANNA, lambda t: t.replace("walk", "läuft", 1).encode("latin-1")), (
         f"{ANNA}, line ", "not UTF-8")),
     "binary": (_file(ANNA, lambda t: bytes(range(256))), (ANNA, "binary file")),
@@ -171,7 +167,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_recordings_are_one_sentence(kind: str, good: dict[str, bytes], tmp_path: Path) -> None:
+def test_bad_recordings_are_refused(kind: str, good: dict[str, bytes], tmp_path: Path) -> None:
     folder, out = tmp_path / "mine", tmp_path / "out"
     folder.mkdir()
     for name, content in good.items():
@@ -195,10 +191,10 @@ def test_a_huge_file_is_refused_before_it_is_read(
 ) -> None:
     for name, content in good.items():
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(recording, "_LARGEST", 30_000)
+    monkeypatch.setattr(table, "_LARGEST", 30_000)
     result = CliRunner().invoke(main, ["data", "info", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
-    assert re.search(r"_monday.csv has \d+ MB; at most .* Cut it into several recordings", result.stderr)
+    assert re.search(r"_monday.csv has more than \d+ MB; .* Cut it into several recordings", result.stderr)
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from harexport.bench.candidates import prepare_benchmark
 from harexport.bench.discovery import find_models
 from harexport.bench.result import BenchResult
 from harexport.bench.run import bench
@@ -17,6 +18,7 @@ from harexport.commands import bench as command
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation.statistics import Interval
+from harexport.exporters import locations
 from harexport.model.checkpoint import Checkpoint
 from tests.helpers import third_party_models
 
@@ -221,6 +223,7 @@ def test_a_checkpoint_alone_is_measured_in_torch(ours: Path, made_up: Dataset) -
     assert (model.name, model.runtime, model.file, model.failures) == ("edge in torch", "PyTorch", None, ())
 
 
+@pytest.mark.serial
 def test_two_runs_agree_within_their_intervals(theirs: Path, made_up: Dataset) -> None:
     """Their ratios; the third try is for a machine that others share."""
     (theirs / "b-softmax.tflite").unlink()
@@ -236,3 +239,26 @@ def _ratio(result: BenchResult) -> Interval:
     ratio = result.model("c-gemm.onnx").ratio
     assert ratio
     return ratio
+
+
+def test_the_checkpoint_is_found_where_export_recorded_it(
+    ours: Path, made_up: Dataset, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    elsewhere = tmp_path / "elsewhere" / "edge.safetensors"
+    elsewhere.parent.mkdir()
+    (ours / "edge.safetensors").rename(elsewhere)
+    found = find_models([ours / "edge-float32.onnx"])
+    with pytest.raises(InputError, match="the checkpoint it was exported from"):
+        prepare_benchmark(found, made_up)
+    locations.record_checkpoint(checkpoint.digest, elsewhere)
+    benchmark = prepare_benchmark(find_models([ours / "edge-float32.onnx"]), made_up)
+    assert [candidate.digest for candidate in benchmark.candidates if candidate.file] == [checkpoint.digest]
+    elsewhere.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="the checkpoint it was exported from"):
+        prepare_benchmark(find_models([ours / "edge-float32.onnx"]), made_up)
+
+
+@pytest.mark.parametrize("digest", ["../../etc/passwd", "", "ab" * 31, "AB" * 32, "a\0"])
+def test_a_digest_of_a_file_is_no_path(digest: str) -> None:
+    assert locations.find_recorded_checkpoint(digest) is None

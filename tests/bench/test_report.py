@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.report import save, text
+from harexport.bench.divergence import Divergence
+from harexport.bench.report import save, svg, text
 from harexport.bench.report.html import render_html
-from harexport.bench.result import BenchResult, SkippedModel
+from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
@@ -65,7 +66,7 @@ def test_the_table_holds_every_figure(measured: BenchResult) -> None:
 
 def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
     assert not measured.passed
-    assert text.summarize(measured) == "1 of 2 models exceed their tolerance on the 600 test windows."
+    assert text.summarize(measured) == "1 of 2 models failed their check on the 600 test windows."
     for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
         assert "FAILED edge-1.tflite: logits differ by up to 0.5" in output
         assert "Layer 0 departs at step 9" in output
@@ -87,7 +88,7 @@ def test_everything_is_said_everywhere() -> None:
     for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
         for words in said:
             assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
-    assert "1 of 2 models exceed their tolerance" in text.summarize(full)
+    assert "1 of 2 models failed their check" in text.summarize(full)
     assert (
         "1 more was compared without a tolerance. 2 --fail-if rules were met. 1 file could not be measured."
         in text.summarize(full)
@@ -136,6 +137,21 @@ def test_names_cannot_break_the_page(measured: BenchResult) -> None:
     assert "| a\\|b |" in format_markdown(text.overview_table(replace(measured, models=(piped,))))
 
 
+def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
+    name = "a|b\n\n# <img src=x onerror=alert(1)> \x1b[2J"
+    evil = replace(measured.models[0], name=name, notes=(name,), failures=(name,))
+    output = save.format_pull_request(
+        replace(
+            measured, models=(evil,), refused=(SkippedModel(name, f"{name} is damaged"),), baseline=name,
+            gate=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
+        )
+    )  # fmt: skip
+    assert "<img" not in output
+    assert "\x1b" not in output
+    assert "\n# " not in output
+    assert all("a|b" not in line.replace("a\\|b", "") for line in output.splitlines())
+
+
 def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
     page = save.save(measured, tmp_path / "out")
     assert sorted(path.name for path in page.parent.iterdir()) == ["bench.json", "report.html"]
@@ -148,7 +164,15 @@ def test_the_page_needs_nothing_else() -> None:
     page = render_html(_full())
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "prefers-color-scheme: dark" in page
-    assert page.index("exceed their tolerance") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+    assert page.index("failed their check") < page.index("<svg") < page.index("<table"), "summary, pictures, tables"
+
+
+def test_labels_of_the_divergence_plot_do_not_overlap() -> None:
+    steps = tuple(1e-7 for _ in range(16))
+    drawn = svg.draw_divergence(Divergence(12, (steps,) * 4, 1e-3, None, None, "All states match"))
+    places = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>layer \d', drawn))
+    assert len(places) == 4
+    assert min(np.diff(places)) >= 12.9
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------

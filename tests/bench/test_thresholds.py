@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harexport.bench import thresholds
+from harexport.bench.baseline import load_baseline
 from harexport.bench.result import BenchResult, ThresholdReport
 from harexport.errors import InputError
 from harexport.evaluation.latency import Latency
@@ -91,9 +93,10 @@ def test_absolute_rules_need_no_baseline() -> None:
     assert [one.model for one in _judged("size>9KB").broken] == ["edge-0.tflite", "edge-1.tflite"]
     assert not _judged("size>10KB").broken
     assert [one.model for one in _judged("recall:WALKING<99%").broken] == ["edge-1.tflite"]
-    gate = _judged("instructions>5")
-    assert not gate.broken
-    assert "edge-0.tflite has no instructions: instructions>5 was skipped" in gate.notes
+    assert [one.reason for one in _judged("instructions>5").broken] == [
+        "edge-0.tflite: cannot be evaluated, the model has no instructions",
+        "edge-1.tflite: cannot be evaluated, the model has no instructions",
+    ]
 
 
 def test_a_time_is_too_long_only_beyond_its_noise() -> None:
@@ -118,7 +121,10 @@ def test_models_are_matched_by_name_and_missing_ones_said() -> None:
     before = result(model("edge-0.tflite", 0.0, 9.0), model("gone.tflite", 0.0, 9.0))
     gate = _judged("size>1.1x", before)
     assert "only old.json has gone.tflite" in gate.notes
-    assert "edge-1.tflite has no counterpart of the same name: size>1.1x was skipped" in gate.notes
+    (violation,) = gate.broken
+    assert violation.reason == (
+        "edge-1.tflite: cannot be evaluated, there is no model of the same name to compare with"
+    )
     with pytest.raises(InputError, match=r"old.json has none of these models .* it has other.tflite"):
         _judged("size>1.1x", result(model("other.tflite", 0.0, 9.0)))
 
@@ -152,17 +158,63 @@ def test_a_relative_rule_needs_something_to_relate_to() -> None:
     thresholds.check_comparable([thresholds.parse("size>5KB", LABELS)], has_baseline=False, has_against=False)
 
 
+def _path(value: dict[str, Any], path: str) -> tuple[Any, Any]:
+    *parents, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
+    for key in parents:
+        value = value[key]
+    return value, last
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("path", "value", "words"),
     [
-        ([], "has no schema"),
-        ({}, "has no schema"),
-        ({"schema": "harexport-bench-1"}, "its schema is harexport-bench-1"),
+        ("schema", "harexport-bench-1", "its schema is harexport-bench-1"),
+        ("schema", 7, "its schema is 7"),
+        ("schema", None, "it has no schema"),
+        ("models", {}, "Expected `array`"),
+        ("models.0", [], "Expected `object`"),
+        ("models.0.name", 5, "Expected `str`"),
+        ("models.1.name", "edge-0.tflite", "name occurs twice"),
+        ("models.0.figures.accuracy", float("nan"), "NaN is not a JSON number"),
+        ("models.0.figures.accuracy", -0.1, ">= 0"),
+        ("models.0.figures.accuracy", 98.0, "<= 1"),
+        ("models.0.figures.accuracy", "0.98", "Expected `float`"),
+        ("models.0.figures.label_recall", [0.5], "other labels"),
+        ("models.0.comparison.max_logit_difference", -1.0, ">= 0"),
+        ("models.0.latency.p50", 0.0, "> 0"),
+        ("models.0.latency.p50", float("inf"), "Infinity is not a JSON number"),
+        ("models.0.latency", True, "Expected `object | null`"),
+        ("models.0.size_bytes", -5, ">= 0"),
+        ("models.0.size_bytes", 10**400, "is not a JSON number"),
+        ("labels", ["A"], "other labels"),
+        ("data", None, "Expected `object`"),
     ],
 )
-def test_a_baseline_is_an_earlier_output(content: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        thresholds.check_baseline(content, "x.json")
+def test_a_baseline_is_validated(path: str, value: Any, words: str, tmp_path: Path) -> None:
+    content = json.loads(json.dumps(_RESULT.to_dict()))
+    parent, key = _path(content, path)
+    parent[key] = value
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        load_baseline(tmp_path / "old.json", LABELS)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_baseline_of_a_phone_and_of_an_emulator_is_valid(tmp_path: Path) -> None:
+    untimed = replace(_RESULT.models[0], latency=None, ratio=None, threads={}, throughput=(), cold_start=None)
+    for now in (_RESULT, replace(_RESULT, models=(replace(untimed, figures=None, comparison=None),))):
+        (tmp_path / "old.json").write_text(json.dumps(now.to_dict()))
+        assert load_baseline(tmp_path / "old.json", LABELS) == json.loads(json.dumps(now.to_dict()))
+
+
+@pytest.mark.parametrize(
+    "rule", ["accuracy<-0.5", "accuracy<50%", "logit_diff>1", "agreement<90%", "recall:SITTING<-1"]
+)
+def test_a_rule_that_cannot_be_evaluated_fails(rule: str) -> None:
+    broken = replace(model("edge-0.tflite", 0.0, 9.0), figures=None, comparison=None, calibration_error=None)
+    (violation,) = _judged(rule, _RESULT, result(broken)).broken
+    assert "cannot be evaluated, the model has no" in violation.reason
 
 
 def test_a_broken_rule_decides_the_exit_code() -> None:

@@ -52,7 +52,7 @@ def test_it_remembers_nothing_and_overflows_nowhere() -> None:
 
 
 @requires("gcc")
-@pytest.mark.parametrize("name", ["edge", "seed-lstm"])
+@pytest.mark.parametrize("name", ["edge", "baseline-lstm"])
 def test_all_test_windows(name: str, dataset: Dataset) -> None:
     network = checkpoints.load(_ARTIFACTS / name / f"{name}.safetensors").network
     kernel = Kernel(network)
@@ -63,10 +63,10 @@ def test_all_test_windows(name: str, dataset: Dataset) -> None:
     assert (nanoseconds > 0).all()
 
 
-def test_what_it_cannot_do_is_said() -> None:
+def test_unsupported_networks_are_rejected() -> None:
     with pytest.raises(InputError, match="tinycc-of-nobody is not installed"):
         Kernel(SHAPES["one-step"], compiler="tinycc-of-nobody")
-    with pytest.raises(InputError, match="written for LSTM layers"):
+    with pytest.raises(InputError, match="LSTM layers and one head only"):
         Kernel(random_gru())
 
 

@@ -24,7 +24,7 @@ def measured() -> dict[str, Any]:
 
 
 def test_the_networks_compared_are_the_shipped_ones(measured: dict[str, Any]) -> None:
-    assert set(measured["networks"]) == {"edge", "seed-lstm"}
+    assert set(measured["networks"]) == {"edge", "baseline-lstm"}
     for name, digest in measured["networks"].items():
         shipped = checkpoints.load(_ROOT / "artifacts" / name / f"{name}.safetensors").digest
         assert digest == shipped, "the artifacts changed since: python benchmarks/compare_converters.py"

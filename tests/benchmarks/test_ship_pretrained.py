@@ -78,7 +78,7 @@ def test_model_card_lists_failed_files_and_coarse_labels() -> None:
         _CHECKPOINTS["edge"].contract, coarse_labels=("WALKING", "A_OR_B", "", "C_OR_D", "LAYING")
     )
     checkpoint = dataclasses.replace(_CHECKPOINTS["edge"], network=gru, contract=contract, figures=figures)
-    text = model_cards.format_card("seed-gru", checkpoint, {}, exported, _robust("edge"))
+    text = model_cards.format_card("baseline-gru", checkpoint, {}, exported, _robust("edge"))
     assert "- edge-int8-weights.onnx: lost 0.31 points" in text
     assert "| `edge-int8-weights.onnx`" not in text
     assert "| accuracy on the coarse labels | 96.54% |" in text
@@ -162,13 +162,13 @@ def test_summary_is_mean_and_standard_deviation() -> None:
     assert "ece" not in found
     assert (found["worst_seed"], found["best_seed"]) == (0.90, 0.98)
     assert found["label_recall"]["LAYING"] == found["subjects"]["2"] == found["accuracy"]
-    one = {"seed-gru": {"recipe": {}, "runs": {"0": _run(0.9, ece=0.02, coarse_accuracy=0.96)}}}
+    one = {"baseline-gru": {"recipe": {}, "runs": {"0": _run(0.9, ece=0.02, coarse_accuracy=0.96)}}}
     drawn = seeds.render(seeds.add_summaries(one))
-    assert "| seed-gru | 90.00% | 1 | 90.00% .. 90.00% | 90.00% | 0.020 |" in drawn
-    assert "| seed-gru, coarse labels, both stages done | 96.00% | 1 |" in drawn
-    one["seed-gru"]["runs"] |= {str(k): _run(0.9, coarse_accuracy_after_stage_1=0.95 + k / 100) for k in (1, 2)}
+    assert "| baseline-gru | 90.00% | 1 | 90.00% .. 90.00% | 90.00% | 0.020 |" in drawn
+    assert "| baseline-gru, coarse labels, both stages done | 96.00% | 1 |" in drawn
+    one["baseline-gru"]["runs"] |= {str(k): _run(0.9, coarse_accuracy_after_stage_1=0.95 + k / 100) for k in (1, 2)}
     drawn = seeds.render(seeds.add_summaries(one))
-    assert "| seed-gru, coarse labels, after stage 1 | 96.50% ± 0.71 | 2 |" in drawn
+    assert "| baseline-gru, coarse labels, after stage 1 | 96.50% ± 0.71 | 2 |" in drawn
     assert "96.54%" in drawn
 
 
@@ -194,8 +194,8 @@ def test_run_evaluates_the_test_set_once(dataset: Dataset, monkeypatch: pytest.M
     network = random_network(frame=16, hop=16, units=8, hidden=(8,), channels=6)
     monkeypatch.setattr(seeds, "load_dataset", lambda: few)
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, on_report: (network, []))
-    found = seeds.train_and_evaluate("seed-lstm-acc", 3)
-    own = few.select_channels(recipes.load("seed-lstm-acc").data.channels).test
+    found = seeds.train_and_evaluate("baseline-lstm-acc", 3)
+    own = few.select_channels(recipes.load("baseline-lstm-acc").data.channels).test
     assert found["accuracy"] == (network.logits(own.signals).argmax(axis=1) == own.labels).mean()
     assert set(found["subjects"]) == {"2", "4", "9", "10", "12", "13", "18", "20", "24"}
     assert 0 < found["ece"] < 1
@@ -211,7 +211,7 @@ def test_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ship_pretrained, "ARTIFACTS", tmp_path)
     said = ship_pretrained.missing_message()
     assert said is not None
-    assert "NOT IN artifacts/: edge, edge-tiny, seed-lstm, seed-gru" in said
+    assert "NOT IN artifacts/: edge, edge-tiny, baseline-lstm, baseline-gru" in said
     for name in ship_pretrained.MODELS:
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.safetensors").touch()

@@ -1,4 +1,4 @@
-"""Recordings of one's own: the windows that a phone would make of them, whose they are, and what is left out."""
+"""Custom datasets: windows, subjects, labels, and notes on what is left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from harexport.data import Dataset, find_segments, load_dataset, load_dataset_for, summary
 from harexport.data import cache as cache_module
 from harexport.data.custom import config
-from harexport.data.custom import dataset as own_module
+from harexport.data.custom import dataset as custom_module
 from harexport.data.recordings.reader import PhoneRecording, read_recording
 from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
@@ -29,7 +29,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(custom_dataset.write(tmp_path_factory.mktemp("own") / "mine", seconds=9.0))
 
 
-def test_the_contract_is_what_the_toml_says(mine: Dataset) -> None:
+def test_contract_of_the_configuration(mine: Dataset) -> None:
     contract = mine.contract
     assert (contract.rate_hz, contract.window, contract.hop) == (50.0, 100, 50)
     assert contract.channels == tuple(name for name in CHANNELS if "acc" in name)
@@ -40,7 +40,7 @@ def test_the_contract_is_what_the_toml_says(mine: Dataset) -> None:
     assert mine.train.signals.dtype == np.float32
 
 
-def test_subjects_keep_their_names_and_nobody_is_in_both_parts(mine: Dataset) -> None:
+def test_subjects_have_names_and_are_in_one_split(mine: Dataset) -> None:
     assert [mine.subject_name(int(k)) for k in np.unique(mine.train.subjects)] == ["anna", "ben"]
     assert [mine.subject_name(int(k)) for k in np.unique(mine.test.subjects)] == ["carla"]
     assert mine.held_out == (2,)
@@ -50,8 +50,8 @@ def test_subjects_keep_their_names_and_nobody_is_in_both_parts(mine: Dataset) ->
     assert list(described["train"]["windows_of_subject"]) == ["anna", "ben"]
 
 
-def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
-    """The same file by predict's way: settled windows that lie wholly in one label, to the last bit."""
+def test_windows_equal_those_of_a_stream(tmp_path: Path) -> None:
+    """Settled windows of one label are bit-identical to those of Stream."""
     people = [custom_dataset.record_screen(k, [("", 6.0), ("sit", 6.0), ("walk", 7.0)]) for k in range(2)]
     for name, text in zip(("anna", "ben"), people, strict=True):
         (tmp_path / f"{name}.csv").write_text(text)
@@ -75,8 +75,8 @@ def test_windows_are_those_that_a_phone_makes(tmp_path: Path) -> None:
     assert np.array_equal(dataset.test.signals, np.stack([signals for _, signals in expected]))
 
 
-def test_stretches_follow_the_datas_own_hop(mine: Dataset, tmp_path: Path) -> None:
-    """Windows of one label and person lie on one signal again; without overlap each is a stretch of its own."""
+def test_segments_use_the_hop_of_the_dataset(mine: Dataset, tmp_path: Path) -> None:
+    """Windows of one label and person form one segment; without overlap each is a segment."""
     chain = find_segments(mine.train)
     assert len(chain.start) == 6  # two people, three activities each
     for k in (0, 20, len(mine.train) - 1):
@@ -88,24 +88,24 @@ def test_stretches_follow_the_datas_own_hop(mine: Dataset, tmp_path: Path) -> No
     apart = load_dataset(
         custom_dataset.write(tmp_path / "mine", custom_dataset.TOML.replace("hop = 50 ", "hop = 100 "), 4.0, RATES)
     )
-    lone = find_segments(apart.train)
-    assert len(lone.start) == len(apart.train)
-    assert np.array_equal(lone.signal.reshape(apart.train.signals.shape), apart.train.signals)
+    single = find_segments(apart.train)
+    assert len(single.start) == len(apart.train)
+    assert np.array_equal(single.signal.reshape(apart.train.signals.shape), apart.train.signals)
 
 
-def test_the_second_load_is_from_the_cache_and_says_the_same(
+def test_the_second_load_is_from_the_cache_with_the_same_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", -60.0)
     toml = custom_dataset.TOML.replace('test_subjects = ["carla"]\n', "").replace('validation_subjects = ["ben"]\n', "")
     folder = custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)
     first = load_dataset(folder)
-    told = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
-    monkeypatch.setattr(own_module, "load_custom_dataset", lambda folder: pytest.fail("it was read again"))
+    notes = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
+    monkeypatch.setattr(custom_module, "load_custom_dataset", lambda folder: pytest.fail("must not be read again"))
     again = load_dataset(folder / "harexport.toml")
-    assert capsys.readouterr().err.splitlines() == told
-    assert 'tested on, carla. To choose, write test_subjects = ["carla"]' in " ".join(told)
-    assert "harexport.toml names no validation_subjects" in " ".join(told)
+    assert capsys.readouterr().err.splitlines() == notes
+    assert 'the test set, carla. To choose, write test_subjects = ["carla"]' in " ".join(notes)
+    assert "harexport.toml names no validation_subjects" in " ".join(notes)
     for part in ("contract", "digest", "source", "subject_names", "held_out", "notes"):
         assert getattr(again, part) == getattr(first, part)
     assert again.held_out == ()
@@ -142,7 +142,7 @@ def test_subjects_by_column_and_by_table(tmp_path: Path) -> None:
     assert dataset.contract.labels == ("sit", "walk")
 
 
-def test_a_slow_rate_brings_its_filter_down(tmp_path: Path) -> None:
+def test_a_slow_rate_lowers_the_noise_filter(tmp_path: Path) -> None:
     toml = custom_dataset.TOML.replace("rate_hz = 50 ", "rate_hz = 20 ").replace("window = 100", "window = 50")
     contract = load_dataset(custom_dataset.write(tmp_path / "mine", toml, seconds=4.0, rates=RATES)).contract
     assert (contract.rate_hz, contract.window, contract.hop) == (20.0, 50, 50)
@@ -152,7 +152,7 @@ def test_a_slow_rate_brings_its_filter_down(tmp_path: Path) -> None:
     assert (chain.median, chain.gravity, chain.drift) == (5, Lowpass(2, 0.5), Contract().filters.drift)
 
 
-def test_what_was_odd_is_said(tmp_path: Path) -> None:
+def test_remarks_on_single_recordings(tmp_path: Path) -> None:
     folder = custom_dataset.write(
         tmp_path / "mine", custom_dataset.TOML.replace('"walk", "jump"]', '"walk"]'), seconds=5.0, rates=RATES
     )
@@ -163,30 +163,30 @@ def test_what_was_odd_is_said(tmp_path: Path) -> None:
     del lines[600:630]
     (folder / "anna_monday.csv").write_text("".join(lines) + "9999")
     notes = "\n".join(load_dataset(folder).notes)
-    assert "anna_monday.csv: 1 samples of the accelerometer are not numbers (the first in line 401)" in notes
+    assert "1 samples of the accelerometer are not numbers (the first in line 401)" in notes
     assert "anna_monday.csv: 1 samples of the accelerometer repeat a time or come late" in notes
-    assert re.search(r"anna_monday.csv, at 12\.\d+ s, starts anew: no accelerometer for 0\.\d+ s", notes)
+    assert re.search(r"anna_monday.csv, at 12\.\d+ s: the filters restart, no accelerometer for 0\.\d+ s", notes)
     assert "anna_monday.csv ends in the middle of a line" in notes
     assert "Labels left out: jump" in notes
 
 
-def test_one_of_them_for_predict(tmp_path: Path) -> None:
+def test_reading_like_the_dataset(tmp_path: Path) -> None:
     folder = custom_dataset.write(tmp_path / "mine", seconds=4.0, rates=RATES)
-    recording, units = own_module.read_like_dataset(folder, folder / "ben_monday.csv", Units())
+    (recording,), units = custom_module.read_like_dataset(folder, folder / "ben_monday.csv", Units())
     assert isinstance(recording, PhoneRecording)
-    assert units == Units("m/s2", None)
+    assert units == Units("m/s2", None, time="ms")
     assert {name for _, name in recording.labels} == {None, "sit", "walk", "jump"}
     gravity = float(np.linalg.norm(recording.tracks[ACC].values, axis=1).mean())
     assert gravity == pytest.approx(G, rel=0.1)
     bare = tmp_path / "bare.csv"
     bare.write_text("t,ax,ay,az\n1,0,0,9.8\n2,0,0,9.8\n")
     with pytest.raises(InputError, match=r"no column is called 'what'"):
-        own_module.read_like_dataset(folder, bare, Units())
+        custom_module.read_like_dataset(folder, bare, Units())
     with pytest.raises(InputError, match=r"holds no harexport\.toml"):
-        own_module.read_like_dataset(tmp_path, bare, Units())
+        custom_module.read_like_dataset(tmp_path, bare, Units())
 
 
-def test_a_model_of_other_data_is_told_what_is_missing(
+def test_a_model_of_other_data_is_refused(
     mine: Dataset, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, isolated: Path
 ) -> None:
     monkeypatch.setattr(
@@ -198,7 +198,7 @@ def test_a_model_of_other_data_is_told_what_is_missing(
         InputError, match=r"^edge does not fit the data .*: its labels are WALKING, .* those of the data sit, walk"
     ):
         mine.matching(Contract(), "edge")
-    with pytest.raises(InputError, match=r"it reads 100 samples at 50 Hz, the data have 128 at 50 Hz"):
+    with pytest.raises(InputError, match=r"its windows have 100 samples at 50 Hz, those of the data 128 at 50 Hz"):
         dataset.matching(mine.contract)
     with pytest.raises(InputError, match=r"the data have no channel body_gyro_x, body_gyro_y, body_gyro_z"):
         mine.matching(Contract())

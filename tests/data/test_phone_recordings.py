@@ -1,4 +1,4 @@
-"""Recordings of phones: what the loggers write is read, whatever its columns, units, delimiters and encoding."""
+"""Reader of recordings: formats of loggers, columns, units, delimiters and encodings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METADATA = (
 
 
 def assert_read(path: Path, unit: str = "m/s2", scale: float = G, tolerance: float = 1e-6) -> None:
-    """`path` holds the walk, both sensors, from whatever time."""
+    """Check that `path` contains both sensors of the walk."""
     tracks = read_recording(path).tracks
     assert set(tracks) == {ACC, GYRO}
     for sensor, expected in ((ACC, ACCS * scale), (GYRO, GYROS)):
@@ -54,8 +54,8 @@ def test_sensor_logger_as_zip_and_as_folder(tmp_path: Path) -> None:
     assert read_recording(folder).family == "Sensor Logger"
 
 
-def test_sensor_loggers_uncalibrated_acceleration_is_the_second_choice(tmp_path: Path) -> None:
-    """On iPhones it is in g, on Android in m/s2: the file does not say, so gravity has to."""
+def test_uncalibrated_acceleration_of_sensor_logger_is_the_second_choice(tmp_path: Path) -> None:
+    """On iPhones it is in g, on Android in m/s2, so the unit is inferred from gravity."""
     path = zipped(
         tmp_path / "walk.zip",
         {"AccelerometerUncalibrated.csv": sensor_logger(TIMES, ACCS), "Gyroscope.csv": sensor_logger(TIMES, GYROS)},
@@ -66,24 +66,24 @@ def test_sensor_loggers_uncalibrated_acceleration_is_the_second_choice(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("platform", "standardised", "sign"),
+    ("platform", "standardized", "sign"),
     [("ios", "false", -1), ("iOS", "", -1), ("ios", "true", 1), ("android", "", 1)],
 )
-def test_an_iphones_gravity_is_added_and_its_signs_are_turned(
-    platform: str, standardised: str, sign: int, tmp_path: Path
+def test_gravity_of_an_iphone_is_added_and_its_signs_are_turned(
+    platform: str, standardized: str, sign: int, tmp_path: Path
 ) -> None:
     gravity = np.broadcast_to(np.array([0.9, -0.3, 0.3]), ACCS.shape)
-    at = regular(4.1, 100, -0.015)  # gravity at times and a rate of its own
+    at = regular(4.1, 100, -0.015)  # gravity at other times and another rate
     files = {
         "Accelerometer.csv": sensor_logger(TIMES, sign * (ACCS - gravity) * G),
         "Gravity.csv": sensor_logger(at, sign * np.broadcast_to(gravity[0], (len(at), 3)) * G),
         "Gyroscope.csv": sensor_logger(TIMES, GYROS),
-        "Metadata.csv": METADATA.format(platform, standardised),
+        "Metadata.csv": METADATA.format(platform, standardized),
     }
     path = zipped(tmp_path / "walk.zip", files)
     assert_read(path)
     assert any("sum of linear acceleration and gravity" in note for note in read_recording(path).notes)
-    assert any("signs were turned" in note for note in read_recording(path).notes) is (sign == -1)
+    assert any("signs of the acceleration were turned" in note for note in read_recording(path).notes) is (sign == -1)
 
 
 @pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", "."), ("\t", "."), (";", ","), ("\t", ",")])
@@ -100,7 +100,7 @@ def test_phyphox_in_all_its_formats(delimiter: str, decimal: str, tmp_path: Path
     assert read_recording(path).family == "phyphox"
 
 
-def test_one_table_with_empty_cells_holds_sensors_at_rates_of_their_own(tmp_path: Path) -> None:
+def test_table_with_empty_cells_for_two_rates(tmp_path: Path) -> None:
     times = regular(2.0, 40, 0.003)
     lines = [(t, f"{t},{a[0]},{a[1]},{a[2]},,,\n") for t, a in zip(TIMES.tolist(), ACCS, strict=True)]
     lines += [(t, f"{t},,,,{a[0]},{a[1]},{a[2]}\n") for t, a in zip(times.tolist(), walking(times)[1], strict=True)]
@@ -140,10 +140,10 @@ def test_nanoseconds_are_kept_to_the_last_digit(tmp_path: Path) -> None:
 def test_headers(header: str, time_unit: str, acc: str | None, gyro: str | None) -> None:
     layout = recognize_layout(header, "here")
     assert layout.time_unit == time_unit
-    assert layout.triples[ACC].unit == acc
-    assert layout.triples[GYRO].unit == gyro
-    line = layout.line(["2", *"123", *("654" if header.endswith("_x") else "456")])
-    assert line.values == {ACC: (1.0, 2.0, 3.0), GYRO: (4.0, 5.0, 6.0)}
+    assert layout.sensors[ACC].unit == acc
+    assert layout.sensors[GYRO].unit == gyro
+    assert layout.sensors[ACC].columns == (1, 2, 3)
+    assert layout.sensors[GYRO].columns == ((6, 5, 4) if header.endswith("_x") else (4, 5, 6))
 
 
 def test_labels_are_read(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_labels_are_read(tmp_path: Path) -> None:
     assert [time_ns for time_ns, _ in recording.labels] == recording.tracks[ACC].time_ns.tolist()
 
 
-def test_a_file_that_ends_in_the_middle_of_a_line_says_so(tmp_path: Path) -> None:
+def test_a_cut_last_line_is_noted(tmp_path: Path) -> None:
     text = plain(TIMES, ACCS, GYROS)
     recording = read_recording(written(tmp_path / "walk.csv", text[:-30]))
     assert len(recording.tracks[ACC].time_ns) == len(TIMES) - 1
@@ -164,48 +164,48 @@ def test_a_file_that_ends_in_the_middle_of_a_line_says_so(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("motion", [walking, resting])
-def test_the_accelerations_unit_is_told_by_gravity(motion: type) -> None:
+def test_unit_of_acceleration_is_inferred_from_gravity(motion: type) -> None:
     acc, _ = motion(TIMES)
     for scale, unit in ((1.0, "g"), (G, "m/s2"), (1.04 * G, "m/s2")):
         assert infer_acceleration_unit(TIMES, acc * scale, None, "here") == unit
         assert infer_acceleration_unit(TIMES, acc * scale, unit, "here") == unit
     linear = acc - acc.mean(axis=0)
-    for scale, said in ((1.0, None), (1.0, "g"), (G, "m/s2")):
+    for scale, stated in ((1.0, None), (1.0, "g"), (G, "m/s2")):
         with pytest.raises(InputError, match="gravity is missing"):
-            infer_acceleration_unit(TIMES, linear * scale, said, "here")
-    with pytest.raises(
-        InputError, match=r"is the acceleration in g or in m/s2\? .* Say --acc-unit g or --acc-unit m/s2"
-    ):
+            infer_acceleration_unit(TIMES, linear * scale, stated, "here")
+    with pytest.raises(InputError, match=r"is the acceleration in g or in m/s2\? .* --acc-unit g or --acc-unit m/s2"):
         infer_acceleration_unit(TIMES, acc * 3, None, "here")
-    with pytest.raises(InputError, match=r"said to be in g, but averages .* in m/s2 it would fit: say --acc-unit m/s2"):
+    with pytest.raises(
+        InputError, match=r"stated to be in g, but averages .* in m/s2 it would be right: --acc-unit m/s2"
+    ):
         infer_acceleration_unit(TIMES, acc * G, "g", "here")
-    with pytest.raises(InputError, match=r"the unit 'furlong' is unknown; choose one of g, m/s2"):
+    with pytest.raises(InputError, match=r"the unit 'furlong' .* is unknown; choose one of g, m/s2"):
         infer_acceleration_unit(TIMES, acc, "furlong", "here")
 
 
-def test_the_gyroscopes_unit_is_told_where_it_can_be() -> None:
+def test_unit_of_gyroscope_is_inferred_where_certain() -> None:
     acc, gyro = walking(TIMES)
     still_acc, still_gyro = resting(TIMES)
-    assert infer_gyroscope_unit(gyro, None, (TIMES, acc), "here") == "rad/s"
-    assert infer_gyroscope_unit(np.rad2deg(gyro), None, (TIMES, acc), "here") == "deg/s"
-    assert infer_gyroscope_unit(np.rad2deg(gyro), None, None, "here") == "deg/s"
+    assert infer_gyroscope_unit(TIMES, gyro, None, (TIMES, acc), "here") == "rad/s"
+    assert infer_gyroscope_unit(TIMES, np.rad2deg(gyro), None, (TIMES, acc), "here") == "deg/s"
+    assert infer_gyroscope_unit(TIMES, np.rad2deg(gyro), None, None, "here") == "deg/s"
     spiked = gyro.copy()
     spiked[[30, 90, 150], 1] = 900.0
-    assert infer_gyroscope_unit(spiked, None, (TIMES, acc), "here") == "rad/s"
-    for calm in (still_gyro, np.rad2deg(still_gyro)):
-        with pytest.raises(InputError, match=r"in rad/s or in deg/s\? .* Say --gyro-unit rad/s or --gyro-unit deg/s"):
-            infer_gyroscope_unit(calm, None, (TIMES, still_acc), "here")
-        assert infer_gyroscope_unit(calm, "deg/s", (TIMES, still_acc), "here") == "deg/s"
-    with pytest.raises(InputError, match="say --gyro-unit deg/s"):
-        infer_gyroscope_unit(np.rad2deg(gyro), "rad/s", (TIMES, acc), "here")
+    assert infer_gyroscope_unit(TIMES, spiked, None, (TIMES, acc), "here") == "rad/s"
+    with pytest.raises(InputError, match=r"in rad/s or in deg/s\? .* --gyro-unit rad/s or --gyro-unit deg/s"):
+        infer_gyroscope_unit(TIMES, still_gyro, None, (TIMES, still_acc), "here")
+    assert infer_gyroscope_unit(TIMES, still_gyro, "deg/s", (TIMES, still_acc), "here") == "deg/s"
+    assert infer_gyroscope_unit(TIMES, np.rad2deg(still_gyro), None, (TIMES, still_acc), "here") == "deg/s"
+    with pytest.raises(InputError, match="--gyro-unit deg/s"):
+        infer_gyroscope_unit(TIMES, np.rad2deg(gyro), "rad/s", (TIMES, acc), "here")
 
 
-def test_the_rate_leaves_out_gaps_and_repeats() -> None:
+def test_rate_ignores_gaps_and_repeated_times() -> None:
     times = np.concatenate([TIMES, TIMES + 100 * SECOND, TIMES[-1:] + 100 * SECOND])
     assert estimate_rate(times) == pytest.approx(50.0)
     assert estimate_rate(TIMES[:1]) == estimate_rate(TIMES[:0]) == 0.0
     check_rate(ACC, 48.0, 50.0, "here")
-    with pytest.raises(InputError, match=r"accelerometer has 20\.0 samples a second; the model needs 50 or more"):
-        check_rate(ACC, 20.0, 50.0, "here")
+    with pytest.raises(InputError, match=r"accelerometer has 15\.0 samples per second; the model needs at least 20"):
+        check_rate(ACC, 15.0, 50.0, "here")
     with pytest.raises(InputError, match=r"no two samples within 0\.2 s"):
         check_rate(ACC, 0.0, 50.0, "here")

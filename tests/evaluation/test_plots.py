@@ -117,3 +117,16 @@ def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         plots.save_figure(drawn, tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize("label", ["$x$", "a$b", r"$\frac$", "$\\", "%_{^", "line\nbreak", "\x1b[2J"])
+def test_labels_and_titles_are_no_math(label: str, tmp_path: Path) -> None:
+    names = (label, "Sitting", "Laying")
+    shares = {name: SubjectAccuracy(10, 0.9) for name in names}
+    figures = (
+        plots.plot_confusion(_MATRIX, names, label),
+        plots.plot_subjects({"test": shares}, label),
+        plots.plot_training_curves({label: [_row(1000)]}, label),
+    )
+    for drawn in figures:
+        plots.save_figure(drawn, tmp_path / "a.png")

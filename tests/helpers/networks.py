@@ -133,7 +133,7 @@ def random_gru(
 
 
 GRU_SHAPES: dict[str, Network] = {
-    "seed-gru": random_gru(),
+    "baseline-gru": random_gru(),
     "pytorch": random_gru(
         frame=32, hop=16, units=48, hidden=(48, 48), reset_after=True, relu_candidate=False, coarse=False
     ),

@@ -85,9 +85,6 @@ REQUIREMENTS = {
     "posix": Requirement("file modes", "run on Linux or macOS", lambda: os.name == "posix"),
 }
 
-_skipped: dict[str, int] = {}  # requirement -> number of tests that lacked it
-
-
 @functools.cache
 def is_met(name: str) -> bool:
     """Whether this machine meets the requirement `name`."""
@@ -108,7 +105,6 @@ def require(name: str) -> None:
     reason = f"needs {name}: {requirement.remedy}"
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (a failure because CI is set)", pytrace=False)
-    _skipped[name] = _skipped.get(name, 0) + 1
     pytest.skip(reason)
 
 
@@ -126,12 +122,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print one summary of what was not checked."""
-    if not _skipped:
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    counts = {name: sum(f"needs {name}: " in reason for reason in reasons) for name in REQUIREMENTS}
+    if not any(counts.values()):
         return
     terminalreporter.section("NOT CHECKED ON THIS MACHINE", sep="!", red=True, bold=True)
-    for name, count in sorted(_skipped.items()):
-        requirement = REQUIREMENTS[name]
-        tests = "1 test" if count == 1 else f"{count} tests"
-        terminalreporter.line(f"{name} ({tests} skipped): {requirement.checks}")
-        terminalreporter.line(f"    to check it: {requirement.remedy}")
+    for name, count in counts.items():
+        if count:
+            tests = "1 test" if count == 1 else f"{count} tests"
+            terminalreporter.line(f"{name} ({tests} skipped): {REQUIREMENTS[name].checks}")
+            terminalreporter.line(f"    to check it: {REQUIREMENTS[name].remedy}")
     terminalreporter.line("With CI=true these are failures. CONTRIBUTING.md lists what the tests need.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,28 @@ def test_changed_arrays_are_refused(checkpoint: Checkpoint, tmp_path: Path, name
     path.write_bytes(save({**arrays, name: -arrays[name]}, metadata=metadata))
     with pytest.raises(InputError, match=r"x\.safetensors: its arrays were changed"):
         checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "windows", "digest", "source", "is_refused"),
+    [
+        (0.5, 100, "d", "x", False),
+        (0.501, 100, "d", "x", False),  # a near tie that another BLAS library decides differently
+        (0.1, 100, "d", "x", True),
+        (float("nan"), 100, "d", "x", True),
+        (0.1, 99, "d", "x", False),  # other test windows
+        (0.1, 100, "e", "x", False),  # other data
+        (0.1, 100, "e", "UCI HAR Dataset, rebuilt", True),  # equal up to rounding
+    ],
+)
+def test_recorded_accuracy_is_compared(
+    checkpoint: Checkpoint, accuracy: float, windows: int, digest: str, source: str, is_refused: bool
+) -> None:
+    """Checkpoints of version 1 have no digest of their arrays; wrong figures are detected with the test windows."""
+    data = {"digest": "d", "source": "UCI HAR Dataset (official)"}
+    checkpoint = replace(checkpoint, data=data, figures={"test": {"accuracy": 0.5, "windows": 100}})
+    if not is_refused:
+        checkpoint.check_test_accuracy(accuracy, windows, digest, source)
+        return
+    with pytest.raises(InputError, match=r"records a test accuracy of 50\.00%, but its network has .* train again"):
+        checkpoint.check_test_accuracy(accuracy, windows, digest, source)

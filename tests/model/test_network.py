@@ -148,7 +148,7 @@ def test_softmax_of_large_logits() -> None:
 def test_intermediates_add_up(name: str) -> None:
     networks = {
         "edge": SHAPES["edge"],
-        "gru": GRU_SHAPES["seed-gru"],
+        "gru": GRU_SHAPES["baseline-gru"],
         "gru-after": GRU_SHAPES["pytorch"],
     }
     network = networks[name]

@@ -149,7 +149,7 @@ def test_interrupted_run_keeps_finished_trials(number: signal.Signals, uci_har_p
     child = subprocess.Popen([*command, "--data", str(uci_har_path), "--out", str(out)], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True)  # fmt: skip
     signal.signal(signal.SIGINT, before)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not list(out.glob("quick.runs/*.json")) and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     child.send_signal(number)

@@ -24,7 +24,7 @@ def test_front_contains_all_non_dominated_points(points: list[tuple[float, float
 def test_the_points_of_the_front_are_numbered() -> None:
     random = np.random.default_rng(0)
     marks = [Mark(str(k), float(random.uniform(8, 300)), float(random.uniform(0.9, 0.95)), 0.002) for k in range(40)]
-    figure = plot_fronts([("µs", marks), ("kB", marks)], "title", "note", ["1: hidden 8"])
+    figure = plot_fronts([("µs", marks), ("KB", marks)], "title", "note", ["1: hidden 8"])
     figure.draw_without_rendering()
     front = {marks[k].label for k in pareto_front([(mark.cost, mark.accuracy) for mark in marks])}
     for axes in figure.axes:

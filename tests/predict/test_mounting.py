@@ -61,9 +61,9 @@ def test_file_in_any_orientation_is_predicted_after_its_walking(tmp_path: Path) 
     (part,) = result.to_dict()["mount"]["parts"]
     assert part["state"] == "estimated"
     assert angle_deg(part["gravity"], MOUNT.rotate((1.0, 0.05, 0.0))) < 1.0  # refined by standing
-    kinds = {prediction.doubt for prediction in result.answers}
+    kinds = {prediction.doubt for prediction in result.windows}
     assert kinds == {SETTLING, None}
-    assert [stretch.activity for stretch in result.stretches] == ["WALKING", "STANDING"]
+    assert [stretch.activity for stretch in result.segments] == ["WALKING", "STANDING"]
     assert any("degrees from the vertical" in note for note in result.notes)
 
 
@@ -72,15 +72,15 @@ def test_change_of_the_mounting_makes_two_parts(tmp_path: Path) -> None:
     result = predict(csv(tmp_path / "walk.csv", *parts), MODEL, Units(), "none")
     assert len(result.mounting.segments) == 3
     assert [segment.estimate is None for segment in result.mounting.segments] == [False, True, False]
-    unknown = [prediction for prediction in result.answers if prediction.doubt == MOUNT_UNKNOWN]
+    unknown = [prediction for prediction in result.windows if prediction.doubt == MOUNT_UNKNOWN]
     assert 0 < len(unknown) < 20
-    assert result.stretches[-1].activity == "STANDING"
+    assert result.segments[-1].activity == "STANDING"
 
 
 def test_person_who_never_walks_gets_a_statement_and_no_guess(tmp_path: Path) -> None:
     result = predict(csv(tmp_path / "still.csv", still(20.0, UP)), MODEL, Units(), "none")
-    assert {prediction.doubt for prediction in result.answers} == {SETTLING, MOUNT_UNKNOWN}
-    assert result.stretches == ()
+    assert {prediction.doubt for prediction in result.windows} == {SETTLING, MOUNT_UNKNOWN}
+    assert result.segments == ()
     assert any("how the phone was worn is unknown" in note for note in result.notes)
     mount = result.to_dict()["mount"]
     assert mount["option"] == "auto"
@@ -90,8 +90,8 @@ def test_person_who_never_walks_gets_a_statement_and_no_guess(tmp_path: Path) ->
 def test_standing_interval(tmp_path: Path) -> None:
     path = csv(tmp_path / "walk.csv", *walk_and_stand())
     result = predict(path, MODEL, Units(), "none", mount=MountOption.parse("standing:22-30"))
-    assert {prediction.doubt for prediction in result.answers} == {SETTLING, None}
-    assert result.answers[-1].activity == "STANDING"
+    assert {prediction.doubt for prediction in result.windows} == {SETTLING, None}
+    assert result.windows[-1].activity == "STANDING"
     with pytest.raises(InputError, match="does not stand still"):
         predict(path, MODEL, Units(), "none", mount=MountOption.parse("standing:2-10"))
     with pytest.raises(InputError, match=r"0\.00 s of samples"):
@@ -101,7 +101,7 @@ def test_standing_interval(tmp_path: Path) -> None:
 def test_as_is_rotates_nothing(tmp_path: Path) -> None:
     path = csv(tmp_path / "walk.csv", *walk_and_stand())
     result = predict(path, MODEL, Units(), "none", mount=MountOption.parse("as-is"))
-    assert result.answers[-1].activity == "LAYING"
+    assert result.windows[-1].activity == "LAYING"
     assert result.to_dict()["mount"] == {"option": "as-is", "parts": []}
 
 

@@ -1,4 +1,4 @@
-"""`harexport predict`: the answers are the model's behind the official chain, on files and on live streams."""
+"""`harexport predict`: files and live streams give the predictions of preprocessing and model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.preprocessing.phones import G, plain, rows, sensor_logger, written, z
 _ROOT = Path(__file__).resolve().parents[2]
 EDGE = _ROOT / "artifacts" / "edge"
 CONTRACT = Contract()
-SAID = Units()
+UNITS = Units()
 TIMES = regular(14.1, 50)
 WALK = plain(TIMES, *walking(TIMES))
 WINDOWS = (705 - 128) // 64 + 1
@@ -42,7 +42,7 @@ def harexport(*arguments: str | Path, **given: Any) -> Result:
 
 
 class Scripted:
-    """A runner that answers what it is told to, one label a window."""
+    """A runner that returns given labels, one per window."""
 
     def __init__(self, *labels: int) -> None:
         self.name, self.runtime, self.metadata, self.window_shape, self.batch = "scripted", "", {}, (128, 9), 1
@@ -75,17 +75,17 @@ def test_shipping_replaces_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert model.load_model().contract == CONTRACT
 
 
-def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Path) -> None:
+def test_file_equals_batch_preprocessing_and_model(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = harexport(written(tmp_path / "walk.csv", WALK), "--json", "--out", out, "--smoothing", "none")
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
+    result = json.loads(result.stdout)
     signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0, "steady")
     windows = np.stack([signals[k : k + 128] for k in range(0, len(signals) - 127, 64)])
     logits = model.load_model().runner.logits(windows.astype(np.float32)).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert len(told["windows"]) == len(windows) == WINDOWS
-    for k, (window, chances) in enumerate(zip(told["windows"], expected, strict=True)):
+    assert len(result["windows"]) == len(windows) == WINDOWS
+    for k, (window, chances) in enumerate(zip(result["windows"], expected, strict=True)):
         assert window["start"] == pytest.approx(1.28 * k)
         assert window["time"] == pytest.approx(1.28 * k + 2.54)
         assert list(window["probabilities"]) == list(LABELS)
@@ -93,10 +93,10 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
         assert window["activity"] == window["smoothed"] == LABELS[int(chances.argmax())]
         assert window["doubt"] == ("settling" if 1.28 * k < SETTLING_SECONDS else None)
         assert 0 < window["latency_ms"] < 1000
-    assert told["units"] == {"accelerometer": "g", "gyroscope": "rad/s"}
-    assert told["rates_hz"] == {"accelerometer": 50.0, "gyroscope": 50.0}
-    assert told["restarts"] == told["notes"] == []
-    assert told["picture"] == str(out / "walk.activities.png")
+    assert result["units"] == {"accelerometer": "g", "gyroscope": "rad/s"}
+    assert result["rates_hz"] == {"accelerometer": 50.0, "gyroscope": 50.0}
+    assert result["restarts"] == result["notes"] == []
+    assert result["picture"] == str(out / "walk.activities.png")
     assert (out / "walk.activities.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -104,17 +104,17 @@ def test_a_file_is_answered_as_the_batch_chain_and_the_model_answer(tmp_path: Pa
     "name",
     ["edge-float32.onnx", "edge-fused-float32.tflite", "edge-unrolled-float32.tflite", "edge.safetensors"],
 )
-def test_every_exported_format_answers_the_same(name: str, tmp_path: Path) -> None:
+def test_every_exported_format_predicts_the_same(name: str, tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", WALK)
-    reference = predict(path, model.load_model(EDGE / "edge.safetensors"), SAID, "none")
-    told = predict(path, model.load_model(EDGE / name), SAID, "none")
-    assert told.model == name
-    for ours, theirs in zip(told.answers, reference.answers, strict=True):
+    reference = predict(path, model.load_model(EDGE / "edge.safetensors"), UNITS, "none")
+    result = predict(path, model.load_model(EDGE / name), UNITS, "none")
+    assert result.model == name
+    for ours, theirs in zip(result.windows, reference.windows, strict=True):
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-4)
 
 
-def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tmp_path: Path) -> None:
-    expected = predict(written(tmp_path / "walk.csv", WALK), model.load_model(), SAID, "none")
+def test_other_units_and_rates_predict_the_same(tmp_path: Path) -> None:
+    expected = predict(written(tmp_path / "walk.csv", WALK), model.load_model(), UNITS, "none")
     fast, slow = regular(14.1, 100), regular(14.1, 49.2, 0.003)
     path = zipped(
         tmp_path / "walk.zip",
@@ -123,24 +123,24 @@ def test_the_same_walk_in_other_units_and_at_other_rates_is_answered_the_same(tm
             "Gyroscope.csv": sensor_logger(slow, walking(slow)[1]),
         },
     )
-    told = predict(path, model.load_model(), SAID, "none")
-    assert told.family == "Sensor Logger"
-    assert told.source.units == {ACC: "m/s2", GYRO: "rad/s"}
-    assert told.source.average_over == {ACC: 2, GYRO: 1}
-    settled = [pair for pair in zip(told.answers, expected.answers, strict=False) if pair[1].doubt is None]
+    result = predict(path, model.load_model(), UNITS, "none")
+    assert result.family == "Sensor Logger"
+    assert result.source.units == {ACC: "m/s2", GYRO: "rad/s"}
+    assert result.source.average_over == {ACC: 2, GYRO: 1}
+    settled = [pair for pair in zip(result.windows, expected.windows, strict=False) if pair[1].doubt is None]
     assert len(settled) == WINDOWS - 1
     for ours, theirs in settled:  # a grid some milliseconds away; benchmarks/stream_fidelity.json has real motion
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.2)
 
 
-def test_a_live_stream_is_answered_line_by_line_while_it_goes_on(tmp_path: Path) -> None:
+def test_live_stream_is_predicted_line_by_line(tmp_path: Path) -> None:
     lines = WALK.encode().splitlines(keepends=True)
     command = [sys.executable, "-m", "harexport", "predict", "--follow"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdin
     assert child.stdout
     assert child.stderr
-    guard = threading.Timer(60, child.kill)  # an answer that never comes must not hang the tests
+    guard = threading.Timer(60, child.kill)  # an prediction that never comes must not hang the tests
     guard.start()
     try:
         child.stdin.writelines(lines[:200])
@@ -149,17 +149,17 @@ def test_a_live_stream_is_answered_line_by_line_while_it_goes_on(tmp_path: Path)
         child.stdin.writelines(lines[200:])
         child.stdin.write(b"14.10,0.9")
         child.stdin.close()
-        answers = [first, *map(json.loads, child.stdout)]
-        words = child.stderr.read().decode()
+        predictions = [first, *map(json.loads, child.stdout)]
+        messages = child.stderr.read().decode()
         assert child.wait(30) == 0
     finally:
         guard.cancel()
         child.kill()
-    assert words.strip() == f"the stream ended in the middle of line {len(lines) + 1}; that line was left out"
-    told = json.loads(harexport(written(tmp_path / "w.csv", WALK), "--json", "--no-picture").stdout)["windows"]
-    for answer in [*answers, *told]:
-        assert answer.pop("latency_ms") > 0
-    assert answers == told
+    assert messages.strip() == f"the stream ended in the middle of line {len(lines) + 1}; that line was left out"
+    result = json.loads(harexport(written(tmp_path / "w.csv", WALK), "--json", "--no-picture").stdout)["windows"]
+    for prediction in [*predictions, *result]:
+        assert prediction.pop("latency_ms") > 0
+    assert predictions == result
 
 
 def test_nothing_heavy_is_imported() -> None:
@@ -174,28 +174,28 @@ def test_nothing_heavy_is_imported() -> None:
     assert len(child.stdout.splitlines()) == WINDOWS
 
 
-def test_one_contrary_answer_is_smoothed_away_and_two_are_not(tmp_path: Path) -> None:
+def test_one_contrary_window_is_smoothed_and_two_are_not(tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES)))
     script = [3, 0, 0, 0, 0, 1, 0, 0, 2, 2]
     assert len(script) == WINDOWS
-    told = predict(path, scripted(*script), SAID, "exponential")
-    names = [LABELS.index(answer.activity) for answer in told.answers]
+    result = predict(path, scripted(*script), UNITS, "exponential")
+    names = [LABELS.index(prediction.activity) for prediction in result.windows]
     assert names == script
     # the first is from settling filters: shown as it is, and without a say in what follows
-    assert [LABELS.index(answer.smoothed) for answer in told.answers] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
-    unsmoothed = predict(path, scripted(*script), SAID, "none")
-    assert [LABELS.index(answer.smoothed) for answer in unsmoothed.answers] == script
+    assert [LABELS.index(prediction.smoothed) for prediction in result.windows] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    unsmoothed = predict(path, scripted(*script), UNITS, "none")
+    assert [LABELS.index(prediction.smoothed) for prediction in unsmoothed.windows] == script
 
 
-def test_stretches_cover_what_is_without_doubt(tmp_path: Path) -> None:
+def test_segments_cover_reliable_windows(tmp_path: Path) -> None:
     path = written(tmp_path / "walk.csv", WALK)
-    told = predict(path, scripted(3, 0, 0, 0, 0, 0, 0, 2, 2, 2), SAID, "exponential")
-    first, second = told.stretches
+    result = predict(path, scripted(3, 0, 0, 0, 0, 0, 0, 2, 2, 2), UNITS, "exponential")
+    first, second = result.segments
     assert (first.activity, first.windows, second.activity, second.windows) == ("WALKING", 7, LABELS[2], 2)
     assert first.start_s == pytest.approx(1.28)
     assert first.end_s == pytest.approx(second.start_s)
-    assert second.end_s == pytest.approx(told.answers[-1].end_s)
-    assert dict(time_per_activity(told)) == pytest.approx(
+    assert second.end_s == pytest.approx(result.windows[-1].end_s)
+    assert dict(time_per_activity(result)) == pytest.approx(
         {"WALKING": first.end_s - first.start_s, LABELS[2]: second.end_s - second.start_s}
     )
 
@@ -203,46 +203,48 @@ def test_stretches_cover_what_is_without_doubt(tmp_path: Path) -> None:
 def test_labels_in_the_file_are_compared(tmp_path: Path) -> None:
     labels = ["walking"] * 500 + [""] * 20 + ["yoga"] * 100 + ["Sitting"] * 85
     path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES), labels=labels))
-    told = predict(path, scripted(0), SAID, "exponential")
+    result = predict(path, scripted(0), UNITS, "exponential")
     # windows 0 to 5 end before sample 500; the first of them is settling, and no other lies in one label
-    assert [answer.label for answer in told.answers] == ["WALKING"] * 6 + [None] * 4
-    assert told.agreement is not None
-    assert vars(told.agreement) == {"windows": 5, "single": 1.0, "smoothed": 1.0}
-    assert told.notes == ("labels that the model does not know were left out: YOGA",)
-    wrong = predict(path, scripted(4), SAID, "exponential")
+    assert [prediction.label for prediction in result.windows] == ["WALKING"] * 6 + [None] * 4
+    assert result.agreement is not None
+    assert vars(result.agreement) == {"windows": 5, "single": 1.0, "smoothed": 1.0}
+    assert result.notes == ("labels that the model does not know were left out: YOGA",)
+    wrong = predict(path, scripted(4), UNITS, "exponential")
     assert wrong.agreement is not None
     assert wrong.agreement.single == 0.0
 
 
-def test_a_gap_starts_the_chain_anew_and_is_told(tmp_path: Path) -> None:
+def test_a_gap_restarts_the_filters_with_a_note(tmp_path: Path) -> None:
     times = np.delete(regular(20.0, 50), range(450, 480))
-    told = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), SAID, "exponential")
-    assert told.restarts == ((9.6, "no accelerometer for 0.62 s"),)
-    assert [answer.doubt for answer in told.answers] == (["settling"] + [None] * 5) + ["settling"] + [None] * 6
-    assert len(told.stretches) == 2
-    assert "At 0:10 the chain started anew: no accelerometer for 0.62 s." in format_notes(told)
+    result = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), UNITS, "exponential")
+    assert result.restarts == ((9.6, "no accelerometer for 0.62 s"),)
+    assert [prediction.doubt for prediction in result.windows] == (["settling"] + [None] * 5) + ["settling"] + [
+        None
+    ] * 6
+    assert len(result.segments) == 2
+    assert "At 0:10 the filters restart: no accelerometer for 0.62 s." in format_notes(result)
 
 
-def test_a_sensor_that_slows_down_is_not_trusted(tmp_path: Path) -> None:
+def test_windows_of_a_slow_sensor_are_flagged(tmp_path: Path) -> None:
     """50 Hz on the whole, but 10 Hz for a while: no gap is long enough to restart, yet it is interpolation."""
     every = regular(60.0, 50)
     slow = (every > 15 * SECOND) & (every < 19 * SECOND) & (np.arange(len(every)) % 5 > 0)
     times = every[~slow]
-    told = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), SAID, "exponential")
-    assert told.restarts == ()
-    doubtful = [answer for answer in told.answers if answer.doubt == "sparse"]
+    result = predict(written(tmp_path / "walk.csv", plain(times, *walking(times))), scripted(0), UNITS, "exponential")
+    assert result.restarts == ()
+    doubtful = [prediction for prediction in result.windows if prediction.doubt == "sparse"]
     assert doubtful
-    for answer in told.answers:
-        inside = min(answer.end_s, 19) - max(answer.start_s, 15)
-        assert (answer.doubt == "sparse") == (inside > 0.33), answer  # a tenth of 2.56 s, at four fifths lost
-    assert len(told.stretches) == 2
+    for prediction in result.windows:
+        inside = min(prediction.end_s, 19) - max(prediction.start_s, 15)
+        assert (prediction.doubt == "sparse") == (inside > 0.33), prediction  # a tenth of 2.56 s, at four fifths lost
+    assert len(result.segments) == 2
 
 
-def test_a_phone_worn_otherwise_is_told(tmp_path: Path) -> None:
+def test_other_orientations_are_noted(tmp_path: Path) -> None:
     acc, gyro = walking(TIMES)
     path = written(tmp_path / "walk.csv", plain(TIMES, acc[:, [1, 0, 2]], gyro[:, [1, 0, 2]]))
-    assert any("worn otherwise" in note for note in predict(path, scripted(0), SAID, "none").notes)
-    right = predict(written(tmp_path / "right.csv", WALK), scripted(0), SAID, "none")
+    assert any("worn differently" in note for note in predict(path, scripted(0), UNITS, "none").notes)
+    right = predict(written(tmp_path / "right.csv", WALK), scripted(0), UNITS, "none")
     assert right.notes == ()
 
 
@@ -252,10 +254,10 @@ def test_a_model_of_acceleration_alone_needs_no_gyroscope(tmp_path: Path) -> Non
     text = "timestamp_s,acc_x,acc_y,acc_z\n" + "".join(
         rows([t / SECOND, *a]) for t, a in zip(TIMES.tolist(), walking(TIMES)[0], strict=True)
     )
-    told = predict(written(tmp_path / "walk.csv", text), scripted(1, contract=contract), SAID, "none")
-    assert len(told.answers) == WINDOWS
-    assert set(told.source.units) == {ACC}
-    live = predict_stream(text.encode().splitlines(keepends=True), scripted(1, contract=contract), SAID, "none")
+    result = predict(written(tmp_path / "walk.csv", text), scripted(1, contract=contract), UNITS, "none")
+    assert len(result.windows) == WINDOWS
+    assert set(result.source.units) == {ACC}
+    live = predict_stream(text.encode().splitlines(keepends=True), scripted(1, contract=contract), UNITS, "none")
     assert sum(isinstance(event, WindowPrediction) for event in live) == WINDOWS
 
 
@@ -263,26 +265,26 @@ def _track(times: Times, values: np.ndarray, unit: str | None) -> SensorTrack:
     return SensorTrack(times, values, unit, "here")
 
 
-def test_what_is_said_of_units_goes_before_the_header() -> None:
+def test_stated_units_replace_those_of_the_header() -> None:
     acc, gyro = resting(TIMES)
     tracks = {ACC: _track(TIMES, acc, None), GYRO: _track(TIMES, gyro, "rad/s")}
     assert resolve_sensors(tracks, CONTRACT, Units(gyro="deg/s"), "here").units == {ACC: "g", GYRO: "deg/s"}
-    assert resolve_sensors(tracks, CONTRACT, SAID, "here").units == {ACC: "g", GYRO: "rad/s"}
+    assert resolve_sensors(tracks, CONTRACT, UNITS, "here").units == {ACC: "g", GYRO: "rad/s"}
 
 
-def test_the_clock_of_a_phone_is_kept_to_the_nanosecond() -> None:
+def test_times_are_exact_to_the_nanosecond() -> None:
     epoch = 1_718_030_736_872_695_301
     session = Session(scripted(0), SensorInfo({}, {}, {}), "none", epoch)
     acc, gyro = walking(TIMES)
     out = []
     for t, a, g in zip((TIMES + epoch).tolist(), acc.tolist(), gyro.tolist(), strict=True):
         out += session.push(ACC, t, tuple(a)) + session.push(GYRO, t, tuple(g))
-    answers = [event for event in out if isinstance(event, WindowPrediction)]
-    assert answers[0].time_ns == epoch + 127 * 20_000_000
-    assert answers[0].end_s == pytest.approx(2.54, abs=1e-9)
+    predictions = [event for event in out if isinstance(event, WindowPrediction)]
+    assert predictions[0].time_ns == epoch + 127 * 20_000_000
+    assert predictions[0].end_s == pytest.approx(2.54, abs=1e-9)
 
 
-def test_people_see_a_strip_a_table_and_the_rest(tmp_path: Path) -> None:
+def test_report_in_the_terminal(tmp_path: Path) -> None:
     times = regular(90.0, 50)
     path = written(tmp_path / "walk.csv", plain(times, *walking(times)))
     picture = tmp_path / "there" / "timeline.png"
@@ -299,11 +301,11 @@ def test_people_see_a_strip_a_table_and_the_rest(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_colours_and_durations() -> None:
+def test_colors_and_durations() -> None:
     assert len({label_color(LABELS, label) for label in (*LABELS, None)}) == 7
     assert [format_duration(s) for s in (0, 59.6, 83.4, 3723)] == ["0:00", "1:00", "1:23", "1:02:03"]
 
 
 def test_the_prediction_is_plain_json(tmp_path: Path) -> None:
-    told: Prediction = predict(written(tmp_path / "walk.csv", WALK), scripted(0), SAID, "none")
-    assert json.loads(json.dumps(told.to_dict(), allow_nan=False)) == told.to_dict()
+    result: Prediction = predict(written(tmp_path / "walk.csv", WALK), scripted(0), UNITS, "none")
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict()

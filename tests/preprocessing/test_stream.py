@@ -158,7 +158,7 @@ def test_units_are_converted() -> None:
     converted = run(Stream(CONTRACT, {ACC: "m/s2", GYRO: "deg/s"}), in_order(phone))
     assert_same(windows_of(converted), batch_twin(samples))
     with pytest.raises(InputError, match="choose one of g, m/s2"):
-        Stream(CONTRACT, {ACC: "mg"})
+        Stream(CONTRACT, {ACC: "ft/s2"})
 
 
 def test_what_cannot_be_used_is_left_out_as_if_it_had_never_come() -> None:

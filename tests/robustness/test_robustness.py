@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -309,3 +310,16 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path, few: Dataset) -> None:
     none = dataclasses.replace(few, test=_part(few.test, slice(0, 0)))
     with pytest.raises(InputError, match="no test windows"):
         robust.evaluate_robustness(edge, none)
+
+
+def test_nan_outputs_have_no_accuracy(dataset: Dataset) -> None:
+    class Broken:
+        runtime = "none"
+
+        def logits(self, windows: np.ndarray) -> np.ndarray:
+            return np.full((len(windows), 6), np.nan)
+
+    broken = SimpleNamespace(name="broken.onnx", runner=Broken(), contract=dataset.contract)
+    small = dataclasses.replace(dataset, test=_part(dataset.test, slice(0, 40)))
+    with pytest.raises(InputError, match=r"broken\.onnx: its outputs .* NaN"):
+        robust.evaluate_robustness({"broken": broken}, small)  # type: ignore[dict-item]

@@ -22,6 +22,6 @@ def test_torch_matches_the_reference(shape: str) -> None:
 
 
 def test_torch_gru_is_used_where_possible() -> None:
-    for shape, own in (("pytorch", True), ("seed-gru", False), ("relu-after", False)):
+    for shape, own in (("pytorch", True), ("baseline-gru", False), ("relu-after", False)):
         modules = TorchRunner(GRU_SHAPES[shape])._layers
         assert all(isinstance(module, torch.nn.GRU) == own for module in modules)

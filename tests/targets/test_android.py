@@ -17,6 +17,7 @@ from harexport.bench import discovery
 from harexport.cli import main
 from harexport.commands import bench as command
 from harexport.data.dataset import Dataset
+from harexport.formats import read_model
 from harexport.runtimes import sandbox
 from harexport.targets import android
 
@@ -49,7 +50,11 @@ def phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up: Dataset) ->
     monkeypatch.setattr(command, "load_data", lambda path: made_up)
     monkeypatch.setattr(android, "_POLL_S", 0.01)
     # what a file does to its runtime here is another test's: no process for it
-    monkeypatch.setattr(discovery, "run_sandboxed", lambda model, suffix: sandbox.SandboxResult("LiteRT"))
+    monkeypatch.setattr(
+        discovery,
+        "read_sandboxed",
+        lambda model, name, path: (read_model(model, name), sandbox.SandboxResult("LiteRT")),
+    )
     return Phones(tmp_path, monkeypatch)
 
 
@@ -221,7 +226,7 @@ def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeyp
         ({"told": {"error": "the model's contract has 5 labels"}}, ("the phone reports: the model's contract has 5",)),
         ({"told": {"sha256": "0" * 64}}, ("ran another file",)),
         ({"untold": ["times_us"]}, ("missing or invalid value: 'times_us'",)),
-        ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected [48, 6]")),
+        ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected logits [48, 6]")),
         ({"told": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("missing or invalid value",)),
         ({"told": {"times_us": [[1.0], [1.0, 2.0]]}}, ("missing or invalid value",)),
         ({"told": {"device": "a phone"}}, ("missing or invalid value",)),

@@ -94,6 +94,20 @@ def test_standard_deviation_of_rotation_angles() -> None:
     assert abs(np.median(angles) - 20 * 0.6745) < 1.0
 
 
+def test_heading_is_a_uniform_rotation_about_x() -> None:
+    vectors = np.tile(np.array([0.8, 0.6, 0.0] * 3), (4000, 128, 1)).astype(np.float32)
+    windows = Windows(vectors, np.arange(4000) % 2, np.ones(4000, np.int64))
+    augment = Augmenter(windows, AugmentConfig(heading_deg=180.0), torch.ones(9))
+    turned = augment.batch(torch.arange(4000), _generator()).numpy().reshape(4000, 128, 3, 3)
+    np.testing.assert_allclose(turned[..., 0], 0.8, atol=1e-6)
+    np.testing.assert_allclose(np.hypot(turned[..., 1], turned[..., 2]), 0.6, atol=1e-6)
+    assert np.abs(turned - turned[:, :1, :1]).max() < 1e-6  # one rotation per window
+    heading = np.degrees(np.arctan2(turned[:, 0, 0, 2], turned[:, 0, 0, 1]))
+    counts, _ = np.histogram(heading, bins=8, range=(-180, 180))
+    assert counts.sum() == 4000
+    assert abs(counts - 500).max() < 100
+
+
 def test_size_of_noise_and_gain() -> None:
     windows = Windows(np.ones((3000, 128, 9), np.float32), np.arange(3000) % 2, np.arange(3000))
     noise = Augmenter(windows, AugmentConfig(noise=0.1), 2 * torch.ones(9)).batch(torch.arange(3000), _generator()) - 1

@@ -96,6 +96,22 @@ def test_killed_child_process_does_not_end_the_run(
     assert capsys.readouterr().err.count("its pass continues in this process") <= 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_child_processes_hold_back_signals() -> None:
+    from joblib.externals.loky.backend import get_context
+
+    process = get_context("loky").Process(target=time.sleep, args=(60,), daemon=True)
+    with passes.blocked_signals():
+        process.start()
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    (blocked,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk")]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert blocked >> (number - 1) & 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_to_all_processes_saves_both_passes(uci_har_path: Path, tmp_path: Path, number: signal.Signals) -> None:
     """A terminal sends Ctrl-C to the whole process group; the child must not die from it."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -64,6 +65,13 @@ def _interrupted(small: Dataset, out: Path, monkeypatch: Patch, reports: int = 2
         with pytest.raises(KeyboardInterrupt):
             train(small, small_recipe(), out)
     return resume_path(out, small_recipe())
+
+
+@pytest.fixture(scope="module")
+def state_file(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The state file of an interrupted run."""
+    with pytest.MonkeyPatch.context() as patch:
+        return _interrupted(small, tmp_path_factory.mktemp("interrupted"), patch).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +184,48 @@ def test_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkey
         torch.save({**saved, **damage}, state)
         with pytest.raises(InputError, match="cannot be resumed"):
             train(small, small_recipe(), tmp_path, resume=True)
+
+
+def _set(value: Any, *path: str | int) -> Callable[[dict[str, Any]], None]:
+    def change(saved: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            saved = saved[key]  # type: ignore[index]
+        saved[path[-1]] = value  # type: ignore[index]
+
+    return change
+
+
+_STATE = ("states", "held-out pass")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _set(10**9, *_STATE, "step"), _set(-1, *_STATE, "step"), _set(0, *_STATE, "step"), _set("3", *_STATE, "step"),
+        _set(True, *_STATE, "step"), _set([], *_STATE, "history"), _set([{"windows": "x"}], *_STATE, "history"),
+        _set([], *_STATE, "average"), _set(torch.zeros(3), *_STATE, "average", 0), _set(5, *_STATE, "average", 0),
+        _set(torch.zeros(3), *_STATE, "model", "head.bias"), _set({}, *_STATE, "optimizer", "head", "state", 0),
+        _set(torch.zeros(3), *_STATE, "optimizer", "head", "state", 0, "exp_avg"),
+        _set({}, *_STATE, "optimizer", "head", "state", 99), _set([], *_STATE, "optimizer", "head", "param_groups"),
+        _set("fast", *_STATE, "optimizer", "head", "param_groups", 0, "betas"), _set({}, "seconds"),
+        _set({"held-out pass": -1.0}, "seconds"), _set("1", "elapsed"), _set(float("nan"), "elapsed"),
+        _set({"held-out pass": {"history": [], "held_out_logits": 3}}, "finished"),
+        _set({"held-out pass": {"history": [], "held_out_logits": torch.zeros(2, 6).double()}}, "finished"),
+        _set({"all subjects": {"history": [], "held_out_logits": None}}, "finished"), _set([], "states"),
+    ],
+)  # fmt: skip
+def test_odd_values_in_the_state_file(
+    small: Dataset, state_file: bytes, tmp_path: Path, damage: Callable[[dict[str, Any]], None], whole: bytes
+) -> None:
+    path = tmp_path / "small.resume.pt"
+    path.write_bytes(state_file)
+    saved = torch.load(path, weights_only=True)
+    damage(saved)
+    torch.save(saved, path)
+    try:
+        assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
+    except InputError as error:
+        assert "start without --resume" in str(error)  # noqa: PT017
 
 
 def test_new_run_replaces_an_interrupted_one(

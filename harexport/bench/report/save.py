@@ -9,7 +9,7 @@ from harexport.bench.report import text
 from harexport.bench.report.html import render_html
 from harexport.bench.result import BenchResult
 from harexport.utils import files
-from harexport.utils.tables import format_markdown, format_text
+from harexport.utils.tables import escape_markdown, format_markdown, format_text
 
 
 def format_terminal(result: BenchResult) -> str:
@@ -38,15 +38,15 @@ def _ratio_note(result: BenchResult) -> str:
 def format_pull_request(result: BenchResult) -> str:
     """Return Markdown for a comment: the summary and the two main tables; everything else is folded."""
     is_good = result.passed and not result.refused
-    parts = [f"### {'✅' if is_good else '❌'} harexport bench: {text.summarize(result)}"]
+    parts = [f"### {'✅' if is_good else '❌'} harexport bench: {escape_markdown(text.summarize(result))}"]
     parts.append(_bullets(text.failure_lines(result)))
     if result.gate:
         rules = ", ".join(f"`{rule}`" for rule in result.gate.rules)
-        compared = f" compared with {result.gate.compared_with}" if result.gate.compared_with else ""
+        compared = f" compared with {escape_markdown(result.gate.compared_with)}" if result.gate.compared_with else ""
         parts += [f"Fail if{compared}: {rules}", _bullets(result.gate.notes)]
     parts.append(format_markdown(text.accuracy_table(result)))
     if any(model.latency for model in result.models):
-        parts += [format_markdown(text.latency_table(result)), _ratio_note(result)]
+        parts += [format_markdown(text.latency_table(result)), escape_markdown(_ratio_note(result))]
     folded = [format_markdown(text.compute_table(result)), format_markdown(text.recall_table(result))]
     if len(text.threads_table(result)) > 1:
         folded.append(format_markdown(text.threads_table(result)))
@@ -57,7 +57,7 @@ def format_pull_request(result: BenchResult) -> str:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
 def save(result: BenchResult, out: Path, plot_folders: Sequence[Path] = (), page: Path | None = None) -> Path:

@@ -143,7 +143,9 @@ def draw_divergence(found: Divergence) -> str:
     for k, errors in enumerate(found.layers):
         points = " ".join(f"{x(step):.1f},{y(error):.1f}" for step, error in enumerate(errors))
         parts.append(f'<polyline class="layer layer{k % 3}" points="{points}"/>')
-        parts.append(_text(left + width + 6, y(errors[-1]) + 4 + 12 * k, f"layer {k}", f"small layer{k % 3}"))
+    ends = _spread([y(errors[-1]) + 4 for errors in found.layers], 13, top + height)
+    for k, end in enumerate(ends):
+        parts.append(_text(left + width + 6, end, f"layer {k}", f"small layer{k % 3}"))
     if found.layer is not None and found.step is not None:
         error = found.layers[found.layer][found.step]
         parts.append(f'<circle class="bad" cx="{x(found.step):.1f}" cy="{y(error):.1f}" r="5"/>')
@@ -151,6 +153,19 @@ def draw_divergence(found: Divergence) -> str:
         parts.append(_text(x(step), top + height + 20, str(step), "soft", "middle"))
     parts.append(_text(left, top + height + 40, "step", "soft"))
     return "".join([*parts, "</svg>"])
+
+
+def _spread(positions: list[float], distance: float, bottom: float) -> list[float]:
+    """Move positions apart to at least `distance`, in their order, and not below `bottom`."""
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    moved = list(positions)
+    for before, after in itertools.pairwise(order):
+        moved[after] = max(moved[after], moved[before] + distance)
+    limit = bottom
+    for k in reversed(order):
+        moved[k] = min(moved[k], limit)
+        limit = moved[k] - distance
+    return moved
 
 
 def _open(width: float, height: float, label: str, kind: str = "narrow") -> str:

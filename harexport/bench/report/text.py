@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harexport.bench.result import BenchResult, ModelResult, Reference
+from harexport.bench.result import BenchResult, ModelResult, Reference, group_reasons
 from harexport.evaluation.plots import format_label
 from harexport.evaluation.statistics import Interval
 from harexport.utils.tables import Table
@@ -10,13 +10,13 @@ from harexport.utils.tables import Table
 
 def summarize(result: BenchResult) -> str:
     """Return one or two sentences: whether all models are within their tolerance, and all rules are met."""
-    checked = [model for model in result.models if model.promised]
+    checked = [model for model in result.models if model.promised or model.failures]
     num_failed = sum(bool(model.failures) for model in checked)
     windows, num_unchecked = result.data["test_windows"], len(result.models) - len(checked)
     if num_failed and len(checked) == 1:
-        sentences = [f"{checked[0].name} exceeds its tolerance on the {windows} test windows."]
+        sentences = [f"{checked[0].name} failed its check on the {windows} test windows."]
     elif num_failed:
-        sentences = [f"{num_failed} of {len(checked)} models exceed their tolerance on the {windows} test windows."]
+        sentences = [f"{num_failed} of {len(checked)} models failed their check on the {windows} test windows."]
     elif len(checked) == 1:
         sentences = [f"{checked[0].name} matches its reference on the {windows} test windows, within its tolerance."]
     elif checked:
@@ -47,7 +47,7 @@ def failure_lines(result: BenchResult) -> list[str]:
     lines = [f"FAILED {model.name}: {reason}" for model in result.models for reason in model.failures]
     if result.gate:
         lines += [f"FAILED {violation.rule}: {violation.reason}" for violation in result.gate.broken]
-    return lines + [f"NOT MEASURED {model.reason}" for model in result.refused]
+    return lines + [f"NOT MEASURED {reason}" for reason in group_reasons(result.refused)]
 
 
 def note_lines(result: BenchResult) -> list[str]:
@@ -153,11 +153,19 @@ def compute_table(result: BenchResult) -> Table:
 def threads_table(result: BenchResult) -> Table:
     """Return p50 by number of threads; the header alone if one number was measured."""
     counts = list(dict.fromkeys(count for model in result.models for count in model.threads))
-    header = ("model", f"{result.machine['threads']} threads: p50 µs", *(f"{count} threads" for count in counts))
+    header = (
+        "model",
+        _thread_count(result.machine["threads"]) + ": p50 µs",
+        *(_thread_count(count) for count in counts),
+    )
     if not counts:
         return [header]
     timed = [model for model in result.models if model.latency]
     return [header, *((m.name, _p50(m), *(_time(m.threads[count].p50) for count in counts)) for m in timed)]
+
+
+def _thread_count(count: int | str) -> str:
+    return "1 thread" if str(count) == "1" else f"{count} threads"
 
 
 def recall_table(result: BenchResult) -> Table:
@@ -256,9 +264,9 @@ def _logit_difference(model: ModelResult) -> str:
 
 
 def _check(model: ModelResult) -> str:
-    if not model.promised:
-        return "no tolerance"
-    return "FAILED" if model.failures else "passed"
+    if model.failures:
+        return "FAILED"
+    return "passed" if model.promised else "no tolerance"
 
 
 def _p50(model: ModelResult) -> str:

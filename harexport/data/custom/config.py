@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from harexport.data.recordings.sensors import Units
+from harexport.data.recordings.csv_format import ColumnNames, Units
 from harexport.data.uci_har.reader import CUSTOM_CONFIG
 from harexport.errors import InputError
-from harexport.model.contract import CHANNELS, Contract, FilterChain, Lowpass
+from harexport.model.contract import CHANNELS, LABELS, Contract, FilterChain, Lowpass
 from harexport.preprocessing.filters import design_sos
-from harexport.preprocessing.stream import ACC, GYRO
+from harexport.preprocessing.stream import ACC, GYRO, unit_divisor
 
 CONFIG_NAME = CUSTOM_CONFIG
 SUBJECT, LABEL = "{subject}", "{label}"
@@ -43,8 +43,9 @@ class UnitsTable(Struct, frozen=True, forbid_unknown_fields=True):
     """[units]: units that the columns do not contain."""
 
     time: Literal["s", "ms", "us", "ns"] | UnsetType = UNSET
-    acc: Literal["g", "m/s2"] | UnsetType = UNSET
-    gyro: Literal["rad/s", "deg/s"] | UnsetType = UNSET
+    acc: str | UnsetType = UNSET  # g, m/s2, mg, or counts such as 16384/g
+    gyro: str | UnsetType = UNSET  # rad/s, deg/s, mdps, or counts such as 131/dps
+    signs: Literal["android", "apple"] | UnsetType = UNSET
 
 
 class LowpassTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,22 +74,15 @@ class ConfigTable(Struct, frozen=True, forbid_unknown_fields=True):
     rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 50.0
     window: Annotated[int, Meta(ge=4, le=10_000)] = 128
     hop: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    sensors: Annotated[tuple[Literal["accelerometer", "gyroscope"], ...], Meta(min_length=1)] = (ACC, GYRO)
+    sensors: Annotated[tuple[Literal["accelerometer", "gyroscope"], ...], Meta(min_length=1)] = (
+        "accelerometer",
+        "gyroscope",
+    )
     labels: tuple[Word, ...] = ()
     subject_pattern: str | UnsetType = UNSET
+    label_pattern: str | UnsetType = UNSET
     test_subjects: tuple[Word, ...] = ()
     validation_subjects: tuple[Word, ...] = ()
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of columns, None or empty where they are recognized; `acc` and `gyro` are x, y, z."""
-
-    time: str | None = None
-    acc: tuple[str, ...] = ()
-    gyro: tuple[str, ...] = ()
-    label: str | None = None
-    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +91,13 @@ class CustomConfig:
 
     Attributes:
         file: Path of the file.
-        contract: Contract of the windows; its labels are empty where the file lists none: then all labels are used.
+        contract: Contract of the windows, with the labels of UCI HAR where the file lists none.
+        labels: Labels to use; empty: all.
         columns: Names of columns.
         time_unit: Unit of the time column.
         units: Units of the sensors.
-        subject_pattern: Pattern of file names with {subject}.
+        subject_pattern: Pattern of paths with {subject}.
+        label_pattern: Pattern of paths with {label}.
         subjects: Subject of a file, by file name.
         test_subjects: Subjects of the test set.
         validation_subjects: Training subjects held out for validation.
@@ -109,10 +105,12 @@ class CustomConfig:
 
     file: Path
     contract: Contract
-    columns: Columns = Columns()
+    labels: tuple[str, ...] = ()
+    columns: ColumnNames = field(default_factory=ColumnNames)
     time_unit: str | None = None
     units: Units = field(default_factory=Units)
     subject_pattern: str | None = None
+    label_pattern: str | None = None
     subjects: dict[str, str] = field(default_factory=dict)
     test_subjects: tuple[str, ...] = ()
     validation_subjects: tuple[str, ...] = ()
@@ -151,8 +149,9 @@ def parse_config(table: dict[str, Any], file: Path) -> CustomConfig:
         raise InputError(f"{file}: {_explain(str(error), table)}") from None
     if config.hop is not UNSET and config.hop > config.window:
         raise InputError(f"{file}: hop must be a whole number from 1 to {config.window} (window), got {config.hop}")
-    if config.subject_pattern is not UNSET:
-        _check_pattern(config.subject_pattern, "subject_pattern", SUBJECT, file)
+    for key, placeholder in (("subject_pattern", SUBJECT), ("label_pattern", LABEL)):
+        if (pattern := getattr(config, key)) is not UNSET:
+            _check_pattern(pattern, key, placeholder, file)
     test, validation = (_words(config, key, file) for key in ("test_subjects", "validation_subjects"))
     if both := sorted(set(test) & set(validation)):
         raise InputError(f"{file}: {', '.join(both)} is in test_subjects and in validation_subjects; remove one")
@@ -160,7 +159,8 @@ def parse_config(table: dict[str, Any], file: Path) -> CustomConfig:
     return CustomConfig(
         file=file,
         contract=_contract(config, file),
-        columns=Columns(
+        labels=_words(config, "labels", file),
+        columns=ColumnNames(
             time=columns.time or None,
             acc=columns.acc or (),
             gyro=columns.gyro or (),
@@ -168,12 +168,20 @@ def parse_config(table: dict[str, Any], file: Path) -> CustomConfig:
             subject=columns.subject or None,
         ),
         time_unit=config.units.time or None,
-        units=Units(config.units.acc or None, config.units.gyro or None, file.name),
+        units=_units(config.units, file),
         subject_pattern=config.subject_pattern or None,
+        label_pattern=config.label_pattern or None,
         subjects={name: _word(subject, f"subjects.{name}", file) for name, subject in config.subjects.items()},
         test_subjects=test,
         validation_subjects=validation,
     )
+
+
+def _units(table: UnitsTable, file: Path) -> Units:
+    for sensor, name in ((ACC, "acc"), (GYRO, "gyro")):
+        if unit := getattr(table, name) or None:
+            unit_divisor(sensor, unit, f"{file}: units.{name}: ", 'for example "{}"'.format)
+    return Units(table.acc or None, table.gyro or None, file.name, signs=table.signs or None)
 
 
 def _contract(config: ConfigTable, file: Path) -> Contract:
@@ -184,7 +192,7 @@ def _contract(config: ConfigTable, file: Path) -> Contract:
         hop=config.hop or max(1, config.window // 2),
         channels=channels,
         units=tuple("rad/s" if "gyro" in name else "g" for name in channels),
-        labels=_words(config, "labels", file),
+        labels=_words(config, "labels", file) or LABELS,
         filters=_filters(config.filters, float(config.rate_hz), file),
     )
 
@@ -301,11 +309,48 @@ def _choices(hint: Any) -> tuple[str, ...]:
     return next((found for part in typing.get_args(hint) if (found := _choices(part))), ())
 
 
-def compile_pattern(pattern: str, placeholder: str, group: str) -> re.Pattern[str]:
-    """Compile a pattern of file names: * is any text, the placeholder becomes the group."""
-    parts = re.split(r"(\*|" + re.escape(placeholder) + ")", pattern)
-    special = {"*": ".*", placeholder: f"(?P<{group}>.+?)"}
-    return re.compile("".join(special.get(part, re.escape(part)) for part in parts))
+def match_pattern(pattern: str, placeholder: str, path: str) -> str | None:
+    """Match a pattern against a path, or against its last part where the pattern has no slash.
+
+    `*` stands for any text, and each placeholder for at least one character; neither contains a slash. Placeholders are
+    as short as possible.
+
+    Args:
+        pattern: Pattern such as "{subject}_*.csv" or "{subject}/{label}/*".
+        placeholder: SUBJECT or LABEL.
+        path: Path of a recording in the folder.
+
+    Returns:
+        The text at the placeholder, None where the pattern does not match.
+    """
+    text = path if "/" in pattern else path.rpartition("/")[2]
+    tokens = [token for token in re.split(r"(\*|\{subject\}|\{label\})", pattern) if token]
+    # matches[k][i]: tokens[k:] match text[i:]; computed from the end, so that time is linear in the length
+    count = len(text)
+    matches = [[False] * count + [True]]
+    for token in reversed(tokens):
+        later, row = matches[0], [False] * (count + 1)
+        for i in range(count, -1, -1):
+            if token in ("*", SUBJECT, LABEL):
+                is_longer = i < count and text[i] != "/" and (row[i + 1] or (token != "*" and later[i + 1]))
+                row[i] = is_longer or (token == "*" and later[i])
+            else:
+                row[i] = text.startswith(token, i) and later[i + len(token)]
+        matches.insert(0, row)
+    if not matches[0][0]:
+        return None
+    position = 0
+    for k, token in enumerate(tokens):
+        if token not in ("*", SUBJECT, LABEL):
+            position += len(token)
+            continue
+        end = position + (token != "*")
+        while not matches[k + 1][end]:
+            end += 1
+        if token == placeholder:
+            return text[position:end]
+        position = end
+    return None
 
 
 def list_some(names: Sequence[str]) -> str:

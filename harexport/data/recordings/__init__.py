@@ -1,1 +1,1 @@
-"""Recordings of phone sensor loggers."""
+"""Recordings of phones: CSV files of sensor loggers, and folders and zips of them."""

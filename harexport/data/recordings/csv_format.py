@@ -1,233 +1,508 @@
-"""What the columns of a phone's CSV mean, told from their header; and a line of it as numbers.
-
-Three families are known: Sensor Logger (x, y, z and seconds_elapsed; the file's name is the sensor's), phyphox
-("Acceleration x (m/s^2)"), and the plain layout of the README (timestamp_s, acc_x, ..., units as a suffix if any).
-"""
+"""Recognition of the columns of a recording's CSV from its header: time, sensors, units, labels."""
 
 from __future__ import annotations
 
 import csv
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from harexport.errors import InputError
-from harexport.preprocessing.resampler import SECOND, Values
 from harexport.preprocessing.stream import ACC, GYRO
 
 LINEAR, GRAVITY = "linear acceleration", "gravity"
-PLAIN = (
-    "the plain layout is timestamp_s (or _ms, _us, _ns), acc_x, acc_y, acc_z, gyro_x, gyro_y, gyro_z and, if you like, "
-    "label; units may follow as in acc_x_g, acc_x_m/s2, gyro_x_rad/s, gyro_x_deg/s"
-)
-# Names without spaces, underscores and case, best first: a total acceleration is preferred to a doubtful one.
+PLAIN = "the plain layout is timestamp_s, acc_x, acc_y, acc_z, gyro_x, gyro_y, gyro_z and optionally label"
+LONGEST_HEADER = 20_000  # characters; AndroSensor's has about 1,500
+# Lower-case names without spaces and punctuation, in order of preference.
 _NAMES = {
     ACC: (
-        "totalacceleration",
-        "totalacc",
-        "acceleration",
-        "acc",
-        "accel",
-        "accelerometer",
-        "accelerometeruncalibrated",
+        "totalacceleration", "totalacc", "accelerationincludinggravity", "acceleration", "acc", "accel",
+        "accelerometer", "accelerometeracceleration", "gforce", "gf", "accelerometeruncalibrated", "accelerations", "a",
     ),
-    LINEAR: ("linearacceleration", "linearacc", "linacc", "useracceleration", "bodyacc", "accelerationwithoutg"),
-    GRAVITY: ("gravity",),
-    GYRO: ("gyroscope", "gyro", "gyr", "rotationrate", "angularvelocity", "gyroscopeuncalibrated"),
-}
+    LINEAR: (
+        "linearacceleration", "linearacc", "linacc", "linearaccelerometer", "useracceleration", "useracc",
+        "motionuseracceleration", "bodyacc", "accelerationwithoutg",
+    ),
+    GRAVITY: ("gravity", "motiongravity", "grav"),
+    GYRO: (
+        "gyroscope", "gyro", "gyr", "rotationrate", "motionrotationrate", "gyrorotation", "gyroscoperotation",
+        "angularvelocity", "angvel", "angularrate", "gyroscopeuncalibrated", "g", "w",
+    ),
+}  # fmt: skip
+# "gx" is a gyroscope beside accelerations only; "a" and "w" are common in short loggers.
+_SHORT = ("a", "g", "w")
 _UNITS = {
-    "m/s2": ("m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2"),
-    "g": ("g",),
-    "rad/s": ("rad/s", "rad_s", "rads", "radps"),
-    "deg/s": ("deg/s", "deg_s", "degs", "dps", "°/s"),
-    **{unit: (unit,) for unit in ("s", "ms", "us", "ns")},
+    "m/s2": ("m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2", "m/s/s", "ms^-2", "mss"),
+    "mg": ("mg", "milli-g", "millig"),
+    "g": ("g", "gs"),
+    "rad/s": ("rad/s", "rad_s", "rads", "radps", "rps"),
+    "mdps": ("mdps", "mdeg/s", "millidps"),
+    "deg/s": ("deg/s", "deg_s", "degs", "dps", "°/s", "degps"),
+    "s": ("s", "sec", "seconds", "second"),
+    "ms": ("ms", "msec", "millis", "milliseconds", "millisecond"),
+    "us": ("us", "µs", "usec", "micros", "microseconds"),
+    "ns": ("ns", "nsec", "nanos", "nanoseconds"),
 }
-_TIMES = ("secondselapsed", "timestamp", "time", "t")  # best first: Sensor Logger has two
-_LABELS = ("label", "activity")
-_NANOSECONDS = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_BRACKETED = re.compile(r"(.*?)\s*[(\[]\s*(.*?)\s*[)\]]")
-_AXIS = re.compile(r"(.*?)[ _.-]*([xyz])")
+_SPELLINGS = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
+TIME_UNITS = ("s", "ms", "us", "ns")
+# In order of preference: Sensor Logger has two. Names with a unit in them follow.
+_TIMES = (
+    "secondselapsed", "timestamp", "time", "t", "elapsed", "elapsedtime", "timesincestart", "timesincebeginning",
+    "epoch", "epoc", "unixtime", "unixtimestamp", "datetime", "dateandtime", "loggingtime", "sampletime",
+    "timestampunix", "systemtime", "localtime", "yyyymoddhhmisssss", "clock", "timeofday",
+)  # fmt: skip
+_UNIT_TIMES = {
+    "millis": "ms",
+    "milliseconds": "ms",
+    "micros": "us",
+    "microseconds": "us",
+    "nanoseconds": "ns",
+    "seconds": "s",
+}
+_LABELS = ("label", "activity", "class", "labels", "activitylabel")
+_SUBJECTS = ("subject", "subjectid", "participant", "person", "user")
+_DEVICES = {"wrist": "watch", "watch": "watch", "headphone": "headphones", "airpods": "headphones"}
+
+
+class UnrecognizedError(InputError):
+    """The columns of a CSV are not those of a recording; `is_logger`: it is another file of a sensor logger."""
+
+    def __init__(self, message: str, is_logger: bool) -> None:
+        super().__init__(message)
+        self.is_logger = is_logger
 
 
 @dataclass(frozen=True)
 class SensorColumns:
-    """The three columns of a sensor (x, y, z) and its unit; None where the file does not say."""
+    """Columns x, y, z of a sensor (from 0), its unit (None: unknown), and the rank of its name, 0 the best."""
 
     columns: tuple[int, int, int]
     unit: str | None
+    rank: int = 0
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of data: the time, the three axes of each sensor that has a sample in it, and the label, if any."""
+class ColumnNames:
+    """Names of columns stated by the user; None or empty: recognized. `acc` and `gyro` are x, y, z."""
 
-    time_ns: int
-    values: dict[str, Values]
-    label: str | None
+    time: str | None = None
+    acc: tuple[str, ...] = ()
+    gyro: tuple[str, ...] = ()
+    label: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units stated by the user; None: inferred.
+
+    Attributes:
+        acc: Unit of the accelerometer: g, m/s2, mg, or counts per g as in "16384/g".
+        gyro: Unit of the gyroscope: rad/s, deg/s, mdps, or counts per degree per second as in "131/dps".
+        time: Unit of the times: s, ms, us or ns.
+        signs: Signs of the acceleration at rest: "android" (up is positive) or "apple" (up is negative).
+        file: Configuration file that states them; empty: options of the command line.
+    """
+
+    acc: str | None = None
+    gyro: str | None = None
+    file: str = ""
+    time: str | None = None
+    signs: str | None = None
+
+    def option_hint(self, name: str, value: str) -> str:
+        """Describe how to state that `name` (acc, gyro, time, signs) is `value`."""
+        if not self.file:
+            return f"pass --signs {value}" if name == "signs" else f"pass --{name}-unit {value}"
+        return f'write units.{name} = "{value}" in {self.file}'
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything is: `family` for people; `triples` by ACC, GYRO, LINEAR, GRAVITY; column numbers from 0."""
+    """Columns of a CSV.
+
+    Attributes:
+        family: "Sensor Logger", "phyphox" or "plain layout".
+        delimiter: Character between cells; " " stands for any white space.
+        names: Names of all columns.
+        time: Column of times.
+        time_unit: Unit in its name, if any.
+        extra_time: Column that is added to the times, and its unit.
+        sensors: Columns by sensor: ACC, GYRO, LINEAR, GRAVITY.
+        label: Column of labels.
+        subject: Column of subjects.
+        text: Column of the text of an annotation.
+    """
 
     family: str
     delimiter: str
     names: tuple[str, ...]
     time: int
-    time_unit: str
-    triples: dict[str, SensorColumns]
-    label: int | None
+    time_unit: str | None
+    sensors: dict[str, SensorColumns]
+    label: int | None = None
+    subject: int | None = None
+    extra_time: tuple[int, str] | None = None
+    text: int | None = None
 
-    def line(self, cells: list[str]) -> Row:
-        """One line's cells as numbers. Raises ValueError, in words, where they are not.
 
-        A sensor whose three cells are empty has no sample in this line; a decimal comma is one where commas do not
-        separate the columns.
-        """
-        if len(cells) != len(self.names):
-            raise ValueError(f"it has {len(cells)} columns, the header {len(self.names)}")
-        time_ns = self._time(cells[self.time].strip())
-        values = {}
-        for sensor, triple in self.triples.items():
-            texts = [cells[column].strip() for column in triple.columns]
-            if any(texts):
-                values[sensor] = tuple(self._number(text) if text else float("nan") for text in texts)
-        label = cells[self.label].strip() if self.label is not None else ""
-        return Row(time_ns, values, label or None)
+@dataclass
+class _Found:
+    """Axes of a sensor name: column and unit by axis."""
 
-    def _time(self, text: str) -> int:
-        if self.time_unit == "ns" and text.lstrip("-").isdigit():
-            return int(text)  # nanoseconds since 1970 do not fit into a double
-        seconds = self._number(text) * _NANOSECONDS[self.time_unit]
-        if not abs(seconds) < 2**63:
-            raise ValueError(f"{text!r} is no time")
-        return round(seconds)
-
-    def _number(self, text: str) -> float:
-        try:
-            return float(text if self.delimiter == "," else text.replace(",", "."))
-        except ValueError:
-            raise ValueError(f"{text[:40]!r} is not a number") from None
+    axes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
 
 def split_cells(text: str, delimiter: str) -> list[str]:
-    """The cells of one line. Raises ValueError where quotes are wrong."""
+    """Split a line into cells. Raises ValueError for wrong quotes."""
+    if delimiter == " ":
+        return text.split()
+    if '"' not in text:
+        return text.split(delimiter)
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         raise ValueError(str(error)) from None
 
 
-def recognize_layout(header: str, where: str, stem: str = "") -> Layout:
-    """The layout that a header line announces; `stem` is the file's name without suffix, `where` names it in errors.
+def find_delimiter(header: str) -> str:
+    """Return the delimiter of a header: comma, semicolon, tab, or white space."""
+    delimiter = max(",;\t|", key=header.count)
+    return delimiter if header.count(delimiter) else " "
 
-    Raises InputError where time, unit of time, or all three axes of at least one sensor cannot be told.
+
+def recognize_layout(
+    header: str,
+    where: str,
+    stem: str = "",
+    columns: ColumnNames | None = None,
+    delimiter: str | None = None,
+    rows: Sequence[Sequence[str]] = (),
+) -> Layout:
+    """Recognize the columns of a CSV.
+
+    Args:
+        header: Line with the names of the columns.
+        where: Name of the file, for messages.
+        stem: File name without suffix; it may name the sensor.
+        columns: Names stated by the user.
+        delimiter: Delimiter stated in the file.
+        rows: First rows, for the suggestion in the error message.
+
+    Raises:
+        InputError: There is no column of times, or no sensor with three axes.
     """
-    delimiter = max(",;\t", key=header.count)
+    if len(header) > LONGEST_HEADER:
+        raise InputError(f"{where}: the first line has {len(header):,} characters and is not a header; {PLAIN}")
+    delimiter = delimiter or find_delimiter(header)
     try:
         names = tuple(cell.strip() for cell in split_cells(header, delimiter))
     except ValueError as error:
-        raise InputError(f"{where}: the first line is no header ({error}); {PLAIN}") from None
-    time, time_unit = _time_column(names, where)
-    elapsed = _compact(names[time]) == "secondselapsed"
-    found: dict[str, dict[str, dict[str, tuple[int, str | None]]]] = {}
+        raise InputError(f"{where}: the first line is not a header ({error}); {PLAIN}") from None
+    while len(names) > 1 and not names[-1]:
+        names = names[:-1]
+    columns = columns or ColumnNames()
+    hidden: set[int] = set()
+    stated = _stated_columns(names, columns, where, hidden)
+    time, time_unit, extra = _find_time(names, columns, stated, where, rows)
+    is_sensor_logger = compact(names[time]) == "secondselapsed"
+    sensors = _find_sensors(names, stem, is_sensor_logger, stated, hidden | {time}, where)
+    label = stated.get("label") if columns.label else _find_named(names, _LABELS)
+    subject = stated.get("subject") if columns.subject else _find_named(names, _SUBJECTS)
+    text = None
+    if not sensors:
+        text = next((k for k, name in enumerate(names) if name.lower() == "text"), None)
+        if not (is_sensor_logger and text is not None and stem.lower().startswith("annotation")):
+            raise UnrecognizedError(_unrecognized(f"{where}: no sensor is recognized", names, rows), is_sensor_logger)
+    family = "Sensor Logger" if is_sensor_logger else "phyphox" if names[time].lower() == "time (s)" else "plain layout"
+    return Layout(family, delimiter, names, time, time_unit, sensors, label, subject, extra, text)
+
+
+def _stated_columns(names: tuple[str, ...], columns: ColumnNames, where: str, hidden: set[int]) -> dict[str, int]:
+    """Return the positions of stated columns; columns of the same kind that were not stated are hidden."""
+    positions: dict[str, int] = {}
+
+    def place(name: str, key: str) -> None:
+        if names.count(name.strip()) != 1:
+            problem = "several columns are called" if name in names else "no column is called"
+            raise InputError(f"{where}: {problem} {name!r}, which [columns] names; there are {list_columns(names)}")
+        positions[key] = names.index(name.strip())
+
+    for kind, given in ((ACC, columns.acc), (GYRO, columns.gyro)):
+        for axis, name in zip("xyz", given, strict=False):
+            place(name, f"{kind} {axis}")
+        if given:
+            hidden.update(k for k, name in enumerate(names) if classify_column(name)[0] == kind)
+    for key, value in (("time", columns.time), ("label", columns.label), ("subject", columns.subject)):
+        if value is not None:
+            place(value, key)
+    hidden.update(positions.values())
+    return positions
+
+
+def _find_time(
+    names: tuple[str, ...], columns: ColumnNames, stated: dict[str, int], where: str, rows: Sequence[Sequence[str]]
+) -> tuple[int, str | None, tuple[int, str] | None]:
+    if columns.time is not None:
+        unit = split_unit(names[stated["time"]])[1]
+        return stated["time"], unit if unit in TIME_UNITS else None, None
+    candidates = []
     for column, name in enumerate(names):
-        base, unit = _unit(name)
-        match = _AXIS.fullmatch(base.lower())
-        if match is None:
+        base, unit = split_unit(name)
+        rank = time_rank(base)
+        if rank is not None:
+            unit = "s" if compact(base) == "secondselapsed" else unit if unit in TIME_UNITS else None
+            candidates.append((rank, unit is None, column, unit))
+    extra = next(
+        (
+            (column, _UNIT_TIMES[compact(name)])
+            for column, name in enumerate(names)
+            if compact(name) in _UNIT_TIMES and compact(name) != "seconds"
+        ),
+        None,
+    )
+    if not candidates:
+        if extra is not None:
+            return extra[0], extra[1], None
+        if "seconds" in (compacts := [compact(name) for name in names]):
+            return compacts.index("seconds"), "s", None
+        raise UnrecognizedError(_unrecognized(f"{where}: no column of times is recognized", names, rows), False)
+    _, _, column, unit = min(candidates)
+    return column, unit, extra if unit is None else None
+
+
+def time_rank(base: str) -> int | None:
+    """Return the rank of a name (without unit) among the names of times; None: it is not one."""
+    name = compact(base)
+    name = next((name.removesuffix(end) for end in ("unix", "utc", "in") if name.endswith(end) and name != end), name)
+    return _TIMES.index(name) if name in _TIMES else None
+
+
+def _find_sensors(
+    names: tuple[str, ...], stem: str, is_sensor_logger: bool, stated: dict[str, int], hidden: set[int], where: str
+) -> dict[str, SensorColumns]:
+    found: dict[str, dict[str, _Found]] = {}
+    stem_kind = sensor_of_stem(stem)
+    has_gravity = any(classify_column(name)[0] == GRAVITY for name in names)
+    accelerations = {axis_name(names[k])[0] for k in range(len(names)) if k not in hidden} - {""}
+    for column, name in enumerate(names):
+        if column in hidden:
             continue
-        sensor_name = _compact(match[1]) or _compact(stem)
-        kind = LINEAR if elapsed and sensor_name == "accelerometer" else _kind(sensor_name)
+        base, unit = split_unit(name)
+        sensor, axis = axis_name(base)
+        if axis is None:
+            continue
+        kind = kind_of(sensor)
+        if not sensor:
+            kind, sensor = stem_kind or _kind_of_bare_axes(names), compact(stem)
+        if (
+            sensor in _SHORT
+            and sensor == "g"
+            and not accelerations & {*_NAMES[ACC], *_NAMES[LINEAR]}
+            and "" not in {axis_name(split_unit(other)[0])[0] for other in names if axis_name(split_unit(other)[0])[1]}
+        ):
+            kind = None  # gx, gy, gz alone may be g-forces or a gyroscope
+        if is_sensor_logger and (sensor.startswith("accelerometer") and "uncalibrated" not in sensor):
+            kind = LINEAR
+        if is_sensor_logger and has_gravity and kind == ACC and sensor == "acceleration":
+            kind = LINEAR  # motion files of watches and headphones
         if kind is None:
             continue
-        axes = found.setdefault(kind, {}).setdefault(sensor_name, {})
-        if match[2] in axes:
-            raise InputError(f"{where}: two columns are the {match[2]} axis of {sensor_name!r}; leave one of them out")
-        if elapsed and unit is None and sensor_name != "accelerometeruncalibrated":
-            unit = "rad/s" if kind == GYRO else "m/s2"  # Sensor Logger's, but for the uncalibrated ones
-        axes[match[2]] = (column, unit)
-    triples = {kind: _triple(kind, by_name, where) for kind, by_name in found.items()}
-    if not triples:
-        shown = ", ".join(names[:12])[:200]
-        raise InputError(f"{where}: no sensor among its columns ({shown}); {PLAIN}")
-    label = next((k for k, name in enumerate(names) if name.lower() in _LABELS), None)
-    family = "Sensor Logger" if elapsed else "phyphox" if names[time].lower() == "time (s)" else "plain layout"
-    return Layout(family, delimiter, names, time, time_unit, triples, label)
+        axes = found.setdefault(kind, {}).setdefault(sensor, _Found()).axes
+        if axis in axes:
+            raise InputError(f"{where}: two columns are the {axis} axis of {sensor!r}; remove one of them")
+        if is_sensor_logger and unit is None and not has_gravity and "uncalibrated" not in sensor:
+            unit = "rad/s" if kind == GYRO else "m/s2"
+        if is_sensor_logger and kind == GYRO:
+            unit = unit or "rad/s"
+        axes[axis] = (column, unit)
+    sensors = {}
+    for kind, by_name in found.items():
+        if (chosen := _choose(kind, by_name, where)) is not None:
+            sensors[kind] = chosen
+    for kind in (ACC, GYRO):
+        if f"{kind} x" in stated:
+            x, y, z = (stated[f"{kind} {axis}"] for axis in "xyz")
+            sensors[kind] = SensorColumns((x, y, z), _sensor_unit(kind, split_unit(names[x])[1]))
+    return sensors
+
+
+def _kind_of_bare_axes(names: tuple[str, ...]) -> str | None:
+    """Axes without a sensor are the accelerometer where the file has a gyroscope; gravity confirms it later."""
+    kinds = {kind_of(axis_name(split_unit(name)[0])[0]) for name in names}
+    return ACC if GYRO in kinds and ACC not in kinds else None
+
+
+def _choose(kind: str, by_name: dict[str, _Found], where: str) -> SensorColumns | None:
+    order = _NAMES[kind]
+
+    def rank(name: str) -> int:
+        return order.index(name) if name in order else len(order)
+
+    name = min(by_name, key=lambda name: (len(by_name[name].axes) < 3, rank(name)))
+    axes = by_name[name].axes
+    if missing := [axis for axis in "xyz" if axis not in axes]:
+        if name in _SHORT or len(missing) == 2:
+            return None
+        raise InputError(f"{where}: the {kind} lacks the axis {' and '.join(missing)}; {PLAIN}")
+    units = {unit for _, unit in axes.values()}
+    if len(units) > 1:
+        raise InputError(f"{where}: the axes of the {kind} have different units: {', '.join(sorted(map(str, units)))}")
+    x, y, z = (axes[axis][0] for axis in "xyz")
+    unit = units.pop()
+    return SensorColumns((x, y, z), _sensor_unit(kind, unit), rank(name))
+
+
+def _sensor_unit(kind: str, unit: str | None) -> str | None:
+    if unit in TIME_UNITS:
+        return None
+    return unit
+
+
+def _find_named(names: tuple[str, ...], known: tuple[str, ...]) -> int | None:
+    return next((k for k, name in enumerate(names) if compact(name) in known), None)
 
 
 def classify_column(name: str) -> tuple[str | None, str | None]:
-    """What a column is by its name: "time", "label", a kind of sensor, or None; and the unit in the name, if any."""
-    base, unit = _unit(name)
-    if _compact(base) in _TIMES:
+    """Return what a column is by its name ("time", "label", "subject", a sensor, or None) and the unit in the name."""
+    base, unit = split_unit(name)
+    if time_rank(base) is not None:
         return "time", unit
-    if name.lower() in _LABELS:
+    if compact(name) in _LABELS:
         return "label", None
-    match = _AXIS.fullmatch(base.lower())
-    return (_kind(_compact(match[1])) if match else None), unit
+    if compact(name) in _SUBJECTS:
+        return "subject", None
+    sensor, axis = axis_name(base)
+    return (kind_of(sensor) if axis else None), unit
 
 
-def normalize_label(label: str) -> str:
-    """A label in the one spelling that all of its spellings share: Walking upstairs, walking-upstairs, ..."""
-    return label.strip().upper().replace(" ", "_").replace("-", "_")
-
-
-def sensor_priority(layout: Layout, kind: str, stem: str) -> int:
-    """How good a source of `kind` the file is, 0 the best: several files of a folder may hold the same sensor."""
-    base = _unit(layout.names[layout.triples[kind].columns[0]])[0]
-    match = _AXIS.fullmatch(base.lower())
-    name = (_compact(match[1]) if match else "") or _compact(stem)
-    return _NAMES[kind].index(name) if name in _NAMES[kind] else len(_NAMES[kind])
-
-
-def _time_column(names: tuple[str, ...], where: str) -> tuple[int, str]:
-    undecided = None
-    candidates = []
-    for column, name in enumerate(names):
-        base, unit = _unit(name)
-        if (compact := _compact(base)) in _TIMES:
-            unit = "s" if compact == "secondselapsed" else unit
-            if unit in _NANOSECONDS:
-                candidates.append((_TIMES.index(compact), column, unit))
-            else:
-                undecided = name
-    if candidates:
-        _, column, unit = min(candidates)
-        return column, unit
-    if undecided:
-        raise InputError(
-            f"{where}: the column {undecided!r} does not say its unit; rename it timestamp_s, _ms, _us or _ns"
-        )
-    shown = ", ".join(names[:12])[:200]
-    raise InputError(f"{where}: no column of times among its columns ({shown}); {PLAIN}")
-
-
-def _triple(kind: str, by_name: dict[str, dict[str, tuple[int, str | None]]], where: str) -> SensorColumns:
-    name = min(by_name, key=_NAMES[kind].index if kind != LINEAR else lambda name: (name == "accelerometer", name))
-    axes = by_name[name]
-    if missing := [axis for axis in "xyz" if axis not in axes]:
-        raise InputError(f"{where}: of the {kind} the axis {' and '.join(missing)} is missing; {PLAIN}")
-    units = {unit for _, unit in axes.values()}
-    if len(units) > 1:
-        raise InputError(f"{where}: the axes of the {kind} have different units: {sorted(map(str, units))}")
-    x, y, z = (axes[axis][0] for axis in "xyz")
-    return SensorColumns((x, y, z), units.pop())
-
-
-def _kind(sensor_name: str) -> str | None:
-    return next((kind for kind, names in _NAMES.items() if sensor_name in names), None)
-
-
-def _unit(name: str) -> tuple[str, str | None]:
-    """A column's name without its unit, and the unit as we spell it: "Time (s)", "acc_x_m/s2", "timestamp_ns"."""
-    if match := _BRACKETED.fullmatch(name):
-        base, text = match[1], match[2].lower()
-        return base, next((unit for unit, spellings in _UNITS.items() if text in spellings), text or None)
-    lower = name.lower()
-    for unit, spellings in _UNITS.items():
-        for text in spellings:
-            if lower.endswith(("_" + text, " " + text)):
-                return name[: -len(text) - 1], unit
+def axis_name(base: str) -> tuple[str, str | None]:
+    """Split a name into sensor and axis: acc_x, AccX, x-axis, X, accelerometerAccelerationX; axis None: it has none."""
+    name = compact(base)
+    if len(name) > 60 or not name:
+        return "", None
+    if name in ("x", "y", "z"):
+        return "", name
+    if name in ("xaxis", "yaxis", "zaxis", "axisx", "axisy", "axisz"):
+        return "", name.replace("axis", "")
+    if name.endswith("axis") and name[-5] in "xyz":  # acceleration x-axis
+        return name[:-5], name[-5]
+    if name[-1] in "xyz":
+        return name[:-1], name[-1]
+    if name[0] in "xyz" and kind_of(name[1:]) is not None:  # xAcc
+        return name[1:], name[0]
     return name, None
 
 
-def _compact(name: str) -> str:
-    return re.sub(r"[ _.-]", "", name).lower()
+def kind_of(sensor: str) -> str | None:
+    """Return the sensor of a compact name: ACC, LINEAR, GRAVITY, GYRO or None."""
+    for prefix in ("", "imu", "raw", "phone", "sensor", "mpu", "calibrated", "android", "lsm", "bmi"):
+        if prefix and not sensor.startswith(prefix):
+            continue
+        rest = sensor.removeprefix(prefix)
+        if prefix and rest in _SHORT:
+            continue
+        kind = next((kind for kind, names in _NAMES.items() if rest in names), None)
+        if kind is not None:
+            return kind
+    return None
+
+
+def sensor_of_stem(stem: str) -> str | None:
+    """Return the sensor that a file's name names, if any."""
+    words = [compact(word) for word in _words(stem)]
+    joined = compact(stem)
+    for kind in (LINEAR, GRAVITY, ACC, GYRO):
+        names = [name for name in _NAMES[kind] if name not in _SHORT]
+        if joined in names or any(word in names for word in words):
+            return kind
+    return next(
+        (kind for kind in (LINEAR, ACC, GYRO) for name in _NAMES[kind] if len(name) > 5 and name in joined), None
+    )
+
+
+def stem_without_sensor(stem: str) -> str:
+    """Return a file's name without the name of a sensor: files of one recording share it."""
+    known = {name for names in _NAMES.values() for name in names if name not in _SHORT} | {"uncalibrated", "raw"}
+    joined = compact(stem)
+    for name in sorted(known, key=len, reverse=True):
+        if len(name) > 5 and name in joined:
+            return joined.replace(name, "").removesuffix("uncalibrated").removesuffix("raw")
+    return "".join(word for word in map(compact, _words(stem)) if word not in known)
+
+
+def device_of_stem(stem: str) -> str:
+    """Return the device that a file's name names: phone, watch or headphones."""
+    name = compact(stem)
+    return next((device for prefix, device in _DEVICES.items() if name.startswith(prefix)), "phone")
+
+
+def _words(stem: str) -> list[str]:
+    return [word for word in "".join(c if c.isalnum() else " " for c in stem).split() if word]
+
+
+def split_unit(name: str) -> tuple[str, str | None]:
+    """Split a column's name into name and unit: "Time (s)", "acc_x_m/s2", "timestamp_ns", "Time since start in ms"."""
+    name = name.strip()[:200]
+    for opening, closing in ("()", "[]"):
+        start = name.find(opening)
+        if start > 0 and name.endswith(closing):
+            text = name[start + 1 : -1].strip().lower()
+            return name[:start].rstrip(), _SPELLINGS.get(text, text or None)
+    lower = name.lower()
+    for spelling, unit in _SPELLINGS.items():
+        for separator in ("_", " ", "-"):
+            if lower.endswith(separator + spelling) and len(lower) > len(spelling) + 1:
+                return name[: -len(spelling) - 1].rstrip(), unit
+    return name, None
+
+
+def compact(name: str) -> str:
+    """Return a name in lower case without spaces and punctuation."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def normalize_label(label: str) -> str:
+    """Return a label in upper case with underscores, so that its spellings are equal."""
+    return label.strip().upper().replace(" ", "_").replace("-", "_")
+
+
+def list_columns(names: Sequence[str]) -> str:
+    """List the names of columns for messages."""
+    shown = ", ".join(name[:60] for name in names[:40])
+    return shown + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+
+
+def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[str]]) -> str:
+    """Describe unrecognized columns, with the lines of harexport.toml that name them."""
+    message = f"{problem} among its columns ({list_columns(names)}); {PLAIN}"
+    numeric = [k for k in range(len(names)) if rows and all(k < len(row) and _is_number(row[k]) for row in rows[:20])]
+    if len(numeric) < 4:
+        return message
+    increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]
+    time = next((k for k in range(len(names)) if classify_column(names[k])[0] == "time"), None)
+    time = time if time is not None else (increasing or numeric)[0]
+    axes = [k for k in numeric if k != time]
+    lines = ["[columns]", f"time = {_quote(names[time])}", f"acc = [{', '.join(_quote(names[k]) for k in axes[:3])}]"]
+    if len(axes) >= 6:
+        lines.append(f"gyro = [{', '.join(_quote(names[k]) for k in axes[3:6])}]")
+    listed = "\n".join(lines)
+    return (
+        f"{message}. Name the columns in a file harexport.toml and pass its folder with --data, for example:\n{listed}"
+    )
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _increases(values: list[float]) -> bool:
+    return len(values) > 2 and all(a <= b for a, b in pairwise(values)) and values[0] < values[-1]

@@ -1,284 +1,632 @@
-"""Recordings of phones as files: a CSV, or a folder or zip of CSVs -> the samples of each sensor at its own times."""
+"""Reader of recordings: a CSV, or a folder or zip of CSVs -> recordings of one device and one session each."""
 
 from __future__ import annotations
 
 import csv
 import io
+import lzma
+import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.csv_format import GRAVITY, LINEAR, PLAIN, Layout, Row, recognize_layout, sensor_priority
+from harexport.data.recordings.csv_format import (
+    GRAVITY,
+    LINEAR,
+    PLAIN,
+    ColumnNames,
+    Units,
+    UnrecognizedError,
+    device_of_stem,
+    stem_without_sensor,
+)
+from harexport.data.recordings.sampling import is_constant, repair_sampling
+from harexport.data.recordings.table import SensorTrack, Table, read_table
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO
 
-_LIMIT = 2_000_000_000  # bytes that a zip may unpack to: a day of two sensors at 400 Hz has less
+SUFFIXES = (".csv", ".txt", ".tsv")
+_LARGEST = 2_000_000_000  # bytes of all members of a zip: a day of two sensors at 400 Hz has less
+_MOST_FILES = 10_000
+_MOST_SESSIONS = 50  # of one file; more jumps of the clock are a fault of the times
 _FAMILY_ORDER = ("Sensor Logger", "phyphox", "plain layout")
+# All that zipfile and its decompressors raise for damaged, encrypted or unsupported members.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
+)  # fmt: skip
+_LINEAR_SHARE = 0.5  # of gravity: the mean of an acceleration without gravity is far below
 
 
 @dataclass(frozen=True)
-class SensorTrack:
-    """One sensor: time_ns int64 [n], values float64 [n, 3] in `unit` (None: the file does not say); NaN is possible.
+class ReadOptions:
+    """What the user states about recordings: names of columns, and units."""
 
-    `source` names the file in messages.
-    """
-
-    time_ns: NDArray[np.int64]
-    values: NDArray[np.float64]
-    unit: str | None
-    source: str
+    columns: ColumnNames = field(default_factory=ColumnNames)
+    units: Units = field(default_factory=Units)
+    is_strict: bool = False  # for training: refuse files that cannot be read and text that is not UTF-8
 
 
 @dataclass(frozen=True)
 class PhoneRecording:
-    """What a phone recorded: `tracks` by sensor (ACC, GYRO), and `labels` as (time_ns, name) in the order of time.
+    """A recording of one device and one session.
 
-    `family` is the kind of file, for people; `notes` is what people should know of how it was read.
+    Attributes:
+        name: Name of the file, or of the folder of its files, with the number of the session if there are several.
+        family: Kind of file: "Sensor Logger", "phyphox" or "plain layout".
+        device: "phone", "watch" or "headphones".
+        tracks: Samples by sensor (ACC, GYRO).
+        label_times: Times of the labels, increasing, int64 [n].
+        label_codes: Index into `label_names` of each time, int32 [n].
+        label_names: Labels; None: not labeled.
+        subject: Subject in a column of the file.
+        notes: What was inferred or left out.
+        missing: Why a sensor is missing, by sensor.
+        path: Path of its file, or of the folder of its files, in the folder or zip that was read.
+        where: Name for messages, with the whole path.
+        line_numbers: Line of each sample, by sensor, where samples were not changed.
     """
 
+    name: str
     family: str
+    device: str
     tracks: dict[str, SensorTrack]
-    labels: tuple[tuple[int, str | None], ...]
-    notes: tuple[str, ...]
+    label_times: NDArray[np.int64]
+    label_codes: NDArray[np.int32]
+    label_names: tuple[str | None, ...]
+    subject: str | None = None
+    notes: tuple[str, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    where: str = ""
+    line_numbers: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a sample has a label."""
+        return any(name is not None for name in self.label_names)
+
+    @property
+    def labels(self) -> tuple[tuple[int, str | None], ...]:
+        """Times and labels as pairs."""
+        names = (self.label_names[code] for code in self.label_codes.tolist())
+        return tuple(zip(self.label_times.tolist(), names, strict=True))
+
+    def label_between(self, start_ns: int, end_ns: int) -> str | None:
+        """Return the label that all samples from `start_ns` to `end_ns` have; None where they differ or lack one."""
+        first = int(np.searchsorted(self.label_times, start_ns, "left"))
+        last = int(np.searchsorted(self.label_times, end_ns, "right"))
+        codes = np.unique(self.label_codes[first:last])
+        return self.label_names[int(codes[0])] if len(codes) == 1 else None
 
 
 @dataclass
-class _Table:
-    stem: str
-    layout: Layout
-    tracks: dict[str, SensorTrack]
-    labels: list[tuple[int, str | None]]
+class _File:
+    """A file of a recording: its path in the folder or zip, and how to open it."""
+
+    name: str
+    where: str
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+    @property
+    def folder(self) -> str:
+        return str(PurePosixPath(self.name).parent).removeprefix(".")
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
 
 
-def read_recording(path: Path) -> PhoneRecording:
-    """The recording at `path`: a CSV, or a folder or zip of CSVs, of which those without a sensor are passed over.
+@dataclass
+class _Part:
+    """A table of a recording, or a range of its rows."""
 
-    Raises InputError for what is missing, empty, binary, or has no sensor, no time, or time that runs backwards.
+    file: _File
+    table: Table
+    first: int
+    end: int
+
+    @property
+    def kinds(self) -> set[str]:
+        return {kind for kind, (rows, _) in self.table.sensors.items() if self._range(rows)[0] < self._range(rows)[1]}
+
+    def _range(self, rows: NDArray[np.int64]) -> tuple[int, int]:
+        low, high = np.searchsorted(rows, [self.first, self.end])
+        return int(low), int(high)
+
+    def track(self, kind: str) -> SensorTrack:
+        rows, values = self.table.sensors[kind]
+        low, high = self._range(rows)
+        times = self.table.time_ns[rows[low:high]]
+        return SensorTrack(times, values[low:high], self.table.layout.sensors[kind].unit, self.file.where)
+
+    def lines(self, kind: str) -> NDArray[np.int64]:
+        """Return the line of each sample."""
+        rows = self.table.sensors[kind][0]
+        low, high = self._range(rows)
+        return self.table.line_numbers[rows[low:high]]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        times = self.table.time_ns[self.first : self.end]
+        return int(times.min()), int(times.max())
+
+
+def read_recordings(path: Path, options: ReadOptions | None = None) -> list[PhoneRecording]:
+    """Read all recordings at a path.
+
+    A recording is one device and one session: files are grouped by folder, device, name and time before any sensor is
+    chosen, and a file is split where its clock jumps back or its subject changes.
+
+    Args:
+        path: CSV, or folder or zip of CSVs, with subfolders.
+        options: What the user states about columns and units.
+
+    Raises:
+        InputError: There is no recording, or a file cannot be read.
     """
-    notes: list[str] = []
-    tables: list[_Table] = []
-    refused: list[InputError] = []
-    several = path.is_dir() or _is_zip(path)
-    flip = False
-    for name, data in _files(path):
-        stem = PurePosixPath(name).stem
-        where = f"{path}: {name}" if several else str(path)
-        try:
-            text = decode_text(data, where)
-            if stem.lower() == "metadata":
-                flip = flip or _apple_signs(text)
-            else:
-                tables.append(_table(text, stem, where, notes))
-        except InputError as error:
-            if not several:
-                raise
-            refused.append(error)
-    tables = [table for table in tables if table.tracks]
-    if not tables:
-        if refused:
-            raise refused[0]
+    recordings = list(iterate_recordings(path, options or ReadOptions()))
+    if not recordings:
         raise InputError(f"{path}: no CSV file with a sensor in it; {PLAIN}")
-    tracks = _tracks(tables)
-    if not tracks and refused:
-        raise refused[0]
-    if flip:
-        notes.append("an iPhone's accelerations point the other way than Android's: their signs were turned")
-        tracks = {
-            kind: track if kind == GYRO else SensorTrack(track.time_ns, -track.values, track.unit, track.source)
-            for kind, track in tracks.items()
-        }
-    labels = next((table.labels for table in tables if any(name for _, name in table.labels)), [])
-    family = min((table.layout.family for table in tables), key=_FAMILY_ORDER.index)
-    return PhoneRecording(family, add_gravity(tracks, str(path), notes), tuple(labels), tuple(notes))
+    return recordings
 
 
-def decode_text(data: bytes, where: str) -> str:
-    """A CSV's bytes as text: UTF-8, or UTF-16 if it begins so, else Latin-1. Raises InputError for binary and empty."""
-    if not data.strip():
-        raise InputError(f"{where} is empty")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where} is neither text nor CSV ({error.reason}); give a phone's recording") from None
-    if b"\0" in data:
-        raise InputError(
-            f"{where} is a binary file, not CSV; give a phone's recording as CSV, or a folder or zip of it"
-        )
+def read_recording(path: Path, options: ReadOptions | None = None) -> PhoneRecording:
+    """Read the only recording at a path.
+
+    Raises:
+        InputError: There are several recordings or none, or a file cannot be read.
+    """
+    recordings = read_recordings(path, options)
+    if len(recordings) > 1:
+        listed = ", ".join(recording.name for recording in recordings[:8])
+        raise InputError(f"{path} holds {len(recordings)} recordings ({listed}); pass one of them")
+    return recordings[0]
+
+
+def iterate_recordings(path: Path, options: ReadOptions) -> Iterator[PhoneRecording]:
+    """Yield the recordings at a path, folder by folder. See `read_recordings`."""
+    is_single = not path.is_dir() and not is_zip(path)
+    refused: list[tuple[str, InputError]] = []
+    has_recording = False
+    with _Opened(path) as files:
+        for folder, members in groupby(files, key=lambda file: file.folder):
+            before = len(refused)
+            recordings = _read_folder(path, folder, list(members), options, refused)
+            if recordings and refused[before:]:
+                recordings[0] = replace(
+                    recordings[0], notes=(*recordings[0].notes, *_describe_refused(refused[before:]))
+                )
+            has_recording = has_recording or bool(recordings)
+            yield from recordings
+    if not has_recording and refused and not is_single:
+        raise refused[0][1]
+
+
+def _describe_refused(refused: list[tuple[str, InputError]]) -> list[str]:
+    others = [name for name, error in refused if isinstance(error, UnrecognizedError)]
+    notes = [str(error) for _, error in refused if not isinstance(error, UnrecognizedError)]
+    if others:
+        listed = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if others[8:] else "")
+        notes.append(f"files without a sensor that is used: {listed}")
+    return notes
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a regular file is a zip. Raises InputError where it cannot be read or is no regular file."""
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")  # "m/s²" of an old spreadsheet
-
-
-def _is_zip(path: Path) -> bool:
-    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a regular file; pass a CSV, folder or zip, or pipe samples into --follow")
         with path.open("rb") as file:
             return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents: the file itself, or the CSVs of a folder or zip, in the order of their names."""
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".txt", ".tsv"))
-        if not found:
-            raise InputError(f"{path} is a folder without CSV files; give a recording, or the folder or zip it is in")
-        for file in found:
-            yield file.name, file.read_bytes()
-    elif _is_zip(path):
-        yield from _zipped(path)
-    else:
-        yield path.name, path.read_bytes()
+class _Opened:
+    """The files of a folder, zip or CSV, sorted by folder and name."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._archives: list[zipfile.ZipFile] = []
 
-def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
+    def __enter__(self) -> list[_File]:
+        path = self._path
+        if path.is_dir():
+            files = self._in_folder(path)
+        elif is_zip(path):
+            files = self._in_zip(path, "")
+            if not files:
+                raise InputError(f"{path} is a zip without CSV files; export the recording as CSV")
+        else:
+            return [_File(path.name, str(path), lambda: path.open("rb"))]
+        if len(files) > _MOST_FILES:
+            raise InputError(
+                f"{path} holds {len(files):,} files; at most {_MOST_FILES:,} are read. Pass its subfolders"
+            )
+        return sorted(files, key=lambda file: (file.folder, file.name))
+
+    def __exit__(self, *_: object) -> None:
+        for archive in self._archives:
+            archive.close()
+
+    def _in_folder(self, path: Path) -> list[_File]:
+        files: list[_File] = []
+        try:
+            inside = sorted(path.rglob("*"))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        for file in inside:
+            name = file.relative_to(path).as_posix()
+            if any(part.startswith(".") for part in PurePosixPath(name).parts) or not file.is_file():
+                continue
+            if file.suffix.lower() in SUFFIXES:
+                files.append(_File(name, f"{path}: {name}", lambda file=file: file.open("rb")))  # type: ignore[misc]
+            elif file.suffix.lower() == ".zip":
+                files += self._in_zip(file, f"{name}/")
+        if not files:
+            raise InputError(f"{path} is a folder without CSV files; pass a recording, or the folder or zip it is in")
+        return files
+
+    def _in_zip(self, path: Path, prefix: str) -> list[_File]:
+        try:
+            archive = zipfile.ZipFile(path)
+            self._archives.append(archive)
             infos = [
                 info
                 for info in archive.infolist()
-                # phyphox tells of the phone in meta/; macOS adds a shadow of every file
-                if info.filename.lower().endswith((".csv", ".txt", ".tsv"))
-                and not info.filename.startswith(("meta/", "__MACOSX/"))
+                if info.filename.lower().endswith(SUFFIXES) and not info.filename.startswith(("meta/", "__MACOSX/"))
             ]
-            if not infos:
-                raise InputError(f"{path} is a zip without CSV files; export the recording as CSV")
-            if sum(info.file_size for info in infos) > _LIMIT:
-                raise InputError(f"{path} is refused: it unpacks to more than {_LIMIT:,} bytes")
-            for info in sorted(infos, key=lambda info: info.filename):
-                yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"{path} cannot be unpacked ({error}); export the recording again") from error
+            if sum(info.file_size for info in infos) > _LARGEST:
+                raise InputError(f"{path} is refused: it unpacks to more than {_LARGEST:,} bytes")
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{path} cannot be unpacked ({error}); export the recording again") from error
+        return [
+            _File(prefix + info.filename, f"{path}: {info.filename}", lambda info=info: archive.open(info))  # type: ignore[misc,arg-type]
+            for info in infos
+        ]
 
 
-def _table(text: str, stem: str, where: str, notes: list[str]) -> _Table:
-    sheet = CsvTable(text, where)
-    layout = recognize_layout(sheet.header, where, stem)
-    labels: list[tuple[int, str | None]] = []
-
-    def look(line: Row, number: int, cells: list[str]) -> None:
-        if layout.label is not None:
-            labels.append((line.time_ns, line.label))
-
-    return _Table(stem, layout, sheet.tracks(layout, look, notes), labels)
-
-
-class CsvTable:
-    """The text of one CSV, whose `header` is its first line that is not empty; `where` names it in messages."""
-
-    def __init__(self, text: str, where: str) -> None:
-        self._whole_line = text.endswith(("\n", "\r"))
-        self._lines = io.StringIO(text, newline=None).read().split("\n")
-        self._first = next(k for k, line in enumerate(self._lines) if line.strip())
-        self._where = where
-
-    @property
-    def header(self) -> str:
-        return self._lines[self._first]
-
-    def tracks(
-        self, layout: Layout, look: Callable[[Row, int, list[str]], None], notes: list[str]
-    ) -> dict[str, SensorTrack]:
-        """The sensors, by kind. `look` is shown each line of data as it is read: as numbers, its number in the file
-        (from 1), and its cells; what people should know is added to `notes`.
-
-        Raises InputError for what cannot be read, time that runs backwards, and where there are no samples.
-        """
-        times: dict[str, list[int]] = {kind: [] for kind in layout.triples}
-        latest: dict[str, int] = {}
-        values: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in layout.triples}
-        where, last = self._where, len(self._lines) - 1
-        body = csv.reader(self._lines[self._first + 1 :], delimiter=layout.delimiter, strict=True)
+def _read_folder(
+    path: Path,
+    folder: str,
+    files: list[_File],
+    options: ReadOptions,
+    refused: list[tuple[str, InputError]],
+) -> list[PhoneRecording]:
+    parts: list[_Part] = []
+    annotations: list[Table] = []
+    platform = None
+    is_single = len(files) == 1 and files[0].name == path.name
+    for file in files:
         try:
-            for k, cells in enumerate(body, self._first + 1):
-                if not any(cell.strip() for cell in cells):
-                    continue
-                try:
-                    line = layout.line(cells)
-                except ValueError as error:
-                    if k == last and not self._whole_line:
-                        notes.append(f"{where} ends in the middle of a line; that line was left out")
-                        break
-                    raise InputError(f"{where}, line {k + 1}: {error}; repair or remove the line") from None
-                for kind, axes in line.values.items():
-                    _check_order(line, latest.setdefault(kind, line.time_ns), f"{where}, line {k + 1}")
-                    latest[kind] = max(latest[kind], line.time_ns)
-                    times[kind].append(line.time_ns)
-                    values[kind].append(axes)
-                look(line, k + 1, cells)
-        except csv.Error as error:
-            raise InputError(f"{where} is not CSV ({error})") from None
-        tracks = {
-            kind: SensorTrack(np.array(times[kind], np.int64), np.array(values[kind]), triple.unit, where)
-            for kind, triple in layout.triples.items()
-            if times[kind]
-        }
-        if not tracks:
-            raise InputError(f"{where} has a header and no samples")
-        return tracks
-
-
-def _check_order(line: Row, latest_ns: int, where: str) -> None:
-    if line.time_ns < latest_ns - GAP_SECONDS * SECOND:
-        raise InputError(
-            f"{where}: time runs backwards by {(latest_ns - line.time_ns) / SECOND:.2f} s. Are these two recordings in "
-            "one file? Cut it there"
+            if file.stem.lower() == "metadata":
+                platform = _read_platform(file) or platform
+                continue
+            table = _read(file, options)
+            if table.layout.text is not None:
+                annotations.append(table)
+            elif table.sensors:
+                parts += _split_sessions(file, table)
+            else:
+                raise InputError(f"{file.where} has a header and no samples")
+        except InputError as error:
+            if is_single or (options.is_strict and not (isinstance(error, UnrecognizedError) and error.is_logger)):
+                raise
+            refused.append((file.name, error))
+    devices: dict[str, list[_Part]] = {}
+    for part in parts:
+        devices.setdefault(device_of_stem(part.file.stem), []).append(part)
+    usable = {device: group for device, group in devices.items() if any({ACC, LINEAR} & part.kinds for part in group)}
+    order: list[str] = [device for device in ("phone", "watch", "headphones") if device in usable]
+    chosen = next(iter([*order, *devices]), "phone")
+    others = {part.file.name: device for device, group in devices.items() if device != chosen for part in group}
+    recordings = []
+    groups = _group(devices.get(chosen, []))
+    base = path.name if not folder else f"{path.name}/{folder}"
+    for group in groups:
+        name = _name(path, base, folder, group, len(groups) > 1, is_single)
+        inner = group[0].file.name if len(group) == 1 else name.removeprefix(f"{path.name}/") if folder else path.name
+        recordings.append(
+            _assemble(name, inner, _where(path, name), chosen, group, annotations, platform, others, devices, options)
         )
+    return recordings
 
 
-def _tracks(tables: list[_Table]) -> dict[str, SensorTrack]:
-    """The best source of each kind."""
-    best: dict[str, tuple[int, SensorTrack]] = {}
-    for table in tables:
-        for kind, track in table.tracks.items():
-            rank = sensor_priority(table.layout, kind, table.stem)
+def _name(path: Path, base: str, folder: str, group: list[_Part], is_one_of_many: bool, is_single: bool) -> str:
+    part = group[0]
+    if is_single:
+        name = path.name
+    elif len(group) == 1 and is_one_of_many:
+        name = f"{path.name}/{part.file.name}"
+    elif is_one_of_many:
+        name = f"{base}/{stem_without_sensor(part.file.stem) or part.file.stem}"
+    else:
+        name = base
+    whole = part.first == 0 and part.end == len(part.table.time_ns)
+    return name if whole else f"{name} (from line {part.table.line_numbers[part.first]})"
+
+
+def _where(path: Path, name: str) -> str:
+    """Return the name of a recording for messages: the path, and the rest of the name."""
+    rest = name.removeprefix(path.name).strip("/ ")
+    return f"{path}: {rest}" if rest else str(path)
+
+
+def _read(file: _File, options: ReadOptions) -> Table:
+    try:
+        with file.open() as stream:
+            return read_table(
+                stream,
+                file.where,
+                file.stem,
+                options.columns,
+                options.units.time,
+                options.units.option_hint,
+                options.is_strict,
+            )
+    except _ZIP_ERRORS as error:
+        if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.strerror:
+            raise InputError(f"cannot read {file.where}: {error.strerror}") from error
+        raise InputError(f"{file.where} cannot be unpacked ({error}); export the recording again") from error
+
+
+def _read_platform(file: _File) -> str | None:
+    """Return "apple" or "android" from Sensor Logger's Metadata.csv: whose signs the accelerations have."""
+    try:
+        with file.open() as stream:
+            text = stream.read(100_000).decode("utf-8-sig", "replace")
+    except _ZIP_ERRORS:
+        return None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return None
+    try:
+        row = next(csv.DictReader(io.StringIO(f"{lines[0]}\n{lines[1]}\n")), {})
+    except csv.Error:
+        return None
+    values = {str(key).strip().lower(): str(value).strip().lower() for key, value in row.items() if key}
+    is_apple = values.get("platform") == "ios" and values.get("standardisation") != "true"
+    return "apple" if is_apple else "android" if "platform" in values else None
+
+
+def _split_sessions(file: _File, table: Table) -> list[_Part]:
+    """Split a table where its header is repeated, its subject changes, or its clock jumps back."""
+    count = len(table.time_ns)
+    breaks = {row for row in table.breaks if 0 < row < count}
+    if len(table.subjects):
+        known = table.subjects != (table.subject_names.index(None) if None in table.subject_names else -1)
+        rows = np.flatnonzero(known)
+        breaks |= {int(row) for row in rows[1:][np.diff(table.subjects[rows]) != 0]}
+    starts = [0, *sorted(breaks)]
+    jumps: list[int] = []
+    for first, end in zip(starts, [*starts[1:], count], strict=True):
+        jumps += _find_jumps(table, first, end)
+    if len(jumps) >= _MOST_SESSIONS or (jumps and count / (len(jumps) + len(starts)) < 30):
+        row = jumps[0]
+        raise InputError(
+            f"{file.where}, line {table.line_numbers[row]}: time runs backwards, also in {len(jumps) - 1} more lines; "
+            "sort the lines by time, or record again"
+        )
+    starts = sorted({*starts, *jumps})
+    return [_Part(file, table, first, end) for first, end in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def _find_jumps(table: Table, first: int, end: int) -> list[int]:
+    """Return the rows at which a sensor's time is more than a gap before its latest one."""
+    jumps: list[int] = []
+    gap_ns = round(GAP_SECONDS * SECOND)
+    while len(jumps) < _MOST_SESSIONS:
+        found = end
+        for rows, _ in table.sensors.values():
+            low, high = np.searchsorted(rows, [first, end])
+            times = table.time_ns[rows[low:high]]
+            back = np.flatnonzero(times < np.maximum.accumulate(times) - gap_ns) if len(times) else times
+            if len(back):
+                found = min(found, int(rows[low + back[0]]))
+        if found == end:
+            return jumps
+        jumps.append(found)
+        first = found
+    return jumps
+
+
+def _group(parts: list[_Part]) -> list[list[_Part]]:
+    """Group tables to recordings: a table with both sensors is one by itself, others are grouped by name and time."""
+    groups: dict[str, list[_Part]] = {}
+    split = {id(part.table) for part in parts if part.first > 0}
+    for k, part in enumerate(parts):
+        is_whole = bool({ACC, LINEAR} & part.kinds) and GYRO in part.kinds
+        key = f"{k}" if is_whole or id(part.table) in split else "/" + stem_without_sensor(part.file.stem)
+        groups.setdefault(key, []).append(part)
+    merged = list(groups.values())
+    lonely = [group for group in merged if len({ACC, GYRO} & _kinds(group)) == 1]
+    for group in lonely:
+        partners = [
+            other for other in lonely if other is not group and _kinds(other).isdisjoint(_kinds(group)) and
+            any(_overlap(a, b) for a in group for b in other)
+        ]  # fmt: skip
+        if len(partners) == 1 and group in merged and partners[0] in merged:
+            rivals = [
+                other for other in lonely
+                if other is not partners[0] and _kinds(other).isdisjoint(_kinds(partners[0]))
+                and any(_overlap(a, b) for a in other for b in partners[0])
+            ]  # fmt: skip
+            if len(rivals) == 1:
+                merged.remove(partners[0])
+                group.extend(partners[0])
+    return merged
+
+
+def _kinds(group: Sequence[_Part]) -> set[str]:
+    return set().union(*(part.kinds for part in group))
+
+
+def _overlap(a: _Part, b: _Part) -> bool:
+    return a.span[0] <= b.span[1] and b.span[0] <= a.span[1]
+
+
+def _assemble(
+    name: str,
+    path: str,
+    where: str,
+    device: str,
+    group: list[_Part],
+    annotations: list[Table],
+    platform: str | None,
+    others: dict[str, str],
+    devices: dict[str, list[_Part]],
+    options: ReadOptions,
+) -> PhoneRecording:
+    notes: list[str] = [note for part in group if part.first == 0 for note in part.table.notes]
+    notes += [
+        f"split off at line {part.table.line_numbers[part.first]} of {part.file.name}, where another recording begins"
+        for part in group
+        if part.first > 0
+    ]
+    best: dict[str, tuple[int, _Part]] = {}
+    for part in group:
+        for kind in part.kinds:
+            rank = part.table.layout.sensors[kind].rank
             if kind not in best or rank < best[kind][0]:
-                best[kind] = (rank, track)
-    return {kind: track for kind, (_, track) in best.items()}
+                best[kind] = (rank, part)
+    tracks = {kind: part.track(kind) for kind, (_, part) in best.items()}
+    units = options.units
+    for part in group:
+        form = part.table.time_format
+        if form.origin.startswith("inferred"):
+            note = f"times are in {form.unit}, {form.origin}; to change it, {units.option_hint('time', '...')}"
+            notes += [note] if note not in notes else []
+    family = min((part.table.layout.family for part in group), key=_FAMILY_ORDER.index)
+    tracks = _turn_signs(tracks, family, device, platform, units, notes)
+    tracks = add_gravity(tracks, name, notes)
+    missing: dict[str, str] = {}
+    lines: dict[str, NDArray[np.int64]] = {}
+    for kind in list(tracks):
+        if is_constant(tracks[kind].values):
+            missing[kind] = f"all its values in {tracks[kind].source} are {tracks[kind].values[0, 0]:g}"
+            notes.append(f"the {kind} has no signal: {missing[kind]}; it is treated as missing")
+            del tracks[kind]
+            continue
+        tracks[kind], repaired = repair_sampling(kind, tracks[kind])
+        notes += repaired
+        if kind in best and not repaired and len(tracks[kind].time_ns) == len(best[kind][1].lines(kind)):
+            lines[kind] = best[kind][1].lines(kind)
+    for file, other in others.items():
+        notes.append(f"{file} is of another device ({other}) and was left out; pass it alone to use it")
+        for part in devices[other]:
+            for kind in part.kinds & {ACC, GYRO}:
+                missing.setdefault(kind, f"{file} has one, but of another device ({other})")
+    if device != "phone":
+        notes.append(f"recorded by a device of another kind ({device}); the model was trained on phones")
+    times, codes, names = _labels(group, annotations, tracks)
+    subjects = {
+        part.table.subject_names[code]
+        for part in group
+        if len(part.table.subjects)
+        for code in np.unique(part.table.subjects[part.first : part.end]).tolist()
+    } - {None}
+    subject = next(iter(subjects)) if len(subjects) == 1 else None
+    return PhoneRecording(
+        name, family, device, tracks, times, codes, names, subject, tuple(notes), missing, path, where, lines
+    )
+
+
+def _turn_signs(
+    tracks: dict[str, SensorTrack],
+    family: str,
+    device: str,
+    platform: str | None,
+    units: Units,
+    notes: list[str],
+) -> dict[str, SensorTrack]:
+    """Turn the signs of Apple's accelerations: at rest they point down, Android's up."""
+    reason = ""
+    signs = units.signs
+    if signs is None and family == "Sensor Logger":
+        if platform is not None:
+            signs, reason = platform, "Metadata.csv names an iPhone"
+        elif ACC not in tracks and LINEAR in tracks and GRAVITY in tracks:
+            signs, reason = "apple", "Accelerometer and Gravity without TotalAcceleration are from an iPhone"
+    if signs != "apple":
+        return tracks
+    if reason:
+        override = units.option_hint("signs", "android")
+        notes.append(f"{reason}: the signs of the acceleration were turned; to keep them, {override}")
+    return {kind: track if kind == GYRO else replace(track, values=-track.values) for kind, track in tracks.items()}
 
 
 def add_gravity(tracks: dict[str, SensorTrack], where: str, notes: list[str]) -> dict[str, SensorTrack]:
-    """The sensors, the acceleration put together from its two parts where the phone recorded only these."""
+    """Return ACC and GYRO; the acceleration is the sum of its two parts where only these were recorded.
+
+    Raises:
+        InputError: Gravity is missing, has another unit, or was recorded at another time.
+    """
     linear, gravity = tracks.get(LINEAR), tracks.get(GRAVITY)
     sensors = {kind: track for kind, track in tracks.items() if kind in (ACC, GYRO)}
+    if ACC in sensors and gravity is not None and _length(sensors[ACC]) < _LINEAR_SHARE * _length(gravity):
+        linear = sensors.pop(ACC)  # called acceleration, but without gravity
     if ACC in sensors or linear is None:
         return sensors
     if gravity is None:
         raise InputError(
-            f"{linear.source} is linear acceleration, from which gravity was taken away; the model "
-            "needs the total. Record TotalAcceleration (Sensor Logger; on an iPhone Gravity too), or in phyphox "
-            "'Acceleration with g'"
+            f"{linear.source} holds linear acceleration, without gravity; the model needs the total acceleration. "
+            "Record TotalAcceleration (Sensor Logger; on an iPhone Gravity too) or 'Acceleration with g' (phyphox)"
         )
     if linear.unit != gravity.unit:
-        raise InputError(f"{where}: linear acceleration is in {linear.unit}, gravity in {gravity.unit}; give one unit")
-    notes.append("the acceleration is the sum of linear acceleration and gravity, which were recorded apart")
+        raise InputError(f"{where}: linear acceleration is in {linear.unit}, gravity in {gravity.unit}; use one unit")
+    notes.append("the acceleration is the sum of linear acceleration and gravity, which were recorded separately")
     inside = (linear.time_ns >= gravity.time_ns.min()) & (linear.time_ns <= gravity.time_ns.max())
     times = linear.time_ns[inside]
+    if not len(times):
+        raise InputError(f"{where}: linear acceleration and gravity were not recorded at the same time")
     start = gravity.time_ns[0]
     order = np.argsort(gravity.time_ns, kind="stable")
-    parts = [  # gravity turns slowly: between its samples a straight line is as good as a sample
+    parts = [  # gravity turns slowly: linear interpolation between its samples is exact enough
         np.interp((times - start).astype(float), (gravity.time_ns[order] - start).astype(float), axis[order])
         for axis in gravity.values.T
     ]
-    if not len(times):
-        raise InputError(f"{where}: linear acceleration and gravity were not recorded at the same time")
-    return {
-        **sensors,
-        ACC: SensorTrack(times, linear.values[inside] + np.stack(parts, axis=1), linear.unit, linear.source),
-    }
+    total = linear.values[inside] + np.stack(parts, axis=1)
+    return {**sensors, ACC: SensorTrack(times, total, linear.unit, linear.source)}
 
 
-def _apple_signs(text: str) -> bool:
-    """Whether Sensor Logger's Metadata.csv tells of an iPhone whose signs were not standardised."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    row = {key.strip().lower(): str(value).strip().lower() for key, value in (rows or [{}])[0].items() if key}
-    return row.get("platform") == "ios" and row.get("standardisation") != "true"
+def _length(track: SensorTrack) -> float:
+    return float(np.linalg.norm(np.nanmean(track.values, axis=0))) if len(track.values) else 0.0
+
+
+def _labels(
+    group: list[_Part], annotations: list[Table], tracks: dict[str, SensorTrack]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], tuple[str | None, ...]]:
+    """Return times, codes and names of the labels: a column of a table, else the annotations."""
+    for part in group:
+        table = part.table
+        if len(table.labels) and any(name is not None for name in table.label_names):
+            times, codes = table.time_ns[part.first : part.end], table.labels[part.first : part.end]
+            order = np.argsort(times, kind="stable")
+            return times[order], codes[order], table.label_names
+    rows = [part for part in group if len(part.table.labels)]
+    if rows:
+        return rows[0].table.time_ns, rows[0].table.labels, rows[0].table.label_names
+    track = tracks.get(ACC) or tracks.get(GYRO)
+    if not annotations or track is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int32), ()
+    stamps = np.concatenate([table.time_ns for table in annotations])
+    texts = [table.label_names[code] for table in annotations for code in table.labels.tolist()]
+    order = np.argsort(stamps, kind="stable")
+    names: tuple[str | None, ...] = (None, *(texts[k] for k in order))
+    times = np.sort(track.time_ns)
+    codes = np.searchsorted(stamps[order], times, "right").astype(np.int32)
+    # Equal labels get one code.
+    unique = list(dict.fromkeys(names))
+    mapped = np.array([unique.index(name) for name in names], np.int32)
+    return times, mapped[codes], tuple(unique)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Candidate, prepare_benchmark
 from harexport.bench.discovery import FoundModels, ModelUnderTest
-from harexport.bench.result import BenchResult, ModelResult, SkippedModel
+from harexport.bench.result import BenchResult, ModelResult, SkippedModel, group_reasons
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
 from harexport.evaluation.comparison import TOLERANCES, Predictions
@@ -53,8 +53,9 @@ def bench(found: FoundModels, dataset: Dataset, *, windows: int | None = DEFAULT
                 measurements[file.name] = _count_instructions(file, target, benchmark.dataset)
             advance(done)
     if not candidates:
-        reasons = "; ".join(model.reason for model in skipped)
-        raise InputError(reasons or "give .onnx or .tflite files: the target does not run PyTorch")
+        raise InputError(
+            "; ".join(group_reasons(skipped)) or "give .onnx or .tflite files: the target does not run PyTorch"
+        )
     benchmark = dataclasses.replace(benchmark, candidates=candidates, skipped=skipped)
     is_complete = len(sample.test) == len(dataset.test)
     models = [
@@ -105,7 +106,7 @@ def _count_instructions(file: ModelUnderTest, target: emulator.Target, dataset: 
 
 def _without_share_tolerance(model: ModelResult, is_complete: bool) -> ModelResult:
     """On a sample, remove the result of tolerances that are shares of all windows."""
-    if is_complete or not model.promised or TOLERANCES[model.scheme].atol is not None:
+    if is_complete or model.figures is None or not model.promised or TOLERANCES[model.scheme].atol is not None:
         return model
     note = "its tolerance is a share of all test windows; --windows all checks it"
     return dataclasses.replace(model, promised=False, failures=(), departure=None, notes=(*model.notes, note))

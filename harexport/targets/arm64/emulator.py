@@ -23,6 +23,7 @@ from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.runtimes import SUFFIXES, Floats
+from harexport.utils import files
 
 EMULATOR, FACTS = "qemu-aarch64", "target.json"
 # A typical phone core: Armv8.2 with half precision and dot products, without SVE. QEMU's default, "max", has extensions
@@ -43,13 +44,12 @@ def facts() -> dict[str, Any]:
     """Return the versions and the size of the target. Raises InputError if it is not set up, or damaged."""
     path = folder() / FACTS
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = files.read_json(path, "the target's description")
         if content["schema"] == "harexport-target-1" and content["versions"] and content["python"]:
             return dict(content)
-    except FileNotFoundError:
-        raise InputError(f"the arm64 target is not set up on this machine; {SETUP}") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    except (InputError, KeyError, TypeError):
+        if not path.exists():
+            raise InputError(f"the arm64 target is not set up on this machine; {SETUP}") from None
     raise InputError(f"{path} is damaged: run `harexport targets setup arm64 --again`")
 
 

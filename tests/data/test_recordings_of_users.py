@@ -1,0 +1,506 @@
+"""Recordings as users have them: sessions, devices, units, signs, clocks, rates and headers of many loggers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from harexport.cli import main
+from harexport.data.recordings.csv_format import Units
+from harexport.data.recordings.reader import PhoneRecording, ReadOptions, read_recordings
+from harexport.data.recordings.sensors import resolve_sensors
+from harexport.errors import InputError
+from harexport.model.contract import Contract
+from harexport.preprocessing.stream import ACC, GYRO
+from tests.preprocessing.motion import SECOND, regular, resting, walking
+from tests.preprocessing.phones import G, plain, rows, sensor_logger, written, zipped
+
+TIMES = regular(8.0, 50)
+ACCS, GYROS = walking(TIMES)
+BARE = "timestamp_s,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
+METADATA = "version,platform,standardisation\n3,{},false\n"
+WALK = plain(TIMES, ACCS * G, GYROS, BARE)
+
+
+def predict(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["predict", "--no-picture", *map(str, arguments)])
+
+
+def predict_json(*arguments: str | Path) -> dict[str, Any]:
+    result = predict("--json", *arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    content: dict[str, Any] = json.loads(result.stdout)
+    return content
+
+
+def read(path: Path, units: Units | None = None) -> PhoneRecording:
+    (recording,) = read_recordings(path, ReadOptions(units=units or Units()))
+    return recording
+
+
+def assert_walk(recording: PhoneRecording, units: Units | None = None, tolerance: float = 2e-3) -> tuple[str, ...]:
+    """Check that a recording is the walk in its units; return what was inferred."""
+    from harexport.preprocessing.stream import unit_divisor
+
+    info = resolve_sensors(recording.tracks, Contract(), units or Units(), recording.name, recording.missing)
+    for sensor, expected in ((ACC, ACCS), (GYRO, GYROS)):
+        track = recording.tracks[sensor]
+        values = track.values / unit_divisor(sensor, info.units[sensor])
+        assert len(values) == len(expected)
+        np.testing.assert_allclose(values, expected, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(track.time_ns - track.time_ns[0], TIMES - TIMES[0], rtol=0, atol=1_000_000)
+    return info.notes
+
+
+def folder(path: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text, "utf-8")
+    return path
+
+
+def session(begun_s: float = 0.0, scale: float = 1.0) -> dict[str, str]:
+    return {
+        "TotalAcceleration.csv": sensor_logger(TIMES, ACCS * G * scale, begun_s),
+        "Gyroscope.csv": sensor_logger(TIMES, GYROS, begun_s),
+    }
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder", "side by side", "zips in a folder"])
+def test_every_recording_is_predicted_under_its_name(kind: str, tmp_path: Path) -> None:
+    nested = {f"{name}/{file}": text for name in ("a_walk", "b_walk") for file, text in session().items()}
+    place = tmp_path / "week"
+    if kind == "zip":
+        place = zipped(tmp_path / "week.zip", nested)
+    elif kind == "folder":
+        folder(place, nested)
+    elif kind == "zips in a folder":
+        place.mkdir()
+        for name in ("a_walk", "b_walk"):
+            zipped(place / f"{name}.zip", session())
+    else:
+        folder(place, {"a_walk.csv": WALK, "b_walk.csv": WALK})
+    names = [recording.name for recording in read_recordings(place)]
+    assert len(names) == 2
+    assert "a_walk" in names[0]
+    assert "b_walk" in names[1]
+    result = predict("--json", place)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["recording"] for line in result.stdout.splitlines()] == names
+    summary = predict(place).stdout
+    assert summary.count("windows;") == 2
+    assert "recording" in summary.splitlines()[-3]
+
+
+def test_several_paths(tmp_path: Path) -> None:
+    first, second = written(tmp_path / "a.csv", WALK), zipped(tmp_path / "b.zip", session())
+    result = predict("--json", first, second)
+    assert [json.loads(line)["recording"] for line in result.stdout.splitlines()] == ["a.csv", "b.zip"]
+    refused = predict(first, second, "--picture", tmp_path / "one.png")
+    assert refused.exit_code == 2
+
+
+def test_one_bad_recording_does_not_stop_the_others(tmp_path: Path) -> None:
+    place = folder(tmp_path / "week", {"a.csv": WALK, "b.csv": plain(TIMES[:60], ACCS[:60] * G, GYROS[:60], BARE)})
+    result = predict("--json", place)
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 1
+    assert "1 of 2 recordings" in result.stderr
+    assert "b.csv" in result.stderr
+
+
+def test_sensors_of_different_recordings_are_not_combined(tmp_path: Path) -> None:
+    files = {
+        "a/TotalAcceleration.csv": sensor_logger(TIMES, ACCS * G),
+        "b/Gyroscope.csv": sensor_logger(TIMES, GYROS),
+    }
+    found = read_recordings(zipped(tmp_path / "two.zip", files))
+    assert [set(recording.tracks) for recording in found] == [{ACC}, {GYRO}]
+
+
+def test_two_files_per_recording_side_by_side(tmp_path: Path) -> None:
+    header = "timestamp_s,x,y,z"
+    files = {
+        f"{name}_{sensor}.csv": header + "\n" + "".join(
+            rows([t / SECOND, *v]) for t, v in zip(TIMES.tolist(), values.tolist(), strict=True)
+        )
+        for name in ("monday", "tuesday")
+        for sensor, values in (("acc", ACCS), ("gyro", GYROS))
+    }  # fmt: skip
+    found = read_recordings(folder(tmp_path / "week", files))
+    assert [recording.name for recording in found] == ["week/monday", "week/tuesday"]
+    assert all(set(recording.tracks) == {ACC, GYRO} for recording in found)
+
+
+@pytest.mark.parametrize("repeat_header", [False, True])
+def test_a_file_of_two_recordings_is_split(repeat_header: bool, tmp_path: Path) -> None:
+    second = WALK if repeat_header else WALK.partition("\n")[2]
+    found = read_recordings(written(tmp_path / "walk.csv", WALK + second))
+    assert [len(recording.tracks[ACC].time_ns) for recording in found] == [400, 400]
+    assert "line 40" in found[1].name
+    assert any("another recording begins" in note for note in found[1].notes)
+
+
+def test_sensors_on_two_clocks_are_refused(tmp_path: Path) -> None:
+    gyro = "timestamp_ns,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s\n" + "".join(
+        rows([42 * 10**12 + t, *v]) for t, v in zip(TIMES.tolist(), GYROS.tolist(), strict=True)
+    )
+    acc = "timestamp_ms,acc_x,acc_y,acc_z\n" + "".join(
+        rows([1_700_000_000_000 + t / 1e6, *v]) for t, v in zip(TIMES.tolist(), ACCS.tolist(), strict=True)
+    )
+    result = predict(folder(tmp_path / "two", {"acc.csv": acc, "gyro.csv": gyro}))
+    assert result.exit_code == 2
+    assert "do not overlap in time" in result.stderr
+
+
+# Devices
+
+
+def motion(sign: float = 1.0) -> str:
+    """A motion file of a watch: gravity and acceleration without it, in g."""
+    gravity = np.broadcast_to(ACCS.mean(axis=0), ACCS.shape)
+    header = "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,gravityX,gravityY,gravityZ,"
+    header += "accelerationX,accelerationY,accelerationZ\n"
+    columns = zip(TIMES.tolist(), GYROS, sign * gravity, sign * (ACCS - gravity), strict=True)
+    return header + "".join(rows([t, t / SECOND, *g, *up, *a]) for t, g, up, a in columns)
+
+
+def test_watch_and_phone_are_not_combined(tmp_path: Path) -> None:
+    place = folder(
+        tmp_path / "rec",
+        {"TotalAcceleration.csv": sensor_logger(TIMES, ACCS * G), "WristMotion.csv": motion(),
+         "Metadata.csv": METADATA.format("android")},
+    )  # fmt: skip
+    result = predict(place)
+    assert result.exit_code == 2
+    assert "no gyroscope" in result.stderr
+    assert "WristMotion.csv has one, but of another device (watch)" in result.stderr
+
+
+def test_the_phone_is_used_and_the_watch_is_mentioned(tmp_path: Path) -> None:
+    files = {**session(), "WristMotion.csv": motion(), "Metadata.csv": METADATA.format("android")}
+    recording = read(folder(tmp_path / "rec", files))
+    assert_walk(recording)
+    assert recording.device == "phone"
+    assert any("WristMotion.csv is of another device (watch)" in note for note in recording.notes)
+
+
+@pytest.mark.parametrize(("platform", "sign"), [("ios", -1.0), ("android", 1.0)])
+def test_a_watch_alone(platform: str, sign: float, tmp_path: Path) -> None:
+    files = {"WristMotion.csv": motion(sign), "Metadata.csv": METADATA.format(platform)}
+    recording = read(folder(tmp_path / "rec", files))
+    notes = assert_walk(recording)
+    assert recording.device == "watch"
+    assert any("(watch)" in note for note in recording.notes)
+    assert any("in g, inferred from gravity" in note for note in notes)
+
+
+def test_an_iphone_without_metadata(tmp_path: Path) -> None:
+    gravity = np.broadcast_to(ACCS.mean(axis=0), ACCS.shape)
+    files = {
+        "Accelerometer.csv": sensor_logger(TIMES, -(ACCS - gravity) * G),
+        "Gravity.csv": sensor_logger(TIMES, -gravity * G),
+        "Gyroscope.csv": sensor_logger(TIMES, GYROS),
+    }
+    place = folder(tmp_path / "rec", files)
+    recording = read(place)
+    assert_walk(recording)
+    assert any("signs of the acceleration were turned" in note and "--signs" in note for note in recording.notes)
+    kept = read(place, Units(signs="android"))
+    np.testing.assert_allclose(kept.tracks[ACC].values, -ACCS * G, rtol=0, atol=1e-3)
+
+
+def test_signs_of_a_plain_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", plain(TIMES, -ACCS * G, GYROS, BARE))
+    assert_walk(read(path, Units(signs="apple")))
+
+
+def test_annotations_are_labels(tmp_path: Path) -> None:
+    annotations = "time,seconds_elapsed,text,millisecond_press_duration\n1,0.5,STANDING,0\n2,4.0,WALKING,0\n"
+    recording = read(folder(tmp_path / "rec", {**session(), "Annotation.csv": annotations}))
+    zero = int(recording.tracks[ACC].time_ns[0])
+    assert recording.label_between(zero + 1 * SECOND, zero + 2 * SECOND) == "STANDING"
+    assert recording.label_between(zero + 5 * SECOND, zero + 6 * SECOND) == "WALKING"
+    assert recording.label_between(zero + 3 * SECOND, zero + 6 * SECOND) is None
+    assert recording.label_between(zero, zero + SECOND // 10) is None
+    assert predict_json(tmp_path / "rec")["agreement"]["windows"] >= 1
+
+
+# Units
+
+
+@pytest.mark.parametrize(
+    ("header", "acc_scale", "gyro_scale", "options"),
+    [
+        ("timestamp_s,acc_x_mg,acc_y_mg,acc_z_mg,gyro_x,gyro_y,gyro_z", 1000.0, 1.0, ()),
+        ("timestamp_s,acc_x (mg),acc_y (mg),acc_z (mg),gyro_x,gyro_y,gyro_z", 1000.0, 1.0, ()),
+        ("timestamp_s,acc_x,acc_y,acc_z,gyro_x (mdps),gyro_y (mdps),gyro_z (mdps)", 1.0, 180_000 / np.pi, ()),
+        (BARE, 1000.0, 1.0, ("--acc-unit", "mg")),
+        (BARE, 16384.0, 131 * 180 / np.pi, ("--acc-unit", "16384/g", "--gyro-unit", "131/dps")),
+        (BARE, 1.0, 180 / np.pi, ()),
+    ],
+)
+def test_units(header: str, acc_scale: float, gyro_scale: float, options: tuple[str, ...], tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", plain(TIMES, ACCS * acc_scale, GYROS * gyro_scale, header))
+    plain_g = written(tmp_path / "same.csv", plain(TIMES, ACCS, GYROS))
+    found, expected = predict_json(path, *options), predict_json(plain_g)
+    assert [w["activity"] for w in found["windows"]] == [w["activity"] for w in expected["windows"]]
+
+
+def test_a_knock_does_not_decide_the_unit_of_the_gyroscope(tmp_path: Path) -> None:
+    """Standing, with noise of 1 deg/s and one knock: as rad/s it would be 60 degrees per second of rotation."""
+    times = regular(20.0, 50)
+    acc, _ = resting(times)
+    gyro = np.random.default_rng(0).normal(0, 1.0, (len(times), 3))
+    acc[500:503] += 0.8
+    gyro[500:503] *= 30
+    content = predict_json(written(tmp_path / "stand.csv", plain(times, acc * G, gyro, BARE)))
+    assert content["units"][GYRO] == "deg/s"
+    assert any("deg/s, inferred" in note and "--gyro-unit" in note for note in content["notes"])
+
+
+def test_a_doubtful_unit_is_asked_for(tmp_path: Path) -> None:
+    times = regular(20.0, 50)
+    acc, _ = resting(times)
+    gyro = np.random.default_rng(0).normal(0, 0.04, (len(times), 3))
+    acc[500:503] += 0.8
+    result = predict(written(tmp_path / "stand.csv", plain(times, acc * G, gyro, BARE)))
+    assert result.exit_code == 2
+    assert "--gyro-unit rad/s" in result.stderr
+
+
+def test_inferred_units_are_printed(tmp_path: Path) -> None:
+    output = " ".join(predict(written(tmp_path / "walk.csv", WALK)).stdout.split())
+    assert "accelerometer is in m/s2, inferred from gravity; to change it, pass --acc-unit" in output
+    assert "gyroscope is in rad/s, inferred" in output
+
+
+# Times and rates
+
+
+def _with_times(times: list[str], header: str = "timestamp") -> str:
+    lines = [f"{header},acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"]
+    lines += [",".join([t, *map(str, [*a, *g])]) for t, a, g in zip(times, ACCS * G, GYROS, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _clock(t: int, form: str) -> str:
+    ms = t // 1_000_000
+    parts = {"h": 10, "m": 30, "s": ms // 1000, "ms": ms % 1000}
+    return form.format(**parts)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "2024-01-15T{h:02d}:{m:02d}:{s:02d}.{ms:03d}Z",
+        "2024-01-15T{h:02d}:{m:02d}:{s:02d}.{ms:03d}+05:30",
+        "2024-01-15 {h:02d}:{m:02d}:{s:02d}.{ms:03d}",
+        "2024-01-15 {h:02d}:{m:02d}:{s:02d},{ms:03d}".replace(",", "."),
+        "15.01.2024 {h:02d}:{m:02d}:{s:02d}.{ms:03d}",
+        "1/15/2024 {h:d}:{m:02d}:{s:02d}.{ms:03d} AM",
+        "2024-01-15 {h:02d}-{m:02d}-{s:02d}_{ms:03d}",
+        "{h:02d}:{m:02d}:{s:02d}.{ms:03d}",
+        "{h:02d}:{m:02d}:{s:02d}:{ms:03d}",
+    ],
+)
+@pytest.mark.parametrize("header", ["timestamp", "timestamp_ms", "time"])
+def test_dates_and_times_of_day(form: str, header: str, tmp_path: Path) -> None:
+    text = _with_times([_clock(t, form) for t in TIMES.tolist()], header)
+    assert_walk(read(written(tmp_path / "walk.csv", text)))
+
+
+def test_a_time_of_day_passes_midnight(tmp_path: Path) -> None:
+    ms = [86_396_000 + t // 1_000_000 for t in TIMES.tolist()]
+    times = [f"{m // 3_600_000 % 24:02d}:{m // 60_000 % 60:02d}:{m // 1000 % 60:02d}.{m % 1000:03d}" for m in ms]
+    assert_walk(read(written(tmp_path / "walk.csv", _with_times(times))))
+
+
+def test_a_date_and_a_column_of_milliseconds(tmp_path: Path) -> None:
+    lines = ["Timestamp,Milliseconds,X,Y,Z"]
+    files = {}
+    for name, values in (("Accelerometer", ACCS * G), ("Gyroscope", GYROS)):
+        body = [
+            f"{_clock(t, '2024-01-15 {h:02d}:{m:02d}:{s:02d}')},{t // 1_000_000 % 1000},{x},{y},{z}"
+            for t, (x, y, z) in zip(TIMES.tolist(), values.tolist(), strict=True)
+        ]
+        files[f"{name}.csv"] = "\n".join(lines + body) + "\n"
+    assert_walk(read(folder(tmp_path / "rec", files)))
+
+
+@pytest.mark.parametrize(("unit", "ns"), [("s", SECOND), ("ms", 10**6), ("us", 10**3), ("ns", 1)])
+@pytest.mark.parametrize("epoch_s", [0, 1_700_000_000])
+def test_the_unit_of_times_is_inferred(unit: str, ns: int, epoch_s: int, tmp_path: Path) -> None:
+    scaled = [(epoch_s * SECOND + t) / ns if unit == "s" else (epoch_s * SECOND + t) // ns for t in TIMES.tolist()]
+    recording = read(
+        written(tmp_path / "walk.csv", _with_times([f"{t:.3f}" if unit == "s" else str(t) for t in scaled]))
+    )
+    assert_walk(recording)
+    assert any(f"times are in {unit}, inferred" in note and "--time-unit" in note for note in recording.notes)
+
+
+def test_a_header_that_contradicts_the_times_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "walk.csv", WALK.replace("timestamp_s", "timestamp_ms"))
+    result = predict(path)
+    assert result.exit_code == 2
+    assert "probably in s: pass --time-unit s" in result.stderr
+    assert predict_json(path, "--time-unit", "s")["seconds"] == pytest.approx(7.98)
+
+
+def test_batched_timestamps_are_spread(tmp_path: Path) -> None:
+    stamps = [TIMES[min(len(TIMES) - 1, k - k % 5 + 4)] / 1e9 for k in range(len(TIMES))]
+    recording = read(written(tmp_path / "walk.csv", _with_times([f"{t:.3f}" for t in stamps], "timestamp_s")))
+    assert_walk(recording)
+    assert any("spread evenly" in note and "50.0 Hz" in note for note in recording.notes)
+
+
+def _held(acc_hz: float, gyro_hz: float) -> str:
+    """One row per event of either sensor; the other one's last value is repeated."""
+    slow, fast = regular(20.0, acc_hz), regular(20.0, gyro_hz)
+    acc, gyro = walking(slow)[0] * G, walking(fast)[1]
+    events: list[tuple[int, int, int]] = sorted(
+        [(t, 0, k) for k, t in enumerate(slow.tolist())] + [(t, 1, k) for k, t in enumerate(fast.tolist())]
+    )
+    last, lines = [0, 0], [BARE]
+    for t, sensor, k in events:
+        last[sensor] = k
+        lines.append(",".join(map(str, [t / SECOND, *acc[last[0]], *gyro[last[1]]])))
+    return "\n".join(lines) + "\n"
+
+
+def test_repeated_values_of_a_slower_sensor_are_dropped(tmp_path: Path) -> None:
+    content = predict_json(written(tmp_path / "walk.csv", _held(20.0, 50.0)))
+    assert content["rates_hz"][ACC] == pytest.approx(20.0, abs=0.3)
+    assert any("accelerometer repeats its last value" in note for note in content["notes"])
+    assert any("accelerometer has 20.0 Hz" in note for note in content["notes"])
+    slow = predict(written(tmp_path / "slow.csv", _held(5.0, 50.0)))
+    assert slow.exit_code == 2
+    assert "5.0 samples per second" in slow.stderr
+
+
+def test_coarse_values_at_rest_are_no_repetitions(tmp_path: Path) -> None:
+    times = regular(20.0, 50)
+    acc, gyro = walking(times)
+    acc[:600], gyro[:600] = resting(times)[0][:600], 0.0
+    text = plain(times, np.round(acc, 2), np.round(gyro, 1))
+    assert predict_json(written(tmp_path / "walk.csv", text))["rates_hz"] == {ACC: 50.0, GYRO: 50.0}
+
+
+@pytest.mark.parametrize("rate", [20.0, 25.0, 33.3, 45.0])
+def test_rates_from_20_hz_are_accepted_with_a_note(rate: float, tmp_path: Path) -> None:
+    times = regular(20.0, rate)
+    content = predict_json(written(tmp_path / "walk.csv", plain(times, *walking(times))))
+    assert content["rates_hz"][ACC] == pytest.approx(rate, rel=0.01)
+    noted = any("the model was trained at 50 Hz" in note for note in content["notes"])
+    assert noted is (rate < 45)
+    assert [w["doubt"] for w in content["windows"][1:]] == [None] * (len(content["windows"]) - 1)
+
+
+def test_a_gyroscope_of_zeros_is_missing(tmp_path: Path) -> None:
+    result = predict(written(tmp_path / "walk.csv", plain(TIMES, ACCS, GYROS * 0)))
+    assert result.exit_code == 2
+    assert "no gyroscope" in result.stderr
+    assert "accelerometer alone" in result.stderr
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "timestamp_ms,ax,ay,az,gx,gy,gz",
+        "timestamp,accX,accY,accZ,gyrX,gyrY,gyrZ",
+        "elapsed_ms,AccelX,AccelY,AccelZ,GyroX,GyroY,GyroZ",
+        "millis,ax,ay,az,gx,gy,gz",
+        "timestamp_ms,x-axis,y-axis,z-axis,gx,gy,gz",
+        "time_ms,accelerometer_x,accelerometer_y,accelerometer_z,gyroscope_x,gyroscope_y,gyroscope_z",
+        "Time since start in ms,ACCELEROMETER X (m/s²),ACCELEROMETER Y (m/s²),ACCELEROMETER Z (m/s²),"
+        "GYROSCOPE X (rad/s),GYROSCOPE Y (rad/s),GYROSCOPE Z (rad/s)",
+        "timestamp (ms),xAcc,yAcc,zAcc,xGyro,yGyro,zGyro",
+        "epoch_ms,imu_acc_x,imu_acc_y,imu_acc_z,imu_gyro_x,imu_gyro_y,imu_gyro_z",
+    ],
+)
+def test_headers_of_loggers(header: str, tmp_path: Path) -> None:
+    body = "".join(
+        rows([t // 1_000_000, *a, *g])
+        for t, a, g in zip(TIMES.tolist(), (ACCS * G).tolist(), GYROS.tolist(), strict=True)
+    )
+    assert_walk(read(written(tmp_path / "walk.csv", f"{header}\n{body}")))
+
+
+def test_units_in_the_names(tmp_path: Path) -> None:
+    header = "time_ms,AccX_g,AccY_g,AccZ_g,GyroX_dps,GyroY_dps,GyroZ_dps"
+    columns = zip(TIMES.tolist(), ACCS.tolist(), np.rad2deg(GYROS).tolist(), strict=True)
+    text = header + "\n" + "".join(rows([t // 1_000_000, *a, *g]) for t, a, g in columns)
+    assert assert_walk(read(written(tmp_path / "walk.csv", text))) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: "# app 1.2\n# phone: x\n" + text,
+        lambda text: "// a comment\n\n" + text,
+        lambda text: text.partition("\n")[0] + "\n" + text.partition("\n")[2].replace("\n", ",\n"),
+        lambda text: text.replace("\n", ",\n"),
+        lambda text: text.replace(",", " "),
+        lambda text: text.replace(",", ", "),
+        lambda text: text.replace(",", "\t"),
+        lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+        lambda text: text.replace("timestamp_s", '"timestamp_s"'),
+    ],
+)
+def test_separators_and_comments(change: Any, tmp_path: Path) -> None:
+    assert_walk(read(written(tmp_path / "walk.csv", change(WALK))))
+
+
+def test_unrecognized_columns_get_a_configuration(tmp_path: Path) -> None:
+    text = WALK.replace(BARE, "zeit,s1,s2,s3,s4,s5,s6")
+    path = written(tmp_path / "walk.csv", text)
+    result = predict(path)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    start = lines.index("[columns]")
+    toml = "\n".join(lines[start : start + 4])
+    assert toml == '[columns]\ntime = "zeit"\nacc = ["s1", "s2", "s3"]\ngyro = ["s4", "s5", "s6"]'
+    config = folder(tmp_path / "config", {"harexport.toml": toml + '\n[units]\ntime = "s"\n'})
+    assert predict_json(path, "--data", config)["seconds"] == pytest.approx(7.98)
+
+
+def test_damaged_zips_end_in_our_error(tmp_path: Path) -> None:
+    good = zipped(tmp_path / "good.zip", session()).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(good)
+        for at in (
+            rng.integers(0, len(damaged), 3).tolist() + rng.integers(len(damaged) - 300, len(damaged), 2).tolist()
+        ):
+            damaged[at] ^= int(rng.integers(1, 256))
+        path = written(tmp_path / "bad.zip", bytes(damaged))
+        try:
+            read_recordings(path)
+        except InputError:
+            continue
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "walk.csv")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_recordings(tmp_path / "walk.csv")
+
+
+def test_headers_are_recognized_in_linear_time(tmp_path: Path) -> None:
+    for name in ("(" * 9000, "a" * 9000 + "x", "x" * 9000, " (" * 5000, "_" * 9000 + "x"):
+        with pytest.raises(InputError):
+            read_recordings(written(tmp_path / "walk.csv", f"timestamp_s,{name}\n1,2\n"))
