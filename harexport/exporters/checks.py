@@ -149,7 +149,9 @@ def check_exported_model(
     return structure, result
 
 
-def _check_structure(structure: Structure, network: Network | Sequential, contract: Contract, options: ExportOptions) -> list[str]:
+def _check_structure(
+    structure: Structure, network: Network | Sequential, contract: Contract, options: ExportOptions
+) -> list[str]:
     failures = []
     batch = -1 if options.batch is None else options.batch
     inputs = {INPUT_NAME: (batch, network.window, network.num_channels)}

@@ -195,16 +195,69 @@ def export_checkpoint(
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
     reference, train = compute_reference(network, dataset), dataset.train
     _check_recorded_accuracy(checkpoint, dataset, reference)
-    metadata = checkpoint_metadata(checkpoint)
+    metadata, name = checkpoint_metadata(checkpoint), checkpoint.recipe.name
+    return _export_files(network, checkpoint.contract, metadata, name, folder, files, reference, train, max_drop)
+
+
+def export_network(
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    name: str,
+    folder: Path | str,
+    dataset: Dataset | None,
+    fmt: str = "all",
+    schemes: Sequence[str] = ("float32",),
+    lowering: str = "auto",
+    batch: int | None = 1,
+    io: str = "float32",
+    max_drop: float | None = None,
+) -> list[ExportResult | ExportFailure]:
+    """Export a network to a folder, in one or more formats and schemes, with contract.json.
+
+    Args:
+        network: Network to export.
+        contract: Its contract.
+        metadata: Strings to store in the files.
+        name: First part of the file names.
+        folder: Output folder.
+        dataset: Dataset for the checks; None: the files are checked on synthetic windows only.
+        fmt: As for `export_checkpoint`, like the remaining arguments, the result and the errors.
+        schemes: Quantization schemes.
+        lowering: "fused", "unrolled" or "auto", for tflite.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs.
+        max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+    """
+    folder = Path(folder)
+    _check_max_drop(max_drop)
+    _check_contract(network, contract)
+    files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    check_output_folder(folder, contract)
+    dataset = None if dataset is None else dataset.matching(contract, name)
+    reference = None if dataset is None else compute_reference(network, dataset)
+    train = None if dataset is None else dataset.train
+    return _export_files(network, contract, metadata, name, folder, files, reference, train, max_drop)
+
+
+def _export_files(
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    name: str,
+    folder: Path,
+    files: Sequence[ExportOptions],
+    reference: ReferenceOutputs | None,
+    train: Windows | None,
+    max_drop: float | None,
+) -> list[ExportResult | ExportFailure]:
     results: list[ExportResult | ExportFailure] = []
-    with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
+    with progress(f"exporting {name}", len(files), "files") as advance:
         for count, options in enumerate(files, 1):
-            path = folder / options.file_name(checkpoint.recipe.name)
+            path = folder / options.file_name(name)
             try:
-                results.append(
-                    export_file(network, checkpoint.contract, metadata, path, options, reference, train, max_drop)
-                )
-                write_json(folder / "contract.json", checkpoint.contract.to_dict())
+                results.append(export_file(network, contract, metadata, path, options, reference, train, max_drop))
+                write_json(folder / "contract.json", contract.to_dict())
             except CheckFailedError as error:
                 results.append(ExportFailure(path, str(error)))
             advance(count)

@@ -130,7 +130,10 @@ def _lower_linear(context: _Context, layer: Linear, x: _Value, name: str) -> _Va
 def _lower_activation(context: _Context, layer: Activation, x: _Value, name: str) -> _Value:
     graph = context.graph
     if layer.kind == "gelu":  # an operator from opset 20 on
-        half, root = graph.constant(np.float32([0.5]), f"{name}.half"), graph.constant(np.float32([0.5**0.5]), f"{name}.root")
+        half, root = (
+            graph.constant(np.float32([0.5]), f"{name}.half"),
+            graph.constant(np.float32([0.5**0.5]), f"{name}.root"),
+        )
         erf = graph.op("Erf", [graph.op("Mul", [x.name, root], f"{name}.scaled")], f"{name}.erf")
         one = graph.constant(np.float32([1.0]), f"{name}.one")
         factor = graph.op("Mul", [graph.op("Add", [erf, one], f"{name}.sum"), half], f"{name}.factor")
@@ -158,8 +161,10 @@ def _lower_recurrent(context: _Context, layer: Recurrent, x: _Value, name: str) 
 
 
 def _lower_step(context: _Context, layer: Step, x: _Value, name: str) -> _Value:
-    index = context.graph.constant(np.array(layer.index % x.shape[0]), f"{name}.index")
-    context.graph.op("Gather", [x.name, index], f"{name}.y", axis=x.layout.index("t"))
+    graph = context.graph
+    index = graph.constant([layer.index % x.shape[0]], f"{name}.index")
+    step = graph.op("Gather", [x.name, index], f"{name}.step", axis=x.layout.index("t"))
+    graph.op("Reshape", [step, graph.constant([-1, x.shape[1]], f"{name}.shape")], f"{name}.y")
     return _Value(f"{name}.y", "bc", (x.shape[1],))
 
 

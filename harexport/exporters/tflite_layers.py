@@ -188,7 +188,9 @@ def _lower_convolution(context: _Context, layer: Convolution, x: int, name: str)
             steps += sum(layer.padding)
             image = graph.op("PAD", [image, bounds], (windows, steps, 1, channels))
     count = layer.output_shape((graph.shapes[x][1], channels))[0]
-    kernel = add_weight(graph, layer.weight.reshape(outputs, kernel_size, 1, channels), f"{name}.weight", context.scheme)
+    kernel = add_weight(
+        graph, layer.weight.reshape(outputs, kernel_size, 1, channels), f"{name}.weight", context.scheme
+    )
     if context.scheme == "int8-weights":  # CONV_2D has no hybrid kernel in TensorFlow Lite 2.6
         kernel = dequantize(graph, kernel, "int8")
     bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")

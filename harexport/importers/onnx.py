@@ -38,7 +38,14 @@ from harexport.model.sequential import (
 
 Constant = NDArray[Any]
 _PASS_THROUGH = ("Identity", "Dropout", "Cast", "CastLike")
-_ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "LeakyRelu": "leaky_relu", "Elu": "elu", "Gelu": "gelu"}
+_ACTIVATIONS = {
+    "Relu": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "LeakyRelu": "leaky_relu",
+    "Elu": "elu",
+    "Gelu": "gelu",
+}
 _SUPPORTED = (
     "Conv, Gemm, MatMul, Add, LSTM, GRU, BatchNormalization, MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, "
     "ReduceMean, ReduceMax, Concat, Flatten, Gather, Slice, Relu, Tanh, Sigmoid, LeakyRelu, Elu, Gelu, Softmax"
@@ -126,8 +133,8 @@ def _input_layout(value: Any, where: str, num_channels: int | None) -> tuple[tup
         if named["b"] in (0, 1) and named["t"] > 1 and named["c"] > 0 and num_channels in (None, named["c"]):
             return axes, named["t"], named["c"]
     raise InputError(
-        f"{where}: the input {value.name} has the shape {sizes}; a window needs fixed numbers of steps and channels, and "
-        f"a batch of 1 or a dynamic one"
+        f"{where}: the input {value.name} has the shape {sizes}; a window needs fixed numbers of steps and channels, "
+        "and a batch of 1 or a dynamic one"
     )
 
 
@@ -144,7 +151,9 @@ class _Reader:
         if not isinstance(value, Value):
             raise InputError(f"{where}: the output {name} does not depend on the input")
         if tuple(axis for axis in value.axes if axis != "1") != ("b", "c") or value.order is not None:
-            raise InputError(f"{where}: the output {name} has the axes {value.axes}; a classifier has one logit per label")
+            raise InputError(
+                f"{where}: the output {name} has the axes {value.axes}; a classifier has one logit per label"
+            )
         return value
 
     def read(self, node: Any) -> None:
@@ -163,7 +172,11 @@ class _Reader:
             outputs = list(result) if isinstance(result, list) else [result]
         elif node.op_type in _ACTIVATIONS:
             alpha = float(attributes.get("alpha", 0.01 if node.op_type == "LeakyRelu" else 1.0))
-            outputs = [dataclasses.replace(inputs[0], layers=(*inputs[0].layers, Activation(_ACTIVATIONS[node.op_type], alpha)))]
+            outputs = [
+                dataclasses.replace(
+                    inputs[0], layers=(*inputs[0].layers, Activation(_ACTIVATIONS[node.op_type], alpha))
+                )
+            ]
         else:
             raise _Unsupported(f"supported are {_SUPPORTED}")
         for name, value in zip(node.output, outputs, strict=False):
@@ -247,7 +260,7 @@ class _Reader:
         has_batch = False
         for k, size in enumerate(target):
             if size == 1:
-                is_batch = not has_batch and (k == 0 or "b" in value.axes and value.axes.index("b") == k)
+                is_batch = not has_batch and (k == 0 or ("b" in value.axes and value.axes.index("b") == k))
                 axes.append("b" if is_batch else "1")
                 has_batch |= is_batch
                 continue
@@ -288,8 +301,10 @@ class _Reader:
     def _select(self, value: Value, axis: int, index: int, keep: bool) -> Value:
         """Select one element of an axis."""
         label = value.axes[axis]
-        axes = tuple("1" if k == axis else name for k, name in enumerate(value.axes)) if keep else tuple(
-            name for k, name in enumerate(value.axes) if k != axis
+        axes = (
+            tuple("1" if k == axis else name for k, name in enumerate(value.axes))
+            if keep
+            else tuple(name for k, name in enumerate(value.axes) if k != axis)
         )
         if label == "s":
             part = value.parts[index]
@@ -313,7 +328,9 @@ class _Reader:
         value, index = inputs[0], inputs[1]
         if not isinstance(value, Value) or not isinstance(index, np.ndarray) or index.size != 1:
             raise _Unsupported("it selects more than one index")
-        return self._select(value, int(attributes.get("axis", 0)) % len(value.axes), int(index.ravel()[0]), index.ndim > 0)
+        return self._select(
+            value, int(attributes.get("axis", 0)) % len(value.axes), int(index.ravel()[0]), index.ndim > 0
+        )
 
     def _read_slice(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
         value = inputs[0]
@@ -347,7 +364,9 @@ class _Reader:
         time = spatial.index("t")
         if any(size != 1 for k, size in enumerate(weight.shape[2:]) if k != time):
             raise _Unsupported("its kernel has more than one axis")
-        weight = weight.reshape(*weight.shape[:2], weight.shape[2 + time]).transpose(0, 2, 1)  # [outputs, kernel, inputs]
+        weight = weight.reshape(*weight.shape[:2], weight.shape[2 + time]).transpose(
+            0, 2, 1
+        )  # [outputs, kernel, inputs]
         stride = int(attributes.get("strides", [1] * len(spatial))[time])
         dilation = int(attributes.get("dilations", [1] * len(spatial))[time])
         pads = attributes.get("pads", [0] * 2 * len(spatial))
@@ -358,7 +377,11 @@ class _Reader:
             total = max(0, (-(-steps // stride) - 1) * stride + dilation * (weight.shape[1] - 1) + 1 - steps)
             low, high = total // 2, total - total // 2
             padding = (low, high) if automatic == "SAME_UPPER" else (high, low)
-        bias = np.asarray(inputs[2], np.float32) if len(inputs) > 2 and inputs[2].size else np.zeros(len(weight), np.float32)
+        bias = (
+            np.asarray(inputs[2], np.float32)
+            if len(inputs) > 2 and inputs[2].size
+            else np.zeros(len(weight), np.float32)
+        )
         return value.then(Convolution(weight, bias, stride, padding, dilation))
 
     def _read_pool(self, value: Value, attributes: dict[str, Any], kind: str) -> Value:
@@ -444,7 +467,7 @@ class _Reader:
 
     def _read_batchnormalization(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
         value, (gamma, beta, mean, variance) = inputs[0], (np.asarray(v, np.float64) for v in inputs[1:5])
-        if len(value.axes) > 1 and value.axes[1] != "c" or value.order is not None:
+        if (len(value.axes) > 1 and value.axes[1] != "c") or value.order is not None:
             raise _Unsupported(f"its input has the axes {value.axes}")
         scale = gamma / np.sqrt(variance + float(attributes.get("epsilon", 1e-5)))
         return self._affine(value, scale, beta - mean * scale)
@@ -469,7 +492,9 @@ class _Reader:
         branches = tuple(part.layers[prefix:] for part in parts)
         return Value((*parts[0].layers[:prefix], Branches(kind, branches)), parts[0].axes)
 
-    def _binary(self, inputs: list[Any], constant_of: Callable[[NDArray[Any]], tuple[Any, Any]], reverse: bool) -> Value:
+    def _binary(
+        self, inputs: list[Any], constant_of: Callable[[NDArray[Any]], tuple[Any, Any]], reverse: bool
+    ) -> Value:
         value, constant = inputs
         if isinstance(value, np.ndarray):
             if not reverse:
@@ -497,7 +522,9 @@ class _Reader:
         return self._binary(inputs, lambda c: (1 / c, np.zeros_like(c)), reverse=False)
 
     def _read_concat(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        if not all(isinstance(value, Value) and value.axes == inputs[0].axes and value.order is None for value in inputs):
+        if not all(
+            isinstance(value, Value) and value.axes == inputs[0].axes and value.order is None for value in inputs
+        ):
             raise _Unsupported("its inputs have different axes or are constants")
         axis = int(attributes["axis"]) % len(inputs[0].axes)
         label = inputs[0].axes[axis]
@@ -609,7 +636,10 @@ def _compare(network: Sequential, model: Any, where: str, axes: tuple[str, ...],
         (source,), output = session.get_inputs(), session.get_outputs()[0].name
         order = [("b", "t", "c").index(axis) for axis in axes]
         found = np.concatenate(
-            [np.ravel(session.run([output], {source.name: window[None].transpose(order)})[0])[None] for window in windows]
+            [
+                np.ravel(session.run([output], {source.name: window[None].transpose(order)})[0])[None]
+                for window in windows
+            ]
         )
     except Exception as error:
         raise InputError(f"{where}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
@@ -617,4 +647,6 @@ def _compare(network: Sequential, model: Any, where: str, axes: tuple[str, ...],
         expected = to_probabilities(expected)
     difference = float(np.abs(found - expected).max())
     if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise InputError(f"{where}: the imported network differs from the original by {difference:.2g}; please report it")
+        raise InputError(
+            f"{where}: the imported network differs from the original by {difference:.2g}; please report it"
+        )

@@ -312,7 +312,7 @@ class Sequential:
 
 
 def simplify(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Fold normalizations into the layers after them, and last steps into recurrent layers. The function is the same."""
+    """Fold normalizations and last steps into other layers, without changing the function."""
     result: list[Layer] = []
     for layer in layers:
         if isinstance(layer, Branches):

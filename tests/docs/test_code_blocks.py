@@ -26,7 +26,7 @@ _SHELL = [(str(block), line) for block in code_blocks("bash", "console") for lin
 # Commands that run here. The others take minutes, or need a phone, a cluster or a trained custom dataset: only their
 # syntax is checked.
 _RUN = re.compile(
-    r"harexport (export(?!.*my-recordings)|inspect|predict(?!.*(my-recordings|\.zip))|data info(?!.*my-)|targets info)"
+    r"harexport (export(?!.*my-)|inspect|predict(?!.*(my-recordings|\.zip))|data info(?!.*my-)|targets info)"
 )
 
 
