@@ -131,11 +131,11 @@ def _lower_activation(context: _Context, layer: Activation, x: _Value, name: str
     graph = context.graph
     if layer.kind == "gelu":  # an operator from opset 20 on
         half, root = (
-            graph.constant(np.float32([0.5]), f"{name}.half"),
-            graph.constant(np.float32([0.5**0.5]), f"{name}.root"),
+            graph.constant(np.array([0.5], np.float32), f"{name}.half"),
+            graph.constant(np.array([0.5**0.5], np.float32), f"{name}.root"),
         )
         erf = graph.op("Erf", [graph.op("Mul", [x.name, root], f"{name}.scaled")], f"{name}.erf")
-        one = graph.constant(np.float32([1.0]), f"{name}.one")
+        one = graph.constant(np.array([1.0], np.float32), f"{name}.one")
         factor = graph.op("Mul", [graph.op("Add", [erf, one], f"{name}.sum"), half], f"{name}.factor")
         graph.op("Mul", [x.name, factor], f"{name}.y")
     else:

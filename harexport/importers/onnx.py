@@ -157,7 +157,7 @@ class _Reader:
         return value
 
     def read(self, node: Any) -> None:
-        inputs = [self.values[name] for name in node.input]
+        inputs: list[Any] = [self.values[name] for name in node.input]
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if node.domain not in ("", "ai.onnx"):
             raise _Unsupported(f"its domain is {node.domain}")
@@ -188,8 +188,9 @@ class _Reader:
 
         names = [name for name in node.input if name]
         values = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.values[name].dtype), None)
-            for name in names
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
+            for name, value in zip(node.input, inputs, strict=True)
+            if name
         ]
         outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
         graph = helper.make_graph([node], "constant", values, outputs)
@@ -216,11 +217,13 @@ class _Reader:
     # axes
 
     def _read_transpose(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        order = attributes.get("perm") or list(range(len(inputs[0].axes)))[::-1]
-        return dataclasses.replace(inputs[0], axes=tuple(inputs[0].axes[k] for k in order))
+        value: Value = inputs[0]
+        order = attributes.get("perm") or list(range(len(value.axes)))[::-1]
+        return dataclasses.replace(value, axes=tuple(value.axes[k] for k in order))
 
     def _read_squeeze(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        value, sizes = inputs[0], self._sizes(inputs[0])
+        value: Value = inputs[0]
+        sizes = self._sizes(value)
         given = inputs[1].tolist() if len(inputs) > 1 else attributes.get("axes")
         removed = [k % len(sizes) for k in given] if given else [k for k, size in enumerate(sizes) if size == 1]
         if any(sizes[k] != 1 for k in removed):
@@ -228,7 +231,7 @@ class _Reader:
         return dataclasses.replace(value, axes=tuple(axis for k, axis in enumerate(value.axes) if k not in removed))
 
     def _read_unsqueeze(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        value = inputs[0]
+        value: Value = inputs[0]
         given = inputs[1].tolist() if len(inputs) > 1 else attributes["axes"]
         axes, size = list(value.axes), len(value.axes) + len(given)
         for k in sorted(k % size for k in given):
@@ -333,7 +336,7 @@ class _Reader:
         )
 
     def _read_slice(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        value = inputs[0]
+        value: Value = inputs[0]
         if len(inputs) > 1:
             starts, ends = inputs[1].tolist(), inputs[2].tolist()
             axes = inputs[3].tolist() if len(inputs) > 3 and inputs[3].size else list(range(len(starts)))
@@ -354,7 +357,8 @@ class _Reader:
     # layers
 
     def _read_conv(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
-        value, weight = inputs[0], np.asarray(inputs[1], np.float32)
+        value: Value = inputs[0]
+        weight = np.asarray(inputs[1], np.float32)
         axes = tuple(axis for axis in value.axes if axis != "1")
         if axes != ("b", "c", "t") or value.order is not None:
             raise _Unsupported(f"its input has the axes {value.axes}")
@@ -540,8 +544,9 @@ class _Reader:
         raise _Unsupported(f"it joins the axis {label}")
 
     def _read_softmax(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
+        value: Value = inputs[0]
         self.softmax_outputs.add(node.output[0])
-        return inputs[0]
+        return value
 
     def _read_lstm(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Value]:
         return self._recurrent(node, inputs, attributes, 4, [b"Sigmoid", b"Tanh", b"Tanh"])

@@ -33,7 +33,7 @@ def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = No
         raise InputError(f"{name} is in training mode; call its method eval() first")
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise InputError(f"{name} has forward hooks, which ONNX cannot represent; remove them")
-    content = io.BytesIO()
+    content: Any = io.BytesIO()
     options: dict[str, Any] = {"input_names": ["window"], "output_names": ["output"], "dynamo": False}
     try:
         with warnings.catch_warnings():

@@ -215,13 +215,6 @@ def test_modules_in_training_mode_or_with_hooks_are_rejected() -> None:
         from_torch(module, example)
 
 
-def test_our_own_files_can_be_imported() -> None:
-    artifacts = Path(__file__).resolve().parents[2] / "artifacts"
-    network = load_onnx(artifacts / "edge" / "edge-float32.onnx", 9)
-    assert len(network.lstm) == 2
-    assert network.num_labels == 6
-
-
 _LAYERS: list[tuple[Layer, tuple[int, ...], tuple[int, ...]]] = [
     (Normalize(np.zeros(3), np.ones(3)), (8, 3), (8, 3)),
     (Convolution(np.ones((4, 3, 3)), np.zeros(4), 2, (1, 1)), (8, 3), (4, 4)),
