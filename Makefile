@@ -1,4 +1,5 @@
 # `make help` lists the targets. Each one sets up .venv if needed.
+# make test WORKERS=2 runs the tests in two processes, those that measure time or send signals apart from the others.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,12 @@ demo: $(VENV)/.train ## Train, export and check a model in one run
 	$(BIN)/harexport demo
 
 test: lint ## Lint, check the types, run all tests and the checks of the Android demo
+ifdef WORKERS
+	$(BIN)/python -m pytest -m serial
+	$(BIN)/python -m pytest -m "not serial" -n $(WORKERS) --dist loadfile
+else
 	$(BIN)/python -m pytest
+endif
 	@$(BIN)/python android_demo/checks/run.py $(if $(CI),,--where-possible)
 
 lint: $(VENV)/.test ## Check style, types and the layers of the package

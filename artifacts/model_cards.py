@@ -30,8 +30,8 @@ _USE = {
     "edge": "The model for apps.",
     "edge-tiny": "If `edge` is too large or too slow: the same steps with half the units.",
     "baseline-lstm": "Baseline: a published model, trained as its authors did. In an app use `edge`.",
-    "baseline-gru": "Baseline: a published model with coarse and fine labels, trained as its authors did. In an app use "
-    "`edge`.",
+    "baseline-gru": "Baseline: a published model with coarse and fine labels, trained as its authors did. In an app "
+    "use `edge`.",
 }
 _CITATION = """\
 Data:

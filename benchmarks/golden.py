@@ -40,9 +40,11 @@ from harexport.utils.console import print_messages
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "tests" / "golden" / "stream.json"
 MOUNT_JSON = ROOT / "tests" / "golden" / "mount.json"
-MODELS = {
+MODELS: dict[str, Path | None] = {
     "harexport/pretrained/edge.tflite": None,
-    "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite",
+    "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts/edge/edge-unrolled-float32.tflite",
+    "artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite": ROOT
+    / "artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite",
 }
 CONTRACT = Contract()
 SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # a training subject, walking

@@ -54,6 +54,7 @@ BLOCKS = {
     "arm64": Block("benchmarks/README.md", "benchmarks/arm64.py", "benchmarks/arm64.json"),
     "robustness": Block("benchmarks/README.md", "benchmarks/robustness.py", "benchmarks/robustness.json"),
     "stream": Block("benchmarks/README.md", "benchmarks/stream_fidelity.py", "benchmarks/stream_fidelity.json"),
+    "mounting": Block("docs/mounting.md", "benchmarks/mounting.py", "benchmarks/mounting.json"),
     "android": Block("android_demo/README.md", "benchmarks/android_fidelity.py", "benchmarks/android_fidelity.json"),
 }
 

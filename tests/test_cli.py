@@ -43,6 +43,7 @@ def _cpu_seconds(*arguments: str) -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
+@pytest.mark.serial
 def test_help_starts_quickly() -> None:
     """`harexport --help` takes less than 0.1 s beyond the start of Python itself; the best of some runs counts."""
     python = min(_cpu_seconds("-c", "pass") for _ in range(5))

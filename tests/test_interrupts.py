@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from harexport.cli import main
 from harexport.exporters import checks
 
+pytestmark = pytest.mark.serial  # signals do not reach the tests in a worker process of pytest-xdist
 ROOT = Path(__file__).resolve().parents[1]
 Patch = pytest.MonkeyPatch
 

@@ -67,4 +67,3 @@ def test_a_very_long_value_is_not_repeated(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", str(tmp_path), "--fail-if", "x" * 100_000])
     assert result.exit_code == 2
     assert len(result.stderr) < 3000
-

@@ -15,7 +15,7 @@ from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Kind
 from harexport.exporters.locations import find_recorded_checkpoint
-from harexport.formats import macs, structure
+from harexport.formats import macs, read_model_bytes, structure
 from harexport.formats.model_file import Format, ModelFile, Size, Tensor
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
@@ -199,10 +199,7 @@ def load_model_under_test(
     Raises:
         InputError: The file cannot be benchmarked.
     """
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+    model = read_model_bytes(path, name)
     file, sandbox = read_sandboxed(model, name, path)
     _add_recorded_checkpoint(file.metadata.get("network_sha256", ""), known)
     _check_operators(file)

@@ -227,6 +227,8 @@ class _Reader:
         try:
             if self._folder is None or Path(location).name != location:
                 raise OSError("not a file of this folder")
+            if not (self._folder / location).is_file():  # a link to a device would never end
+                raise OSError("not a regular file")
             with (self._folder / location).open("rb") as opened:
                 opened.seek(int(entries.get("offset", 0)))
                 data: bytes = opened.read(int(entries.get("length", -1)))

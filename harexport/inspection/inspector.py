@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harexport.errors import InputError
+from harexport.formats import read_model_bytes
 from harexport.formats.macs import Macs, count_macs
 from harexport.formats.model_file import Graph, ModelFile, Tensor
 from harexport.inspection.findings import Finding
@@ -70,7 +71,7 @@ class Inspection:
             "attached_files": list(model.attached),
             "external_files": model.external,
             "metadata": model.metadata,
-            "contract": model.contract,
+            "contract": _finite(model.contract),
             "run": self.run.to_dict() if self.run else None,
             "traps": [dataclasses.asdict(finding) for finding in self.findings],
         }
@@ -78,23 +79,10 @@ class Inspection:
 
 def inspect(path: Path, run: bool = True) -> Inspection:
     """Inspect a .onnx or .tflite file; see `harexport.inspection.inspect`. Raises InputError."""
-    content = _read_bytes(path)
+    content = read_model_bytes(path)
     model, result = read_sandboxed(content, path.name, path, run=run)
     macs, outcome = count_macs(model), result if run else None
     return Inspection(model, macs, outcome, run_rules(model, macs, outcome))
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a .onnx or .tflite file in it")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file; give a .onnx or .tflite file")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model not found: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _operator_versions(model: ModelFile) -> dict[str, list[int]]:
@@ -108,6 +96,15 @@ def _operator_versions(model: ModelFile) -> dict[str, list[int]]:
 
 def _tensor_names(arguments: dict[str, int], graph: Graph) -> dict[str, str]:
     return {name: graph.tensors[index].name for name, index in arguments.items()}
+
+
+def _finite(value: Any) -> Any:
+    """JSON values of a file without NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_dict(tensor: Tensor) -> dict[str, Any]:

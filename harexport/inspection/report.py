@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harexport.formats.model_file import Tensor
+from harexport.formats.model_file import Tensor, sanitize
 from harexport.formats.op_versions import UNKNOWN
 from harexport.inspection.findings import Severity, format_shape
 from harexport.inspection.inspector import Inspection
@@ -163,8 +163,8 @@ def _contract(contract: Any) -> dict[str, str]:
         channels, labels = contract["channels"], contract["labels"]
         units = ", ".join(dict.fromkeys(contract["units"]))
         rate = f"{contract['window']} samples of {len(channels)} channels ({units}) at {contract['rate_hz']:g} Hz"
-        return {"contract": f"{rate}, every {contract['hop']}", "labels": ", ".join(labels)}
-    except (KeyError, TypeError, ValueError):
+        return {"contract": sanitize(f"{rate}, every {contract['hop']}"), "labels": sanitize(", ".join(labels))}
+    except (KeyError, TypeError, ValueError, OverflowError):
         return {"contract": "of another version"}
 
 

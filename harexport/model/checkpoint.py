@@ -16,7 +16,7 @@ import numpy as np
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.model.network import Network
-from harexport.model.recipe import Recipe, from_legacy, parse, to_legacy
+from harexport.model.recipe import Recipe, from_legacy, parse
 from harexport.utils import files
 from harexport.version import __version__
 
@@ -38,12 +38,6 @@ class Checkpoint:
     data: dict[str, Any] = field(default_factory=dict)  # source and digest of the training data
     figures: dict[str, Any] = field(default_factory=dict)  # validation and test metrics, versions of libraries
     tool_version: str = __version__
-    version: int = VERSION  # of the file it was read from
-
-    @property
-    def recipe_metadata(self) -> dict[str, Any]:
-        """The recipe for exported files, with the keys of the checkpoint's version."""
-        return to_legacy(self.recipe) if self.version == LEGACY_VERSION else self.recipe.to_dict()
 
     @property
     def digest(self) -> str:
@@ -140,7 +134,6 @@ def load(path: Path | str) -> Checkpoint:
             data=dict(header["data"]),
             figures=dict(header["figures"]),
             tool_version=str(header["tool_version"]),
-            version=version,
             network=Network.from_arrays(arrays, header["network"], str(path)),
         )
         if version != LEGACY_VERSION and header["network_sha256"] != checkpoint.digest:

@@ -169,8 +169,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
 # keys of recipes before version 0.2 -> keys of today
 _RENAMED = {"optimiser": "optimizer", "model.normalise": "model.normalize"}
-# keys that version 0.2 added; files of older checkpoints do not have them
-_ADDED: tuple[str, ...] = ("data.mount", "augment.heading_deg")
 
 
 def from_legacy(table: dict[str, Any]) -> dict[str, Any]:
@@ -180,25 +178,6 @@ def from_legacy(table: dict[str, Any]) -> dict[str, Any]:
         model = {_RENAMED.get(f"model.{key}", f"model.{key}")[6:]: value for key, value in new["model"].items()}
         new["model"] = model | ({"init": "tf1"} if model.get("init") == "seed" else {})
     return new
-
-
-def to_legacy(recipe: Recipe) -> dict[str, Any]:
-    """Return the plain values that version 0.1 wrote, the inverse of `from_legacy`.
-
-    Files exported from a checkpoint of version 0.1 carry these, so exporting them again gives the same bytes.
-    """
-    old_names = {new: old for old, new in _RENAMED.items()}
-    legacy: dict[str, Any] = {}
-    for section, keys in recipe.to_dict().items():
-        name = old_names.get(section, section)
-        if isinstance(keys, dict):
-            kept = {key: value for key, value in keys.items() if f"{section}.{key}" not in _ADDED}
-            keys = {old_names.get(f"{section}.{key}", key).removeprefix(f"{section}."): kept[key] for key in kept}
-        if section not in _ADDED:
-            legacy[name] = keys
-    if legacy["model"]["init"] == "tf1":
-        legacy["model"]["init"] = "seed"
-    return legacy
 
 
 def shipped() -> list[str]:

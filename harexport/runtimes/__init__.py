@@ -5,8 +5,11 @@ A runner must not be shared between threads: LiteRT's interpreter and the state 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
+from harexport.formats import read_model_bytes
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 
@@ -109,6 +113,25 @@ def describe_error(error: Exception) -> str:
     return message
 
 
+@contextlib.contextmanager
+def redirect_native_stdout() -> Iterator[None]:
+    """Send what native libraries print to standard output to standard error: standard output is for results."""
+    try:
+        original = os.dup(1)
+    except OSError:  # a program without standard output
+        yield
+        return
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        with contextlib.suppress(OSError):  # no standard error
+            os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(original, 1)
+        os.close(original)
+
+
 def prepare(path: Path | str) -> None:
     """Import the runtime that `path` needs, so that a later `load` measures the model alone. Raises InputError."""
     path = Path(path)
@@ -119,14 +142,8 @@ def load(path: Path | str) -> Runner:
     """Load a .onnx or .tflite file that harexport exported. Raises InputError."""
     path = Path(path)
     _runner_class(path.suffix, str(path))
-    try:
-        # Read into memory: LiteRT maps a file given by its path, and a truncated one then ends the process (SIGBUS).
-        model = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model not found: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return load_bytes(model, path.suffix, str(path))
+    # Read into memory: LiteRT maps a file given by its path, and a truncated one then ends the process (SIGBUS).
+    return load_bytes(read_model_bytes(path), path.suffix, str(path))
 
 
 def load_bytes(

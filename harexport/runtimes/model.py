@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harexport import runtimes
 from harexport.errors import InputError
+from harexport.formats import read_model_bytes
 from harexport.model.contract import CONTRACT_KEY, Contract
 from harexport.model.layers import Array
 from harexport.model.network import Network
@@ -67,12 +68,7 @@ def load_model(path: Path | str | None = None) -> Model:
         runner = ReferenceRunner(checkpoint.network, str(path))
         return Model(path.name, runner, checkpoint.contract, checkpoint.network)
     runtimes.prepare(path)  # reports a suffix that no runtime reads
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model not found: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read_model_bytes(path)
     check_runs(content, str(path), path)
     return _load_bytes(content, path.suffix, path.name, str(path))
 

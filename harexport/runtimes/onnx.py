@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
+from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches, redirect_native_stdout
+
+with redirect_native_stdout():  # some builds print a banner
+    import onnxruntime
 
 _FATAL = 4  # onnxruntime's log severity: errors also arrive as exceptions
 _RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
@@ -31,7 +33,8 @@ def create_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infe
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _FATAL
     source = str(model) if isinstance(model, Path) else model
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    with redirect_native_stdout():
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxModel:

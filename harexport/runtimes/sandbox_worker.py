@@ -191,8 +191,10 @@ def _are_probabilities(values: NDArray[Any], is_softmax: bool, scale: float) -> 
 
 def _softmax_outputs(file: ModelFile | None) -> set[str]:
     """Outputs that a softmax computes, with nothing behind it that changes the values."""
-    found, graph = set(), file.main if file else None
-    for index in graph.outputs if graph else ():
+    if file is None:
+        return set()
+    found, graph = set(), file.main
+    for index in graph.outputs:
         op = graph.producer(index)
         for _ in range(_MAX_COPIES):
             if op and op.kind in _COPYING and op.inputs:

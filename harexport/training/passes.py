@@ -192,6 +192,7 @@ def _run_in_background(
 
 def _train_in_child(connection: Any, work: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be blocked
+
     # plain pickle: Connection.send would pass tensors in shared memory, which does not outlive a killed process
     def send(kind: str, content: Any) -> None:
         connection.send_bytes(pickle.dumps((kind, content)))

@@ -73,16 +73,16 @@ class _Activations:
         gates: Joint kernel of the gates on [h, x], [2u, u + i].
         candidate: Joint kernel of the candidate on [x, r h], [u, i + u].
         rows: h, x and r h of each step in one array, so that [h, x] and [x, r h] are slices, [steps + 1, 2u + i, n].
-        opened: Gates r and z, [steps, 2u, n].
-        proposed: Candidates n, [steps, u, n].
+        gate_values: Gates r and z, [steps, 2u, n].
+        candidate_values: Candidates n, [steps, u, n].
         relu: Activation of the candidate is ReLU.
     """
 
     gates: Tensor
     candidate: Tensor
     rows: Tensor
-    opened: Tensor
-    proposed: Tensor
+    gate_values: Tensor
+    candidate_values: Tensor
     relu: bool
 
     @property
@@ -100,7 +100,7 @@ def _forward(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: b
     gates = torch.cat([recurrent[: 2 * units], weight[: 2 * units]], dim=1)
     candidate = torch.cat([weight[2 * units :], recurrent[2 * units :]], dim=1)
     gate_bias, candidate_bias = bias[: 2 * units, None], bias[2 * units :, None]
-    kept = _Activations(
+    activations = _Activations(
         gates,
         candidate,
         x.new_empty(steps + 1, 2 * units + inputs, n),
@@ -108,65 +108,78 @@ def _forward(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: b
         x.new_empty(steps, units, n),
         relu,
     )
-    kept.rows[0, :units] = 0
-    kept.rows[:steps, units : units + inputs] = x
-    h, hx, xrh, rh = _slices(kept.rows, units, inputs)
+    activations.rows[0, :units] = 0
+    activations.rows[:steps, units : units + inputs] = x
+    h, hx, xrh, rh = _slices(activations.rows, units, inputs)
     activate = torch.relu_ if relu else torch.tanh_
-    for t, (opened, proposed) in enumerate(zip(kept.opened.unbind(), kept.proposed.unbind(), strict=True)):
-        torch.sigmoid_(torch.addmm(gate_bias, gates, hx[t], out=opened))
-        torch.mul(opened[:units], h[t], out=rh[t])
-        activate(torch.addmm(candidate_bias, candidate, xrh[t], out=proposed))
-        torch.lerp(proposed, h[t], opened[units:], out=h[t + 1])  # (1 - z) n + z h
-    return kept
+    for t, (gate_values, candidate_values) in enumerate(
+        zip(activations.gate_values.unbind(), activations.candidate_values.unbind(), strict=True)
+    ):
+        torch.sigmoid_(torch.addmm(gate_bias, gates, hx[t], out=gate_values))
+        torch.mul(gate_values[:units], h[t], out=rh[t])
+        activate(torch.addmm(candidate_bias, candidate, xrh[t], out=candidate_values))
+        torch.lerp(candidate_values, h[t], gate_values[units:], out=h[t + 1])  # (1 - z) n + z h
+    return activations
 
 
-def _backward(kept: _Activations, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _backward(activations: _Activations, gradient: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, input weight, recurrent weight and bias.
 
     `gradient` is that of the states [steps, u, n], or of the last state [u, n].
     """
-    units, (steps, _, n) = kept.units, kept.opened.shape
-    inputs = kept.gates.shape[1] - units
-    h, hx, xrh, _ = _slices(kept.rows, units, inputs)
-    gates_back, candidate_back = kept.gates.t(), kept.candidate.t()
-    activate_back = (lambda g, n, out: _relu_backward(g, n, 0.0, grad_input=out)) if kept.relu else _tanh_back
-    to_x = kept.rows.new_empty(steps, inputs, n)
-    to_gates, to_candidate = torch.zeros_like(kept.gates), torch.zeros_like(kept.candidate)
-    to_bias, ones = kept.rows.new_zeros(3 * units), kept.rows.new_ones(n)
+    units, (steps, _, n) = activations.units, activations.gate_values.shape
+    inputs = activations.gates.shape[1] - units
+    h, hx, xrh, _ = _slices(activations.rows, units, inputs)
+    gates_back, candidate_back = activations.gates.t(), activations.candidate.t()
+    activation_backward = (
+        (lambda g, n, out: _relu_backward(g, n, 0.0, grad_input=out)) if activations.relu else _tanh_backward_out
+    )
+    grad_x = activations.rows.new_empty(steps, inputs, n)
+    grad_gates, grad_candidate = torch.zeros_like(activations.gates), torch.zeros_like(activations.candidate)
+    grad_bias, ones = activations.rows.new_zeros(3 * units), activations.rows.new_ones(n)
     # gradients of h, x and r h in the layout of `rows`; two buffers, because a step reads what the next one wrote
-    to_rows = kept.rows.new_empty(2, 2 * units + inputs, n)
-    to_h, to_hx, to_xrh, to_rh = _slices(to_rows, units, inputs)
-    sums = kept.rows.new_empty(3 * units, n)  # gradients of the pre-activations of r, z, n
-    to_opened = kept.rows.new_empty(2 * units, n)
-    to_r, to_z = to_opened[:units], to_opened[units:]
-    gate_sums, candidate_sums = sums[: 2 * units], sums[2 * units :]
-    spare = kept.rows.new_empty(units, n)
-    x_turn = to_rows[:, units : units + inputs].unbind()
-    all_opened, all_proposed, all_to_x = kept.opened.unbind(), kept.proposed.unbind(), to_x.unbind()
-    now = gradient if last else gradient[-1]
+    grad_rows = activations.rows.new_empty(2, 2 * units + inputs, n)
+    grad_h, grad_hx, grad_xrh, grad_rh = _slices(grad_rows, units, inputs)
+    grad_preactivations = activations.rows.new_empty(3 * units, n)  # gradients of the pre-activations of r, z, n
+    grad_gate_values = activations.rows.new_empty(2 * units, n)
+    grad_r, grad_z = grad_gate_values[:units], grad_gate_values[units:]
+    grad_gate_preactivations, grad_candidate_preactivations = (
+        grad_preactivations[: 2 * units],
+        grad_preactivations[2 * units :],
+    )
+    scratch = activations.rows.new_empty(units, n)
+    grad_x_buffers = grad_rows[:, units : units + inputs].unbind()
+    all_gate_values, all_candidate_values, all_grad_x = (
+        activations.gate_values.unbind(),
+        activations.candidate_values.unbind(),
+        grad_x.unbind(),
+    )
+    grad_state = gradient if last else gradient[-1]
     for t in reversed(range(steps)):
-        opened, proposed, turn = all_opened[t], all_proposed[t], t % 2
-        torch.mul(now, opened[units:], out=to_h[turn])
-        activate_back(torch.sub(now, to_h[turn], out=spare), proposed, candidate_sums)
-        torch.mul(now, torch.sub(h[t], proposed, out=spare), out=to_z)
-        torch.mm(candidate_back, candidate_sums, out=to_xrh[turn])
-        torch.mul(to_rh[turn], h[t], out=to_r)
-        to_h[turn].addcmul_(to_rh[turn], opened[:units])
-        _sigmoid_backward(to_opened, opened, grad_input=gate_sums)
-        to_hx[turn].addmm_(gates_back, gate_sums)
-        to_gates.addmm_(gate_sums, hx[t].t())
-        to_candidate.addmm_(candidate_sums, xrh[t].t())
-        to_bias.addmv_(sums, ones)
-        all_to_x[t].copy_(x_turn[turn])
-        now = to_h[turn]
+        gate_values, candidate_values, buffer = all_gate_values[t], all_candidate_values[t], t % 2
+        torch.mul(grad_state, gate_values[units:], out=grad_h[buffer])
+        activation_backward(
+            torch.sub(grad_state, grad_h[buffer], out=scratch), candidate_values, grad_candidate_preactivations
+        )
+        torch.mul(grad_state, torch.sub(h[t], candidate_values, out=scratch), out=grad_z)
+        torch.mm(candidate_back, grad_candidate_preactivations, out=grad_xrh[buffer])
+        torch.mul(grad_rh[buffer], h[t], out=grad_r)
+        grad_h[buffer].addcmul_(grad_rh[buffer], gate_values[:units])
+        _sigmoid_backward(grad_gate_values, gate_values, grad_input=grad_gate_preactivations)
+        grad_hx[buffer].addmm_(gates_back, grad_gate_preactivations)
+        grad_gates.addmm_(grad_gate_preactivations, hx[t].t())
+        grad_candidate.addmm_(grad_candidate_preactivations, xrh[t].t())
+        grad_bias.addmv_(grad_preactivations, ones)
+        all_grad_x[t].copy_(grad_x_buffers[buffer])
+        grad_state = grad_h[buffer]
         if not last and t:
-            now.add_(gradient[t - 1])
-    to_input = torch.cat([to_gates[:, units:], to_candidate[:, :inputs]])
-    to_recurrent = torch.cat([to_gates[:, :units], to_candidate[:, inputs:]])
-    return to_x, to_input, to_recurrent, to_bias
+            grad_state.add_(gradient[t - 1])
+    grad_input_weight = torch.cat([grad_gates[:, units:], grad_candidate[:, :inputs]])
+    grad_recurrent = torch.cat([grad_gates[:, :units], grad_candidate[:, inputs:]])
+    return grad_x, grad_input_weight, grad_recurrent, grad_bias
 
 
-def _tanh_back(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
+def _tanh_backward_out(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
     result: Tensor = _tanh_backward(gradient, value, grad_input=out)
     return result
 
@@ -180,15 +193,15 @@ def _slices(rows: Tensor, units: int, inputs: int) -> tuple[tuple[Tensor, ...], 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, relu: bool, last: bool) -> Tensor:
-        ctx.kept, ctx.last = _forward(x, weight, recurrent, bias, relu), last
-        states: Tensor = ctx.kept.states
+        ctx.activations, ctx.last = _forward(x, weight, recurrent, bias, relu), last
+        states: Tensor = ctx.activations.states
         # a copy, because the backward pass reads the original
         return (states[-1] if last else states).clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return *_backward(ctx.kept, gradient, ctx.last), None, None
+        return *_backward(ctx.activations, gradient, ctx.last), None, None
 
 
 class TF1RMSprop(torch.optim.Optimizer):

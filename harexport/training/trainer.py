@@ -290,7 +290,7 @@ class Trainer:
         model = self.model.state_dict()
         _check_tensors([state.model[name] for name in model], list(model.values()))
         for name, optimizer in self.optimizers.items():
-            saved, own = state.optimizer[name], optimizer.state_dict()
+            saved, own = state.optimizer[name], _to_cpu(optimizer.state_dict())  # tuples become lists in both
             settings = [{**group, "lr": 0.0} for group in saved["param_groups"]]
             if settings != [{**group, "lr": 0.0} for group in own["param_groups"]]:
                 raise ValueError("its optimizer has other settings")

@@ -19,6 +19,7 @@ Table = list[tuple[str, ...]]
 
 def format_text(table: Sequence[Sequence[str]]) -> str:
     """Return aligned text: the first column to the left, the others to the right, a rule below the header."""
+    table = [[sanitize(cell).replace("\n", "\N{REPLACEMENT CHARACTER}") for cell in row] for row in table]
     first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
     lines = [
         "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))])

@@ -1,4 +1,4 @@
-"""Files that cannot be measured: one sentence each, exit code 2, and the others beside them are measured."""
+"""Files that cannot be measured: one message each, exit code 2, and the other files are measured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _ours(**facts: str) -> bytes:
     return ours_onnx.build(_NETWORK, contract_of(_NETWORK), {"recipe": "edge", **facts})
 
 
-# What is given as which name, and what its one sentence must say.
+# File name, content and expected words of the message.
 BAD: dict[str, tuple[str, Callable[[], bytes], tuple[str, ...]]] = {
     "text": ("notes.onnx", lambda: b"a note, not a model", ("damaged or not a .onnx file",)),
     "neither format": ("model.pb", lambda: b"\x08\x01\x12\x00", ("model.pb",)),
@@ -97,7 +97,7 @@ def _refused(result: Result, *words: str) -> str:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_one_sentence(kind: str, made_up: Dataset, tmp_path: Path) -> None:
+def test_a_bad_file_is_one_message(kind: str, made_up: Dataset, tmp_path: Path) -> None:
     name, content, words = BAD[kind]
     path = tmp_path / name
     path.write_bytes(content())
@@ -106,7 +106,7 @@ def test_a_bad_file_is_one_sentence(kind: str, made_up: Dataset, tmp_path: Path)
 
 
 def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_path: Path) -> None:
-    """Here three good ones and every bad one at once: each bad one is a row with its sentence."""
+    """Three good files and every bad one: each bad one has its message."""
     folder = tmp_path / "models"
     folder.mkdir()
     for name, content, _ in BAD.values():
@@ -121,10 +121,10 @@ def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_p
     files = sorted(folder.iterdir())
     result = _bench(*files, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 2
-    told = json.loads(result.stdout)
-    assert {model["name"] for model in told["models"]} == set(good)
-    assert all(model["latency"]["runs"] >= 1000 for model in told["models"])
-    reasons = {one["name"]: one["reason"] for one in told["refused"]}
+    document = json.loads(result.stdout)
+    assert {model["name"] for model in document["models"]} == set(good)
+    assert all(model["latency"]["runs"] >= 1000 for model in document["models"])
+    reasons = {one["name"]: one["reason"] for one in document["refused"]}
     for name, _, words in BAD.values():
         assert all(word in reasons[name] for word in words), reasons[name]
         assert "\n" not in reasons[name]
@@ -132,8 +132,8 @@ def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_p
     assert "NOT MEASURED" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
-def _entered(path: Path) -> str:
-    """Let a file in, or the sentence that turns it away."""
+def _load_error(path: Path) -> str:
+    """Load a file and return the error message, or an empty string."""
     try:
         discovery.load_model_under_test(path, path.name, {}, Contract(), reference_optional=True)
     except InputError as refusal:
@@ -142,8 +142,8 @@ def _entered(path: Path) -> str:
 
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
-def test_a_file_cut_at_any_byte_is_a_sentence(fmt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is readable is tried in a child in any case; here the reading itself is what is tried."""
+def test_a_file_cut_at_any_byte_is_an_error(fmt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the reader is tested: the subprocess is replaced."""
     monkeypatch.setattr(
         discovery,
         "read_sandboxed",
@@ -161,7 +161,7 @@ def test_a_file_cut_at_any_byte_is_a_sentence(fmt: str, tmp_path: Path, monkeypa
     tried = 0
     for end in {*range(0, len(emitted), max(1, len(emitted) // 150)), *range(len(emitted) - 20, len(emitted))}:
         path.write_bytes(emitted[:end])
-        sentence = _entered(path)
+        sentence = _load_error(path)
         assert sentence.startswith(f"cut.{fmt}")
         assert "\n" not in sentence
         tried += "was tried" in sentence
@@ -169,18 +169,20 @@ def test_a_file_cut_at_any_byte_is_a_sentence(fmt: str, tmp_path: Path, monkeypa
     assert tried <= (25 if fmt == "onnx" else 0)
 
 
-def test_a_file_that_kills_its_runtime_kills_a_child_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader sees most of such damage; what it overlooks ends the child that tries the file."""
+def test_a_file_that_crashes_its_runtime_ends_a_subprocess_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader finds most damage; the rest ends the subprocess that loads the file."""
     whole = (_FOREIGN / "tf_keras-lstm.tflite").read_bytes()
     damaged = bytearray(whole)
     byte, bit = _DEADLY
     damaged[byte] ^= 1 << bit
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
-    assert "is damaged" in _entered(path)
+    assert "is damaged" in _load_error(path)
     monkeypatch.setattr(sandbox, "read_model", lambda model, name, folder: read_model(whole, name, folder))
     monkeypatch.setattr(discovery, "_check_input", lambda held, window: None)  # it reads windows of 16 samples
-    assert "(SIGSEGV)" in _entered(path)
+    assert "(SIGSEGV)" in _load_error(path)
 
 
 def test_a_file_that_cannot_be_read_or_is_not_there(made_up: Dataset, tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_a_file_that_cannot_be_read_or_is_not_there(made_up: Dataset, tmp_path: 
     _refused(_bench(bad, "--out", tmp_path / "out"), "bad.safetensors")
 
 
-def test_a_file_that_says_another_scheme_than_its_weights(made_up: Dataset, tmp_path: Path) -> None:
+def test_a_file_that_declares_another_scheme_than_its_weights(made_up: Dataset, tmp_path: Path) -> None:
     from harexport.model import checkpoint as checkpoints
     from harexport.model import recipe as recipes
 
@@ -221,7 +223,7 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_bad_options_are_one_sentence(kind: str, made_up: Dataset, tmp_path: Path) -> None:
+def test_bad_options_are_one_message(kind: str, made_up: Dataset, tmp_path: Path) -> None:
     arguments, words = OPTIONS[kind]
     paths = {name: tmp_path / f"{name}.json" for name in ("baseline", "other", "model")}
     paths["baseline"].write_text(json.dumps({"schema": "harexport-bench-2", "models": []}))

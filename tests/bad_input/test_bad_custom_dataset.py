@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
         _toml('label = "what"\n', "")(folder)), (ANNA, "no labels", "columns.label", "label_pattern")),
     "labels in one file only": (_file(BEN, lambda t: re.sub(r"(?m)(sit|walk|jump)$", "", t)), (
         BEN, "no labels", "remove the recording")),
-    "a unit nobody knows": (_toml('acc = "m/s2"', 'acc = "furlong"'), (
+    "an unknown unit": (_toml('acc = "m/s2"', 'acc = "furlong"'), (
         "units.acc: the unit 'furlong'", "choose one of g, m/s2, mg")),
     "a unit that gravity denies": (_toml('acc = "m/s2"', 'acc = "g"'), (
         ANNA, "stated to be in g", 'write units.acc = "m/s2" in harexport.toml')),
@@ -138,9 +138,10 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "a filter that cannot be": (_more("filters = { noise = { order = 10, cutoff_hz = 30 } }\n"), (
         "filters.noise", "impossible at 50.0 Hz")),
     "an even median": (_more("filters = { median = 4 }\n"), ("filters.median must be odd",)),
-    "a label that nobody carries": (_toml('"jump"]', '"jmp"]'), ("labels names jmp", "there are jump, sit, walk")),
-    "a test of nobody": (_toml('["carla"]', '["clara"]'), ("test_subjects names clara", "there are anna, ben, carla")),
-    "a test of everybody": (
+    "an unused label": (_toml('"jump"]', '"jmp"]'), ("labels names jmp", "there are jump, sit, walk")),
+    "an unknown test subject": (_toml('["carla"]', '["clara"]'), (
+        "test_subjects names clara", "there are anna, ben, carla")),
+    "all subjects in the test set": (
         _both(_toml('["carla"]', '["anna", "ben", "carla"]'), _toml('validation_subjects = ["ben"]', "")),
         ("test_subjects are all subjects; leave some for training",),
     ),
@@ -148,7 +149,7 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "tested and held out": (_toml('["ben"]', '["carla"]'), ("carla is in test_subjects and in",)),
     "a pattern that does not fit": (_toml("{subject}_*", "{subject}-*"), ("does not match anna_monday.csv",)),
     "a pattern without a subject": (_toml("{subject}_*", "*"), ("with one {subject}",)),
-    "nobody knows who": (_toml('subject_pattern = "{subject}_*.csv"\n', ""), (
+    "an unknown subject": (_toml('subject_pattern = "{subject}_*.csv"\n', ""), (
         ANNA, "the subject is unknown", "[subjects]")),
     "a subject of another file": (_file("harexport.toml", lambda t: t + '[subjects]\n"x.csv" = "x"\n'), (
         "[subjects] names x.csv",)),

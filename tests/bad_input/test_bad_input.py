@@ -76,9 +76,9 @@ def _climbing() -> bytes:
     [
         (b"PK\x03\x04 and then nothing", ("data.zip",)),
         (b"", ("data.zip",)),
-        (_climbing(), ("data.zip", "evil.txt")),
+        (_climbing(), ("data.zip", "holds no file of")),
     ],
-    ids=["corrupt", "empty", "climbing"],
+    ids=["corrupt", "empty", "other paths"],
 )
 def test_bad_zips_are_refused(content: bytes, words: tuple[str, ...], tmp_path: Path) -> None:
     archive, out = tmp_path / "data.zip", tmp_path / "out"

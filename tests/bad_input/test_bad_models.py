@@ -80,6 +80,7 @@ OTHER_FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "model.keras": (b"PK\x03\x04rest", ("zip",)),
     "model.pt": (b"\x80\x02}q\x00.", ("pickle",)),
     "model.bin": (b"\x1f\x8b\x08\x00", ("gzip",)),
+    "edge.safetensors": (b"\x02" + bytes(7) + b'{"' + bytes(20), ("safetensors checkpoint", "export it first")),
     "head.tflite": (b"\x1c\x00\x00\x00TFL3", ("damaged",)),
 }
 

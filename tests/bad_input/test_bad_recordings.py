@@ -119,7 +119,7 @@ _FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a header of 60,000 letters": ("a" * 60_000 + "\n1\n", ("not a header",)),
     "a header of brackets": ("timestamp_s," + "(" * 15_000 + "\n1,2\n", ("no sensor",)),
     "two clocks": (
-        "timestamp_s,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z\n" + "".join(f"{k / 50},1,0,{k % 7},,,\n" for k in range(200))
+        BARE + "\n" + "".join(f"{k / 50},1,0,{k % 7},,,\n" for k in range(200))
         + "".join(f"{1e9 + k / 50},,,,0.1,0.2,{k % 5}\n" for k in range(200)), ("do not overlap in time",)),
     "a gyroscope of zeros": (plain(TIMES, ACC, GYRO * 0), ("no gyroscope", "are 0", "accelerometer alone")),
     "a zip cut off": (b"PK\x03\x04" + b"x" * 50, ("cannot be unpacked",)),

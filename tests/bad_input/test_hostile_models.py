@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 import harexport
+from harexport import inspection
 from harexport.bench import cold_start
 from harexport.bench.discovery import load_model_under_test
 from harexport.cli import main
@@ -130,6 +133,18 @@ def test_a_scale_that_is_no_number_is_not_in_the_json(scale: float, tmp_path: Pa
     assert "quantised-input" not in found
 
 
+@pytest.mark.parametrize(
+    "change", [{"rate_hz": 10**400}, {"rate_hz": float("nan")}, {"hop": float("inf")}, {"labels": ["\x1b[2J", "b"]}]
+)
+def test_an_invalid_contract_is_displayed(change: dict[str, object], tmp_path: Path) -> None:
+    contract = json.dumps({**Contract().to_dict(), **change})
+    model = onnx_dense(metadata={"contract": contract}).SerializeToString()
+    assert "\x1b" not in _inspect(model, tmp_path / "model.onnx", "--no-run").stdout
+    _findings(_inspect(model, tmp_path / "model.onnx", "--no-run", "--json"))
+    with pytest.raises(InputError, match=r"contract is invalid|expected one float input"):
+        harexport.load(tmp_path / "model.onnx")
+
+
 def test_outputs_that_are_no_tensors_are_ignored(tmp_path: Path) -> None:
     """scikit-learn's converter returns labels, and probabilities as a sequence of maps (ZipMap)."""
     nodes = [
@@ -194,7 +209,7 @@ def test_errors_of_onnx_runtime_lose_their_source_location() -> None:
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
 def test_rounded_probabilities_are_recognized(dtype: str) -> None:
     """A softmax in integers of 1/256 rarely sums to 1."""
-    file = dense(weight=np.array([[0.3, 0.1, 0, 0], [0.1, 0.2, 0, 0], [0, 0, 0.2, 0.1]]), answer="scores")
+    file = dense(weight=np.array([[0.3, 0.1, 0, 0], [0.1, 0.2, 0, 0], [0, 0, 0.2, 0.1]]), output="scores")
     graph = file.graphs[0]
     softmax = graph.tensor("softmax", (1, 3))
     graph.op("SOFTMAX", graph.outputs, [softmax], 1, ("SoftmaxOptions", {"beta": 1.0}))
@@ -304,3 +319,27 @@ def test_no_command_crashes(command: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_pipes_and_devices_are_refused(suffix: str, tmp_path: Path) -> None:
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        for read in (harexport.load, inspection.inspect):
+            with pytest.raises(InputError, match="is no regular file"):
+                read(path)
+        with pytest.raises(InputError, match="is no regular file"):
+            load_model_under_test(path, path.name, {}, Contract(), True)
+
+
+def test_weights_in_a_device_are_not_read(tmp_path: Path) -> None:
+    onnx.save(onnx_dense(), tmp_path / "m.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    (tmp_path / "w.data").unlink()
+    (tmp_path / "w.data").symlink_to("/dev/zero")
+    start = time.monotonic()
+    model = read_model((tmp_path / "m.onnx").read_bytes(), "m.onnx", tmp_path)
+    assert model.external == {"w.data": None}
+    assert time.monotonic() - start < 5

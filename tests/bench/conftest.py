@@ -1,4 +1,4 @@
-"""A checkpoint with files of it, ours and strangers', and a small made-up data set: no training, no download."""
+"""Fixtures: a checkpoint with two exported files, and a small synthetic dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NETWORK = random_network(frame=16, hop=16, units=8, hidden=(8, 8), relu=True)
 
 @pytest.fixture(autouse=True)
 def one_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one process a file instead of three: they take most of a test's time."""
+    """Measure the cold start in one process per file instead of three."""
     monkeypatch.setattr(cold_start, "measure", functools.partial(cold_start.measure, processes=1))
 
 

@@ -1,4 +1,4 @@
-"""The whole of a bench on made-up windows: ours held to their promise, strangers compared, in one result."""
+"""Benchmarks on synthetic windows: exported files checked against their tolerance, third-party files compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import third_party_models
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """A folder of strangers' files that compute the same."""
+    """A folder of third-party files that compute the same."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "a-dense.tflite").write_bytes(third_party_models.tflite())
@@ -43,7 +43,7 @@ def cli_data(monkeypatch: pytest.MonkeyPatch, made_up: Dataset) -> None:
     monkeypatch.setattr(command, "load_data", lambda path: made_up)
 
 
-def test_strangers_alone_are_compared_with_the_first_of_them(theirs: Path, made_up: Dataset) -> None:
+def test_third_party_files_are_compared_with_the_first(theirs: Path, made_up: Dataset) -> None:
     result = bench(find_models([theirs]), made_up)
     dense, softmax, gemm = result.models
     assert result.passed
@@ -67,7 +67,7 @@ def test_strangers_alone_are_compared_with_the_first_of_them(theirs: Path, made_
     assert gemm.throughput[-1].windows_per_second > 3 * gemm.throughput[0].windows_per_second
 
 
-def test_every_figure_of_a_file_is_there(theirs: Path, made_up: Dataset) -> None:
+def test_every_value_of_a_file_is_measured(theirs: Path, made_up: Dataset) -> None:
     (theirs / "b-softmax.tflite").unlink()
     result = bench(find_models([theirs]), made_up, threads=(1, 2))
     for model in result.models:
@@ -94,7 +94,7 @@ def test_every_figure_of_a_file_is_there(theirs: Path, made_up: Dataset) -> None
     assert "arm64" in (result.instructions_unknown or "")
 
 
-def test_ours_are_held_to_their_promise_and_strangers_are_not(ours: Path, theirs: Path, made_up: Dataset) -> None:
+def test_only_exported_files_have_a_tolerance(ours: Path, theirs: Path, made_up: Dataset) -> None:
     result = bench(find_models([ours, theirs / "c-gemm.onnx"]), made_up)
     named = {model.name: model for model in result.models}
     assert [name for name, model in named.items() if model.promised] == [
@@ -103,15 +103,15 @@ def test_ours_are_held_to_their_promise_and_strangers_are_not(ours: Path, theirs
     assert result.passed
     assert result.baseline == "edge-float32.onnx"
     assert {model.comparison.reference for model in result.models if model.comparison} == {"edge in float64"}
-    stranger = named["c-gemm.onnx"].comparison
-    assert stranger
-    assert stranger.agreement < 0.9
-    assert stranger.disagreements
+    third_party = named["c-gemm.onnx"].comparison
+    assert third_party
+    assert third_party.agreement < 0.9
+    assert third_party.disagreements
     assert named["edge-unrolled-float32.tflite"].lowering == "unrolled"
 
 
-def test_a_broken_promise_is_explained(ours: Path, made_up: Dataset, checkpoint: Checkpoint) -> None:
-    """Weights that are off by 1 %, in a file that claims to be of that checkpoint."""
+def test_an_exceeded_tolerance_is_explained(ours: Path, made_up: Dataset, checkpoint: Checkpoint) -> None:
+    """Wrong weights in a file that names the checkpoint."""
     from dataclasses import replace
 
     from harexport.exporters import onnx
@@ -122,12 +122,12 @@ def test_a_broken_promise_is_explained(ours: Path, made_up: Dataset, checkpoint:
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
     (ours / "edge-float32.onnx").write_bytes(onnx.build(network, checkpoint.contract, facts))
     result = bench(find_models([ours]), made_up)
-    liar = result.model("edge-float32.onnx")
+    wrong_file = result.model("edge-float32.onnx")
     assert not result.passed
     assert result.exit_code == 1
-    assert "logits differ by up to" in liar.failures[0]
-    assert liar.departure
-    assert (liar.departure.layer, liar.departure.step) == (1, 1)
+    assert "logits differ by up to" in wrong_file.failures[0]
+    assert wrong_file.departure
+    assert (wrong_file.departure.layer, wrong_file.departure.step) == (1, 1)
     assert result.model("edge-unrolled-float32.tflite").departure is None
 
 
@@ -139,19 +139,19 @@ def test_against_a_file_of_the_same_name(ours: Path, tmp_path: Path, cli_data: N
     rules = ("--fail-if", "p50>3x", "--fail-if", "accuracy<-0.2", "--fail-if", "size>1x")
     ran = harexport(new, "--against", old, *rules, "--out", tmp_path / "out", "--json")
     assert ran.exit_code == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert {model["name"] for model in told["models"] if model["file"]} == {
+    document = json.loads(ran.stdout)
+    assert {model["name"] for model in document["models"] if model["file"]} == {
         "new/edge-unrolled-float32.tflite", "ours/edge-unrolled-float32.tflite",
     }  # fmt: skip
-    assert told["baseline"] == told["against"] == "ours/edge-unrolled-float32.tflite"
-    assert told["gate"]["broken"] == []
-    first = next(model for model in told["models"] if model["name"].startswith("new/"))
+    assert document["baseline"] == document["against"] == "ours/edge-unrolled-float32.tflite"
+    assert document["gate"]["broken"] == []
+    first = next(model for model in document["models"] if model["name"].startswith("new/"))
     assert first["against"]["to"] == "ours/edge-unrolled-float32.tflite"
     assert first["against"]["agreement"] == 1.0
     assert first["comparison"]["to"] == "edge in float64"
 
 
-def test_against_lets_a_file_do_without_its_checkpoint(ours: Path, theirs: Path, made_up: Dataset) -> None:
+def test_against_replaces_a_missing_checkpoint(ours: Path, theirs: Path, made_up: Dataset) -> None:
     (ours / "edge.safetensors").unlink()
     with pytest.raises(InputError, match=r"Give its .safetensors, .* --against"):
         bench(find_models([ours / "edge-float32.onnx"]), made_up)
@@ -184,8 +184,8 @@ def test_weights_beside_an_onnx_file_are_found_and_counted(tmp_path: Path, made_
     assert measured.size_bytes == path.stat().st_size + (tmp_path / "split.weights").stat().st_size
 
 
-def test_a_stranger_can_be_looked_into_against_a_checkpoint(ours: Path, tmp_path: Path, cli_data: None) -> None:
-    """Somebody's conversion of our network, which does not say so."""
+def test_explain_of_a_third_party_file_with_a_checkpoint(ours: Path, tmp_path: Path, cli_data: None) -> None:
+    """A conversion of our network without metadata."""
     from harexport.exporters import tflite
     from harexport.model import checkpoint as checkpoints
 

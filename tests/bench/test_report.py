@@ -1,4 +1,4 @@
-"""The report says what the result holds, whatever the result holds, and looks right in a browser."""
+"""Reports contain all values of any result, are valid for any names, and look right in a browser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measured() -> BenchResult:
 
 
 def _full() -> BenchResult:
-    """A result with everything that a result may have."""
+    """Return a result with every optional part."""
     full = result(
         model("edge-0.tflite", 0.0, 9.0),
         model("edge-1.tflite", 0.5, 709.0, ("logits differ by up to 0.5",)),
@@ -49,7 +49,7 @@ def _full() -> BenchResult:
     )
 
 
-def test_the_table_holds_every_figure(measured: BenchResult) -> None:
+def test_the_table_has_every_value(measured: BenchResult) -> None:
     head, first, second = text.overview_table(measured)
     expected = ["edge-0.tflite", "LiteRT", "10.0", "100.00%", "0", "100.00%", "0.0e+00"]
     assert list(first) == [*expected, "8.0", "9.0", "10.0", "1234", "2.5", "passed"]
@@ -64,7 +64,7 @@ def test_the_table_holds_every_figure(measured: BenchResult) -> None:
     assert "78.78  78.77-78.79" in printed
 
 
-def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
+def test_a_failure_is_in_every_format(measured: BenchResult) -> None:
     assert not measured.passed
     assert text.summarize(measured) == "1 of 2 models failed their check on the 600 test windows."
     for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
@@ -79,14 +79,14 @@ def test_a_broken_promise_is_everywhere(measured: BenchResult) -> None:
     assert text.summarize(replace(fine, models=fine.models * 3)).startswith("All 3 models match")
 
 
-def test_everything_is_said_everywhere() -> None:
+def test_everything_is_in_every_format() -> None:
     full = _full()
-    said = (
+    expected = (
         "FAILED edge-1.tflite", "FAILED p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
         "theirs.tflite: a note", "no tolerance",
     )  # fmt: skip
     for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
-        for words in said:
+        for words in expected:
             assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
     assert "1 of 2 models failed their check" in text.summarize(full)
     assert (
@@ -97,7 +97,7 @@ def test_everything_is_said_everywhere() -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "full", "nothing timed", "nothing compared"])
-def test_the_json_is_as_its_schema_says(kind: str, measured: BenchResult) -> None:
+def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> None:
     bare = replace(
         measured.models[0], latency=None, ratio=None, threads={}, throughput=(), cold_start=None, instructions=12345
     )
@@ -118,7 +118,7 @@ def test_the_json_is_as_its_schema_says(kind: str, measured: BenchResult) -> Non
         jsonschema.validate({**plain, "more": 1}, _SCHEMA, jsonschema.Draft202012Validator)
 
 
-def test_answers_that_are_not_numbers_are_reported_too(measured: BenchResult, tmp_path: Path) -> None:
+def test_nan_predictions_are_reported(measured: BenchResult, tmp_path: Path) -> None:
     broken = Predictions("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
     compared = comparison.compare(broken, Predictions("edge in float64", "logits", LOGITS), TRUTH)
     one = replace(measured.models[0], comparison=compared, failures=("600 windows answered with NaN or infinity",))
@@ -160,7 +160,7 @@ def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Pat
     assert elsewhere.read_text("utf-8") == page.read_text("utf-8")
 
 
-def test_the_page_needs_nothing_else() -> None:
+def test_the_page_has_no_external_resources() -> None:
     page = render_html(_full())
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "prefers-color-scheme: dark" in page

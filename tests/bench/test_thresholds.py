@@ -1,4 +1,4 @@
-"""--fail-if: what a rule may say, what it is compared with, and when noise excuses."""
+"""--fail-if: syntax of rules, what they are compared with, and noise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.bench.results import model, result
 _RESULT = result()
 
 
-def _judged(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> ThresholdReport:
+def _apply(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> ThresholdReport:
     baseline: Any = json.loads(json.dumps(before.to_dict())) if before else None
     gate = thresholds.apply(now, [thresholds.parse(text, LABELS)], baseline, "old.json").gate
     assert gate
@@ -50,7 +50,7 @@ def _timed(low: float, p50: float, high: float) -> BenchResult:
         ("ece>+1.5", "ece", ">", 0.015, "change"),
     ],
 )
-def test_what_a_rule_may_say(text: str, metric: str, operator: str, value: float, relation: str) -> None:
+def test_valid_rules(text: str, metric: str, operator: str, value: float, relation: str) -> None:
     rule = thresholds.parse(text, LABELS)
     assert (rule.metric, rule.operator, rule.relation) == (metric, operator, relation)
     assert rule.value == pytest.approx(value)
@@ -75,11 +75,11 @@ def test_what_a_rule_may_say(text: str, metric: str, operator: str, value: float
         ("recall<90%", "unknown metric"),
     ],
 )
-def test_what_it_may_not_say(text: str, words: str) -> None:
-    with pytest.raises(InputError) as refused:
+def test_invalid_rules(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
         thresholds.parse(text, LABELS)
-    assert words in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_every_metric_is_found_in_a_result() -> None:
@@ -89,49 +89,49 @@ def test_every_metric_is_found_in_a_result() -> None:
 
 
 def test_absolute_rules_need_no_baseline() -> None:
-    assert [one.model for one in _judged("p50>0.1ms").broken] == ["edge-1.tflite"]
-    assert [one.model for one in _judged("size>9KB").broken] == ["edge-0.tflite", "edge-1.tflite"]
-    assert not _judged("size>10KB").broken
-    assert [one.model for one in _judged("recall:WALKING<99%").broken] == ["edge-1.tflite"]
-    assert [one.reason for one in _judged("instructions>5").broken] == [
+    assert [one.model for one in _apply("p50>0.1ms").broken] == ["edge-1.tflite"]
+    assert [one.model for one in _apply("size>9KB").broken] == ["edge-0.tflite", "edge-1.tflite"]
+    assert not _apply("size>10KB").broken
+    assert [one.model for one in _apply("recall:WALKING<99%").broken] == ["edge-1.tflite"]
+    assert [one.reason for one in _apply("instructions>5").broken] == [
         "edge-0.tflite: cannot be evaluated, the model has no instructions",
         "edge-1.tflite: cannot be evaluated, the model has no instructions",
     ]
 
 
-def test_a_time_is_too_long_only_beyond_its_noise() -> None:
+def test_a_time_is_too_long_only_beyond_the_noise() -> None:
     before = _timed(9.9, 10.0, 10.1)
     surely, perhaps, fine = _timed(12.4, 12.5, 12.6), _timed(11.0, 12.0, 13.0), _timed(10.9, 11.0, 11.1)
-    assert _judged("p50>1.15x", before, surely).broken[0].reason.startswith("edge-0.tflite: p50 is 1.25 times")
-    noisy = _judged("p50>1.15x", before, perhaps)
+    assert _apply("p50>1.15x", before, surely).broken[0].reason.startswith("edge-0.tflite: p50 is 1.25 times")
+    noisy = _apply("p50>1.15x", before, perhaps)
     assert not noisy.broken
     assert "meets p50>1.15x but within the noise" in noisy.notes[0]
-    assert _judged("p50>1.15x", before, fine) == ThresholdReport(("p50>1.15x",), "old.json", (), ())
+    assert _apply("p50>1.15x", before, fine) == ThresholdReport(("p50>1.15x",), "old.json", (), ())
 
 
 def test_changes_are_in_points() -> None:
     worse = result(model("edge-0.tflite", 0.5, 9.0))
-    gate = _judged("accuracy<-0.2", result(model("edge-0.tflite", 0.0, 9.0)), worse)
+    gate = _apply("accuracy<-0.2", result(model("edge-0.tflite", 0.0, 9.0)), worse)
     assert "points from the baseline" in gate.broken[0].reason
-    assert not _judged("accuracy<-0.2", worse, worse).broken
-    assert not _judged("accuracy<-60", result(model("edge-0.tflite", 0.0, 9.0)), worse).broken
+    assert not _apply("accuracy<-0.2", worse, worse).broken
+    assert not _apply("accuracy<-60", result(model("edge-0.tflite", 0.0, 9.0)), worse).broken
 
 
-def test_models_are_matched_by_name_and_missing_ones_said() -> None:
+def test_models_are_matched_by_name() -> None:
     before = result(model("edge-0.tflite", 0.0, 9.0), model("gone.tflite", 0.0, 9.0))
-    gate = _judged("size>1.1x", before)
+    gate = _apply("size>1.1x", before)
     assert "only old.json has gone.tflite" in gate.notes
     (violation,) = gate.broken
     assert violation.reason == (
         "edge-1.tflite: cannot be evaluated, there is no model of the same name to compare with"
     )
     with pytest.raises(InputError, match=r"old.json has none of these models .* it has other.tflite"):
-        _judged("size>1.1x", result(model("other.tflite", 0.0, 9.0)))
+        _apply("size>1.1x", result(model("other.tflite", 0.0, 9.0)))
 
 
-def test_another_machine_is_said() -> None:
+def test_another_machine_is_noted() -> None:
     before = replace(_RESULT, machine={**_RESULT.machine, "processor": "Another"}, data={**_RESULT.data, "digest": "0"})
-    notes = " | ".join(_judged("size>1.1x", before).notes)
+    notes = " | ".join(_apply("size>1.1x", before).notes)
     assert "was measured on Another (host)" in notes
     assert "times are not comparable" in notes
     assert "accuracy is not comparable" in notes
@@ -144,14 +144,14 @@ def test_against_a_model_of_the_same_run() -> None:
     )
     new = model("new/edge.tflite", 0.0, 11.0)
     now = replace(result(old, new), against="old/edge.tflite", baseline="old/edge.tflite")
-    gate = _judged("p50>1.15x", None, now)
+    gate = _apply("p50>1.15x", None, now)
     assert [one.model for one in gate.broken] == ["new/edge.tflite"]
     assert "95 % interval 1.212 to 1.232" in gate.broken[0].reason
     assert gate.compared_with == "old/edge.tflite"
     assert gate.notes == ()
 
 
-def test_a_relative_rule_needs_something_to_relate_to() -> None:
+def test_a_relative_rule_needs_another_model() -> None:
     rule = thresholds.parse("p50>1.15x", LABELS)
     with pytest.raises(InputError, match=r"Give --baseline FILE.json.* or --against FILE"):
         thresholds.check_comparable([rule], has_baseline=False, has_against=False)
@@ -213,7 +213,7 @@ def test_a_baseline_of_a_phone_and_of_an_emulator_is_valid(tmp_path: Path) -> No
 )
 def test_a_rule_that_cannot_be_evaluated_fails(rule: str) -> None:
     broken = replace(model("edge-0.tflite", 0.0, 9.0), figures=None, comparison=None, calibration_error=None)
-    (violation,) = _judged(rule, _RESULT, result(broken)).broken
+    (violation,) = _apply(rule, _RESULT, result(broken)).broken
     assert "cannot be evaluated, the model has no" in violation.reason
 
 

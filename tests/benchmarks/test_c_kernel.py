@@ -1,4 +1,4 @@
-"""The C kernel answers like the reference, whatever the shape: only then is its time a limit."""
+"""The C kernel matches the reference for any shape, so that its time is a valid limit."""
 
 from __future__ import annotations
 

@@ -145,7 +145,11 @@ def test_seed_results_match_the_recipes() -> None:
         for figures in result["runs"].values():
             assert len(figures["label_recall"]) == len(LABELS)
             assert len(figures["subjects"]) == 9
-        if name in _CHECKPOINTS and seeds.is_same_recipe(result["recipe"], _CHECKPOINTS[name].recipe) and "0" in result["runs"]:
+        if (
+            name in _CHECKPOINTS
+            and seeds.is_same_recipe(result["recipe"], _CHECKPOINTS[name].recipe)
+            and "0" in result["runs"]
+        ):
             assert result["runs"]["0"]["accuracy"] == _CHECKPOINTS[name].figures["test"]["accuracy"]
     drawn = seeds.render(_JSONS["seeds"])
     assert "| edge | " + seeds.format_mean_std(_JSONS["seeds"]["recipes"]["edge"]["summary"]["accuracy"]) in drawn

@@ -41,7 +41,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.answer(self)
+                outer.respond(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -51,7 +51,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
         behavior = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
         wanted = request.headers.get("Range")
         self.ranges.append(wanted)

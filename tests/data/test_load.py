@@ -44,6 +44,7 @@ def parses(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return done
 
 
+@pytest.mark.serial
 def test_cached_load_is_fast(uci_har_path: Path, isolated: Path) -> None:
     first = load_dataset(uci_har_path)
     times = []

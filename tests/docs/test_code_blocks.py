@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -132,6 +133,13 @@ def test_yaml_is_valid(block: CodeBlock) -> None:
     for step in steps:
         if step.startswith("harexport "):
             test_shell_command_is_valid(str(block), step.replace("\n", " "))
+
+
+@pytest.mark.parametrize("block", code_blocks("json"), ids=str)
+def test_json_is_valid(block: CodeBlock) -> None:
+    """A block is a document or a part of one."""
+    text = block.text.strip().rstrip(",")
+    json.loads(text if text.startswith(("{", "[")) else f"{{{text}}}")
 
 
 @pytest.mark.parametrize("block", code_blocks("csv"), ids=str)

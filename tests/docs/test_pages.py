@@ -106,5 +106,5 @@ def test_no_machine_paths() -> None:
 
 def test_every_code_block_names_its_language() -> None:
     """So that a test can run or parse it; `text` is for diagrams and output."""
-    known = {"bash", "console", "python", "toml", "yaml", "csv", "kotlin", "text"}
+    known = {"bash", "console", "python", "toml", "yaml", "json", "csv", "kotlin", "text"}
     assert {block.language for block in code_blocks()} <= known

@@ -1,4 +1,4 @@
-"""What is said of the machine: where it measured, whether it was quiet, and nothing private."""
+"""Pinning, noise warnings, and a description of the machine without private data."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def test_a_pinned_thread_is_on_one_core_and_free_afterwards() -> None:
         assert set(cores) == before
 
 
-def test_a_system_without_affinity_measures_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     with environment.pin_to_idle_cores() as cores:
         assert cores == ()
     assert "not pinned to a core" in " ".join(environment.NoiseMonitor(()).conditions([_QUIET]).noise)
 
 
-def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_machine_has_no_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_load_per_core", lambda: 0.1)
     monkeypatch.setattr(environment, "_governor", lambda core: None)
-    seen = environment.NoiseMonitor((0,)).conditions([_QUIET, 3 * _QUIET])
-    assert seen.noise == ()
-    assert seen.spread is not None
-    assert seen.spread < 0.01
+    conditions = environment.NoiseMonitor((0,)).conditions([_QUIET, 3 * _QUIET])
+    assert conditions.noise == ()
+    assert conditions.spread is not None
+    assert conditions.spread < 0.01
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_quiet_machine_is_called_quiet(monkeypatch: pytest.MonkeyPatch) -> Non
         (_QUIET, 0.1, "powersave", "governor of the core is powersave"),
     ],
 )
-def test_noise_is_said(
+def test_noise_is_reported(
     rounds: np.ndarray, load: float, governor: str | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "_load_per_core", lambda: load)
@@ -63,14 +63,14 @@ def test_noise_is_said(
     assert words in " | ".join(environment.NoiseMonitor((0,)).conditions([rounds]).noise)
 
 
-def test_it_names_no_machine_and_no_path() -> None:
+def test_the_description_has_no_host_name_and_no_path() -> None:
     text = json.dumps(environment.describe())
     for private in (platform.node(), str(Path.home()), str(Path.cwd()), getpass.getuser() + "@"):
         assert private not in text
 
 
 @pytest.mark.parametrize("runtime", timing.OVERHEAD_MODELS)
-def test_the_floor_hands_back_numbers_of_its_window(runtime: str) -> None:
+def test_the_overhead_model_returns_values_of_its_window(runtime: str) -> None:
     fmt = next(fmt for fmt, name in RUNTIMES.items() if name == runtime)
     runner = runtimes.load_bytes(timing.OVERHEAD_MODELS[runtime](128, 9), f".{fmt}", "overhead", output=0)
     window = np.arange(128 * 9, dtype=np.float32).reshape(1, 128, 9)

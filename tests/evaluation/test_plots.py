@@ -61,7 +61,7 @@ def test_curves_of_a_coarse_head_and_none_of_a_head_that_is_not_trained() -> Non
     assert shown["all subjects: batches"][1] == 1.0
 
 
-def test_bars_by_subject_stand_beside_their_group() -> None:
+def test_bars_by_subject_and_group() -> None:
     groups = {
         "held out": {"5": SubjectAccuracy(100, 0.9), "14": SubjectAccuracy(300, 1.0)},
         "test": {"2": SubjectAccuracy(50, 0.97)},
@@ -79,7 +79,7 @@ def test_bars_by_subject_stand_beside_their_group() -> None:
     assert f"axis starts at {floor:.0%}" in axes.get_ylabel()
 
 
-def test_bars_of_subjects_who_are_never_right_begin_at_nothing() -> None:
+def test_bars_of_an_accuracy_of_0_start_at_0() -> None:
     (axes,) = plots.plot_subjects(
         {"test": {"a-long-name": SubjectAccuracy(3, 0.0), "b": SubjectAccuracy(3, 1.0)}}, ""
     ).axes
@@ -110,7 +110,7 @@ def test_reliability_shows_the_bins_and_the_error() -> None:
     assert sum(bar.get_height() for bar in spread.patches) == pytest.approx(1.0)
 
 
-def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_figure_is_complete_or_absent(tmp_path: Path) -> None:
     drawn = plots.plot_confusion(_MATRIX, _LABELS, "title")
     plots.save_figure(drawn, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

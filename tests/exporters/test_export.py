@@ -173,7 +173,7 @@ def test_options_that_do_not_fit_are_rejected(tmp_path):
     with pytest.raises(InputError, match="contract"):
         export(EDGE, tmp_path / "model.tflite", contract=Contract(window=64))
     other = SHAPES["other-labels"]
-    with pytest.raises(InputError, match="give the data that the model was trained on"):
+    with pytest.raises(InputError, match="data that the model was trained on"):
         export(other, tmp_path / "model.tflite", contract=contract_of(other), dataset=labelled(EDGE))
     with pytest.raises(InputError, match="calibrated on training windows"):
         export(other, tmp_path / "model.tflite", contract=contract_of(other), scheme="int8")
@@ -222,7 +222,7 @@ def test_accuracy_drop_on_the_test_windows(tmp_path):
 
 
 def test_slower_and_larger_files_have_a_note(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "_time_ratio", lambda *_: 1.4)
+    monkeypatch.setattr(export_module, "_measure_time_ratio", lambda *_: 1.4)
     options = {"scheme": "int8", "lowering": "unrolled", "max_drop": 50}
     result = exported(SHAPES["remainder"], tmp_path / "m.tflite", **options)
     assert any("1.40 times its p50" in note for note in result.notes)
@@ -347,6 +347,7 @@ def test_failed_file_does_not_prevent_the_others(tmp_path, monkeypatch):
 _MAX_DURATION = 5
 
 
+@pytest.mark.serial
 @all_kinds
 def test_export_is_fast_and_needs_no_training_framework(tmp_path, fmt, scheme, lowering):
     np.savez(tmp_path / "edge.npz", **EDGE.arrays())

@@ -1,4 +1,4 @@
-"""Recordings of one's own, made up: three people who sit, walk and jump, as three phones write them down."""
+"""Synthetic custom recordings: three people who sit, walk and jump, in the formats of three phones."""
 
 from __future__ import annotations
 

@@ -85,6 +85,7 @@ REQUIREMENTS = {
     "posix": Requirement("file modes", "run on Linux or macOS", lambda: os.name == "posix"),
 }
 
+
 @functools.cache
 def is_met(name: str) -> bool:
     """Whether this machine meets the requirement `name`."""
@@ -109,8 +110,11 @@ def require(name: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the markers."""
     config.addinivalue_line("markers", "requires(*names): skip the test unless the machine has what it needs")
+    config.addinivalue_line(
+        "markers", "serial: the test measures time or sends signals; `make test WORKERS=2` runs it alone"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

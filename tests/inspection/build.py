@@ -125,7 +125,7 @@ def dense(
     reads: tuple[int, ...] = (1, 4),
     weight: Any = None,
     dtype: str = "float32",
-    answer: str = "logits",
+    output: str = "logits",
     version: int = 1,
     **of_input: Any,
 ) -> File:
@@ -135,7 +135,7 @@ def dense(
     values = np.arange(12).reshape(3, 4) / 8 - 0.7 if weight is None else weight
     x = graph.tensor("window", reads, **of_input)
     w = graph.constant("weight", values, dtype, **({"scale": [0.1]} if dtype == "int8" else {}))
-    y = graph.tensor(answer, (reads[0], 3))
+    y = graph.tensor(output, (reads[0], 3))
     graph.op("FULLY_CONNECTED", [x, w, -1], [y], version, ("FullyConnectedOptions", {}))
     graph.inputs, graph.outputs = [x], [y]
     return file

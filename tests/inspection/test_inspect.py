@@ -130,7 +130,7 @@ def test_strict_exits_with_1_on_problems(ours: dict[str, Path]) -> None:
 
 def test_control_characters_in_names_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    path.write_bytes(dense(answer="\x1b[2J[bold]logits").bytes(description="a\x07b"))
+    path.write_bytes(dense(output="\x1b[2J[bold]logits").bytes(description="a\x07b"))
     shown = harexport("inspect", path, "--no-run").stdout
     assert "\x1b" not in shown
     assert "\x07" not in shown

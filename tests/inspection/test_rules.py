@@ -54,9 +54,9 @@ def _mixed(wide: int = 4) -> bytes:
     graph = file.graphs[0]
     hidden = graph.outputs[0]
     graph.tensors[hidden].name = "hidden"
-    answer = graph.tensor("logits", (1, 3))
-    graph.op("FULLY_CONNECTED", [hidden, graph.constant("head", np.eye(3)), -1], [answer])
-    graph.outputs = [answer]
+    output = graph.tensor("logits", (1, 3))
+    graph.op("FULLY_CONNECTED", [hidden, graph.constant("head", np.eye(3)), -1], [output])
+    graph.outputs = [output]
     return file.bytes()
 
 
@@ -89,14 +89,14 @@ def _repeated() -> bytes:
     file = dense()
     graph = file.graphs[0]
     for k in range(20):
-        weight, answer = graph.constant(f"again{k}", np.eye(64, 3)), graph.tensor(f"t{k}", (1, 64))
-        graph.op("FULLY_CONNECTED", [graph.outputs[0], weight, -1], [answer])
+        weight, output = graph.constant(f"again{k}", np.eye(64, 3)), graph.tensor(f"t{k}", (1, 64))
+        graph.op("FULLY_CONNECTED", [graph.outputs[0], weight, -1], [output])
     return file.bytes()
 
 
 def _onnx(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray] | None = None, **more: object) -> bytes:
-    answer = {nodes[-1].output[0]: [1, 3]}
-    return onnx_model(nodes, {"window": [1, 4, 3]}, answer, constants or {}, **more).SerializeToString()  # type: ignore[arg-type]
+    output = {nodes[-1].output[0]: [1, 3]}
+    return onnx_model(nodes, {"window": [1, 4, 3]}, output, constants or {}, **more).SerializeToString()  # type: ignore[arg-type]
 
 
 def _onnx_lstm(**attributes: float) -> bytes:
@@ -170,7 +170,7 @@ STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
         "model.tflite",
     ),
     "wide-input": ("warning", "int64", lambda: onnx_dense(dtype=TensorProto.INT64).SerializeToString(), "model.onnx"),
-    "unnamed-output": ("note", "Identity is logits", lambda: dense(answer="Identity").bytes(), "model.tflite"),
+    "unnamed-output": ("note", "Identity is logits", lambda: dense(output="Identity").bytes(), "model.tflite"),
     "no-signature": ("note", "no signature", lambda: dense().bytes(signature=False), "model.tflite"),
     "no-contract": ("note", "rate, units", lambda: dense().bytes(), "model.tflite"),
     "shape-chains": (

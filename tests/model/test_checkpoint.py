@@ -161,3 +161,23 @@ def test_recorded_accuracy_is_compared(
         return
     with pytest.raises(InputError, match=r"records a test accuracy of 50\.00%, but its network has .* train again"):
         checkpoint.check_test_accuracy(accuracy, windows, digest, source)
+
+
+def test_checkpoint_of_version_1(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Version 1: recipe keys in British spelling, no digest of the arrays."""
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(checkpoint, path)
+    with safe_open(path, framework="numpy") as opened:
+        header = json.loads(opened.metadata()["harexport"])
+    recipe = header["recipe"]
+    recipe["optimiser"] = recipe.pop("optimizer")
+    recipe["model"]["normalise"] = recipe["model"].pop("normalize")
+    del header["network_sha256"]
+    header["version"] = 1
+    path.write_bytes(save(checkpoint.network.arrays(), metadata={"harexport": json.dumps(header)}))
+    loaded = checkpoints.load(path)
+    assert (loaded.recipe, loaded.digest) == (checkpoint.recipe, checkpoint.digest)
+    header["version"] = 2
+    path.write_bytes(save(checkpoint.network.arrays(), metadata={"harexport": json.dumps(header)}))
+    with pytest.raises(InputError, match="it is now called"):
+        checkpoints.load(path)

@@ -1,4 +1,4 @@
-"""From a phone's raw samples to the answer: what the model is asked behind the stream is what it was tested with."""
+"""Raw samples of a phone give the predictions of the official windows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fidelity() -> ModuleType:
     return module
 
 
-def test_the_stream_gives_the_same_2947_answers_as_the_official_windows(
+def test_stream_predicts_the_official_windows(
     fidelity: ModuleType, recordings: dict[int, list[Recording]], dataset: Dataset
 ) -> None:
     """Raw recordings as Android reports them (m/s2, nanoseconds since 1970), sample by sample, into the .tflite."""
@@ -37,10 +37,10 @@ def test_the_stream_gives_the_same_2947_answers_as_the_official_windows(
     assert windows.shape == official.signals.shape == (2947, 128, 9)
     np.testing.assert_allclose(windows, official.signals, rtol=0, atol=1e-6)
     runner = model.load_model().runner
-    answers = runner.logits(windows.astype(np.float32)).argmax(axis=1)
+    predictions = runner.logits(windows.astype(np.float32)).argmax(axis=1)
     expected = runner.logits(official.signals).argmax(axis=1)
-    assert np.array_equal(answers, expected)
-    assert (answers == official.labels).mean() > 0.98
+    assert np.array_equal(predictions, expected)
+    assert (predictions == official.labels).mean() > 0.98
 
 
 def test_what_the_figures_say() -> None:
@@ -63,6 +63,8 @@ def test_what_the_figures_say() -> None:
     settled = measured["chain_started_seconds_before"]
     assert settled["0"]["accuracy"] < 0.8
     assert settled["5"]["same_answers"] >= 0.997 * windows > settled["4"]["same_answers"]
+    steady = measured["chain_started_steady_seconds_before"]  # the reason for SETTLING_SECONDS
+    assert min(figures["accuracy"] for figures in steady.values()) > measured["official"] - 0.01
     lived = measured["lived_through"]
     assert lived["windows"] > 2500
     assert lived["smoothed_accuracy"] > lived["accuracy"] > 0.975

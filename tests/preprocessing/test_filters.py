@@ -8,7 +8,7 @@ from scipy import signal
 
 from harexport.errors import InputError
 from harexport.model.contract import FilterChain, Lowpass
-from harexport.preprocessing.filters import preprocess, design_sos
+from harexport.preprocessing.filters import design_sos, preprocess
 
 CHAIN, RATE = FilterChain(), 50.0
 
@@ -46,10 +46,10 @@ def test_looks_one_sample_ahead_and_no_further(k: int) -> None:
 
 
 def test_starts_from_zero_state() -> None:
-    """A filter primed with its first sample would answer a constant with that constant from the start."""
+    """A filter primed with its first sample would output a constant with that constant from the start."""
     n = 3000
     result = preprocess(np.ones((n, 3)), np.ones((n, 3)), CHAIN, RATE)
-    first = np.prod(design_sos(CHAIN.noise, RATE)[:, 0])  # the product of b0: the answer to one sample of 1
+    first = np.prod(design_sos(CHAIN.noise, RATE)[:, 0])  # the product of b0: the output to one sample of 1
     np.testing.assert_allclose(result[0, 6:] / first, 1.0, rtol=0, atol=1e-9)
     assert first < 0.5
     np.testing.assert_allclose(result[-1], [0, 0, 0, 0, 0, 0, 1, 1, 1], rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""What is done to windows is what it is called, and models answer to it in the right table, paired window by window."""
+"""Perturbations have the stated effect, and the accuracy under each is computed for the right windows."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _recording(turn: np.ndarray | None = None, gain: np.ndarray | None = None, m
     return preprocess(raw[:, :3], raw[:, 3:], FilterChain(median=median), 50.0)
 
 
-def test_rotations_keep_lengths_and_lean_by_what_they_say(scene: PerturbationInput) -> None:
+def test_rotations_keep_lengths_and_tilt_by_their_angle(scene: PerturbationInput) -> None:
     signals = scene.windows.signals
     for degrees in perturb.TILTS_DEG:
         tilted = perturb.tilt(scene, degrees, draw=3)
@@ -101,8 +101,8 @@ def test_turns_bring_all_six_sides_up_and_nothing_but_signs_and_axes_change(scen
     np.testing.assert_array_equal(about_z[:, :, 3], -signals[:, :, 4])
 
 
-def test_turned_after_the_filters_is_turned_before_them() -> None:
-    """What perturbations.py says of the chain: exact for turns and gains, for tilts but for the median."""
+def test_rotation_commutes_with_the_filters() -> None:
+    """Rotations and gain errors commute with the filters, tilts except for the median filter."""
     found, as_it_was = perturb.find_vectors(Contract()), _recording()[None].astype(np.float32)
     quarter = np.rint(perturb.rotation_matrix(np.array([0.0, 1.0, 0.0]), 90))
     np.testing.assert_allclose(perturb.rotate(as_it_was, found, quarter)[0], _recording(quarter), atol=1e-6)
@@ -151,7 +151,7 @@ def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     np.testing.assert_allclose(perturb.drop_samples(straight, 0.3, draw=1), ramp, atol=1e-5)
 
 
-def test_a_drift_of_nothing_is_the_same_window_and_nothing_is_invented(scene: PerturbationInput) -> None:
+def test_a_drift_of_0_is_the_identity(scene: PerturbationInput) -> None:
     same, kept = perturb.clock_drift(scene, 0.0)
     np.testing.assert_array_equal(kept, np.arange(400))
     np.testing.assert_allclose(same, scene.windows.signals, atol=1e-6)
@@ -215,7 +215,7 @@ def test_only_what_the_channels_allow(
         assert np.isfinite(made).all()
 
 
-def test_every_model_is_asked_every_condition_on_the_same_windows(of_edge: Robustness, few: Dataset) -> None:
+def test_every_model_runs_on_the_same_perturbed_windows(of_edge: Robustness, few: Dataset) -> None:
     (edge,) = of_edge.models
     expected = checkpoints.load(_EDGE).network.logits(few.test.signals).argmax(axis=1) == few.test.labels
     assert edge.figures.accuracy == expected.mean() < 1
@@ -235,7 +235,7 @@ def test_every_model_is_asked_every_condition_on_the_same_windows(of_edge: Robus
     assert upside_down.mean < 0.5 < edge.figures.accuracy  # these windows alone would not tell otherwise
 
 
-def test_windows_without_room_are_counted_and_said(of_edge: Robustness) -> None:
+def test_windows_that_cannot_be_perturbed_are_reported(of_edge: Robustness) -> None:
     """Every twentieth window alone: no neighbour to go on with."""
     (edge,) = of_edge.models
     slow = edge.outcome("clock 2 % too slow")
@@ -258,9 +258,7 @@ def test_the_tables_and_the_json_say_the_same(of_edge: Robustness) -> None:
     assert robust.format_markdown(of_edge).count("|---|---:|") == 3
 
 
-def test_models_of_other_channels_stand_beside_and_files_answer_as_their_checkpoint(
-    tmp_path: Path, few: Dataset
-) -> None:
+def test_models_of_different_channels_and_files_of_a_checkpoint(tmp_path: Path, few: Dataset) -> None:
     recipe = recipes.load("edge")
     for name, channels in (("gyro", CHANNELS[3:6]), ("all", CHANNELS)):
         network = random_network(frame=16, hop=16, units=8, hidden=(8,), relu=True, channels=len(channels))
@@ -296,7 +294,7 @@ def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypa
     assert "tilted by 30°" in _harexport(_EDGE, "--out", tmp_path / "out").stdout
 
 
-def test_what_cannot_be_asked_is_said(tmp_path: Path, few: Dataset) -> None:
+def test_invalid_models_raise(tmp_path: Path, few: Dataset) -> None:
     assert "not found: nowhere" in _harexport("nowhere").stderr
     empty = _harexport("--out", tmp_path)
     assert empty.exit_code == 2

@@ -90,7 +90,7 @@ def test_load_of_a_missing_file(tmp_path, suffix):
     with pytest.raises(InputError, match="model not found"):
         runtimes.load(tmp_path / f"model{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="is a folder"):
         runtimes.load(tmp_path / f"folder{suffix}")
 
 
@@ -161,6 +161,18 @@ print(sorted({"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert"} & 
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_native_output_is_kept_off_standard_output():
+    script = """
+import os
+from harexport.runtimes import redirect_native_stdout
+with redirect_native_stdout():
+    os.write(1, b"a banner\\n")
+os.write(1, b"result\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("result\n", "a banner\n")
 
 
 def test_errors_of_the_runtime_still_reach_standard_error():

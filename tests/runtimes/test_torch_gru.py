@@ -16,8 +16,8 @@ def test_torch_matches_the_reference(shape: str) -> None:
     network = GRU_SHAPES[shape]
     windows = checks.synthetic_windows(contract_of(network))
     expected = network.logits(windows)
-    answered = TorchRunner(network).logits(windows)
-    assert np.abs(answered - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+    logits = TorchRunner(network).logits(windows)
+    assert np.abs(logits - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
     assert TorchRunner(network).logits(windows[:0]).shape == (0, network.num_labels)
 
 

@@ -1,4 +1,4 @@
-"""A cache folder of the test's own, and a stand-in for the emulator that runs the guest's script on this machine."""
+"""Fixtures: a cache folder, and a fake emulator that runs the guest's script on this machine."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ os.execv({python!r}, [{python!r}, "-s", *rest])
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the target would lie; nothing is there yet."""
+    """Folder of the target, which does not exist yet."""
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
     return arm64.folder()
 
 
 @pytest.fixture
 def set_up(place: Path) -> Callable[[str], arm64.Target]:
-    """Makes a target whose emulator is a script (default: the stand-in)."""
+    """Return a function that creates a target whose emulator is a script."""
 
     def make(emulator: str = _NATIVE.format(python=sys.executable)) -> arm64.Target:
         place.mkdir(parents=True, exist_ok=True)

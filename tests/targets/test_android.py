@@ -1,4 +1,4 @@
-"""--target adb against a fake phone that speaks adb's own words, and every way in which a phone is not there."""
+"""--target adb with a fake phone, and every error of a phone."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def model(ours: Path) -> Path:
     return ours / "edge-unrolled-float32.tflite"
 
 
-def test_a_model_is_proven_and_timed_on_the_phone(ours: Path, model: Path, phones: Phones, tmp_path: Path) -> None:
+def test_a_model_is_checked_and_timed_on_the_phone(ours: Path, model: Path, phones: Phones, tmp_path: Path) -> None:
     result = _bench(ours, tmp_path, "--json")
     assert result.exit_code == 2, "the .onnx file among them cannot be measured"
     told = json.loads(result.stdout)
@@ -116,9 +116,7 @@ def test_two_files_are_in_ratios_to_the_first(ours: Path, model: Path, phones: P
     assert second["ratio"]["low"] < second["ratio"]["value"] < second["ratio"]["high"]
 
 
-def test_wrong_answers_of_a_phone_break_the_promise(
-    model: Path, phones: Phones, tmp_path: Path, made_up: Dataset
-) -> None:
+def test_wrong_predictions_of_a_phone_fail(model: Path, phones: Phones, tmp_path: Path, made_up: Dataset) -> None:
     zeros = [[0.0] * 6] * len(made_up.test)
     phones.set(told={"logits": zeros, "runtime": {"name": "TFLite", "version": "2.6", "xnnpack": False}})
     result = _bench(model, tmp_path)
@@ -164,7 +162,7 @@ def test_two_phones(model: Path, phones: Phones, tmp_path: Path) -> None:
     _refused(_bench(model, tmp_path), "2 phones are connected", _SERIAL, "emulator-5554", "--target adb:SERIAL")
     assert _bench(model, tmp_path, target=f"adb:{_SERIAL}").exit_code == 0
     phones.set({_SERIAL: "device", "emulator-5554": "offline"})
-    assert _bench(model, tmp_path).exit_code == 0, "the one that answers is meant"
+    assert _bench(model, tmp_path).exit_code == 0, "the phone that is online is used"
 
 
 def test_the_app_is_missing_or_too_old(model: Path, phones: Phones, tmp_path: Path) -> None:
@@ -189,7 +187,7 @@ def test_the_cable_is_pulled(at: str, words: str, model: Path, phones: Phones, t
 
 def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phones: Phones, tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """What was measured by then is kept; the others say why they were not."""
+    """Earlier results are kept; the other files have a reason."""
     (ours / "edge-float32.onnx").unlink()
     for name in ("y.tflite", "z.tflite"):
         (ours / name).write_bytes(model.read_bytes())
@@ -209,7 +207,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
     assert [one["name"] for one in told["models"]] == [model.name]
     assert [one["name"] for one in told["refused"]] == ["y.tflite", "z.tflite"]
     assert all("was disconnected" in one["reason"] for one in told["refused"])
-    assert asked == [model.name, "y.tflite"], "a phone that is gone is not asked again"
+    assert asked == [model.name, "y.tflite"], "a disconnected phone is not used again"
 
 
 def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +231,7 @@ def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeyp
     ],
     ids=lambda value: " ".join(json.dumps(value).split())[:40] if isinstance(value, dict) else "",
 )
-def test_a_result_that_is_none(
-    scenario: Any, words: tuple[str, ...], model: Path, phones: Phones, tmp_path: Path
-) -> None:
+def test_an_invalid_result(scenario: Any, words: tuple[str, ...], model: Path, phones: Phones, tmp_path: Path) -> None:
     phones.set(**scenario)
     _refused(_bench(model, tmp_path), model.name, *words)
 

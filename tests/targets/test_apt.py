@@ -124,7 +124,7 @@ def test_apts_first_error_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @requires("apt")
-def test_a_package_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_package(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"dpkg-deb|has no|cannot be unpacked"):
         apt.unpack_one(tmp_path / "x.deb", "./usr/bin/x", tmp_path / "x")

@@ -1,4 +1,4 @@
-"""The guest's script, on this machine's own runtimes; and an emulator that dies, hangs or talks nonsense."""
+"""The guest's script with the runtimes of this machine; an emulator that crashes, hangs or prints garbage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WINDOWS = np.random.default_rng(3).normal(size=(5, 128, 9)).astype(np.float32)
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
-def test_the_guest_answers_what_the_runner_answers(set_up: _Make, path: Path) -> None:
+def test_the_guest_predicts_what_the_runner_predicts(set_up: _Make, path: Path) -> None:
     (answers,) = arm64.run([path], _WINDOWS, set_up())
     assert answers.dtype == np.float32
     np.testing.assert_array_equal(answers, runtimes.load(path).logits(_WINDOWS))
@@ -82,7 +82,7 @@ def test_an_emulator_that_hangs(set_up: _Make) -> None:
         target.run(_FILES[0], _WINDOWS, timeout_s=1)
 
 
-def test_an_emulator_that_is_none(set_up: _Make, place: Path) -> None:
+def test_a_missing_emulator(set_up: _Make, place: Path) -> None:
     target = set_up()
     (place / arm64.EMULATOR).unlink()
     with pytest.raises(InputError, match=r"cannot be started .*setup arm64 --again"):

@@ -1,4 +1,4 @@
-"""--target arm64: what is made of emulated answers and counts. The emulation itself is tests/targets' matter."""
+"""--target arm64 with a fake emulator: predictions and instruction counts in the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harexport.targets.arm64 import bench
 
 @dataclass
 class FakeTarget:
-    """Answers as this machine does; `wrong` ones, or none, for the files that it names."""
+    """Predicts as this machine does, except for the files in `wrong` and `dies_of`."""
 
     wrong: tuple[str, ...] = ()
     dies_of: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> FakeTarget:
     return fake
 
 
-def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+def test_predictions_and_instructions_in_one_result(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
     result = bench.bench(find_models([ours]), made_up, windows=16)
     assert result.passed
     assert result.target == {
@@ -71,7 +71,7 @@ def test_answers_and_instructions_in_one_result(ours: Path, target: FakeTarget, 
         assert "p50" not in save.format_terminal(result)
 
 
-def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+def test_wrong_predictions_on_arm_fail(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
     target.wrong = ("edge-float32.onnx",)
     result = bench.bench(find_models([ours]), made_up, windows=None)
     assert not result.passed
@@ -80,7 +80,7 @@ def test_wrong_answers_on_arm_break_the_promise(ours: Path, target: FakeTarget, 
     assert result.data["test_windows"] == len(made_up.test)
 
 
-def test_a_file_that_dies_there_does_not_stop_the_others(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
+def test_a_crash_does_not_stop_the_other_files(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
     target.dies_of = ("edge-float32.onnx",)
     result = bench.bench(find_models([ours]), made_up, windows=8)
     assert [model.name for model in result.models] == ["edge-unrolled-float32.tflite"]
@@ -88,7 +88,7 @@ def test_a_file_that_dies_there_does_not_stop_the_others(ours: Path, target: Fak
     assert result.exit_code == 2
 
 
-def test_a_share_of_all_windows_is_not_judged_on_a_sample(
+def test_a_share_of_all_windows_is_not_checked_on_a_sample(
     ours: Path, target: FakeTarget, made_up: Dataset, checkpoint: Checkpoint
 ) -> None:
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float16"}
@@ -109,10 +109,10 @@ def test_instructions_that_cannot_be_counted_are_a_note(
     monkeypatch.setattr(bench.instructions, "instructions", refuses)
     (model, *_) = bench.bench(find_models([ours]), made_up, windows=8).models
     assert model.instructions is None
-    assert model.notes == ("its instructions could not be counted: the log does not add up",)
+    assert model.notes[-1] == "its instructions could not be counted: the log does not add up"
 
 
-def test_without_the_target_nothing_is_begun(ours: Path, made_up: Dataset, monkeypatch: pytest.MonkeyPatch,
+def test_without_the_target_nothing_starts(ours: Path, made_up: Dataset, monkeypatch: pytest.MonkeyPatch,
                                              tmp_path: Path) -> None:  # fmt: skip
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "no cache"))
     with pytest.raises(InputError, match=r"not set up on this machine.*harexport targets setup arm64"):

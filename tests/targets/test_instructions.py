@@ -56,11 +56,11 @@ def test_a_name_and_a_block_of_one(tmp_path: Path) -> None:
         (_START + _WINDOW + _translated(_B, 8), "two lengths for the block"),
     ],
 )
-def test_a_log_that_does_not_add_up(tmp_path: Path, text: str, sentence: str) -> None:
+def test_an_inconsistent_log(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(CheckFailedError, match=sentence):
         read_log(_log(tmp_path, text), _CODE)
 
 
-def test_what_is_told() -> None:
+def test_summary_of_the_counts() -> None:
     counted = Instructions("cortex-a76", (5, 3, 4))
     assert counted.to_dict() == {"min": 3, "median": 4, "max": 5, "windows": 3}

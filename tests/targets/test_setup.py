@@ -96,14 +96,14 @@ def test_remove(place: Path, set_up: _Make) -> None:
 
 
 @pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("win32", "AMD64"), ("linux", "aarch64")])
-def test_other_machines_are_told(place: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
+def test_other_systems_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     with pytest.raises(InputError, match="is for Linux on x86-64"):
         setup.setup_arm64()
 
 
-def test_a_full_disk_is_said_before_the_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_the_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "_BUILD_MB", 10**9)
     monkeypatch.setattr(setup, "_build", _never)
     with pytest.raises(InputError, match="MB free, and the setup of the arm64 target needs"):

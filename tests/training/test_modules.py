@@ -59,7 +59,7 @@ def test_number_of_coarse_outputs() -> None:
     network = _net("LSTM with two heads").to_network()
     assert network.coarse_head is not None
     assert (len(network.coarse_head.weight), network.num_labels) == (3, 6)
-    assert _net("edge").to_network().coarse is None
+    assert _net("edge").to_network().coarse_head is None
 
 
 def test_initial_values_of_baseline_gru() -> None:

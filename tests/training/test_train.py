@@ -63,7 +63,7 @@ def test_metrics_match_the_saved_network(small: Dataset, tmp_path: Path) -> None
 def test_report(small: Dataset, tmp_path: Path) -> None:
     report = train(small, small_recipe(), tmp_path).report
     assert "Precision" in report
-    assert "% of the test data" in report
+    assert "% of all windows" in report
     assert re.search(r"^Recall by class +held out +test$", report, re.MULTILINE)
     assert re.search(r"^  LAYING +[\d.]+% +[\d.]+%$", report, re.MULTILINE)
     assert re.search(rf"^  2 +[\d.]+%  of {len(small.test)} windows$", report, re.MULTILINE)

@@ -10,7 +10,16 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 SOURCE, TARGET = HERE / "target" / "screenshots", HERE.parents[1] / "screenshots"
-SELECTED = ("live", "live-dark", "live-settling", "live-large-text", "live-no-gyroscope", "self-test", "record")
+SELECTED = (
+    "live",
+    "live-dark",
+    "live-settling",
+    "live-large-text",
+    "live-no-gyroscope",
+    "live-mount-unknown",
+    "self-test",
+    "record",
+)
 _COLORS = 256
 
 

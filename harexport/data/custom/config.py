@@ -312,8 +312,8 @@ def _choices(hint: Any) -> tuple[str, ...]:
 def match_pattern(pattern: str, placeholder: str, path: str) -> str | None:
     """Match a pattern against a path, or against its last part where the pattern has no slash.
 
-    `*` stands for any text, and each placeholder for at least one character; neither contains a slash. Placeholders are
-    as short as possible.
+    `*` stands for any text, as long as possible, and each placeholder for at least one character, as short as possible;
+    neither contains a slash.
 
     Args:
         pattern: Pattern such as "{subject}_*.csv" or "{subject}/{label}/*".
@@ -344,9 +344,11 @@ def match_pattern(pattern: str, placeholder: str, path: str) -> str | None:
         if token not in ("*", SUBJECT, LABEL):
             position += len(token)
             continue
-        end = position + (token != "*")
-        while not matches[k + 1][end]:
-            end += 1
+        if token == "*":  # as long as possible
+            limit = next((i for i in range(position, count) if text[i] == "/"), count)
+            end = next(i for i in range(limit, position - 1, -1) if matches[k + 1][i])
+        else:
+            end = next(i for i in range(position + 1, count + 1) if matches[k + 1][i])
         if token == placeholder:
             return text[position:end]
         position = end

@@ -22,7 +22,8 @@ from harexport.data.custom.recording import (
 )
 from harexport.data.dataset import Coverage, Dataset, Windows
 from harexport.data.recordings.csv_format import Units, normalize_label
-from harexport.data.recordings.reader import SUFFIXES, PhoneRecording, read_recordings
+from harexport.data.recordings.files import SUFFIXES
+from harexport.data.recordings.reader import PhoneRecording, read_recordings
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.stream import SETTLING_SECONDS

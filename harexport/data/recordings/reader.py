@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import lzma
-import stat
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +23,15 @@ from harexport.data.recordings.csv_format import (
     device_of_stem,
     stem_without_sensor,
 )
+from harexport.data.recordings.files import ZIP_ERRORS, OpenedFiles, RecordingFile, is_zip
 from harexport.data.recordings.sampling import is_constant, repair_sampling
 from harexport.data.recordings.table import SensorTrack, Table, read_table
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO
 
-SUFFIXES = (".csv", ".txt", ".tsv")
-_LARGEST = 2_000_000_000  # bytes of all members of a zip: a day of two sensors at 400 Hz has less
-_MOST_FILES = 10_000
 _MOST_SESSIONS = 50  # of one file; more jumps of the clock are a fault of the times
 _FAMILY_ORDER = ("Sensor Logger", "phyphox", "plain layout")
-# All that zipfile and its decompressors raise for damaged, encrypted or unsupported members.
-_ZIP_ERRORS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
-)  # fmt: skip
 _LINEAR_SHARE = 0.5  # of gravity: the mean of an acceleration without gravity is far below
 
 
@@ -109,27 +98,10 @@ class PhoneRecording:
 
 
 @dataclass
-class _File:
-    """A file of a recording: its path in the folder or zip, and how to open it."""
-
-    name: str
-    where: str
-    open: Callable[[], AbstractContextManager[BinaryIO]]
-
-    @property
-    def folder(self) -> str:
-        return str(PurePosixPath(self.name).parent).removeprefix(".")
-
-    @property
-    def stem(self) -> str:
-        return PurePosixPath(self.name).stem
-
-
-@dataclass
 class _Part:
     """A table of a recording, or a range of its rows."""
 
-    file: _File
+    file: RecordingFile
     table: Table
     first: int
     end: int
@@ -197,7 +169,7 @@ def iterate_recordings(path: Path, options: ReadOptions) -> Iterator[PhoneRecord
     is_single = not path.is_dir() and not is_zip(path)
     refused: list[tuple[str, InputError]] = []
     has_recording = False
-    with _Opened(path) as files:
+    with OpenedFiles(path) as files:
         for folder, members in groupby(files, key=lambda file: file.folder):
             before = len(refused)
             recordings = _read_folder(path, folder, list(members), options, refused)
@@ -220,87 +192,10 @@ def _describe_refused(refused: list[tuple[str, InputError]]) -> list[str]:
     return notes
 
 
-def is_zip(path: Path) -> bool:
-    """Return whether a regular file is a zip. Raises InputError where it cannot be read or is no regular file."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a regular file; pass a CSV, folder or zip, or pipe samples into --follow")
-        with path.open("rb") as file:
-            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-class _Opened:
-    """The files of a folder, zip or CSV, sorted by folder and name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._archives: list[zipfile.ZipFile] = []
-
-    def __enter__(self) -> list[_File]:
-        path = self._path
-        if path.is_dir():
-            files = self._in_folder(path)
-        elif is_zip(path):
-            files = self._in_zip(path, "")
-            if not files:
-                raise InputError(f"{path} is a zip without CSV files; export the recording as CSV")
-        else:
-            return [_File(path.name, str(path), lambda: path.open("rb"))]
-        if len(files) > _MOST_FILES:
-            raise InputError(
-                f"{path} holds {len(files):,} files; at most {_MOST_FILES:,} are read. Pass its subfolders"
-            )
-        return sorted(files, key=lambda file: (file.folder, file.name))
-
-    def __exit__(self, *_: object) -> None:
-        for archive in self._archives:
-            archive.close()
-
-    def _in_folder(self, path: Path) -> list[_File]:
-        files: list[_File] = []
-        try:
-            inside = sorted(path.rglob("*"))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        for file in inside:
-            name = file.relative_to(path).as_posix()
-            if any(part.startswith(".") for part in PurePosixPath(name).parts) or not file.is_file():
-                continue
-            if file.suffix.lower() in SUFFIXES:
-                files.append(_File(name, f"{path}: {name}", lambda file=file: file.open("rb")))  # type: ignore[misc]
-            elif file.suffix.lower() == ".zip":
-                files += self._in_zip(file, f"{name}/")
-        if not files:
-            raise InputError(f"{path} is a folder without CSV files; pass a recording, or the folder or zip it is in")
-        return files
-
-    def _in_zip(self, path: Path, prefix: str) -> list[_File]:
-        try:
-            archive = zipfile.ZipFile(path)
-            self._archives.append(archive)
-            infos = [
-                info
-                for info in archive.infolist()
-                if info.filename.lower().endswith(SUFFIXES) and not info.filename.startswith(("meta/", "__MACOSX/"))
-            ]
-            if sum(info.file_size for info in infos) > _LARGEST:
-                raise InputError(f"{path} is refused: it unpacks to more than {_LARGEST:,} bytes")
-        except _ZIP_ERRORS as error:
-            raise InputError(f"{path} cannot be unpacked ({error}); export the recording again") from error
-        return [
-            _File(prefix + info.filename, f"{path}: {info.filename}", lambda info=info: archive.open(info))  # type: ignore[misc,arg-type]
-            for info in infos
-        ]
-
-
 def _read_folder(
     path: Path,
     folder: str,
-    files: list[_File],
+    files: list[RecordingFile],
     options: ReadOptions,
     refused: list[tuple[str, InputError]],
 ) -> list[PhoneRecording]:
@@ -363,7 +258,7 @@ def _where(path: Path, name: str) -> str:
     return f"{path}: {rest}" if rest else str(path)
 
 
-def _read(file: _File, options: ReadOptions) -> Table:
+def _read(file: RecordingFile, options: ReadOptions) -> Table:
     try:
         with file.open() as stream:
             return read_table(
@@ -375,18 +270,18 @@ def _read(file: _File, options: ReadOptions) -> Table:
                 options.units.option_hint,
                 options.is_strict,
             )
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.strerror:
             raise InputError(f"cannot read {file.where}: {error.strerror}") from error
         raise InputError(f"{file.where} cannot be unpacked ({error}); export the recording again") from error
 
 
-def _read_platform(file: _File) -> str | None:
+def _read_platform(file: RecordingFile) -> str | None:
     """Return "apple" or "android" from Sensor Logger's Metadata.csv: whose signs the accelerations have."""
     try:
         with file.open() as stream:
             text = stream.read(100_000).decode("utf-8-sig", "replace")
-    except _ZIP_ERRORS:
+    except ZIP_ERRORS:
         return None
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
@@ -400,7 +295,7 @@ def _read_platform(file: _File) -> str | None:
     return "apple" if is_apple else "android" if "platform" in values else None
 
 
-def _split_sessions(file: _File, table: Table) -> list[_Part]:
+def _split_sessions(file: RecordingFile, table: Table) -> list[_Part]:
     """Split a table where its header is repeated, its subject changes, or its clock jumps back."""
     count = len(table.time_ns)
     breaks = {row for row in table.breaks if 0 < row < count}

@@ -309,8 +309,9 @@ class _Parser:
         def hint(unit: str) -> str:
             return self._hint("time", unit)
 
-        stated = self._time_unit if layout.sensors else layout.time_unit  # annotations are rare
-        self._format = detect_format(texts, layout.time_unit, stated, self._where, hint, extra)
+        stated = None if layout.family == "Sensor Logger" else self._time_unit  # its unit is certain
+        is_checked = bool(layout.sensors)  # annotations are rare
+        self._format = detect_format(texts, layout.time_unit, stated, self._where, hint, extra, is_checked=is_checked)
 
     def _add_cells(self, columns: Mapping[int, Sequence[str]], count: int) -> None:
         """Convert `count` rows to arrays. Raises ValueError, before anything is added."""

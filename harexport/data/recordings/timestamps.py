@@ -48,6 +48,7 @@ def detect_format(
     where: str,
     hint: Callable[[str], str],
     extra_unit: str | None = None,
+    is_checked: bool = True,
 ) -> TimeFormat:
     """Determine the format of a column of times from its first values.
 
@@ -58,6 +59,7 @@ def detect_format(
         where: Name of the file, for messages.
         hint: Describes how to state a unit.
         extra_unit: Unit of a column that is added to the times, if any.
+        is_checked: Check that a stated unit gives a possible rate.
 
     Raises:
         InputError: The unit is unknown or contradicts the values.
@@ -76,7 +78,12 @@ def detect_format(
     if (named_unit := stated_unit or header_unit) is not None:
         rate = rows_per_unit * SECOND / NANOSECONDS[named_unit]
         likely = _likely_unit(rows_per_unit)
-        if rate and not _CONTRADICTION_HZ[0] <= rate <= _CONTRADICTION_HZ[1] and likely not in (None, named_unit):
+        if (
+            is_checked
+            and rate
+            and not _CONTRADICTION_HZ[0] <= rate <= _CONTRADICTION_HZ[1]
+            and likely not in (None, named_unit)
+        ):
             step = 1 / rows_per_unit
             raise InputError(
                 f"{where}: the times are stated to be in {named_unit}, but increase by {step:.3g} per row, "

@@ -6,8 +6,9 @@ import android.widget.Toast
 import java.util.Locale
 import org.harexport.core.Sensor
 
-/** Returns a label of the contract as text: "Walking upstairs" for WALKING_UPSTAIRS. */
-fun displayName(label: String): String = label.lowercase(Locale.ROOT).replace('_', ' ').replaceFirstChar { it.titlecase(Locale.ROOT) }
+/** Returns a label of the contract as text: "Walking upstairs" for WALKING_UPSTAIRS, "Lying down" for LAYING. */
+fun displayName(label: String): String =
+    if (label == "LAYING") "Lying down" else label.lowercase(Locale.ROOT).replace('_', ' ').replaceFirstChar { it.titlecase(Locale.ROOT) }
 
 /** Returns the icon of an activity, or a generic icon for an unknown label. */
 fun pictogram(label: String): Int =

@@ -87,12 +87,13 @@ class ForeignContract : ModifiedAssets() {
         if (name == ModelLoader.CONTRACT) String(content).replace("\"g\"", "\"m/s2\"").toByteArray() else content
 }
 
-/** A contract with a mount stage, with a matching checksum. */
-class ContractWithFrame : ModifiedAssets() {
+/** A contract of version 1, without a mount stage, with a matching checksum. */
+class ContractWithoutFrame : ModifiedAssets() {
     private fun contract(): ByteArray {
         val json = JSONObject(String(original(ModelLoader.CONTRACT)))
-        json.put("contract_version", 2)
-        json.put("frame", JSONObject(mapOf("gravity" to "+x", "heading" to "free")))
+        json.put("contract_version", 1)
+        json.remove("frame")
+        json.remove("mount")
         return json.toString().toByteArray()
     }
 

@@ -106,7 +106,8 @@ class LiveTest {
     }
 
     @Test
-    fun `a phone in another orientation than the training data is reported and its prediction is dimmed`() {
+    @Config(application = ContractWithoutFrame::class)
+    fun `without a mount stage, another orientation than the training data is reported and its prediction is dimmed`() {
         openWithBoth()
         Phone.replay(GoldenWalk.portrait(14.0))
         assertEquals(QualityFlag.MOUNT, Phone.app.live.snapshot()?.prediction?.qualityFlag)
@@ -116,8 +117,7 @@ class LiveTest {
     }
 
     @Test
-    @Config(application = ContractWithFrame::class)
-    fun `with a mount stage, predictions are dimmed until the mounting is estimated from walking`() {
+    fun `predictions are dimmed until the mounting is estimated from walking`() {
         openWithBoth()
         Phone.advanceTime(Duration.ofMillis(500))
         assertTrue(text(R.id.state), text(R.id.state).contains("in any orientation"))
@@ -165,7 +165,7 @@ class LiveTest {
     @Test
     fun `recognition continues during a rotation`() {
         openWithBoth()
-        Phone.replay(GoldenWalk.steady(10.0))
+        Phone.replay(GoldenWalk.steady(12.0))
         val before = activity
         RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
         controller.configurationChange()

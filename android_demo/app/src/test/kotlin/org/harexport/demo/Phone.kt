@@ -36,7 +36,7 @@ object GoldenWalk {
 
     /** Logits of each window, computed by the bundled model in Python. */
     val logits: List<List<Double>> = run {
-        val rows: JSONArray = case.getJSONObject("logits").getJSONArray("artifacts/edge/edge-unrolled-float32.tflite")
+        val rows: JSONArray = case.getJSONObject("logits").getJSONArray("artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite")
         List(rows.length()) { k -> List(rows.getJSONArray(k).length()) { rows.getJSONArray(k).getDouble(it) } }
     }
 

@@ -108,7 +108,6 @@ class ScreenshotsTest {
     }
 
     @Test
-    @Config(application = ContractWithFrame::class)
     fun mountUnknown() {
         open()
         Phone.replay(GoldenWalk.portrait(5.5))
@@ -118,6 +117,7 @@ class ScreenshotsTest {
     }
 
     @Test
+    @Config(application = ContractWithoutFrame::class)
     fun otherOrientation() {
         open()
         Phone.replay(GoldenWalk.portrait(14.0))
