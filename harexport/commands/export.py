@@ -103,7 +103,7 @@ def export(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Export a checkpoint or an ONNX model to ONNX and TFLite, and check every file.
+    """Export a checkpoint or ONNX model, and check every file.
 
     CHECKPOINT is a .safetensors or .onnx file. Default: the checkpoint in --out. A file is written only after it passed
     its checks in its runtime. Exit code 1: a file failed its checks and was not written.
@@ -157,6 +157,8 @@ def export(
         f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results
     ]
     lines += [f"Android: {path}" for path in assets]
+    if trained is None and not contract:
+        lines.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
     document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets]}
     print_result(document, as_json, "\n".join(lines))
     if failures:

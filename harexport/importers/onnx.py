@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import external_data_helper, helper, numpy_helper
 
 from harexport.errors import InputError
+from harexport.formats import identify_format, read_model_bytes
 from harexport.model.layers import GruLayer, LstmLayer
 from harexport.model.sequential import (
     Activation,
@@ -91,11 +92,27 @@ def load_onnx(path: Path | str, num_channels: int | None = None) -> Sequential:
         InputError: The file cannot be read, has an unsupported node, or differs from the imported network.
     """
     path = Path(path)
+    content = read_model_bytes(path)
+    if identify_format(content, str(path)) != "onnx":
+        raise InputError(f"{path} is a .tflite file; only .onnx files can be imported")
     try:
-        model = onnx.load(str(path))
-    except Exception as error:  # OSError, protobuf's DecodeError, missing external data
+        model = onnx.load_from_string(content)
+        for tensor in external_data_helper._get_all_tensors(model):
+            if external_data_helper.uses_external_data(tensor):
+                _check_external(tensor, path)
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except InputError:
+        raise
+    except Exception as error:  # protobuf's DecodeError, weights that do not fit their file
         raise InputError(f"{path} is damaged or not a .onnx file with its weights; export it again") from error
     return import_model(model, str(path), num_channels)
+
+
+def _check_external(tensor: Any, path: Path) -> None:
+    """Check that weights outside of the file are in a regular file beside it. Raises InputError."""
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    if Path(location).name != location or not (path.parent / location).is_file():
+        raise InputError(f"{path} has weights in {location or 'another file'}, which is not a file in its folder")
 
 
 def import_model(model: Any, where: str, num_channels: int | None = None) -> Sequential:
@@ -114,13 +131,19 @@ def import_model(model: Any, where: str, num_channels: int | None = None) -> Seq
     for node in graph.node:
         try:
             reader.read(node)
-        except _Unsupported as error:
-            name = f" {node.name}" if node.name else ""
-            raise InputError(f"{where}: the {node.op_type} node{name} is not supported: {error}") from None
+        except (_Unsupported, InputError) as error:
+            raise _rejection(where, node, str(error)) from None
+        except Exception as error:  # a node with inputs or attributes that no exporter writes
+            raise _rejection(where, node, f"its inputs or attributes are invalid ({type(error).__name__})") from error
     logits = reader.result(graph.output[0].name, where)
     network = Sequential(window, channels, logits.layers)
     _compare(network, model, where, axes, reader.softmax_outputs)
     return network
+
+
+def _rejection(where: str, node: Any, reason: str) -> InputError:
+    name = f" {node.name}" if node.name else ""
+    return InputError(f"{where}: the {node.op_type} node{name} is not supported: {reason}")
 
 
 def _input_layout(value: Any, where: str, num_channels: int | None) -> tuple[tuple[str, ...], int, int]:
@@ -161,6 +184,12 @@ class _Reader:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if node.domain not in ("", "ai.onnx"):
             raise _Unsupported(f"its domain is {node.domain}")
+        if node.op_type.startswith(("Quantize", "Dequantize")):
+            raise _Unsupported("quantized models cannot be imported; import the float32 model")
+        if any(name in self.softmax_outputs for name in node.input):
+            if node.op_type not in (*_PASS_THROUGH, "Reshape", "Squeeze", "Flatten"):
+                raise _Unsupported("its input is a Softmax, which is supported at the end only")
+            self.softmax_outputs.update(node.output)
         if node.op_type == "Shape" and isinstance(inputs[0], Value):
             outputs: list[Any] = [np.array(self._sizes(inputs[0]), np.int64)]
         elif not any(isinstance(value, Value) for value in inputs):
@@ -285,6 +314,8 @@ class _Reader:
                 axes.append("c")
             else:
                 raise _Unsupported(f"it merges the axes {names}")
+        if "b" not in axes and "1" in axes:
+            axes[axes.index("1")] = "b"
         directions = value.directions if "d" in axes else 1
         if not flattened:
             return dataclasses.replace(value, axes=tuple(axes), directions=directions)
@@ -349,6 +380,8 @@ class _Reader:
             indices = list(range(size))[slice(int(start), int(end), int(step))]
             if indices == list(range(size)):
                 continue
+            if indices == list(range(size))[::-1]:
+                raise _Unsupported("it reverses an axis")
             if len(indices) != 1:
                 raise _Unsupported(f"it selects {len(indices)} of {size} elements of an axis")
             value = self._select(value, axis % len(value.axes), indices[0], keep=True)
@@ -545,6 +578,9 @@ class _Reader:
 
     def _read_softmax(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Value:
         value: Value = inputs[0]
+        axis = int(attributes.get("axis", -1 if self._opset >= 13 else 1)) % len(value.axes)
+        if value.axes[axis] != "c":
+            raise _Unsupported(f"it normalizes the axis {value.axes[axis]}")
         self.softmax_outputs.add(node.output[0])
         return value
 
@@ -572,6 +608,8 @@ class _Reader:
         rest = [np.zeros(0) if len(inputs) <= k else inputs[k] for k in range(8)]
         if not all(isinstance(part, np.ndarray) for part in rest[1:]):
             raise _Unsupported("its weights or initial states depend on the input")
+        if rest[2].shape[1] != gates * rest[2].shape[2]:
+            raise _Unsupported("it has a projection, or its recurrent weights are not square")
         if rest[5].any() or rest[6].any():
             raise _Unsupported("its initial state is not zero")
         if rest[7].any():

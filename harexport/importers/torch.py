@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = No
     content: Any = io.BytesIO()
     options: dict[str, Any] = {"input_names": ["window"], "output_names": ["output"], "dynamo": False}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints the graph of errors
             warnings.simplefilter("ignore")  # about tracing and the choice of the exporter
             torch.onnx.export(module, (example,), content, opset_version=17, **options)
     except Exception as error:  # the exporter's errors share no base class

@@ -17,6 +17,7 @@ from harexport.importers.onnx import import_model, load_onnx
 from harexport.importers.torch import from_torch
 from harexport.model.contract import Contract
 from harexport.model.sequential import Activation, Branches, Convolution, Layer, Linear, Normalize, Reduce, Sequential
+from tests.helpers.networks import random_network
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -152,7 +153,7 @@ def test_dynamic_batch(tmp_path: Path, name: str, fmt: str) -> None:
     assert result.batch is None
 
 
-def _labeled(network: Sequential) -> Dataset:
+def _labeled(network: Any) -> Dataset:
     windows = synthetic_windows(Contract(), 16, seed=5)
     part = Windows(windows, network.logits(windows).argmax(axis=1), np.arange(16) % 4)
     return Dataset(part, part, "synthetic", "0" * 64, Contract())
@@ -190,6 +191,13 @@ def _lstm(**inputs: np.ndarray) -> Any:
         (_model([helper.make_node("Relu", ["x"], ["y"])], {}, (1, "time", 9)), "needs fixed numbers of steps"),
         (_model([helper.make_node("Relu", ["x"], ["y"])], {}, (1, 9)), "windows have three"),
         (_model([helper.make_node("MatMul", ["x", "x"], ["y"], name="attention")], {}), "attention is not supported"),
+        (_model([helper.make_node("Softmax", ["x"], ["y"], axis=1)], {}), "it normalizes the axis t"),
+        (_model([helper.make_node("Softmax", ["x"], ["p"]), helper.make_node("Relu", ["p"], ["y"])], {}),
+         "the Relu node is not supported: its input is a Softmax"),
+        (_model([helper.make_node("Slice", ["x", "a", "b", "k", "a"], ["y"])],
+                {"a": np.array([-1]), "b": np.array([-1000]), "k": np.array([1])}), "it reverses an axis"),
+        (_model([helper.make_node("DequantizeLinear", ["x", "s"], ["y"])], {"s": np.float32(1)}), "quantized models"),
+        (_model([helper.make_node("Gemm", ["x"], ["y"])], {}), "its inputs or attributes are invalid"),
     ],
 )  # fmt: skip
 def test_unsupported_models_are_rejected(model: Any, message: str) -> None:
@@ -202,8 +210,30 @@ def test_unusable_files_are_rejected(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(InputError, match=r"not a \.onnx file"):
         load_onnx(path)
-    with pytest.raises(InputError, match=r"not a \.onnx file"):
+    with pytest.raises(InputError, match="not found"):
         load_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin"])
+def test_weights_outside_the_folder_are_rejected(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(bytes(36))
+    tensor = TensorProto(name="s", dims=[9], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    model = _model([helper.make_node("Mul", ["x", "s"], ["y"])], {})
+    model.graph.initializer.append(tensor)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="not a file in its folder"):
+        load_onnx(folder / "model.onnx")
+
+
+def test_harexport_file_with_separate_steps(tmp_path: Path) -> None:
+    """Its Reshape moves the batch axis behind the time axis."""
+    network = random_network(units=8, hidden=(8, 8))
+    path = export(network, tmp_path / "m.onnx", dataset=_labeled(network)).path
+    windows = synthetic_windows(Contract(), 4)
+    np.testing.assert_allclose(load_onnx(path).logits(windows), network.logits(windows), atol=1e-6)
 
 
 def test_modules_in_training_mode_or_with_hooks_are_rejected() -> None:
