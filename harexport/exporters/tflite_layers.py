@@ -33,8 +33,10 @@ from harexport.model.sequential import (
     Sequential,
     Step,
     simplify,
+    walk,
 )
 
+_GELU_RUNTIME = "2.9.0"  # the first TensorFlow Lite with GELU
 _ACTIVATION_OPS = {
     "relu": "RELU",
     "tanh": "TANH",
@@ -59,9 +61,9 @@ def build(
     context = _Context(graph, lowering, scheme, window)
     logits = context.lower(simplify(network.layers), window, "")
     outputs = [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
-    return tflite.serialize(
-        graph, network, contract, metadata, window, outputs, lowering, scheme, tflite.OLDEST_RUNTIME
-    )
+    has_gelu = any(isinstance(layer, Activation) and layer.kind == "gelu" for layer in walk(network.layers))
+    runtime = _GELU_RUNTIME if has_gelu else tflite.OLDEST_RUNTIME
+    return tflite.serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime)
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,9 @@ def _input_layout(value: Any, where: str, num_channels: int | None) -> tuple[tup
         named = dict(zip(axes, sizes, strict=True))
         if named["b"] in (0, 1) and named["t"] > 1 and named["c"] > 0 and num_channels in (None, named["c"]):
             return axes, named["t"], named["c"]
+    expected = f"{num_channels} channels as in its contract" if num_channels else "a fixed number of channels"
     raise InputError(
-        f"{where}: the input {value.name} has the shape {sizes}; a window needs fixed numbers of steps and channels, "
+        f"{where}: the input {value.name} has the shape {sizes}; a window needs a fixed number of steps, {expected}, "
         "and a batch of 1 or a dynamic one"
     )
 
@@ -605,7 +606,7 @@ class _Reader:
             name.lower() for name in functions * count
         ]:
             raise _Unsupported("it has other activations than sigmoid and tanh")
-        rest = [np.zeros(0) if len(inputs) <= k else inputs[k] for k in range(8)]
+        rest: list[Any] = [np.zeros(0) if len(inputs) <= k else inputs[k] for k in range(8)]
         if not all(isinstance(part, np.ndarray) for part in rest[1:]):
             raise _Unsupported("its weights or initial states depend on the input")
         if rest[2].shape[1] != gates * rest[2].shape[2]:

@@ -13,6 +13,7 @@ from harexport.data import Dataset, Windows
 from harexport.errors import InputError
 from harexport.exporters.checks import synthetic_windows
 from harexport.exporters.export import export
+from harexport.formats.structure import read_structure
 from harexport.importers.onnx import import_model, load_onnx
 from harexport.importers.torch import from_torch
 from harexport.model.contract import Contract
@@ -153,6 +154,22 @@ def test_dynamic_batch(tmp_path: Path, name: str, fmt: str) -> None:
     assert result.batch is None
 
 
+@pytest.mark.parametrize("fmt", ["onnx", "tflite"])
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "gelu"])
+def test_activations(tmp_path: Path, kind: str, fmt: str) -> None:
+    random = np.random.default_rng(0)
+    first = Linear(random.normal(size=(8, 9)).astype(np.float32), np.zeros(8, np.float32))
+    head = Linear(random.normal(size=(6, 8)).astype(np.float32), np.zeros(6, np.float32))
+    network = Sequential(128, 9, (first, Activation(kind), Reduce("max"), head))
+    result = export(network, tmp_path / f"m.{fmt}", dataset=_labeled(network))
+    assert result.parity is not None
+    assert result.parity.agreement == 1.0
+    if fmt == "tflite":
+        assert read_structure(result.path.read_bytes(), "tflite", "m").min_runtime == (
+            "2.9" if kind == "gelu" else "2.6"
+        )
+
+
 def _labeled(network: Any) -> Dataset:
     windows = synthetic_windows(Contract(), 16, seed=5)
     part = Windows(windows, network.logits(windows).argmax(axis=1), np.arange(16) % 4)
@@ -188,7 +205,7 @@ def _lstm(**inputs: np.ndarray) -> Any:
         (_lstm(h=np.ones((1, 1, 2), np.float32)), "its initial state is not zero"),
         (_lstm(P=np.ones((1, 6), np.float32)), "it has peepholes"),
         (_model([helper.make_node("Relu", ["x"], ["y"])], {}), "a classifier has one logit per label"),
-        (_model([helper.make_node("Relu", ["x"], ["y"])], {}, (1, "time", 9)), "needs fixed numbers of steps"),
+        (_model([helper.make_node("Relu", ["x"], ["y"])], {}, (1, "time", 9)), "needs a fixed number of steps"),
         (_model([helper.make_node("Relu", ["x"], ["y"])], {}, (1, 9)), "windows have three"),
         (_model([helper.make_node("MatMul", ["x", "x"], ["y"], name="attention")], {}), "attention is not supported"),
         (_model([helper.make_node("Softmax", ["x"], ["y"], axis=1)], {}), "it normalizes the axis t"),
