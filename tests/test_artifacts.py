@@ -31,7 +31,7 @@ def _files(name: str, *, refused: bool = False) -> set[str]:
     network = checkpoints.load(ship_pretrained.checkpoint_path(name)).network
     found = {
         form.file_name(name)
-        for fmt, lowering, schemes in build.ways(network)
+        for fmt, lowering, schemes in build.export_plan(network)
         for form in options.resolve_all(network, fmt, schemes, lowering, 1, "float32")
     }
     return found if refused else found - {one["path"] for one in _SAID[name] if "refused" in one}

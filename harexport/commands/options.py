@@ -122,7 +122,7 @@ seed_option = option(
 
 
 def search_options(command: _F) -> _F:
-    """Add the options that say where many trainings run."""
+    """Add the options that select where trials run."""
     jobs = option(
         "--jobs",
         section="Execution",

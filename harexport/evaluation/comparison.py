@@ -218,7 +218,7 @@ def _comparable_values(
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Acceptance threshold of a scheme on labelled test windows.
+    """Acceptance threshold of a scheme on labeled test windows.
 
     The logit tolerance is max(atol, rtol * largest absolute logit of the reference). A scheme with such a tolerance may
     predict another label only for a tie: where the reference's two largest logits are at most twice the tolerance

@@ -105,13 +105,13 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
     """Loss and accuracy over windows seen; solid: training batches, dashed: subjects held out.
 
     A second, coarse head has curves of its own, in a lighter shade; while only that head is trained (stage 1), those
-    of the labels themselves would mean nothing and are left out.
+    of the labels themselves are left out.
     """
     drawn = new_figure(9.5, 4.3)
     left, right = drawn.subplots(1, 2)
     most = max(row["windows"] for rows in phases.values() for row in rows)
     unit, unit_name = (1e6, "million ") if most >= 1e6 else (1e3, "thousand ") if most >= 1e4 else (1.0, "")
-    for (name, rows), colour in zip(phases.items(), (ORANGE, BLUE), strict=False):
+    for (name, rows), color in zip(phases.items(), (ORANGE, BLUE), strict=False):
         seen = [row["windows"] / unit for row in rows]
         mark = "o" if len(rows) == 1 else None  # a line through one point is invisible
         for axes, key in ((left, "loss"), (right, "accuracy")):
@@ -119,7 +119,7 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
                 values = [_number(row, f"{part}{head}{key}", bool(head)) for row in rows]
                 if not np.isnan(values).all():
                     axes.plot(
-                        seen, values, color=colour, alpha=shade, linewidth=1.3, linestyle=style, marker=mark,
+                        seen, values, color=color, alpha=shade, linewidth=1.3, linestyle=style, marker=mark,
                         markersize=4, label=f"{name}: {words}{of_head}",
                     )  # fmt: skip
     for axes, what in ((left, "loss"), (right, "accuracy")):
@@ -151,14 +151,14 @@ def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: st
     floor = min(0.9, max(0.0, np.floor(10 * lowest - 0.2) / 10))
     left = 0
     ticks: dict[int, tuple[str, str]] = {}
-    for (name, group), colour in zip(groups.items(), (ORANGE, BLUE), strict=False):
+    for (name, group), color in zip(groups.items(), (ORANGE, BLUE), strict=False):
         at = np.arange(left, left + len(group))
         heights = [share.accuracy for share in group.values()]
-        axes.bar(at, np.array(heights) - floor, bottom=floor, width=0.72, color=colour, alpha=0.85)
+        axes.bar(at, np.array(heights) - floor, bottom=floor, width=0.72, color=color, alpha=0.85)
         windows = sum(share.windows for share in group.values())
         mean = sum(share.windows * share.accuracy for share in group.values()) / windows
         label = f"{name}: {mean:.2%} of {windows} windows"
-        axes.plot([left - 0.5, at[-1] + 0.5], [mean, mean], color=colour, linewidth=1.4, label=label)
+        axes.plot([left - 0.5, at[-1] + 0.5], [mean, mean], color=color, linewidth=1.4, label=label)
         percent = ["100" if height == 1 else f"{100 * height:.1f}" for height in heights]
         ticks.update(zip(at.tolist(), zip(group, percent, strict=True), strict=True))
         left = int(at[-1]) + 2
@@ -191,12 +191,12 @@ def plot_reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], ti
     grid = drawn.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
     for (name, shown), (upper, lower) in zip(panels.items(), grid.T, strict=True):
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
-        for (words, one), colour in zip(shown, (BLUE,) if len(shown) == 1 else (ORANGE, BLUE), strict=True):
+        for (words, one), color in zip(shown, (BLUE,) if len(shown) == 1 else (ORANGE, BLUE), strict=True):
             full = one.windows > 0
             counts = one.windows[full]
             x, y = one.confidence[full] / counts, one.right[full] / counts
-            upper.plot(x, y, color=colour, linewidth=1.1, label=f"{words + ': ' if words else ''}ECE {one.error:.4f}")
-            upper.scatter(x, y, s=6 + 90 * np.sqrt(counts / counts.sum()), color=colour, alpha=0.8, linewidths=0)
+            upper.plot(x, y, color=color, linewidth=1.1, label=f"{words + ': ' if words else ''}ECE {one.error:.4f}")
+            upper.scatter(x, y, s=6 + 90 * np.sqrt(counts / counts.sum()), color=color, alpha=0.8, linewidths=0)
         edges = np.arange(BINS) / BINS
         counts = shown[-1][1].windows
         lower.bar(edges, counts / counts.sum(), width=1 / BINS, align="edge", color=BLUE, alpha=0.8, edgecolor="white")

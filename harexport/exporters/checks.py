@@ -57,7 +57,7 @@ def compute_reference(network: Network | Sequential, dataset: Dataset) -> Refere
 
 @dataclass(frozen=True)
 class Parity:
-    """Comparison of an exported model with the float64 reference on the labelled test windows.
+    """Comparison of an exported model with the float64 reference on the labeled test windows.
 
     Attributes:
         scheme: Quantization scheme.

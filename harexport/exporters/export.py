@@ -80,7 +80,7 @@ class ExportResult:
 
     @property
     def parity(self) -> Parity | None:
-        """Comparison with the reference on the labelled test windows; None without a dataset."""
+        """Comparison with the reference on the labeled test windows; None without a dataset."""
         return self.checks.parity
 
     def to_dict(self) -> dict[str, Any]:
@@ -469,5 +469,5 @@ def _notes(options: ExportOptions, kind: str, size_ratio: float, time_ratio: flo
     if options.format == "onnx" and options.scheme == "int8-weights" and kind == "lstm":
         notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft), which other runtimes do not have.")
     if checks.parity is None:
-        notes.append("Checked on synthetic windows only: no labelled windows were given for this contract.")
+        notes.append("Checked on synthetic windows only: no labeled windows were given for this contract.")
     return notes

@@ -140,7 +140,7 @@ def run_locally(dataset: Dataset, trials: Sequence[Trial], jobs: int | None) -> 
         ) from None
     finally:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib warns about the trials that are cancelled
+            warnings.simplefilter("ignore")  # joblib warns about the trials that are canceled
             results.close()
 
 

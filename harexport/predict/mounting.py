@@ -68,7 +68,7 @@ class MountOption:
         """Return the option that applies to a model; without one: auto for models with a frame, otherwise as-is.
 
         Raises:
-            InputError: A mount is asked for, but the model's contract has no frame.
+            InputError: A mount is requested, but the model's contract has no frame.
         """
         if contract.frame is not None:
             return option or MountOption(AUTO)

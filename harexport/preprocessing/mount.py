@@ -124,7 +124,7 @@ class MountEstimate:
 
 
 class StandingMountEstimator:
-    """Estimates the mounting from an interval in which the person stands still, as the user says.
+    """Estimates the mounting from an interval of standing still that the user gives.
 
     Args:
         rate_hz: Samples per second.

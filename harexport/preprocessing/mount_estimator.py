@@ -29,17 +29,17 @@ class WalkingMountEstimator:
     """Estimates the mounting from level walking, window by window, without any cooperation of the person.
 
     A window counts as gait where its vertical acceleration is strong and periodic at the stride and its gravity is
-    steady. Gait windows are weighted by how much they look like level walking rather than stairs: people lean forward
-    on stairs, and a belt tilts with them. The estimate is the weighted mean direction of gravity, in which windows far
+    steady. Gait windows are weighted by their similarity to level walking as opposed to stairs: people lean forward on
+    stairs, and a belt tilts with them. The estimate is the weighted mean direction of gravity, in which windows far
     from the mean lose weight (Huber's weights, three rounds).
 
     People lean a little while they walk, and belts slip: gravity while standing differs from gravity while walking by 5
-    degrees in the mean, and by up to 17. Where a model finds the person standing, the estimate is therefore refined: it
+    degrees in the mean, and by up to 17. Where a model predicts standing, the estimate is therefore refined: it
     becomes the mean gravity of the windows without movement that the model is sure of, within 25 degrees of walking.
 
     Where at least five gait windows in a row deviate by more than 25 degrees from the estimate, with enough level
-    walking among them for an estimate of their own, the phone was put elsewhere: the state is `changed`, and the
-    estimate is made anew from these windows on.
+    walking among them for an estimate of their own, the mounting has changed. The state is then `changed`, and the
+    estimate restarts from these windows.
 
     Args:
         rate_hz: Samples per second of the windows.

@@ -157,7 +157,7 @@ class LiteRtRunner:
         return self.run_batch_keep_state(windows)
 
     def run_batch_keep_state(self, windows: Floats) -> Floats:
-        """Run one batch without resetting variables, as an app may that does not know of them."""
+        """Run one batch without resetting variables, as in an app that does not reset them."""
         if self._resizes and windows.shape != self._shape:
             self._interpreter.resize_tensor_input(self._input, windows.shape)
             self._interpreter.allocate_tensors()

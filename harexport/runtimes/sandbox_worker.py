@@ -142,7 +142,7 @@ def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> d
         _run(model, [np.full_like(value, np.nan) for value in a])
         after = [_run(model, a) for _ in range(_WINDOWS_AFTER_NAN)][-1]
         nan_persists = _difference(before, after) > STATE_TOLERANCE * max(1.0, _largest(before))
-    # Without state every change is random; with state a second load tells the two apart.
+    # Without state every change is random; with state a second load distinguishes the two.
     is_random = change > 0 and (model.is_stateless or _difference(first, _run(reload(), a)) > 0)
     return {
         "change": _finite(change),

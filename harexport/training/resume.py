@@ -185,7 +185,7 @@ class ResumableRun:
         return True
 
     def save_and_describe(self, resume_command: str) -> str:
-        """Save a last time. Return a sentence that says where the run is saved and how to resume it."""
+        """Save a last time. Return a sentence with the path of the saved run and the command that resumes it."""
         try:
             if self.save():
                 return f"The run is saved in {self.path}. Resume it with: {resume_command}"

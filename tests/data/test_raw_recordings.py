@@ -114,7 +114,7 @@ def test_pickle_codecs_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [None, 5, {}.keys, [1], {1: 2}, {"x": [1]}, {1: [None]}, {1: [{"state": 1}]}], ids=repr
+    "content", [None, 5, {}.keys, [1], {1: 2}, {"x": [1]}, {1: [None]}, {1: [{"state": 1}]}], ids=range(8)
 )
 def test_other_pickles_are_refused(content: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"given\.tar\.gz: "):

@@ -91,7 +91,7 @@ def draw_latency(models: Sequence[ModelResult], overheads: Mapping[str, Latency]
 def draw_disagreements(compared: Comparison) -> str:
     """Draw the windows with different predictions by the reference's margin, over the quantiles of all margins.
 
-    Red: only the reference is correct; green: only the model is; grey: neither.
+    Red: only the reference is correct; green: only the model is; gray: neither.
     """
     margins = [max(margin, 1e-3) for margin in compared.margins]
     listed = compared.disagreements[:_MAX_DOTS]

@@ -409,7 +409,7 @@ def kind_of(sensor: str) -> str | None:
 
 
 def sensor_of_stem(stem: str) -> str | None:
-    """Return the sensor that a file's name names, if any."""
+    """Return the sensor in a file's name, if any."""
     words = [compact(word) for word in _words(stem)]
     joined = compact(stem)
     for kind in (LINEAR, GRAVITY, ACC, GYRO):

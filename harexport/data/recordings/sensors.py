@@ -33,7 +33,7 @@ _ACTIVE_SECONDS, _QUIET_SECONDS = 4, 4  # fewer may be knocks
 _WALKING_LIMIT = 9.0  # walking turns a phone by 0.3 to 4 rad/s, which are 17 to 230 deg/s (median of a second)
 _QUIET_LIMIT = 0.3  # rad/s of a phone whose acceleration is constant: impossible for seconds
 _LEAST_SHARE = 0.4  # of the model's rate: 20 Hz for 50 Hz; 0.1 points of accuracy (benchmarks/sampling_rates.json)
-_FULL_SHARE = 0.89  # phones asked for 50 Hz deliver 48 to 53; 45 Hz is as accurate
+_FULL_SHARE = 0.89  # at a requested rate of 50 Hz, phones deliver 48 to 53; 45 Hz is as accurate
 
 
 @dataclass(frozen=True)

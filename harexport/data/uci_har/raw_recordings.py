@@ -104,7 +104,7 @@ def read_recordings(path: Path) -> dict[int, list[Recording]]:
         frames = _Unpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {MEMBER} is refused: {error}. {_REMEDY}") from error
-    except Exception as error:  # a damaged pickle may raise any exception, as the documentation of pickle says
+    except Exception as error:  # a damaged pickle may raise any exception (documentation of pickle)
         raise InputError(f"{path}: {MEMBER} is not a readable pickle ({error!r}). {_REMEDY}") from error
     try:
         return {int(subject): [_to_recording(frame) for frame in several] for subject, several in frames.items()}

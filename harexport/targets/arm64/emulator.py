@@ -101,7 +101,7 @@ class Target:
         ready = np.ascontiguousarray(windows, dtype="<f4")
         with tempfile.TemporaryDirectory(prefix="harexport-arm64-") as work:
             output = Path(work) / "logits"
-            response = self.run_job(path, ready, Path(work), {"answers": str(output)}, [], processor, timeout_s)
+            response = self.run_job(path, ready, Path(work), {"logits": str(output)}, [], processor, timeout_s)
             raw = np.fromfile(output, dtype="<f4").reshape(len(ready), response["labels"])
         logits: Floats = raw.astype(np.float32)
         return logits
@@ -197,7 +197,7 @@ class Target:
                     "`harexport targets setup arm64 --again`"
                 ) from error
         if done.returncode != 0:
-            raise InputError(_ended(done.returncode, done.stderr))
+            raise InputError(_describe_exit(done.returncode, done.stderr))
         try:
             return dict(json.loads(done.stdout.strip().splitlines()[-1]))
         except (ValueError, IndexError, TypeError):
@@ -219,8 +219,8 @@ class Target:
         }
 
 
-def _ended(code: int, said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("INFO:")]
+def _describe_exit(code: int, stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("INFO:")]
     last = f": {lines[-1].strip()}" if lines else ""
     number = -code if code < 0 else code - 128
     if number in {known.value for known in signal.Signals}:

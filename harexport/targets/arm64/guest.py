@@ -2,7 +2,7 @@
 
     python3 guest.py JOB.json
 
-JOB has the runtime, the model, a file of raw float32 windows and their shape. Logits are written to the file "answers";
+JOB has the runtime, the model, a file of raw float32 windows and their shape. Logits are written to the file "logits";
 QEMU's log of executed blocks is written to the file "log" while the windows are run again. The last line on standard
 output is the response as JSON.
 """
@@ -36,8 +36,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # the errors of the runtimes have no common base class
         return {"error": (str(error).strip().splitlines() or [type(error).__name__])[-1]}
     logits = np.concatenate(batches)[: len(windows)]
-    if job.get("answers"):
-        logits.astype("<f4").tofile(job["answers"])
+    if job.get("logits"):
+        logits.astype("<f4").tofile(job["logits"])
     result: dict[str, Any] = {"labels": int(logits.shape[1]), "batch": model.batch}
     if log is not None:
         _record(log, job["log"], model, windows)
