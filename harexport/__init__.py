@@ -17,9 +17,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from harexport.exporters.export import export
+    from harexport.importers.onnx import load_onnx as from_onnx
+    from harexport.importers.torch import from_torch
     from harexport.runtimes.model import load_model as load
 
-__all__ = ["__version__", "export", "load"]
+__all__ = ["__version__", "export", "from_onnx", "from_torch", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +30,14 @@ def __getattr__(name: str) -> Any:
         from harexport.exporters.export import export
 
         return export
+    if name == "from_onnx":
+        from harexport.importers.onnx import load_onnx
+
+        return load_onnx
+    if name == "from_torch":
+        from harexport.importers.torch import from_torch
+
+        return from_torch
     if name == "load":
         from harexport.runtimes.model import load_model
 

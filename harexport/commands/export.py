@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,13 @@ from harexport.commands.options import (
     out_option,
     print_result,
 )
+from harexport.errors import InputError
+
+if TYPE_CHECKING:
+    from harexport.data.dataset import Dataset
+    from harexport.model.contract import Contract
+    from harexport.model.network import Network
+    from harexport.model.sequential import Sequential
 
 
 @click.command(cls=SectionedCommand)
@@ -59,6 +68,13 @@ from harexport.commands.options import (
     help="Input and output type of full-integer files.",
 )
 @option(
+    "--contract",
+    section="Input",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Contract of an ONNX model: a contract.json with its channels, rate and labels. Default: that of UCI HAR.",
+)
+@option("--labels", section="Input", metavar="A,B,C", help="Labels of an ONNX model, in the order of its logits.")
+@option(
     "--max-drop",
     section="Checks",
     type=click.FloatRange(0, 100),
@@ -79,47 +95,111 @@ def export(
     lowering: str,
     batch: str,
     io: str,
+    contract: Path | None,
+    labels: str | None,
     max_drop: float | None,
     android: Path | None,
     data: Path | None,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Export a checkpoint to ONNX and TFLite, and check every file.
+    """Export a checkpoint or ONNX model, and check every file.
 
-    CHECKPOINT defaults to the one in --out. A file is written only after it passed its checks in its runtime. Exit
-    code 1: a file failed its checks and was not written.
+    CHECKPOINT is a .safetensors or .onnx file. Default: the checkpoint in --out. A file is written only after it passed
+    its checks in its runtime. Exit code 1: a file failed its checks and was not written.
 
     \b
     Example:  harexport export
               harexport export harexport-out/edge.safetensors --format tflite --quantize
               harexport export --format tflite --quantize=int8 --lowering fused
               harexport export --data my-recordings --quantize --android android_demo
+              harexport export my-network.onnx --labels still,walking --quantize
     """
     from harexport.exporters.android import check_project, write_assets
-    from harexport.exporters.export import ExportFailure, export_checkpoint, find_checkpoint, format_result
+    from harexport.exporters.export import (
+        ExportFailure,
+        export_checkpoint,
+        export_network,
+        find_checkpoint,
+        format_result,
+    )
     from harexport.exporters.locations import record_checkpoint
     from harexport.exporters.options import parse_batch, parse_schemes, resolve_all
     from harexport.model.checkpoint import load
 
     path = checkpoint or find_checkpoint(out)
-    trained = load(path)
     if android and fmt == "all":
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
+    network: Network | Sequential
+    if path.suffix.lower() == ".onnx":
+        network, model_contract, dataset = load_onnx_model(path, contract, labels, data)
+        name, trained = path.stem, None
+    elif contract or labels:
+        raise InputError("--contract and --labels are for ONNX models; a checkpoint has its own contract")
+    else:
+        trained = load(path)
+        network, model_contract, name = trained.network, trained.contract, trained.recipe.name
     if android:
-        files = resolve_all(trained.network, fmt, schemes, lowering, batch_size, io)
-        check_project(trained.contract, files, android)
-    dataset = load_data_for(data, trained.contract, trained.recipe.name)
-    results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
-    record_checkpoint(trained.digest, path)
+        check_project(model_contract, resolve_all(network, fmt, schemes, lowering, batch_size, io), android)
+    if trained is None:
+        metadata = {"source": path.name}
+        results = export_network(
+            network, model_contract, metadata, name, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop
+        )
+    else:
+        dataset = load_data_for(data, model_contract, name)
+        results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
+        record_checkpoint(trained.digest, path)
     failures = [result for result in results if isinstance(result, ExportFailure)]
     assets = write_assets(results[0].path, android) if android and not failures else []
     lines = [
         f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results
     ]
     lines += [f"Android: {path}" for path in assets]
+    if trained is None and not contract:
+        lines.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
     document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets]}
     print_result(document, as_json, "\n".join(lines))
     if failures:
         sys.exit(1)
+
+
+def load_onnx_model(
+    path: Path, contract_path: Path | None, labels: str | None, data: Path | None
+) -> tuple[Sequential, Contract, Dataset | None]:
+    """Import a .onnx file, and return it with its contract and the dataset for its checks.
+
+    Args:
+        path: The file.
+        contract_path: contract.json of the model. Default: the contract of UCI HAR.
+        labels: Labels of the model, separated by commas. Default: those of the contract.
+        data: Dataset. Default: UCI HAR if the contract matches it, else None.
+
+    Raises:
+        InputError: The model cannot be imported, or it does not fit the contract.
+    """
+    from harexport.data import contract_mismatches
+    from harexport.importers.onnx import load_onnx
+    from harexport.model.contract import Contract
+    from harexport.utils.files import read_json
+
+    contract = Contract()
+    if contract_path:
+        contract = Contract.from_dict(read_json(contract_path, "contract"), str(contract_path))
+    network = load_onnx(path, len(contract.channels))
+    if labels:
+        contract = dataclasses.replace(contract, labels=tuple(label.strip() for label in labels.split(",")))
+    if (network.window, network.num_channels) != (contract.window, len(contract.channels)):
+        raise InputError(
+            f"{path} takes windows of {network.window} samples and {network.num_channels} channels, the contract has "
+            f"{contract.window} and {len(contract.channels)}; give its contract with --contract"
+        )
+    if network.num_labels != len(contract.labels):
+        raise InputError(
+            f"{path} has {network.num_labels} logits, the contract {len(contract.labels)} labels; give its labels with "
+            "--labels"
+        )
+    is_default = not contract_mismatches(contract, Contract())
+    dataset = load_data_for(data, contract, path.stem) if data or is_default else None
+    return network, contract, dataset

@@ -29,6 +29,7 @@ from harexport.exporters.checks import (
 from harexport.exporters.options import ExportOptions, resolve, resolve_all
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
+from harexport.model.sequential import Sequential
 from harexport.utils.console import progress
 from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
@@ -106,7 +107,7 @@ class ExportFailure:
 
 
 def export(
-    network: Network,
+    network: Network | Sequential,
     path: Path | str | None = None,
     *,
     format: str | None = None,
@@ -194,16 +195,69 @@ def export_checkpoint(
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
     reference, train = compute_reference(network, dataset), dataset.train
     _check_recorded_accuracy(checkpoint, dataset, reference)
-    metadata = checkpoint_metadata(checkpoint)
+    metadata, name = checkpoint_metadata(checkpoint), checkpoint.recipe.name
+    return _export_files(network, checkpoint.contract, metadata, name, folder, files, reference, train, max_drop)
+
+
+def export_network(
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    name: str,
+    folder: Path | str,
+    dataset: Dataset | None,
+    fmt: str = "all",
+    schemes: Sequence[str] = ("float32",),
+    lowering: str = "auto",
+    batch: int | None = 1,
+    io: str = "float32",
+    max_drop: float | None = None,
+) -> list[ExportResult | ExportFailure]:
+    """Export a network to a folder, in one or more formats and schemes, with contract.json.
+
+    Args:
+        network: Network to export.
+        contract: Its contract.
+        metadata: Strings to store in the files.
+        name: First part of the file names.
+        folder: Output folder.
+        dataset: Dataset for the checks; None: the files are checked on synthetic windows only.
+        fmt: As for `export_checkpoint`, like the remaining arguments, the result and the errors.
+        schemes: Quantization schemes.
+        lowering: "fused", "unrolled" or "auto", for tflite.
+        batch: Windows per run; None: dynamic.
+        io: Type of input and outputs.
+        max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+    """
+    folder = Path(folder)
+    _check_max_drop(max_drop)
+    _check_contract(network, contract)
+    files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    check_output_folder(folder, contract)
+    dataset = None if dataset is None else dataset.matching(contract, name)
+    reference = None if dataset is None else compute_reference(network, dataset)
+    train = None if dataset is None else dataset.train
+    return _export_files(network, contract, metadata, name, folder, files, reference, train, max_drop)
+
+
+def _export_files(
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    name: str,
+    folder: Path,
+    files: Sequence[ExportOptions],
+    reference: ReferenceOutputs | None,
+    train: Windows | None,
+    max_drop: float | None,
+) -> list[ExportResult | ExportFailure]:
     results: list[ExportResult | ExportFailure] = []
-    with progress(f"exporting {checkpoint.recipe.name}", len(files), "files") as advance:
+    with progress(f"exporting {name}", len(files), "files") as advance:
         for count, options in enumerate(files, 1):
-            path = folder / options.file_name(checkpoint.recipe.name)
+            path = folder / options.file_name(name)
             try:
-                results.append(
-                    export_file(network, checkpoint.contract, metadata, path, options, reference, train, max_drop)
-                )
-                write_json(folder / "contract.json", checkpoint.contract.to_dict())
+                results.append(export_file(network, contract, metadata, path, options, reference, train, max_drop))
+                write_json(folder / "contract.json", contract.to_dict())
             except CheckFailedError as error:
                 results.append(ExportFailure(path, str(error)))
             advance(count)
@@ -211,7 +265,7 @@ def export_checkpoint(
 
 
 def export_file(
-    network: Network,
+    network: Network | Sequential,
     contract: Contract,
     metadata: dict[str, str],
     path: Path,
@@ -268,7 +322,11 @@ def export_file(
 
 
 def build_model(
-    network: Network, contract: Contract, metadata: dict[str, str], options: ExportOptions, train: Windows | None
+    network: Network | Sequential,
+    contract: Contract,
+    metadata: dict[str, str],
+    options: ExportOptions,
+    train: Windows | None,
 ) -> bytes:
     """Build the bytes of a file, without checks.
 
@@ -282,6 +340,12 @@ def build_model(
     Raises:
         InputError: The scheme int8 has no training windows.
     """
+    if isinstance(network, Sequential):
+        from harexport.exporters import onnx_layers, tflite_layers
+
+        if options.lowering is None:
+            return onnx_layers.build(network, contract, metadata, options.scheme, options.batch)
+        return tflite_layers.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
     if options.lowering is None:
         from harexport.exporters import onnx
 
@@ -371,8 +435,9 @@ def _check_max_drop(max_drop: float | None) -> None:
         raise InputError(f"max_drop {max_drop}: give percentage points from 0 to 100")
 
 
-def _check_contract(network: Network, contract: Contract) -> None:
-    num_coarse = len(network.coarse_head.weight) if network.coarse_head else 0
+def _check_contract(network: Network | Sequential, contract: Contract) -> None:
+    coarse = network.heads().get("coarse")
+    num_coarse = len(coarse.weight) if coarse else 0
     found = (network.window, network.num_channels, network.num_labels, num_coarse)
     expected = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
     if found != expected:

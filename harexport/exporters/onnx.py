@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 from harexport.model.contract import CONTRACT_KEY, INPUT_NAME, Contract
 from harexport.model.layers import GruLayer, Head, LstmLayer
 from harexport.model.network import Network
+from harexport.model.sequential import Sequential
 
 # Opset 13 and IR 7 are those of ONNX 1.8; ONNX Runtime reads them from 1.6 (2020) on.
 _OPSET, _IR = 13, 7
@@ -92,12 +93,20 @@ def build(
         last = k + 1 == len(folded.recurrent_layers)
         name = f"{network.kind}.{k}"
         if isinstance(layer, LstmLayer):
-            rows = _lstm(graph, layer, rows, network.num_steps, name, last)
+            rows = add_lstm(graph, layer, rows, network.num_steps, name, last)
         else:
-            rows = _gru(graph, layer, rows, network.num_steps, name, last)
+            rows = add_gru(graph, layer, rows, network.num_steps, name, last)
     names = list(contract.outputs)
     for name, head in network.heads().items():
         _head(graph, head, rows, name, names.pop(0), names.pop(0))
+
+    return serialize(graph, network, contract, metadata, batch)
+
+
+def serialize(
+    graph: OnnxBuilder, network: Network | Sequential, contract: Contract, metadata: dict[str, str], batch: int | None
+) -> bytes:
+    """Return the bytes of a complete graph, with inputs, outputs, contract and metadata."""
 
     def value(name: str, shape: list[int]) -> Any:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch or _BATCH_AXIS, *shape])
@@ -156,7 +165,9 @@ def _head(graph: OnnxBuilder, head: Head, state: str, name: str, logits: str, pr
     graph.op("Softmax", [logits], probabilities, axis=1)
 
 
-def _lstm(graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str, last: bool) -> str:
+def add_lstm(
+    graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str, last: bool, backward: bool = False
+) -> str:
     """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
     The operator LSTM (opset 7) has the gate order i, o, f, c and a second bias.
@@ -176,11 +187,14 @@ def _lstm(graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str
         inputs = [rows, *stored, graph.constant(bias, f"{name}.B"), "", "", "", "", *scales]
         node = helper.make_node("DynamicQuantizeLSTM", inputs, outputs, name=name, domain=_CONTRIB)
         node.attribute.append(helper.make_attribute("hidden_size", layer.hidden))
+        if backward:
+            node.attribute.append(helper.make_attribute("direction", "reverse"))
         graph.nodes.append(node)
     else:
         inputs = [rows, *(graph.weight(values[None], f"{name}.{part}") for part, values in weights.items())]
         inputs.append(graph.constant(bias, f"{name}.B"))
-        graph.nodes.append(helper.make_node("LSTM", inputs, outputs, name=name, hidden_size=layer.hidden))
+        options = {"direction": "reverse"} if backward else {}
+        graph.nodes.append(helper.make_node("LSTM", inputs, outputs, name=name, hidden_size=layer.hidden, **options))
     # a Reshape that only drops the direction's axis: no data moves
     shape = graph.constant([-1, layer.hidden] if last else [steps, -1, layer.hidden], f"{name}.shape")
     return graph.op("Reshape", [outputs[-1], shape], f"{name}.h")
@@ -208,7 +222,9 @@ def _quantize_rows(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDAr
     return np.clip(np.rint(matrix / scales[:, None]), -127, 127).astype(np.int8), scales
 
 
-def _gru(graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, last: bool) -> str:
+def add_gru(
+    graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, last: bool, backward: bool = False
+) -> str:
     """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
     The operator GRU has the gate order z, r, h. B is the concatenation of Wb and Rb; the gates z and r add both. The
@@ -235,6 +251,8 @@ def _gru(graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, 
         linear_before_reset=int(layer.reset_after),
         activations=["Sigmoid", "Relu" if layer.relu else "Tanh"],
     )
+    if backward:
+        node.attribute.append(helper.make_attribute("direction", "reverse"))
     graph.nodes.append(node)
     # a Reshape that only drops the direction's axis: no data moves
     shape = graph.constant([-1, layer.hidden] if last else [steps, -1, layer.hidden], f"{name}.shape")

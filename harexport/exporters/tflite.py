@@ -25,6 +25,7 @@ from harexport.formats.tflite_metadata import HAREXPORT_ENTRY
 from harexport.model.contract import INPUT_NAME, Contract
 from harexport.model.layers import Head
 from harexport.model.network import Network
+from harexport.model.sequential import Sequential
 
 OLDEST_RUNTIME = "2.6.0"  # TensorFlow Lite 2.6 has all operator versions used here
 
@@ -73,7 +74,7 @@ def build(
 
 def serialize(
     graph: TfliteBuilder,
-    network: Network,
+    network: Network | Sequential,
     contract: Contract,
     metadata: dict[str, str],
     window: int,

@@ -46,7 +46,7 @@ def lower(
     for k, layer in enumerate(layers):
         if states:
             rows = concat_steps(graph, states)
-        states = _layer(graph, layer, rows, leading_shape, scheme, f"gru.{k}")
+        states = unroll_layer(graph, layer, rows, leading_shape, scheme, f"gru.{k}")
     return states[-1]
 
 
@@ -71,10 +71,16 @@ class _Product:
         return tflite_ops.fully_connected(graph, rows, self.weight, self.bias, leading_shape, self.scheme)
 
 
-def _layer(
-    graph: TfliteBuilder, layer: GruLayer, rows: int, leading_shape: tuple[int, ...], scheme: str, name: str
+def unroll_layer(
+    graph: TfliteBuilder,
+    layer: GruLayer,
+    rows: int,
+    leading_shape: tuple[int, ...],
+    scheme: str,
+    name: str,
+    backward: bool = False,
 ) -> list[int]:
-    """Return the state h after each step. The inputs of all steps are projected at once."""
+    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
     hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
     now = (*leading_shape[:-1], 1)
     forward = _Product.create(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
@@ -88,7 +94,7 @@ def _layer(
 
     projected = forward.apply(graph, rows, leading_shape)
     states: list[int] = []
-    for t in range(leading_shape[-1]):
+    for t in reversed(range(leading_shape[-1])) if backward else range(leading_shape[-1]):
         sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
         h, inner = None, None
         if states:  # h = 0 before the first step

@@ -49,14 +49,20 @@ def lower_unrolled(
     for k, layer in enumerate(layers):
         if states:
             rows = concat_steps(graph, states)
-        states = _unroll_layer(graph, layer, rows, leading_shape, scheme, f"lstm.{k}")
+        states = unroll_layer(graph, layer, rows, leading_shape, scheme, f"lstm.{k}")
     return states[-1]
 
 
-def _unroll_layer(
-    graph: TfliteBuilder, layer: LstmLayer, rows: int, leading_shape: tuple[int, ...], scheme: str, name: str
+def unroll_layer(
+    graph: TfliteBuilder,
+    layer: LstmLayer,
+    rows: int,
+    leading_shape: tuple[int, ...],
+    scheme: str,
+    name: str,
+    backward: bool = False,
 ) -> list[int]:
-    """Return the state h after each step. The inputs of all steps are projected at once."""
+    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
     hidden = layer.hidden
     factor = np.ones((4 * hidden, 1))
     factor[2 * hidden : 3 * hidden] = 2.0  # rows of the candidate, see `lstm_step`
@@ -70,7 +76,7 @@ def _unroll_layer(
     projected = fully_connected(graph, rows, forward, bias, leading_shape, scheme)  # [*leading_shape, 4 * hidden]
     states: list[int] = []
     cell = None
-    for t in range(steps):
+    for t in reversed(range(steps)) if backward else range(steps):
         gates = slice_step(graph, projected, t)
         if states:  # h = 0 before the first step
             product = fully_connected(graph, states[-1], recurrent, no_bias, (*windows, 1), scheme)
@@ -221,14 +227,14 @@ def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, 
         The last layer's last state [windows, 1, hidden].
     """
     for k, layer in enumerate(layers):
-        rows = _sequence_lstm(graph, layer, rows, scheme, f"lstm.{k}")
+        rows = sequence_lstm(graph, layer, rows, scheme, f"lstm.{k}")
     windows, steps, hidden = graph.shapes[rows]
     begin = graph.constant(np.array([0, steps - 1, 0], np.int32))
     shape = (windows, 1, hidden)
     return graph.op("SLICE", [rows, begin, graph.constant(np.array(shape, np.int32))], shape)
 
 
-def _sequence_lstm(graph: TfliteBuilder, layer: LstmLayer, rows: int, scheme: str, name: str) -> int:
+def sequence_lstm(graph: TfliteBuilder, layer: LstmLayer, rows: int, scheme: str, name: str) -> int:
     """Return all states [windows, steps, hidden]."""
     windows, steps, _ = graph.shapes[rows]
     inputs = [rows] + [ABSENT] * 23

@@ -280,14 +280,22 @@ class TfliteBuilder:
 
 _OPTIONS = {
     "ADD": "AddOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEQUANTIZE": "DequantizeOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GELU": "GeluOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
     "LESS": "LessOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "MEAN": "ReducerOptions",
     "MUL": "MulOptions",
+    "PAD": "PadOptions",
     "QUANTIZE": "QuantizeOptions",
+    "REDUCE_MAX": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
+    "REVERSE_V2": "ReverseV2Options",
     "SELECT": "SelectOptions",
     "SLICE": "SliceOptions",
     "SOFTMAX": "SoftmaxOptions",
@@ -295,4 +303,4 @@ _OPTIONS = {
     "SUB": "SubOptions",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
     "ZEROS_LIKE": "ZerosLikeOptions",
-}  # LOGISTIC and TANH have none
+}  # ELU, LOGISTIC, RELU and TANH have none

@@ -27,7 +27,7 @@ _SHELL = [(str(block), line) for block in code_blocks("bash", "console") for lin
 # Commands that run here. The others take minutes, or need a phone, a cluster, a custom dataset or a recording of
 # standing: only their syntax is checked.
 _RUN = re.compile(
-    r"harexport (export(?!.*my-recordings)|inspect|predict(?!.*(my-recordings|\.zip|standing:))|data info(?!.*my-)"
+    r"harexport (export(?!.*my-)|inspect|predict(?!.*(my-recordings|\.zip|standing:))|data info(?!.*my-)"
     r"|targets info)"
 )
 
