@@ -129,7 +129,7 @@ def test_bench_checks_the_scheme(folder: Path, uci_har_path: Path, tmp_path: Pat
     (folder / "tiny-float32.onnx").write_bytes(onnx.build(checkpoint.network, checkpoint.contract, metadata))
     result = harexport("bench", folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
-    assert "its scheme is int8-weights, but its weights are float32" in result.stderr
+    assert "tiny-float32.onnx declares the scheme int8-weights, but its weights are float32" in result.stderr
 
 
 def test_bench_checks_the_contract(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
