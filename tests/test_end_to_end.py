@@ -140,7 +140,7 @@ def test_bench_checks_the_contract(folder: Path, uci_har_path: Path, tmp_path: P
     export(checkpoint.network, folder / "tiny-float32.onnx", contract=swapped, metadata=metadata)
     result = harexport("bench", folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 2
-    assert "tiny-float32.onnx: the contract in it" in result.stderr
+    assert "tiny-float32.onnx: its contract (labels, units, window) differs from that of" in result.stderr
 
 
 def test_bench_of_two_checkpoints_of_one_recipe(
@@ -204,11 +204,15 @@ def test_bench_skips_foreign_checkpoints(folder: Path, uci_har_path: Path, tmp_p
     (folder / "other.safetensors").write_bytes(b"somebody else's")
     result = harexport("bench", folder / "tiny-float32.onnx", "--data", uci_har_path, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    assert "Leaving out" in result.stderr
+    assert "Skipped" in result.stderr
     assert "other.safetensors" in result.stderr
 
 
-def test_bench_without_models_or_checkpoints(folder: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_bench_without_models_or_checkpoints(
+    folder: Path, uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))  # where the checkpoint is, is not recorded there
+
     def refused(*paths: Path) -> str:
         result = harexport("bench", *paths, "--data", uci_har_path, "--out", tmp_path / "report")
         assert result.exit_code == 2, result.output
@@ -221,7 +225,7 @@ def test_bench_without_models_or_checkpoints(folder: Path, uci_har_path: Path, t
     assert "no .onnx or .tflite file in" in refused(lone)
     model = folder / "tiny-float32.onnx"
     shutil.copy(model, lone)
-    assert "give its .safetensors too" in refused(lone)
+    assert "Give its .safetensors" in refused(lone)
     whole = model.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], b"hello"):
         (lone / model.name).write_bytes(damaged)
@@ -260,7 +264,7 @@ def test_export_options(folder: Path, uci_har_path: Path, tmp_path: Path) -> Non
         (["--format", "onnx", "--quantize=int8"], "onnx comes in float32"),
         (["--quantize", "int4"], "choose one of float16, int8-weights, int8"),
         (["--batch", "many"], "--batch many: give a number of windows from 1 to 4096, or dynamic"),
-        (["--android", tmp_path / "gone"], "is no folder"),
+        (["--android", tmp_path / "gone"], "has no folder app"),
     ):
         refused = asked(tmp_path / "no", *options)
         assert refused.exit_code == 2

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
-from harexport.exporters import checks
+from harexport.exporters import export as exporter
 
 pytestmark = pytest.mark.serial  # signals do not reach the tests in a worker process of pytest-xdist
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def test_interrupted_export_writes_nothing(
         there.extend(tmp_path.iterdir())  # the file that is being looked at has a temporary name
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(checks, "check", interrupted)
+    monkeypatch.setattr(exporter, "check_exported_model", interrupted)
     code, said = _export(uci_har_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
     assert len(there) == 1
@@ -61,7 +61,7 @@ def test_interrupt_hidden_in_another_error(
         except KeyboardInterrupt as error:
             raise kind("half imported") from error
 
-    monkeypatch.setattr(checks, "check", interrupted)
+    monkeypatch.setattr(exporter, "check_exported_model", interrupted)
     code, said = _export(uci_har_path, tmp_path)
     assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
 
@@ -70,7 +70,7 @@ def test_other_errors_are_raised(uci_har_path: Path, tmp_path: Path, monkeypatch
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(checks, "check", broken)
+    monkeypatch.setattr(exporter, "check_exported_model", broken)
     checkpoint = ROOT / "artifacts" / "edge" / "edge.safetensors"
     arguments = ["export", str(checkpoint), "--data", str(uci_har_path), "--out", str(tmp_path)]
     with pytest.raises(ZeroDivisionError):

@@ -294,6 +294,9 @@ class Trainer:
             settings = [{**group, "lr": 0.0} for group in saved["param_groups"]]
             if settings != [{**group, "lr": 0.0} for group in own["param_groups"]]:
                 raise ValueError("its optimizer has other settings")
+            keys = {frozenset(moments) for moments in saved["state"].values()}
+            if len(keys) > 1 or frozenset() in keys:
+                raise ValueError("its optimizer lacks moments of some parameters")
             for index, moments in saved["state"].items():
                 for value in moments.values():
                     _check_tensors([value], [value.new_zeros(()) if value.ndim == 0 else self.parameters[index]])
