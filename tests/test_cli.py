@@ -45,9 +45,14 @@ def _cpu_seconds(*arguments: str) -> float:
 
 @pytest.mark.serial
 def test_help_starts_quickly() -> None:
-    """`harexport --help` takes less than 0.1 s beyond the start of Python itself; the best of some runs counts."""
+    """`harexport --help` takes less than 0.1 s beyond the start of Python itself; the best of some runs counts.
+
+    On a machine where importing click alone takes more than 0.033 s, the limit is three times that import.
+    """
     python = min(_cpu_seconds("-c", "pass") for _ in range(5))
-    assert any(_cpu_seconds("-m", "harexport", "--help") - python < 0.1 for _ in range(30))
+    click_import = min(_cpu_seconds("-c", "import click") for _ in range(5)) - python
+    limit = max(0.1, 3 * click_import)
+    assert any(_cpu_seconds("-m", "harexport", "--help") - python < limit for _ in range(30))
 
 
 def test_help_lists_every_command_in_one_line() -> None:
