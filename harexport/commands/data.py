@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from harexport.commands.options import SectionedCommand, data_option, json_option, load_data, out_option, print_result
+from harexport.commands.options import (
+    SectionedCommand,
+    data_option,
+    json_option,
+    load_data,
+    option,
+    out_option,
+    print_result,
+)
 
 
 @click.group()
@@ -15,8 +23,9 @@ def data() -> None:
 
 
 @data.command(cls=SectionedCommand)
-@click.option(
+@option(
     "--source",
+    section="Input",
     type=click.Choice(["auto", "uci", "pypi"]),
     default="auto",
     show_default=True,
