@@ -90,7 +90,7 @@ class LiveSession(private val context: Context) {
     }
 
     private fun missing(contract: Contract): String? =
-        SensorMonitor.missingMessage(contract, feed.available)?.let { "$it ${context.getString(R.string.live_missing_hint)}" }
+        SensorMonitor.findMissing(contract, feed.available)?.let { "${it.message} ${context.getString(R.string.live_missing_hint)}" }
 
     @Synchronized
     fun stop() {
@@ -137,7 +137,7 @@ class LiveSession(private val context: Context) {
     fun snapshot(): LiveSnapshot? {
         val contract = model?.contract ?: return null
         val recognizer = recognizer
-        val current = if (problem == null) monitor?.problem() ?: recognizer?.problem else null
+        val current = if (problem == null) (monitor?.problem() ?: recognizer?.problem)?.message else null
         // The sensors may have stopped: an outdated prediction does not describe the current activity.
         val recent = prediction?.takeIf { SystemClock.elapsedRealtime() - predictedAt < MAX_AGE_MS + contract.hop / contract.rateHz * MS }
         val restarted = restart?.takeIf { SystemClock.elapsedRealtime() - restartedAt < NOTICE_MS }

@@ -103,7 +103,7 @@ class RecordingSession(
             saving = phase == Phase.SAVING,
             elapsedMs = if (recording) SystemClock.elapsedRealtime() - startedAt else elapsedMs,
             samples = samples,
-            warning = monitor?.let { synchronized(it) { it.problem() } },
+            warning = monitor?.let { synchronized(it) { it.problem()?.message } },
             result = result?.message,
             isFailure = result?.isFailure ?: false,
         )

@@ -6,9 +6,6 @@ import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
 
-/** One sensor sample of [GoldenVectors], in order of arrival. [values] may contain NaN. */
-class GoldenSample(val sensor: Sensor, val timeNs: Long, val values: DoubleArray)
-
 /**
  * Reference samples, windows and logits, computed by harexport in Python: the file golden.json next to the model.
  *
@@ -16,7 +13,7 @@ class GoldenSample(val sensor: Sensor, val timeNs: Long, val values: DoubleArray
  * @property maxSignalDifference tolerance of the windows, in the contract's units
  * @property units unit of each sensor's samples
  * @property averageOver per sensor, number of samples to average before resampling
- * @property samples input of the preprocessing
+ * @property samples input of the preprocessing, in order of arrival
  * @property windows output of the preprocessing for [samples], each with `contract.inputSize` values
  * @property logits output of the model file for each window
  */
@@ -27,7 +24,7 @@ class GoldenVectors(
     val maxSignalDifference: Double,
     val units: Map<Sensor, String>,
     val averageOver: Map<Sensor, Int>,
-    val samples: List<GoldenSample>,
+    val samples: List<SensorSample>,
     val windows: List<DoubleArray>,
     val logits: List<DoubleArray>,
 ) {
@@ -88,8 +85,8 @@ class GoldenVectors(
             )
         }
 
-        private fun sample(json: JSONArray): GoldenSample =
-            GoldenSample(
+        private fun sample(json: JSONArray): SensorSample =
+            SensorSample(
                 Sensor.fromTitle(json.getString(0)),
                 json.getLong(1),
                 DoubleArray(3) { if (json.isNull(it + 2)) Double.NaN else json.getDouble(it + 2) },

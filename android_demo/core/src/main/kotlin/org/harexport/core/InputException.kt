@@ -1,4 +1,4 @@
 package org.harexport.core
 
 /** Invalid input. The message states the problem and what to do about it; it is meant for the user. */
-class InputException(message: String, cause: Throwable? = null) : RuntimeException(message, cause)
+open class InputException(message: String, cause: Throwable? = null) : RuntimeException(message, cause)

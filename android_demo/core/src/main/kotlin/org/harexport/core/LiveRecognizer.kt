@@ -1,6 +1,5 @@
 package org.harexport.core
 
-import java.util.Locale
 import kotlin.math.abs
 
 /**
@@ -17,8 +16,6 @@ class LiveRecognizer(
     private val classifier: Classifier,
     private val units: Map<Sensor, String> = Sensor.ANDROID_UNITS,
 ) {
-    private class Sample(val sensor: Sensor, val timeNs: Long, val values: DoubleArray)
-
     /** Rate of one sensor, and since when it has not matched [averageOver]. */
     private class SensorRate {
         val meter = RateMeter(seconds = 1.0)
@@ -29,7 +26,7 @@ class LiveRecognizer(
 
     /** The sensors that the model needs. */
     val sensors: List<Sensor> = sensorsOf(contract)
-    private val buffer = ArrayList<Sample>()
+    private val buffer = ArrayList<SensorSample>()
     private var sensorRates = sensors.associateWith { SensorRate() }
     private var bufferStartNs: Long? = null
     private var recognizer: Recognizer? = null
@@ -40,7 +37,7 @@ class LiveRecognizer(
     }
 
     /** Why there are no predictions; null if nothing is wrong. */
-    var problem: String? = null
+    var problem: SensorProblem? = null
         private set
 
     /** Whether the rates are known and windows are classified. */
@@ -55,6 +52,9 @@ class LiveRecognizer(
 
     /** Whether the mounting is known; null for a model without a mount stage. */
     val mountState: MountState? get() = tracker.state
+
+    /** Share of the level walking that the first estimate of the mounting requires, 0 to 1. */
+    val mountProgress: Double get() = tracker.progress
 
     /** The estimated mounting; null while it is unknown, and for a model without a mount stage. */
     val mountEstimate: MountEstimate? get() = tracker.estimate
@@ -77,19 +77,28 @@ class LiveRecognizer(
         if (isReset) sensorRates.values.forEach { it.newestNs = null } // reported once, not once per sensor
         rate.newestNs = maxOf(rate.newestNs ?: timeNs, timeNs)
         rate.meter.push(timeNs)
-        val sample = Sample(sensor, timeNs, values)
+        val sample = SensorSample(sensor, timeNs, values)
         recognizer?.let { return it.push(sensor, timeNs, values) + restartAfterRateChange(sample, rate) }
 
         val events = ArrayList<RecognitionEvent>()
         if (isReset) {
             buffer.clear() // timestamps before and after the reset are not comparable
             bufferStartNs = null
-            events += Restart(timeNs, "the ${sensor.title} timestamps jumped backwards")
+            events += Restart(timeNs, RestartCause.ClockReset(sensor))
         }
         bufferStartNs?.let { if (timeNs < it) return events } // rest of a batch at the old rate
         buffer += sample
         if (isBufferFull(timeNs)) events += start()
         return events
+    }
+
+    /** Processes [samples] in the order of their arrival and returns the predictions and restarts they caused. */
+    fun push(samples: List<SensorSample>): List<RecognitionEvent> = samples.flatMap { push(it.sensor, it.timeNs, it.values) }
+
+    /** Uses an estimate of the mounting from standing, for example of a [StandingCountdown] (see [MountTracker.start]). */
+    fun startFrom(estimate: MountEstimate) {
+        val started = recognizer
+        if (started == null) tracker.start(estimate) else started.startFrom(estimate)
     }
 
     /** Ends the recording and returns the last predictions. The next sample starts a new recording. */
@@ -105,7 +114,7 @@ class LiveRecognizer(
     }
 
     /** Stops recognition once the sensor's rate has not matched its averaging for [MISMATCH_SECONDS]. */
-    private fun restartAfterRateChange(sample: Sample, rate: SensorRate): List<RecognitionEvent> {
+    private fun restartAfterRateChange(sample: SensorSample, rate: SensorRate): List<RecognitionEvent> {
         val (sensor, timeNs) = sample.sensor to sample.timeNs
         val hz = rate.meter.hz
         val since = rate.mismatchNs
@@ -115,13 +124,12 @@ class LiveRecognizer(
         } else if (since == null || timeNs < since - GAP_SECONDS * SECOND) {
             rate.mismatchNs = timeNs
         } else if (timeNs - since >= MISMATCH_SECONDS * SECOND) {
-            val reason =
-                String.format(Locale.ROOT, "the %s rate changed from %.0f to %.0f Hz", sensor.title, rates[sensor], hz)
+            val cause = RestartCause.RateChange(sensor, rates.getValue(sensor), hz)
             buffer += sample
             bufferStartNs = timeNs
             recognizer = null
             rates = emptyMap()
-            return listOf(Restart(timeNs, reason))
+            return listOf(Restart(timeNs, cause))
         }
         return emptyList()
     }
@@ -139,7 +147,7 @@ class LiveRecognizer(
                 buffer.filter { it.sensor == sensor }.forEach { meter.push(it.timeNs) }
                 meter.hz
             }
-        problem = rates.firstNotNullOfOrNull { (sensor, hz) -> SensorMonitor.slowMessage(sensor, hz, contract.rateHz) }
+        problem = rates.firstNotNullOfOrNull { (sensor, hz) -> SensorMonitor.findSlowness(sensor, hz, contract.rateHz) }
         val samples = ArrayList(buffer)
         buffer.clear()
         if (problem != null) return emptyList()

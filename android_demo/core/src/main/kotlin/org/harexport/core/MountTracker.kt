@@ -12,6 +12,22 @@ class MountTracker(private val contract: Contract) {
     private val gravityChannels = OrientationCheck.GRAVITY_CHANNELS.map(contract.channels::indexOf)
     private val standing = contract.labels.indexOf("STANDING")
     private var estimator: WalkingMountEstimator? = null
+    private var standingEstimate: MountEstimate? = null
+
+    /** The state after the last window; null for a contract without a frame. */
+    var state: MountState? = null
+        private set
+
+    /** The present estimate; null if there is none. */
+    var estimate: MountEstimate? = null
+        private set
+
+    /** Share of the level walking that the first estimate requires, 0 to 1. */
+    val progress: Double get() = if (estimate != null) 1.0 else estimator?.progress ?: 0.0
+
+    /** The present rotation. */
+    var mount: Mount = Mount.AS_IS
+        private set
 
     init {
         if (contract.frame != null) {
@@ -23,20 +39,28 @@ class MountTracker(private val contract: Contract) {
         }
     }
 
-    /** The state after the last window; null for a contract without a frame. */
-    val state: MountState? get() = estimator?.state
-
-    /** The present estimate; null if there is none. */
-    val estimate: MountEstimate? get() = estimator?.estimate
-
-    /** The present rotation. */
-    var mount: Mount = Mount.AS_IS
-        private set
-
     /** Discards the estimate. */
     fun reset() {
         estimator = contract.frame?.let { WalkingMountEstimator(contract.rateHz, contract.hop / contract.rateHz) }
+        standingEstimate = null
+        estimate = null
+        state = estimator?.state
         mount = Mount.AS_IS
+    }
+
+    /**
+     * Uses an [estimate] from standing, which the user has started, instead of walking.
+     *
+     * It is more accurate than walking, on which people lean, and stays until an estimate from walking deviates from it by
+     * more than [WalkingMountEstimator.CHANGE_DEGREES]. Has no effect for a contract without a frame.
+     */
+    fun start(estimate: MountEstimate) {
+        if (contract.frame == null) return
+        reset()
+        standingEstimate = estimate
+        this.estimate = estimate
+        state = MountState.ESTIMATED
+        mount = estimate.mount
     }
 
     /** Returns [window] in the frame of the model; unchanged while there is no estimate. */
@@ -49,14 +73,25 @@ class MountTracker(private val contract: Contract) {
      */
     fun update(window: Window, probabilities: DoubleArray, stream: Stream) {
         val estimator = estimator ?: return
-        val before = estimator.estimate
+        val before = estimate
         val width = contract.channels.size
         val toPhone = window.mount.inverse
-        val estimate =
+        val walking =
             estimator.push(
                 List(contract.window) { k -> toPhone.rotate(DoubleArray(3) { window.signals[k * width + gravityChannels[it]] }) },
                 standingProbability = if (standing < 0) 0.0 else probabilities[standing],
             )
+        val fixed = standingEstimate
+        if (fixed == null) {
+            state = estimator.state
+            estimate = walking
+        } else if (walking == null || angleDegrees(walking.gravity, fixed.gravity) <= WalkingMountEstimator.CHANGE_DEGREES) {
+            state = MountState.ESTIMATED
+        } else {
+            standingEstimate = null
+            state = MountState.CHANGED
+            estimate = walking
+        }
         if (estimate !== before) {
             mount = estimate?.mount ?: Mount.AS_IS
             stream.rotateTo(mount)

@@ -104,6 +104,12 @@ class Recognizer(
     /** Ends the recording and returns the last predictions. */
     fun finish(): List<RecognitionEvent> = process(stream.flush())
 
+    /** Uses an estimate of the mounting from standing (see [MountTracker.start]). */
+    fun startFrom(estimate: MountEstimate) {
+        tracker.start(estimate)
+        if (tracker.state != null) stream.rotateTo(tracker.mount)
+    }
+
     private fun process(events: List<StreamEvent>): List<RecognitionEvent> =
         events.map { event ->
             when (event) {
@@ -129,8 +135,8 @@ class Recognizer(
         val flag =
             when {
                 !window.settled -> QualityFlag.SETTLING
+                isMountUnknown -> QualityFlag.MOUNT
                 isSparse(window) -> QualityFlag.SPARSE
-                isMountUnknown || tracker.state == MountState.CHANGED -> QualityFlag.MOUNT
                 orientation.isViolated(contract.labels[argmax(probabilities)], gravityAlongX) -> QualityFlag.MOUNT
                 else -> null
             }

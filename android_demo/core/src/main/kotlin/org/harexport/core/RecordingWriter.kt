@@ -7,8 +7,18 @@ import java.io.OutputStream
 import java.io.RandomAccessFile
 import kotlin.math.abs
 
-/** The file after [finish]. */
-class RecordingStopped(message: String, val file: File?, cause: Throwable? = null) : RuntimeException(message, cause)
+/** Why a recording ended by itself. */
+enum class StopReason {
+    /** Writing failed, usually because the storage is full. */
+    STORAGE,
+
+    /** The timestamps of a sensor jumped backwards. */
+    CLOCK_RESET,
+}
+
+/** A recording ended by itself, because of [reason]. [file] contains the samples until then; null if there are none. */
+class RecordingStopped(val reason: StopReason, message: String, val file: File?, cause: Throwable? = null) :
+    RuntimeException(message, cause)
 
 /**
  * Writes a labeled recording as CSV in the format that `harexport predict` and `harexport train` read.
@@ -80,7 +90,8 @@ class RecordingWriter(
         val last = latestNs[sensor]
         if (last != null && timeNs < last - GAP_SECONDS * SECOND) {
             val rest = finish()
-            throw RecordingStopped("The recording ended because the ${sensor.title} timestamps jumped backwards. ${describeRest(rest)}", rest)
+            val message = "The recording ended because the ${sensor.title} timestamps jumped backwards. ${describeRest(rest)}"
+            throw RecordingStopped(StopReason.CLOCK_RESET, message, rest)
         }
         if ((last != null && timeNs <= last) || !(0..2).all { abs(values[it]) < MAX_PLAUSIBLE }) {
             dropped++
@@ -111,7 +122,8 @@ class RecordingWriter(
             ended = true
             close()
             val rest = recoverFile(part, file)
-            throw RecordingStopped("The recording ended because writing failed (${error.message}). ${describeRest(rest)}", rest, error)
+            val message = "The recording ended because writing failed (${error.message}). ${describeRest(rest)}"
+            throw RecordingStopped(StopReason.STORAGE, message, rest, error)
         }
     }
 

@@ -1,7 +1,6 @@
 package org.harexport.core
 
 import java.util.ArrayDeque
-import java.util.Locale
 import kotlin.math.abs
 import kotlin.math.max
 
@@ -23,8 +22,11 @@ sealed interface GridEvent
 /** The [values] of all sensors, three axes each, at a time of the grid. */
 class GridSample(val timeNs: Long, val values: DoubleArray) : GridEvent
 
-/** The grid ended before [timeNs] and starts again at or after it, because of [reason]. */
-data class Restart(val timeNs: Long, val reason: String) : GridEvent, StreamEvent, RecognitionEvent
+/** The grid ended before [timeNs] and starts again at or after it, because of [cause]. */
+data class Restart(val timeNs: Long, val cause: RestartCause) : GridEvent, StreamEvent, RecognitionEvent {
+    /** The cause in English. */
+    val reason: String get() = cause.reason
+}
 
 /**
  * Number of dropped samples of a sensor by reason.
@@ -79,7 +81,7 @@ class Resampler(
         if (track.isClockReset(timeNs)) {
             tracks.forEach { it.clear() } // timestamps before and after the reset are not comparable
             originNs = null
-            out += Restart(timeNs, "the ${sensor.title} timestamps jumped backwards")
+            out += Restart(timeNs, RestartCause.ClockReset(sensor))
         }
         track.push(timeNs, values)
         advance(out)
@@ -104,8 +106,7 @@ class Resampler(
             if (silent >= 0) {
                 val (before, after) = tracks[silent].skipGap()
                 originNs = null
-                val seconds = (after - before).toDouble() / SECOND
-                out += Restart(after, String.format(Locale.ROOT, "no %s for %.2f s", tracks[silent].sensor.title, seconds))
+                out += Restart(after, RestartCause.Gap(listOf(tracks[silent].sensor), (after - before).toDouble() / SECOND))
             } else if (State.WAIT in states) {
                 return
             } else {
@@ -137,12 +138,12 @@ class Resampler(
     }
 
     private fun restartAfterTimeout(track: Track, out: MutableList<GridEvent>) {
-        val silent = tracks.filter { it !== track }.joinToString(" and ") { it.sensor.title }
+        val silent = tracks.filter { it !== track }.map { it.sensor }
         val newest = track.pending.last
         track.pending.clear()
         track.pending.add(newest)
         originNs = null
-        out += Restart(newest.timeNs, String.format(Locale.ROOT, "no %s for %.0f s", silent, SENSOR_TIMEOUT_SECONDS))
+        out += Restart(newest.timeNs, RestartCause.Timeout(silent))
     }
 }
 

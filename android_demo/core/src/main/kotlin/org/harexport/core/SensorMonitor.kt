@@ -1,7 +1,5 @@
 package org.harexport.core
 
-import java.util.Locale
-
 /**
  * Monitors the rate, timestamps and silence of [sensors] as their samples arrive. Thread-safe.
  *
@@ -37,19 +35,17 @@ class SensorMonitor(
     @Synchronized
     fun hz(sensor: Sensor): Double = status.getValue(sensor).rate.hz
 
-    /** Returns the most severe problem at this moment as a message for the user; null if there is none. */
+    /** Returns the most severe problem at this moment; null if there is none. */
     @Synchronized
-    fun problem(): String? {
+    fun problem(): SensorProblem? {
         val now = clock()
-        return sensors.firstNotNullOfOrNull { silenceMessage(it, (now - status.getValue(it).arrivalNs).toDouble() / SECOND) }
+        return sensors.firstNotNullOfOrNull { findSilence(it, (now - status.getValue(it).arrivalNs).toDouble() / SECOND) }
             ?: sensors.firstNotNullOfOrNull { sensor ->
-                status.getValue(sensor).clockResetNs?.takeIf { now - it < DISPLAY_SECONDS * SECOND }?.let {
-                    "The ${sensor.title} timestamps jumped backwards. Earlier samples were discarded."
-                }
+                status.getValue(sensor).clockResetNs?.takeIf { now - it < DISPLAY_SECONDS * SECOND }?.let { SensorProblem.ClockReset(sensor) }
             }
             ?: sensors.firstNotNullOfOrNull { sensor ->
                 val rate = status.getValue(sensor).rate
-                if (rate.span < MIN_RATE_SECONDS) null else slowMessage(sensor, rate.hz, requiredHz)
+                if (rate.span < MIN_RATE_SECONDS) null else findSlowness(sensor, rate.hz, requiredHz)
             }
     }
 
@@ -63,41 +59,16 @@ class SensorMonitor(
         private const val DISPLAY_SECONDS = 5L
         private const val MIN_RATE_SECONDS = 2.0
 
-        /** Returns a message if the phone lacks a sensor that the contract needs; null otherwise. */
-        fun missingMessage(contract: Contract, available: Set<Sensor>): String? {
-            val missing = sensorsOf(contract).filter { it !in available }.joinToString(" and no ") { it.title }
-            return if (missing.isEmpty()) null else "This phone has no $missing, which the model requires."
-        }
+        /** Returns which of the sensors that the contract needs are not [available]; null if all are. */
+        fun findMissing(contract: Contract, available: Set<Sensor>): SensorProblem.Missing? =
+            sensorsOf(contract).filter { it !in available }.let { if (it.isEmpty()) null else SensorProblem.Missing(it) }
 
-        /** Returns a message if [hz] is below [MIN_RATE_SHARE] of [requiredHz]; null otherwise. */
-        fun slowMessage(sensor: Sensor, hz: Double, requiredHz: Double): String? =
-            if (hz >= MIN_RATE_SHARE * requiredHz) {
-                null
-            } else if (hz == 0.0) {
-                "The ${sensor.title} delivers no two samples within $GAP_SECONDS s; the model requires ${round(requiredHz)} per second."
-            } else {
-                String.format(
-                    Locale.ROOT,
-                    "The %s delivers only %.1f samples per second; the model requires %s. A power saving mode may limit it.",
-                    sensor.title,
-                    hz,
-                    round(requiredHz),
-                )
-            }
+        /** Returns the problem if [hz] is below [MIN_RATE_SHARE] of [requiredHz]; null otherwise. */
+        fun findSlowness(sensor: Sensor, hz: Double, requiredHz: Double): SensorProblem.Slow? =
+            if (hz >= MIN_RATE_SHARE * requiredHz) null else SensorProblem.Slow(sensor, hz, requiredHz)
 
-        /** Returns a message if a sensor has been silent for more than [MAX_SILENCE_SECONDS]; null otherwise. */
-        fun silenceMessage(sensor: Sensor, seconds: Double): String? =
-            if (seconds <= MAX_SILENCE_SECONDS) {
-                null
-            } else {
-                String.format(
-                    Locale.ROOT,
-                    "The %s has delivered no sample for %.0f s. Close other apps that use it and try again.",
-                    sensor.title,
-                    seconds,
-                )
-            }
-
-        private fun round(hz: Double): String = String.format(Locale.ROOT, "%.0f", hz)
+        /** Returns the problem if a sensor has been silent for more than [MAX_SILENCE_SECONDS]; null otherwise. */
+        fun findSilence(sensor: Sensor, seconds: Double): SensorProblem.Silent? =
+            if (seconds <= MAX_SILENCE_SECONDS) null else SensorProblem.Silent(sensor, seconds)
     }
 }

@@ -40,6 +40,9 @@ class WalkingMountEstimator(
     var estimate: MountEstimate? = null
         private set
 
+    /** Share of the level walking that the first estimate requires, 0 to 1. */
+    val progress: Double get() = (walkingWindows.sumOf { it.weight } / MIN_TOTAL_WEIGHT).coerceIn(0.0, 1.0)
+
     /**
      * Adds one window, in the order of time, and returns the present estimate, if any.
      *

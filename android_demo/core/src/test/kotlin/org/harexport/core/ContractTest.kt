@@ -42,7 +42,7 @@ class ContractTest {
                 },
             )
         assertEquals(listOf(Sensor.ACCELEROMETER), sensorsOf(contract))
-        assertEquals(null, SensorMonitor.missingMessage(contract, setOf(Sensor.ACCELEROMETER)))
+        assertEquals(null, SensorMonitor.findMissing(contract, setOf(Sensor.ACCELEROMETER)))
     }
 
     @Test

@@ -45,7 +45,7 @@ class ResamplerTest {
         }
         val out = run(Resampler(listOf(acc), 50.0), listOf(0L, step, SECOND, SECOND + step).map { acc to it })
         val restart = out.filterIsInstance<Restart>().single()
-        assertEquals(Restart(SECOND, "no accelerometer for 0.98 s"), restart)
+        assertEquals(SECOND to "no accelerometer for 0.98 s", restart.timeNs to restart.reason)
         assertEquals(listOf(0L, step, SECOND, SECOND + step), grid(out).map { it.timeNs })
     }
 

@@ -108,12 +108,12 @@ class StreamGoldenTest {
         assertTrue("$found windows", found >= 4)
     }
 
-    private fun samplesOf(case: JSONObject): List<GoldenSample> {
+    private fun samplesOf(case: JSONObject): List<SensorSample> {
         val samples = case.getJSONArray("samples")
         return List(samples.length()) { k ->
             val row = samples.getJSONArray(k)
             val values = DoubleArray(3) { if (row.isNull(it + 2)) Double.NaN else row.getDouble(it + 2) }
-            GoldenSample(Sensor.fromTitle(row.getString(0)), row.getLong(1), values)
+            SensorSample(Sensor.fromTitle(row.getString(0)), row.getLong(1), values)
         }
     }
 

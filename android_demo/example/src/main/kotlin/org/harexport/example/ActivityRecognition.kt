@@ -49,7 +49,7 @@ class ActivityRecognition(
             if (result !is Prediction || result.qualityFlag != null) continue // unreliable, for example worn differently
             onActivity(result.smoothedLabel, result.smoothedProbabilities[result.smoothedLabelIndex])
         }
-        recognizer.problem?.let { if (it != before) onProblem(it) } // a sensor is missing or too slow
+        recognizer.problem?.let { if (it != before) onProblem(it.message) } // a sensor is missing or too slow
     }
 
     override fun onAccuracyChanged(sensor: android.hardware.Sensor, accuracy: Int) = Unit
