@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python tools/install.py -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint android docs artifacts bench clean
+.PHONY: help demo test lint android apk docs artifacts bench clean
 
 help: ## List the targets
 	@echo "make TARGET, with one of"
@@ -33,6 +33,9 @@ lint: $(VENV)/.test ## Check style, types and the layers of the package
 
 android: $(VENV)/.test ## Compile, test and package the Android demo without Android
 	@$(BIN)/python android_demo/checks/run.py
+
+apk: $(VENV)/.test ## Build the Android demo as an APK and print its path
+	@$(BIN)/python android_demo/checks/run.py --apk
 
 docs: $(VENV)/.test ## Generate docs/cli.md and the tables in the documentation
 	$(BIN)/python tools/docs.py

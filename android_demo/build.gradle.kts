@@ -1,5 +1,6 @@
-// Both plugins are declared here so that AGP's built-in Kotlin uses the same version for :app as for :core.
+// The plugins are declared here so that AGP's built-in Kotlin uses the same version in all modules.
 plugins {
     alias(libs.plugins.android.application) apply false
+    alias(libs.plugins.android.library) apply false
     alias(libs.plugins.kotlin.jvm) apply false
 }

@@ -26,4 +26,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "harexport-demo"
-include(":core", ":app")
+include(":core", ":recognition", ":app")

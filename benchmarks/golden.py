@@ -17,10 +17,11 @@ import numpy as np
 from harexport import runtimes
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
+from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import START_SECONDS, design_sos
 from harexport.preprocessing.gait import gait_features
-from harexport.preprocessing.mount import Mount
+from harexport.preprocessing.mount import Mount, StandingMountEstimator
 from harexport.preprocessing.mount_estimator import WalkingMountEstimator
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
 from harexport.preprocessing.stream import (
@@ -49,6 +50,17 @@ MODELS: dict[str, Path | None] = {
 CONTRACT = Contract()
 SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # a training subject, walking
 WALK_SECONDS, STAND_SECONDS = (168.0, 184.0), (244.5, 252.2)  # in that recording
+# Parts of the acceleration in mount.json: standing, too short, walking, a wrong unit, a sensor that repeats one value.
+STANDING_CASES = [
+    {"part": part, "first": 0, "end": end, "scale": scale, "is_constant": is_constant}
+    for part, end, scale, is_constant in (
+        (2, 150, 1.0, False),
+        (2, 40, 1.0, False),
+        (0, 150, 1.0, False),
+        (2, 150, 0.5, False),
+        (2, 150, 1.0, True),
+    )
+]
 EPOCH = 1_718_030_736_872_695_301  # nanoseconds since 1970; not exact in double precision
 
 
@@ -70,6 +82,7 @@ def make(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
         "cases": [
             run("a phone at 52.6 and 49.2 Hz, with jitter, faults and a gap", phone(recording), {ACC: 1, GYRO: 1}),
             run("a faster phone, whose samples are averaged first", fast_phone(recording), {ACC: 4, GYRO: 2}),
+            run("a phone whose clock is set back", clock_reset(recording), {ACC: 1, GYRO: 1}),
         ],
     }
 
@@ -99,6 +112,16 @@ def fast_phone(recording: Recording) -> list[list[Any]]:
     acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 0.6, 200.0, 0.0, none)
     gyro = _sampled(recording.gyro, GYRO, 0.6, 100.0, 0.0023, none)
     return sorted(acc + gyro, key=lambda row: row[1])
+
+
+def clock_reset(recording: Recording) -> list[list[Any]]:
+    """Return samples at 50 Hz whose timestamps jump backwards by half a second."""
+    none = np.zeros(1000)
+    acc = _sampled(recording.acc * STANDARD_GRAVITY, ACC, 0.8, 50.0, 0.0, none)
+    gyro = _sampled(recording.gyro, GYRO, 0.8, 50.0, 0.0, none)
+    rows = sorted(acc + gyro, key=lambda row: row[1])
+    late = [[sensor, time_ns - SECOND // 2, *axes] for sensor, time_ns, *axes in rows[-20:]]
+    return rows + late
 
 
 def _sampled(values: Any, sensor: str, seconds: float, rate: float, phase: float, jitter: Any) -> list[list[Any]]:
@@ -208,8 +231,24 @@ def make_mount(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
         ],
         "acceleration": [part.tolist() for part in parts],
         "windows": windows,
+        "standing": [_standing_case(parts, case) for case in STANDING_CASES],
         "stream": _rotated_stream(recording),
     }
+
+
+def _standing_case(parts: list[Any], case: dict[str, Any]) -> dict[str, Any]:
+    """Return a case with the estimate of `StandingMountEstimator` from a part of the acceleration, or its error."""
+    samples = parts[case["part"]][case["first"] : case["end"]] * case["scale"]
+    if case["is_constant"]:
+        samples = np.repeat(samples[:1], len(samples), axis=0)
+    estimator = StandingMountEstimator(CONTRACT.rate_hz)
+    for sample in samples.tolist():
+        estimator.push(sample)
+    try:
+        estimate = estimator.estimate()
+    except InputError as error:
+        return case | {"estimate": None, "error": str(error)}
+    return case | {"estimate": [*estimate.gravity, estimate.spread_deg, estimate.seconds], "error": None}
 
 
 def _rotated_stream(recording: Recording) -> dict[str, Any]:

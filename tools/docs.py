@@ -17,11 +17,11 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.readme import BLOCKS, replace_block
 from harexport.cli import main as cli
+from harexport.exporters.android_library import read_example
 from harexport.model.recipe import Recipe
 from tests.helpers.requirements import REQUIREMENTS
 
 _WIDTH = 110  # of the help texts
-_KOTLIN = "android_demo/example/src/main/kotlin/org/harexport/example/ActivityRecognition.kt"
 
 
 def cli_reference() -> str:
@@ -77,8 +77,7 @@ def requirements() -> str:
 
 def kotlin() -> str:
     """Render the example of the Android demo from the source that is compiled."""
-    _, shown = (ROOT / _KOTLIN).read_text("utf-8").split("// README: from here on\n")
-    return f"```kotlin\n{shown}```"
+    return f"```kotlin\n{read_example(ROOT / 'android_demo')}```"
 
 
 # name of a block -> file, function that renders it

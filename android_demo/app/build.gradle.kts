@@ -35,5 +35,5 @@ kotlin {
 
 dependencies {
     implementation(project(":core"))
-    implementation(libs.litert)
+    implementation(project(":recognition"))
 }

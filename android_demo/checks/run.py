@@ -1,6 +1,7 @@
 """Run the checks of the Android demo that need no phone: Maven, Robolectric and the APK; then print a summary.
 
     make android      (python android_demo/checks/run.py [--where-possible], with harexport installed)
+    make apk          (python android_demo/checks/run.py --apk: only build the APK and print its path)
 
 Requires Linux x86-64, a JDK (17 or later), Maven and Debian's Android tools. Exit code 1 if a check failed, 2 if a tool
 is missing; with --where-possible a missing tool is only reported. MAVEN_ARGS holds additional arguments for Maven.
@@ -19,7 +20,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 CHECKS = Path(__file__).resolve().parent
-FIDELITY = CHECKS.parents[1] / "benchmarks" / "android_fidelity.py"
+ROOT = CHECKS.parents[1]
+FIDELITY = ROOT / "benchmarks" / "android_fidelity.py"
+LIBRARY_MODEL = ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite"
+APK = CHECKS / "apk" / "target" / "demo.apk"
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 # tool -> Debian package
 TOOLS = {
@@ -31,11 +35,14 @@ TOOLS = {
     "dexdump": "dexdump",
     "zip": "zip",
 }
+MAVEN = ("mvn", "-B", "-ntp", "-Dkotlin.compiler.daemon=false")  # a daemon would keep running after the build
 MODULES = {
     "core": "contract, resampler, filters, windows, smoothing, recordings, self-test; compared with tests/golden",
+    "recognition": "the library: sensors, threads and errors under Robolectric",
     "runtime": "the bundled model in TensorFlow Lite's Java interpreter",
+    "foreign": "the files of `harexport export --android-library` and the README's example in a project of their own",
     "app": "screens, sensors and rotation under Robolectric with the code of Android 15",
-    "apk": "the content of the signed APK; the example of the README compiles",
+    "apk": "the content of the signed APK",
 }
 NOT_COVERED = (
     "Not covered without a phone and Android Studio: the Gradle build with LiteRT and its 16 KB pages, real sensors, "
@@ -81,7 +88,7 @@ def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[
         )
         lines.append(f"  {name}: {result}: {description}")
         succeeded = succeeded and passed > 0 and failed == 0
-    apk = checks / "apk" / "target" / "demo.apk"
+    apk = checks / APK.relative_to(CHECKS)
     if succeeded:
         lines.append(f"  {apk}: {apk.stat().st_size / 1e6:.1f} MB")
     lines += [NOT_COVERED, f"{'All checks passed' if succeeded else 'CHECKS FAILED'} in {seconds:.0f} s."]
@@ -90,13 +97,37 @@ def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[
     return lines, succeeded
 
 
+def write_foreign_project() -> None:
+    """Write the library and the example of its README for checks/foreign."""
+    from harexport.exporters.android_library import write_library
+
+    target = CHECKS / "foreign" / "target"
+    write_library(LIBRARY_MODEL, target / "library")
+    shutil.copytree(CHECKS.parent / "example" / "src" / "main" / "kotlin", target / "example", dirs_exist_ok=True)
+
+
+def build_apk(command: list[str]) -> int:
+    """Build the debug-signed APK and print its path."""
+    APK.unlink(missing_ok=True)
+    built = subprocess.run([*command, "-q", "-pl", "apk", "-am", "-DskipTests", "package"], check=False)
+    if built.returncode or not APK.exists():
+        print("!!! The APK was not built (see above).", file=sys.stderr)
+        return 1
+    print(APK)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--where-possible", action="store_true", help="exit with 0 if tools are missing")
-    where_possible = parser.parse_args().where_possible
+    parser.add_argument("--apk", action="store_true", help="only build the debug-signed APK and print its path")
+    options = parser.parse_args()
     if problem := missing_tools():
         print(f"!!! The checks of the Android demo did NOT run. {problem}", file=sys.stderr)
-        return 0 if where_possible else 2
+        return 0 if options.where_possible else 2
+    command = [*MAVEN, *os.environ.get("MAVEN_ARGS", "").split(), "-f", str(CHECKS / "pom.xml")]
+    if options.apk:
+        return build_apk(command)
     for name in MODULES:  # of a previous run
         shutil.rmtree(CHECKS / name / "target" / "surefire-reports", ignore_errors=True)
     start = time.monotonic()
@@ -105,9 +136,8 @@ def main() -> int:
     if written.returncode:
         print("!!! The test data could not be written (see above).", file=sys.stderr)
         return 1
-    # A Kotlin daemon would keep running after the build.
-    command = ["mvn", "-B", "-ntp", "-Dkotlin.compiler.daemon=false", *os.environ.get("MAVEN_ARGS", "").split()]
-    done = subprocess.run([*command, "-f", str(CHECKS / "pom.xml"), "verify"], check=False)
+    write_foreign_project()
+    done = subprocess.run([*command, "verify"], check=False)
     lines, succeeded = format_summary(CHECKS, done.returncode == 0, time.monotonic() - start)
     print("\n".join(lines), flush=True)
     return 0 if succeeded else 1

@@ -84,7 +84,13 @@ if TYPE_CHECKING:
     "--android",
     section="Output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Android project that receives the model, labels, contract and golden test vectors (one .tflite file).",
+    help="Android project whose app receives the model, labels, contract and golden test vectors (one .tflite file).",
+)
+@option(
+    "--android-library",
+    section="Output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="New folder for an Android library: the model with the Kotlin code that runs it on the phone's sensors.",
 )
 @out_option
 @json_option
@@ -99,6 +105,7 @@ def export(
     labels: str | None,
     max_drop: float | None,
     android: Path | None,
+    android_library: Path | None,
     data: Path | None,
     out: Path,
     as_json: bool,
@@ -113,9 +120,11 @@ def export(
               harexport export harexport-out/edge.safetensors --format tflite --quantize
               harexport export --format tflite --quantize=int8 --lowering fused
               harexport export --data my-recordings --quantize --android android_demo
+              harexport export --format tflite --android-library my-app/recognition
               harexport export my-network.onnx --labels still,walking --quantize
     """
-    from harexport.exporters.android import check_project, write_assets
+    from harexport.exporters.android import check_model, check_project, write_assets
+    from harexport.exporters.android_library import check_folder, write_library
     from harexport.exporters.export import (
         ExportFailure,
         export_checkpoint,
@@ -128,7 +137,7 @@ def export(
     from harexport.model.checkpoint import load
 
     path = checkpoint or find_checkpoint(out)
-    if android and fmt == "all":
+    if (android or android_library) and fmt == "all":
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
     network: Network | Sequential
@@ -140,8 +149,13 @@ def export(
     else:
         trained = load(path)
         network, model_contract, name = trained.network, trained.contract, trained.recipe.name
-    if android:
-        check_project(model_contract, resolve_all(network, fmt, schemes, lowering, batch_size, io), android)
+    if android or android_library:
+        options = resolve_all(network, fmt, schemes, lowering, batch_size, io)
+        if android:
+            check_project(model_contract, options, android)
+        if android_library:
+            check_model(model_contract, options)
+            check_folder(android_library)
     if trained is None:
         metadata = {"source": path.name}
         results = export_network(
@@ -153,13 +167,16 @@ def export(
         record_checkpoint(trained.digest, path)
     failures = [result for result in results if isinstance(result, ExportFailure)]
     assets = write_assets(results[0].path, android) if android and not failures else []
+    library = write_library(results[0].path, android_library) if android_library and not failures else []
     lines = [
         f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results
     ]
     lines += [f"Android: {path}" for path in assets]
+    if library:
+        lines.append(f"Android library: {android_library} ({len(library)} files); see its README.md")
     if trained is None and not contract:
         lines.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
-    document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets]}
+    document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets + library]}
     print_result(document, as_json, "\n".join(lines))
     if failures:
         sys.exit(1)

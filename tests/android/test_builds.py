@@ -14,6 +14,8 @@ _POM = "{http://maven.apache.org/POM/4.0.0}"
 _CATALOG = tomllib.loads((_DEMO / "gradle" / "libs.versions.toml").read_text("utf-8"))
 _APP = (_DEMO / "app" / "build.gradle.kts").read_text("utf-8")
 _CORE = (_DEMO / "core" / "build.gradle.kts").read_text("utf-8")
+_RECOGNITION = (_DEMO / "recognition" / "build.gradle.kts").read_text("utf-8")
+_LIBRARY = (_DEMO / "recognition" / "library.gradle.kts").read_text("utf-8")
 _USE = re.compile(
     r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\)|\"[\w.]+:(\w+):[\w.]+\")\)", re.MULTILINE
 )
@@ -77,16 +79,16 @@ def test_the_app_is_the_same_in_both_builds() -> None:
 
 def test_both_compile_the_same_folders() -> None:
     """Gradle uses its default folders. The tests of the app run in Maven only."""
-    for script in (_APP, _CORE):
+    for script in (_APP, _CORE, _RECOGNITION):
         assert "srcDir" not in script
-        assert "testOptions" not in script
-    assert "sourceSets" not in _CORE
+    assert "sourceSets" not in _CORE + _RECOGNITION
     assert re.findall(r"sourceSets.*?(?= //|$)", _APP, re.MULTILINE) == [
         'sourceSets.getByName("test").setRoot("src/none")'
     ]
     assert not (_DEMO / "app" / "src" / "none").exists()
     folders = {
         "core": ("${demo}/core/src/main/kotlin", "${demo}/core/src/test/kotlin"),
+        "recognition": ("${demo}/recognition/src/main/kotlin", "${demo}/recognition/src/test/kotlin"),
         "app": ("${demo}/app/src/main", "${demo}/app/src/test/kotlin"),
     }
     for module, expected in folders.items():
@@ -98,7 +100,7 @@ def test_both_compile_the_same_folders() -> None:
     ours = {parts for parts in sources if parts[0] not in ("checks", "example")}
     assert ours == {(module, "src", kind, "kotlin") for module in folders for kind in ("main", "test")}
     settings = (_DEMO / "settings.gradle.kts").read_text("utf-8")
-    assert re.findall(r'":(\w+)"', settings) == ["core", "app"]
+    assert re.findall(r'":(\w+)"', settings) == ["core", "recognition", "app"]
 
 
 def test_both_use_the_same_versions() -> None:
@@ -107,6 +109,21 @@ def test_both_use_the_same_versions() -> None:
     assert versions["kotlin"] == root["kotlin.version"]
     assert re.findall(r"junit:junit:([\w.]+)", _CORE) == [root["junit.version"]]
     assert set(re.findall(r"org\.json:json:([\w.]+)", _CORE)) == {root["json.version"]}
+
+
+def test_the_library_uses_the_same_versions_everywhere() -> None:
+    root = _properties()
+    for script in (_RECOGNITION, _LIBRARY):
+        assert re.findall(r"kotlinx-coroutines-android:([\w.]+)", script) == [root["coroutines.version"]]
+        assert re.findall(r"com.google.ai.edge.litert:litert:([\w.]+)", script) == ["1.4.1"]
+        assert "Not 2.x: litert 2.0 has no org.tensorflow.lite.Interpreter" in script, "the reason of the pin"
+        assert _read_setting(script, "compileSdk") == _read_setting(_APP, "compileSdk")
+        assert _read_setting(script, "minSdk") == _read_setting(_APP, "minSdk")
+        assert 'consumerProguardFiles("consumer-rules.pro")' in script
+        assert "libs." not in script
+    assert re.findall(r"robolectric:robolectric:([\w.]+)", _RECOGNITION) == [root["robolectric.version"]]
+    assert "explicitApi()" in _RECOGNITION
+    assert "-Xexplicit-api=strict" in (_DEMO / "checks" / "recognition" / "pom.xml").read_text("utf-8")
 
 
 def test_core_can_be_copied_into_another_gradle_project() -> None:
@@ -122,10 +139,12 @@ def test_both_use_the_same_libraries() -> None:
     assert _read_dependencies(_CORE) == {"compileOnly": ["json"], "testImplementation": ["json", "junit"]}
     assert _dependencies("core") == {"json": "provided", "junit": "test", "kotlin-stdlib": "compile"}
     gradle, maven = _read_dependencies(_APP), _dependencies("app")
-    assert gradle == {"implementation": ["core", "litert"]}
-    assert {name for name, scope in maven.items() if scope == "compile"} == {"core", "tflite", "kotlin-stdlib"}
+    assert gradle["implementation"][:2] == ["core", "recognition"]
+    assert {"core", "recognition", "tflite", "kotlin-stdlib"} <= {
+        name for name, scope in maven.items() if scope == "compile"
+    }
     assert {name for name, scope in maven.items() if scope == "test"} == {"junit", "robolectric"}
-    assert _CATALOG["libraries"]["litert"]["module"] == "com.google.ai.edge.litert:litert"
+    assert _read_dependencies(_RECOGNITION)["api"] == ["core", "coroutines-android"]
 
 
 def test_no_androidx_and_no_compose() -> None:
@@ -139,5 +158,6 @@ def test_the_model_stays_uncompressed_and_the_wrapper_is_pinned() -> None:
     assert "-0 .tflite" in (_DEMO / "checks" / "apk" / "pom.xml").read_text("utf-8")
     wrapper = (_DEMO / "gradle" / "wrapper" / "gradle-wrapper.properties").read_text("utf-8")
     major, minor = re.findall(r"gradle-(\d+)\.(\d+)[\d.]*-bin\.zip", wrapper)[0]
-    assert (int(major), int(minor)) >= (9, 6), "the minimum for Android Gradle plugin 9.4"
+    assert (int(major), int(minor)) >= (9, 1), "the minimum for Android Gradle plugin 9.0"
+    assert _CATALOG["versions"]["agp"].startswith("9.0."), "the least one with Kotlin"
     assert re.search(r"^distributionSha256Sum=[0-9a-f]{64}$", wrapper, re.MULTILINE)

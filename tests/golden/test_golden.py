@@ -104,6 +104,7 @@ def test_they_contain_every_fault_of_a_phone(golden: dict[str, Any]) -> None:
     dropped = golden["cases"][0]["dropped"]
     assert sum(dropped[sensor][kind] for sensor in dropped for kind in dropped[sensor]) == 3
     assert golden["cases"][0]["restarts"]
+    assert golden["cases"][2]["restarts"][0]["reason"] == "the accelerometer timestamps jumped backwards"
     assert golden["cases"][1]["mean_of"] == {"accelerometer": 4, "gyroscope": 2}
     order = [row[1] for row in golden["cases"][0]["samples"]]
     assert order != sorted(order), "sensors arrive in batches"
@@ -114,6 +115,7 @@ def test_the_mount_vectors_contain_every_state() -> None:
     assert {window["state"] for window in content["windows"]} == {"unknown", "estimated", "changed"}
     for case in content["mounts"]:
         np.testing.assert_allclose(Mount.from_gravity(case["gravity"]).matrix, case["matrix"], rtol=0, atol=1e-12)
+    assert len({case["error"] for case in content["standing"]}) == 5, "one estimate, and four different errors"
 
 
 def test_they_are_small_and_name_their_source() -> None:

@@ -9,6 +9,7 @@ import org.harexport.core.GoldenVectors
 import org.harexport.core.InputException
 import org.harexport.core.SelfTest
 import org.harexport.core.sha256
+import org.harexport.recognition.TfliteClassifier
 
 /** The model of assets/, verified on this phone: it reproduces the golden vectors. */
 class VerifiedModel(val contract: Contract, val golden: GoldenVectors, val bytes: ByteBuffer, val classifier: Classifier) {

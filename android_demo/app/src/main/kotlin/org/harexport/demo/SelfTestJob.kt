@@ -21,6 +21,7 @@ import org.harexport.core.SelfTest
 import org.harexport.core.SelfTestResult
 import org.harexport.core.WindowFile
 import org.harexport.core.sha256
+import org.harexport.recognition.TfliteClassifier
 
 /**
  * Result of a self-test.

@@ -23,7 +23,9 @@ class RecordingStopped(val reason: StopReason, message: String, val file: File?,
 /**
  * Writes a labeled recording as CSV in the format that `harexport predict` and `harexport train` read.
  *
- *     timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label
+ *     timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label,subject
+ *
+ * The column subject says who was recorded; it is left out if [subject] is empty.
  *
  * A line is one sample of one sensor; the cells of the other sensor are empty. While recording, the file is named
  * `NAME.csv.part` and complete lines are written about every half second; [finish] renames it to `NAME.csv`. [recover]
@@ -35,6 +37,7 @@ class RecordingWriter(
     name: String,
     private val sensors: List<Sensor> = Sensor.values().toList(),
     open: (File) -> OutputStream = ::FileOutputStream,
+    private val subject: String = "",
 ) {
     /** The file's name once it is finished. */
     val file: File
@@ -73,7 +76,10 @@ class RecordingWriter(
             } catch (error: IOException) {
                 throw InputException("the recording cannot be started (${error.message}); check the phone's free storage", error)
             }
-        lines.append(header(sensors)).append('\n')
+        if (subject.any(Char::isISOControl)) throw InputException("a subject must not contain line breaks")
+        lines.append(header(sensors))
+        if (subject.isNotEmpty()) lines.append(",subject")
+        lines.append('\n')
     }
 
     /**
@@ -106,7 +112,9 @@ class RecordingWriter(
                 if (column == sensor) lines.append(values[axis])
             }
         }
-        lines.append(',').append(quote(label ?: "")).append('\n')
+        lines.append(',').append(quote(label ?: ""))
+        if (subject.isNotEmpty()) lines.append(',').append(quote(subject))
+        lines.append('\n')
         if (++bufferedLines >= FLUSH_LINES) flush()
     }
 

@@ -12,6 +12,11 @@ sealed interface SensorProblem {
             get() = "This phone has no ${sensors.joinToString(" and no ") { it.title }}, which the model requires."
     }
 
+    /** The phone refuses to start [sensor]. */
+    data class Refused(val sensor: Sensor) : SensorProblem {
+        override val message: String get() = "The phone refuses to start the ${sensor.title}. Restart the phone and try again."
+    }
+
     /** [sensor] delivers [hz] samples per second instead of [requiredHz]; 0 if no two samples are within [GAP_SECONDS]. */
     data class Slow(val sensor: Sensor, val hz: Double, val requiredHz: Double) : SensorProblem {
         override val message: String

@@ -96,6 +96,100 @@ class MountTest {
     }
 
     @Test
+    fun `estimates from standing match Python, errors included`() {
+        val cases = golden.getJSONArray("standing")
+        val problems = ArrayList<StandingProblem>()
+        for (k in 0 until cases.length()) {
+            val case = cases.getJSONObject(k)
+            val samples = parts()[case.getInt("part")].subList(case.getInt("first"), case.getInt("end"))
+            val estimator = StandingMountEstimator(golden.getDouble("rate_hz"))
+            for (sample in samples) {
+                val source = if (case.getBoolean("is_constant")) samples[0] else sample
+                estimator.push(DoubleArray(3) { source[it] * case.getDouble("scale") })
+            }
+            if (case.isNull("error")) {
+                val values = estimator.estimate().run { gravity + doubleArrayOf(spreadDegrees, seconds) }
+                assertEquals("estimate $k", 0.0, maxDifference(values, doubles(case.getJSONArray("estimate"))), 1e-7)
+            } else {
+                val error = standingError(estimator)
+                assertEquals(case.getString("error"), error.message)
+                problems += error.problem
+            }
+        }
+        assertEquals(StandingProblem.values().toSet() - StandingProblem.NOT_FINITE, problems.toSet())
+        val broken = StandingMountEstimator(50.0)
+        repeat(100) { broken.push(doubleArrayOf(1.0, Double.NaN, 0.0)) }
+        assertEquals(StandingProblem.NOT_FINITE, standingError(broken).problem)
+    }
+
+    @Test
+    fun `the countdown of standing starts again while the person moves`() {
+        val countdown = StandingCountdown()
+        val moving = parts()[0].take(200) + parts()[2].take(151)
+        val states = moving.mapIndexed { k, g -> countdown.push(k * SECOND / 50, DoubleArray(3) { g[it] * STANDARD_GRAVITY }) }
+        assertEquals(3.0, states[0].remainingSeconds, 1e-9)
+        assertTrue(states.take(200).all { it.estimate == null && it.remainingSeconds > 1.0 })
+        assertTrue(states.take(200).any { it.problem == StandingProblem.MOVING })
+        // A rest of walking in the interval delays its end.
+        var time = 351L
+        var state = states.last()
+        for (g in parts()[2].drop(151)) {
+            if (state.estimate != null) break
+            state = countdown.push(time++ * SECOND / 50, DoubleArray(3) { g[it] * STANDARD_GRAVITY })
+        }
+        val estimate = checkNotNull(state.estimate)
+        assertEquals(0.0, state.remainingSeconds, 0.0)
+        assertEquals(3.0, estimate.seconds, 0.15)
+        assertTrue(angleDegrees(estimate.gravity, mean(parts()[2])) < 2.0)
+    }
+
+    @Test
+    fun `a gap and a clock reset start the countdown again`() {
+        val still = parts()[2]
+        fun push(countdown: StandingCountdown, k: Int, timeNs: Long) = countdown.push(timeNs, DoubleArray(3) { still[k][it] * STANDARD_GRAVITY })
+        for (jump in listOf(SECOND, -SECOND)) {
+            val countdown = StandingCountdown()
+            repeat(100) { push(countdown, it, 10 * SECOND + it * SECOND / 50) }
+            assertEquals(3.0, push(countdown, 100, 12 * SECOND + jump).remainingSeconds, 1e-9)
+        }
+    }
+
+    @Test
+    fun `an estimate from standing is used at once, until walking deviates from it`() {
+        val turn = Mount.fromGravity(doubleArrayOf(0.1, -0.8, 0.3)).inverse
+        val up = turn.rotate(doubleArrayOf(1.0, 0.0, 0.0))
+        for ((gravity, isRight) in listOf(up to true, doubleArrayOf(up[1], up[2], up[0]) to false)) {
+            val recognizer = LiveRecognizer(framed, FakeClassifier { FloatArray(6) })
+            recognizer.startFrom(MountEstimate(gravity, 1.0, 3.0))
+            assertEquals(MountState.ESTIMATED, recognizer.mountState)
+            val states = ArrayList<MountState>()
+            for ((k, sample) in phoneSamples(framed.rateHz).withIndex()) {
+                if (k == 300) recognizer.startFrom(MountEstimate(gravity, 1.0, 3.0)) // while the filters run
+                recognizer.push(sample.first, sample.second, turn.rotate(sample.third)).filterIsInstance<Prediction>().forEach {
+                    assertTrue(it.qualityFlag != QualityFlag.MOUNT)
+                    states += checkNotNull(it.mountState)
+                }
+            }
+            assertEquals(if (isRight) 0 else 1, states.count { it == MountState.CHANGED })
+            assertEquals(isRight, recognizer.mountEstimate?.seconds == 3.0)
+            assertTrue(angleDegrees(checkNotNull(recognizer.mountEstimate).gravity, up) < 5.0)
+            assertEquals(1.0, recognizer.mountProgress, 0.0)
+        }
+    }
+
+    @Test
+    fun `the progress of the estimate grows while the person walks`() {
+        val recognizer = LiveRecognizer(framed, FakeClassifier { FloatArray(6) })
+        val progress = phoneSamples(framed.rateHz).map { (sensor, timeNs, values) ->
+            recognizer.push(sensor, timeNs, values)
+            recognizer.mountProgress
+        }
+        assertEquals(0.0, progress.first(), 0.0)
+        assertTrue(progress.zipWithNext().all { (before, after) -> after >= before } && progress.distinct().size > 2)
+        assertEquals(1.0, progress.last(), 0.0)
+    }
+
+    @Test
     fun `models without a frame have no mount stage`() {
         val recognizer = LiveRecognizer(CONTRACT, FakeClassifier { FloatArray(6) })
         phoneSamples(CONTRACT.rateHz).forEach { (sensor, timeNs, values) -> recognizer.push(sensor, timeNs, values) }
@@ -127,6 +221,14 @@ class MountTest {
         assertContains(inputError { MountTracker(gyroscopeOnly) }, "cannot be estimated")
         assertContains(inputError { MountTracker(framed.copy(channels = framed.channels.reversed(), units = framed.units.reversed())) }, "whole vectors")
     }
+
+    private fun standingError(estimator: StandingMountEstimator): StandingException =
+        try {
+            estimator.estimate()
+            error("no StandingException was thrown")
+        } catch (error: StandingException) {
+            error
+        }
 
     private fun doubles(array: JSONArray): DoubleArray = DoubleArray(array.length()) { array.getDouble(it) }
 

@@ -11,7 +11,7 @@ import org.harexport.core.InputException
 import org.harexport.core.SelfTest
 import org.harexport.core.WindowFile
 import org.harexport.core.argmax
-import org.harexport.demo.TfliteClassifier
+import org.harexport.recognition.TfliteClassifier
 import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
@@ -20,7 +20,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
 
-/** The app's classifier with the real Java interpreter: TensorFlow Lite 2.6.2, the oldest supported runtime. */
+/** [TfliteClassifier] with the real Java interpreter: TensorFlow Lite 2.6.2, the oldest supported runtime. */
 class TfliteClassifierTest {
     private val repository = File(System.getProperty("repository")).canonicalFile
     private val contractJson = File(repository, "artifacts/edge/contract.json").readText()

@@ -1,4 +1,4 @@
-package org.harexport.demo
+package org.harexport.recognition
 
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -19,7 +19,7 @@ import org.tensorflow.lite.TensorFlowLite
  *
  * @param model the content of the file; it need not be a direct buffer and is not modified
  */
-class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Classifier {
+public class TfliteClassifier(model: ByteBuffer, private val contract: Contract) : Classifier {
     override val runtime: RuntimeInfo = RuntimeInfo("TensorFlow Lite / LiteRT", version(), xnnpack = true)
 
     private val interpreter: Interpreter
