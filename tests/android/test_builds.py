@@ -17,7 +17,7 @@ _CORE = (_DEMO / "core" / "build.gradle.kts").read_text("utf-8")
 _RECOGNITION = (_DEMO / "recognition" / "build.gradle.kts").read_text("utf-8")
 _LIBRARY = (_DEMO / "recognition" / "library.gradle.kts").read_text("utf-8")
 _USE = re.compile(
-    r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\)|\"[\w.]+:(\w+):[\w.]+\")\)", re.MULTILINE
+    r"^ *(\w+)\((?:libs\.(?!plugins)([\w.]+)|project\(\":(\w+)\"\)|\"[\w.]+:([\w-]+):[\w.]+\")\)", re.MULTILINE
 )
 
 
@@ -144,7 +144,7 @@ def test_both_use_the_same_libraries() -> None:
         name for name, scope in maven.items() if scope == "compile"
     }
     assert {name for name, scope in maven.items() if scope == "test"} == {"junit", "robolectric"}
-    assert _read_dependencies(_RECOGNITION)["api"] == ["core", "coroutines-android"]
+    assert _read_dependencies(_RECOGNITION)["api"] == ["core", "kotlinx-coroutines-android"]
 
 
 def test_no_androidx_and_no_compose() -> None:
