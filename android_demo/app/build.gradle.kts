@@ -1,5 +1,6 @@
 plugins {
     alias(libs.plugins.android.application)
+    alias(libs.plugins.compose.compiler)
 }
 
 android {
@@ -14,6 +15,10 @@ android {
         versionName = "1.0"
     }
 
+    buildFeatures {
+        compose = true
+    }
+
     androidResources {
         noCompress += "tflite" // the model is mapped into memory directly from the APK
     }
@@ -26,7 +31,20 @@ android {
         }
     }
 
-    sourceSets.getByName("test").setRoot("src/none") // src/test requires the Maven setup of checks/app
+    testOptions {
+        unitTests {
+            isIncludeAndroidResources = true
+            all {
+                // As in checks/app. Tests that load the model fail here: LiteRT has no library for computers. They pass in
+                // checks/app, which uses TensorFlow Lite's library for Linux.
+                it.systemProperty("golden", "$rootDir/../tests/golden/stream.json")
+                it.systemProperty("schema", "$rootDir/../harexport/targets/selftest.schema.json")
+                it.systemProperty("assets", "$projectDir/src/main/assets")
+                it.systemProperty("kept", "${layout.buildDirectory.get()}/kept")
+                it.systemProperty("screenshots", "${layout.buildDirectory.get()}/screenshots")
+            }
+        }
+    }
 }
 
 kotlin {
@@ -36,4 +54,12 @@ kotlin {
 dependencies {
     implementation(project(":core"))
     implementation(project(":recognition"))
+    implementation(libs.activity.compose)
+    implementation(libs.compose.foundation)
+    implementation(libs.compose.ui)
+    implementation(libs.lifecycle.runtime.compose)
+    implementation(libs.lifecycle.viewmodel.compose)
+    implementation(libs.material3)
+    testImplementation("junit:junit:4.13.2")
+    testImplementation("org.robolectric:robolectric:4.17")
 }
