@@ -1,6 +1,7 @@
 package org.harexport.runtime
 
 import java.io.File
+import java.lang.management.ManagementFactory
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.MappedByteBuffer
@@ -10,18 +11,21 @@ import kotlin.system.exitProcess
 import org.harexport.core.Classifier
 import org.harexport.core.Contract
 import org.harexport.core.InputException
+import org.harexport.core.LiveRecognizer
 import org.harexport.core.Prediction
 import org.harexport.core.RecognitionEvent
 import org.harexport.core.Recognizer
 import org.harexport.core.RecordingWriter
 import org.harexport.core.Restart
+import org.harexport.core.SampleBatcher
 import org.harexport.core.Sensor
+import org.harexport.core.SensorSample
 import org.harexport.core.Stream
 import org.harexport.core.ValidatingClassifier
 import org.harexport.core.Window
 import org.harexport.core.axes
 import org.harexport.core.sensorsOf
-import org.harexport.demo.TfliteClassifier
+import org.harexport.recognition.TfliteClassifier
 import org.json.JSONArray
 import org.json.JSONObject
 
@@ -38,10 +42,16 @@ private class WindowRange(val fromNs: Long, val firstRow: Int, val rows: Int)
  * FOLDER/plan.json is the input: "model" and "contract" are files; "streams" lists, by name, the sample files with their
  * "mean_of" and their "windows" [[from_ns, first row, rows], ...]; "rows" is the total number of windows. A sample file is
  * little-endian, 24 bytes per sample in order of arrival: int32 sensor (0 accelerometer in m/s2, 1 gyroscope in rad/s), three
- * float32, int64 nanoseconds. "mounted" lists sample files of phones in other orientations: all their windows are classified
- * with the mount stage and "mounted_contract", and FOLDER/NAME.predictions receives, per window, int64 start in nanoseconds,
- * int32 state of the mounting (0 unknown, 1 estimated, 2 changed) and one float64 probability per label. The other output is FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows, and the sample
- * file "record" as FOLDER/recorded.csv in the format of the app's recordings.
+ * float32, int64 nanoseconds.
+ *
+ * The output is FOLDER/NAME.logits and FOLDER/NAME.signals, float32 of all rows, and the sample file "record" as
+ * FOLDER/recorded.csv in the format of the app's recordings.
+ *
+ * "mounted" lists sample files of phones in other orientations, whose windows are all classified with "mounted_model" and
+ * "mounted_contract". FOLDER/NAME.predictions receives, per window, int64 end in nanoseconds, int32 state of the mounting
+ * (0 unknown, 1 estimated, 2 changed), int32 flag (0 none, 1 settling, 2 sparse, 3 mount) and one float64 probability per
+ * label. The same files are recognized in batches as in foreground and background, and FOLDER/background.json receives the
+ * number of batches and the CPU time per hour.
  */
 fun main(arguments: Array<String>) {
     try {
@@ -55,11 +65,14 @@ fun main(arguments: Array<String>) {
             for (k in 0 until streams.length()) {
                 runStream(folder, contract, classifier, streams.getJSONObject(k), plan.getInt("rows"))
             }
-            val mounted = plan.getJSONArray("mounted")
-            val mountedContract = Contract.parse(File(folder, plan.getString("mounted_contract")).readText())
-            for (k in 0 until mounted.length()) {
-                runMounted(folder, mountedContract, classifier, mounted.getString(k))
-            }
+        }
+        val mounted = plan.getJSONArray("mounted").let { names -> List(names.length()) { names.getString(it) } }
+        if (mounted.isEmpty()) return
+        val mountedContract = Contract.parse(File(folder, plan.getString("mounted_contract")).readText())
+        TfliteClassifier(mapped(File(folder, plan.getString("mounted_model"))), mountedContract).use { classifier ->
+            mounted.forEach { runMounted(folder, mountedContract, classifier, it) }
+            val runs = BATCH_SECONDS.map { measureBatches(folder, mountedContract, classifier, mounted, it) }
+            File(folder, "background.json").writeText(JSONArray(runs).toString())
         }
     } catch (error: InputException) {
         System.err.println(error.message)
@@ -129,13 +142,44 @@ private fun runMounted(folder: File, contract: Contract, classifier: Classifier,
     }
     events += recognizer.finish()
     val predictions = events.map { it as? Prediction ?: throw InputException("the stream restarted: $it") }
-    val output = ByteBuffer.allocate(predictions.size * (12 + 8 * contract.labels.size)).order(ByteOrder.LITTLE_ENDIAN)
+    val output = ByteBuffer.allocate(predictions.size * (16 + 8 * contract.labels.size)).order(ByteOrder.LITTLE_ENDIAN)
     for (prediction in predictions) {
-        output.putLong(prediction.startNs).putInt(checkNotNull(prediction.mountState).ordinal)
+        output.putLong(prediction.endNs).putInt(checkNotNull(prediction.mountState).ordinal)
+        output.putInt(prediction.qualityFlag?.let { it.ordinal + 1 } ?: 0)
         prediction.probabilities.forEach(output::putDouble)
     }
     File(folder, "$name.predictions").writeBytes(output.array())
 }
+
+/** Recognizes the recordings with samples in batches, and returns the number of batches and the CPU time per hour. */
+private fun measureBatches(folder: File, contract: Contract, classifier: Classifier, names: List<String>, seconds: Double): JSONObject {
+    val cpu = ManagementFactory.getThreadMXBean()
+    var batches = 0L
+    var sensorNs = 0L
+    var cpuNs = 0L
+    for (name in names) {
+        val recognizer = LiveRecognizer(contract, classifier)
+        val batcher = SampleBatcher(seconds) {
+            batches++
+            val start = cpu.currentThreadCpuTime
+            recognizer.push(it)
+            cpuNs += cpu.currentThreadCpuTime - start
+        }
+        var firstNs: Long? = null
+        var lastNs = 0L
+        replay(mapped(File(folder, "$name.samples"))) { sensor, timeNs, values ->
+            if (firstNs == null) firstNs = timeNs
+            lastNs = timeNs
+            batcher.push(SensorSample(sensor, timeNs, axes(values)))
+        }
+        sensorNs += lastNs - (firstNs ?: lastNs)
+    }
+    val hours = sensorNs / 3600e9
+    return JSONObject(mapOf("batch_s" to seconds, "batches_per_hour" to batches / hours, "cpu_s_per_hour" to cpuNs / 1e9 / hours))
+}
+
+/** The sensors' reporting latency in the foreground, and the batches of the background. */
+private val BATCH_SECONDS = listOf(0.1, SampleBatcher.BACKGROUND_SECONDS)
 
 private fun record(samples: File, folder: File) {
     val writer = RecordingWriter(folder, "recorded")
