@@ -180,7 +180,8 @@ def test_a_file_that_crashes_its_runtime_ends_a_subprocess_only(
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
     assert "is damaged" in _load_error(path)
-    monkeypatch.setattr(sandbox, "read_model", lambda model, name, folder: read_model(whole, name, folder))
+    crash = sandbox.run_sandboxed(bytes(damaged), ".tflite")
+    monkeypatch.setattr(discovery, "read_sandboxed", lambda *arguments: (read_model(whole, "deadly.tflite"), crash))
     monkeypatch.setattr(discovery, "_check_input", lambda held, window: None)  # it reads windows of 16 samples
     assert "(SIGSEGV)" in _load_error(path)
 
