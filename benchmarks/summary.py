@@ -84,7 +84,7 @@ def _ratios(result: Any) -> list[dict[str, Any]]:
 
 
 def _quick_training(dataset: Any) -> dict[str, Any]:
-    """The edge recipe with a shorter schedule, on one thread, without its held-out subjects and then asked these."""
+    """The edge recipe with a shorter schedule, on one thread, without its held-out subjects, evaluated on them."""
     from harexport.model import recipe as recipes
     from harexport.training.trainer import fit
 

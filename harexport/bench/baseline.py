@@ -48,7 +48,7 @@ class _Ratio(Struct):
 
 class _ColdStart(Struct):
     load_ms: NonNegative
-    first_answer_ms: NonNegative
+    first_prediction_ms: NonNegative
     peak_bytes: Count | None
 
 

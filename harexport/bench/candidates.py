@@ -239,7 +239,7 @@ def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Can
     if not used:
         return []
     if importlib.util.find_spec("torch") is None:
-        info("torch is not installed: PyTorch is not compared (pip install 'harexport[train]')")
+        info("PyTorch is not installed and not compared. In a checkout: pip install -c constraints.txt '.[train]'")
         return []
     from harexport.runtimes.torch import TorchRunner
 

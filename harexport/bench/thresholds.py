@@ -76,7 +76,7 @@ METRICS: dict[str, tuple[Kind, Callable[[Mapping[str, Any]], float | None]]] = {
     "p99": ("time", _value_at("latency", "p99")),
     "ratio": ("number", _value_at("ratio", "value")),
     "load": ("time", lambda model: _cold_start_us(model, "load_ms")),
-    "cold": ("time", lambda model: _cold_start_us(model, "load_ms", "first_answer_ms")),
+    "cold": ("time", lambda model: _cold_start_us(model, "load_ms", "first_prediction_ms")),
     "throughput": ("number", _throughput),
     "memory": ("bytes", _value_at("cold_start", "peak_bytes")),
     "arena": ("bytes", _value_at("arena_bytes")),
@@ -170,7 +170,7 @@ def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any
     Raises:
         InputError: A rule compares with another model, and no model has a counterpart.
     """
-    return dataclasses.replace(result, gate=_apply(result, rules, baseline, name))
+    return dataclasses.replace(result, thresholds=_apply(result, rules, baseline, name))
 
 
 def _apply(

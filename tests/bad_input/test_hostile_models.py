@@ -38,7 +38,7 @@ def _inspect(content: bytes, path: Path, *options: str) -> Result:
 def _findings(result: Result) -> dict[str, str]:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    return {finding["id"]: finding["meaning"] for finding in found["traps"]}
+    return {finding["id"]: finding["meaning"] for finding in found["findings"]}
 
 
 def _deadly() -> bytes:
@@ -139,7 +139,7 @@ def test_a_long_version_is_compared(tmp_path: Path) -> None:
 def test_a_scale_that_is_no_number_is_not_in_the_json(scale: float, tmp_path: Path) -> None:
     model = dense(dtype="int8", weight=np.eye(3, 4), scale=[scale]).bytes()
     found = _findings(_inspect(model, tmp_path / "model.tflite", "--no-run", "--json"))
-    assert "quantised-input" not in found
+    assert "quantized-input" not in found
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def _with_training(assigns_in_main: bool = False) -> bytes:
 def test_weights_in_resource_variables_are_not_state(tmp_path: Path) -> None:
     content = _with_training()
     found = _findings(_inspect(content, tmp_path / "model.tflite", "--json"))
-    assert not {"does-not-run", "state-persists", "state-cured"} & set(found)
+    assert not {"does-not-run", "state-persists", "state-reset"} & set(found)
     assert "state-persists" in _findings(
         _inspect(_with_training(True), tmp_path / "state.tflite", "--no-run", "--json")
     )

@@ -39,7 +39,7 @@ def _full() -> BenchResult:
     full = result(
         model("edge-0.tflite", 0.0, 9.0),
         model("edge-1.tflite", 0.5, 709.0, ("logits differ by up to 0.5",)),
-        model("theirs.tflite", 0.2, 21.0, promised=False),
+        model("theirs.tflite", 0.2, 21.0, has_tolerance=False),
         refused=(SkippedModel("cut.tflite", "cut.tflite is damaged: get it again"),),
         noise=("the core's frequency governor is powersave: its clock follows the load",),
     )
@@ -104,7 +104,7 @@ def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> No
     results = {
         "plain": measured,
         "full": _full(),
-        "nothing timed": replace(measured, models=(bare,), conditions=None, floors={}, target={"kind": "arm64"}),
+        "nothing timed": replace(measured, models=(bare,), conditions=None, overheads={}, target={"kind": "arm64"}),
         "nothing compared": replace(measured, models=(replace(measured.models[0], comparison=None),), references=()),
     }
     plain = json.loads(json.dumps(results[kind].to_dict()))
@@ -121,9 +121,11 @@ def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> No
 def test_nan_predictions_are_reported(measured: BenchResult, tmp_path: Path) -> None:
     broken = Predictions("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
     compared = comparison.compare(broken, Predictions("edge in float64", "logits", LOGITS), TRUTH)
-    one = replace(measured.models[0], comparison=compared, failures=("600 windows answered with NaN or infinity",))
+    one = replace(
+        measured.models[0], comparison=compared, failures=("the predictions of 600 windows are NaN or infinite",)
+    )
     page = save.save(replace(measured, models=(one,)), tmp_path)
-    assert "600 windows answered with NaN or infinity" in page.read_text("utf-8")
+    assert "the predictions of 600 windows are NaN or infinite" in page.read_text("utf-8")
     held = json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"][0]
     assert held["comparison"]["max_logit_difference"] is None
 
@@ -143,7 +145,7 @@ def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
     output = save.format_pull_request(
         replace(
             measured, models=(evil,), refused=(SkippedModel(name, f"{name} is damaged"),), baseline=name,
-            gate=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
+            thresholds=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
         )
     )  # fmt: skip
     assert "<img" not in output
@@ -196,8 +198,8 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> No
     page = save.save(_full(), tmp_path)
     # left aligned text of the body must stay inside of a phone's screen: what is wide scrolls in its own box
     probe = tmp_path / "probe.html"
-    told = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
-    probe.write_text(page.read_text("utf-8").replace("</body>", told), "utf-8")
+    script = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
+    probe.write_text(page.read_text("utf-8").replace("</body>", script), "utf-8")
     light, dark = (_shot(page, 1200, mode, tmp_path) for mode in (False, True))
     assert light.shape[:2] == dark.shape[:2] == (1600, 1200)
     assert light.mean() > 0.85, "a light page"
@@ -205,7 +207,7 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> No
     for shot in (light, dark):
         assert shot.std() > 0.05, "there is something on it"
         hues = shot.max(axis=2) - shot.min(axis=2)
-        assert (hues > 0.3).mean() > 0.001, "pictures and verdicts have colours"
+        assert (hues > 0.3).mean() > 0.001, "plots and results have colors"
     dump = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,1600",
             f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]  # fmt: skip
     dom = subprocess.run(dump, check=True, capture_output=True, text=True, timeout=60).stdout

@@ -142,7 +142,7 @@ def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     np.testing.assert_array_equal(touched[:, :, 0].any(axis=1), touched[:, :, 6].any(axis=1))  # one sensor
     assert (touched[:, :, 0] & touched[:, :, 3]).mean() < 0.01  # two sensors
     alone = PerturbationInput.from_windows(scene.windows.select_channels([3, 4, 5]), gyro)
-    np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
+    np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])
     single = touched[:, 1:-1, 0] & ~touched[:, :-2, 0] & ~touched[:, 2:, 0]
     middle = (signals[:, :-2, 0] + signals[:, 2:, 0]) / 2
     np.testing.assert_allclose(bridged[:, 1:-1, 0][single], middle[single], atol=1e-6)
@@ -316,9 +316,9 @@ def _harexport(*arguments: str | Path) -> Result:
 def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.commands.robustness.load_data", lambda path: few)
     monkeypatch.setattr(robust, "evaluate_robustness", lambda models, dataset: of_edge)
-    said = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
-    assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout)
+    result = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
     assert found["models"] == json.loads(json.dumps(of_edge.to_dict()))["models"]
     assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
     assert Path(found["table"]).read_text("utf-8") == robust.format_markdown(of_edge)

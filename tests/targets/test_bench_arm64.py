@@ -35,8 +35,8 @@ class FakeTarget:
     def run(self, path: Path, windows: Array) -> Floats:
         if path.name in self.dies_of:
             raise InputError(f"{path}: the emulated process died (SIGILL)")
-        answers = runtimes.load(path).logits(windows)
-        return -answers if path.name in self.wrong else np.asarray(answers, np.float32)
+        logits = runtimes.load(path).logits(windows)
+        return -logits if path.name in self.wrong else np.asarray(logits, np.float32)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_predictions_and_instructions_in_one_result(ours: Path, target: FakeTarg
     assert {model.name for model in result.models} == {"edge-float32.onnx", "edge-unrolled-float32.tflite"}
     for model in result.models:
         assert (model.instructions, model.latency, model.ratio, model.cold_start) == (152_753, None, None, None)
-        assert model.promised
+        assert model.has_tolerance
         assert model.comparison
         assert model.comparison.agreement == 1.0
     assert (result.baseline, result.conditions, result.instructions_unknown) == (None, None, None)
@@ -96,7 +96,7 @@ def test_a_share_of_all_windows_is_not_checked_on_a_sample(
     path = ours / "edge-unrolled-float16.tflite"
     path.write_bytes(model)
     sampled, whole = (bench.bench(find_models([path]), made_up, windows=count).models[0] for count in (8, None))
-    assert (sampled.promised, whole.promised) == (False, True)
+    assert (sampled.has_tolerance, whole.has_tolerance) == (False, True)
     assert "--windows all checks it" in sampled.notes[-1]
 
 

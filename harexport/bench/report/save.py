@@ -21,7 +21,11 @@ def format_terminal(result: BenchResult) -> str:
         blocks.append(format_text(text.threads_table(result)))
     if any(model.instructions for model in result.models):
         blocks.append(format_text(text.compute_table(result)))
-    notes = [*text.noise_lines(result), *text.note_lines(result), *(result.gate.notes if result.gate else ())]
+    notes = [
+        *text.noise_lines(result),
+        *text.note_lines(result),
+        *(result.thresholds.notes if result.thresholds else ()),
+    ]
     lines = [_ratio_note(result), "\n".join(notes), "\n".join(text.failure_lines(result))]
     return "\n\n".join([*blocks, *(line for line in lines if line)])
 
@@ -40,10 +44,14 @@ def format_pull_request(result: BenchResult) -> str:
     is_good = result.passed and not result.refused
     parts = [f"### {'✅' if is_good else '❌'} harexport bench: {escape_markdown(text.summarize(result))}"]
     parts.append(_bullets(text.failure_lines(result)))
-    if result.gate:
-        rules = ", ".join(f"`{rule}`" for rule in result.gate.rules)
-        compared = f" compared with {escape_markdown(result.gate.compared_with)}" if result.gate.compared_with else ""
-        parts += [f"Fail if{compared}: {rules}", _bullets(result.gate.notes)]
+    if result.thresholds:
+        rules = ", ".join(f"`{rule}`" for rule in result.thresholds.rules)
+        compared = (
+            f" compared with {escape_markdown(result.thresholds.compared_with)}"
+            if result.thresholds.compared_with
+            else ""
+        )
+        parts += [f"Fail if{compared}: {rules}", _bullets(result.thresholds.notes)]
     parts.append(format_markdown(text.accuracy_table(result)))
     if any(model.latency for model in result.models):
         parts += [format_markdown(text.latency_table(result)), escape_markdown(_ratio_note(result))]

@@ -10,7 +10,7 @@ from harexport.utils.tables import Table
 
 def summarize(result: BenchResult) -> str:
     """Return one or two sentences: whether all models are within their tolerance, and all rules are met."""
-    checked = [model for model in result.models if model.promised or model.failures]
+    checked = [model for model in result.models if model.has_tolerance or model.failures]
     num_failed = sum(bool(model.failures) for model in checked)
     windows, num_unchecked = result.data["test_windows"], len(result.models) - len(checked)
     if num_failed and len(checked) == 1:
@@ -30,8 +30,8 @@ def summarize(result: BenchResult) -> str:
         sentences.append(
             f"{num_unchecked} more {'was' if num_unchecked == 1 else 'were'} compared without a tolerance."
         )
-    if result.gate:
-        count = len({(violation.model, violation.rule) for violation in result.gate.broken})
+    if result.thresholds:
+        count = len({(violation.model, violation.rule) for violation in result.thresholds.violations})
         sentences.append(
             f"{count} --fail-if rule{'s were' if count != 1 else ' was'} met."
             if count
@@ -45,15 +45,15 @@ def summarize(result: BenchResult) -> str:
 def failure_lines(result: BenchResult) -> list[str]:
     """Return a line for each exceeded tolerance, each rule that was met, and each file that was not measured."""
     lines = [f"FAILED {model.name}: {reason}" for model in result.models for reason in model.failures]
-    if result.gate:
-        lines += [f"FAILED {violation.rule}: {violation.reason}" for violation in result.gate.broken]
+    if result.thresholds:
+        lines += [f"FAILED {violation.rule}: {violation.reason}" for violation in result.thresholds.violations]
     return lines + [f"NOT MEASURED {reason}" for reason in group_reasons(result.refused)]
 
 
 def note_lines(result: BenchResult) -> list[str]:
     """Return the remarks about models, their divergence, and thread counts."""
     lines = [f"{model.name}: {note}" for model in result.models for note in model.notes]
-    lines += [f"{model.name}: {model.departure.summary}" for model in result.models if model.departure]
+    lines += [f"{model.name}: {model.divergence.summary}" for model in result.models if model.divergence]
     cores = result.machine["cores"] or 1
     if any(int(count) > cores for model in result.models for count in model.threads):
         lines.append(f"this machine has {cores} cores; more threads than cores make a model slower")
@@ -67,7 +67,7 @@ def noise_lines(result: BenchResult) -> list[str]:
         return []
     cores = f"on core {', '.join(map(str, conditions.cores))}" if conditions.cores else "without pinning to a core"
     spread = "" if conditions.spread is None else f", spread between rounds {conditions.spread:.0%}"
-    overheads = ", ".join(f"{runtime} {latency.p50:.1f} µs" for runtime, latency in result.floors.items())
+    overheads = ", ".join(f"{runtime} {latency.p50:.1f} µs" for runtime, latency in result.overheads.items())
     first = f"Measured {cores}{spread}. Runtime overhead (a model without arithmetic): {overheads or 'not measured'}."
     if not conditions.noise:
         return [f"{first} The machine was quiet."]
@@ -235,7 +235,7 @@ def _compute_row(model: ModelResult) -> tuple[str, ...]:
         _kilobytes(model.arena_bytes),
         f"{fastest.windows_per_second:,.0f}{batch}" if fastest else _NONE,
         f"{cold.load_ms:.1f}" if cold else _NONE,
-        f"{cold.first_answer_ms:.1f}" if cold else _NONE,
+        f"{cold.first_prediction_ms:.1f}" if cold else _NONE,
         f"{cold.model_bytes / 1e6:.1f}" if cold and cold.model_bytes is not None else _NONE,
         f"{model.instructions:,}" if model.instructions else _NONE,
     )
@@ -266,7 +266,7 @@ def _logit_difference(model: ModelResult) -> str:
 def _check(model: ModelResult) -> str:
     if model.failures:
         return "FAILED"
-    return "passed" if model.promised else "no tolerance"
+    return "passed" if model.has_tolerance else "no tolerance"
 
 
 def _p50(model: ModelResult) -> str:
@@ -281,7 +281,7 @@ def _time(microseconds: float | None) -> str:
 
 def _cold_start(model: ModelResult) -> str:
     cold = model.cold_start
-    return f"{cold.load_ms + cold.first_answer_ms:.1f}" if cold else _NONE
+    return f"{cold.load_ms + cold.first_prediction_ms:.1f}" if cold else _NONE
 
 
 def _kilobytes(size: int | None) -> str:
