@@ -16,8 +16,8 @@ import pytest
 
 from harexport.bench import thresholds
 from harexport.bench.divergence import Divergence
-from harexport.bench.report import save, svg, text
-from harexport.bench.report.html import render_html
+from harexport.bench.report import svg, text
+from harexport.bench.report.html import render_html, save_report
 from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
@@ -58,7 +58,7 @@ def test_the_table_has_every_value(measured: BenchResult) -> None:
     assert (
         format_markdown(text.overview_table(measured)).splitlines()[2].startswith("| edge-0.tflite | LiteRT | 10.0 |")
     )
-    printed = save.format_terminal(measured)
+    printed = text.format_terminal(measured)
     for block in printed.split("\n\n")[:2]:
         assert len({len(line) for line in block.splitlines()}) == 1, "the columns are not aligned"
     assert "78.78  78.77-78.79" in printed
@@ -67,7 +67,7 @@ def test_the_table_has_every_value(measured: BenchResult) -> None:
 def test_a_failure_is_in_every_format(measured: BenchResult) -> None:
     assert not measured.passed
     assert text.summarize(measured) == "1 of 2 models failed their check on the 600 test windows."
-    for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
+    for output in (text.format_terminal(measured), render_html(measured), text.format_pull_request(measured)):
         assert "FAILED edge-1.tflite: logits differ by up to 0.5" in output
         assert "Layer 0 departs at step 9" in output
     assert json.loads(json.dumps(measured.to_dict()))["passed"] is False
@@ -85,7 +85,7 @@ def test_everything_is_in_every_format() -> None:
         "FAILED edge-1.tflite", "FAILED p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
         "theirs.tflite: a note", "no tolerance",
     )  # fmt: skip
-    for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
+    for output in (text.format_terminal(full), text.format_pull_request(full), render_html(full)):
         for words in expected:
             assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
     assert "1 of 2 models failed their check" in text.summarize(full)
@@ -111,7 +111,7 @@ def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> No
     jsonschema.validate(plain, _SCHEMA, jsonschema.Draft202012Validator)
     jsonschema.Draft202012Validator.check_schema(_SCHEMA)
     result = results[kind]
-    for output in (save.format_terminal(result), save.format_pull_request(result), render_html(result)):
+    for output in (text.format_terminal(result), text.format_pull_request(result), render_html(result)):
         assert "None" not in output
         assert "nan" not in output
     with pytest.raises(jsonschema.ValidationError):
@@ -124,7 +124,7 @@ def test_nan_predictions_are_reported(measured: BenchResult, tmp_path: Path) -> 
     one = replace(
         measured.models[0], comparison=compared, failures=("the predictions of 600 windows are NaN or infinite",)
     )
-    page = save.save(replace(measured, models=(one,)), tmp_path)
+    page = save_report(replace(measured, models=(one,)), tmp_path)
     assert "the predictions of 600 windows are NaN or infinite" in page.read_text("utf-8")
     held = json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"][0]
     assert held["comparison"]["max_logit_difference"] is None
@@ -142,7 +142,7 @@ def test_names_cannot_break_the_page(measured: BenchResult) -> None:
 def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
     name = "a|b\n\n# <img src=x onerror=alert(1)> \x1b[2J"
     evil = replace(measured.models[0], name=name, notes=(name,), failures=(name,))
-    output = save.format_pull_request(
+    output = text.format_pull_request(
         replace(
             measured, models=(evil,), refused=(SkippedModel(name, f"{name} is damaged"),), baseline=name,
             thresholds=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
@@ -155,10 +155,10 @@ def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
 
 
 def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
-    page = save.save(measured, tmp_path / "out")
+    page = save_report(measured, tmp_path / "out")
     assert sorted(path.name for path in page.parent.iterdir()) == ["bench.json", "report.html"]
     assert json.loads((page.parent / "bench.json").read_text("utf-8")) == json.loads(json.dumps(measured.to_dict()))
-    elsewhere = save.save(measured, tmp_path / "out", page=tmp_path / "there.html")
+    elsewhere = save_report(measured, tmp_path / "out", page=tmp_path / "there.html")
     assert elsewhere.read_text("utf-8") == page.read_text("utf-8")
 
 
@@ -195,7 +195,7 @@ def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
 
 @requires("chromium")
 def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> None:
-    page = save.save(_full(), tmp_path)
+    page = save_report(_full(), tmp_path)
     # left aligned text of the body must stay inside of a phone's screen: what is wide scrolls in its own box
     probe = tmp_path / "probe.html"
     script = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.baseline import load_baseline
 from harexport.bench.result import BenchResult, ThresholdReport
+from harexport.bench.thresholds import load_baseline
 from harexport.errors import InputError
 from harexport.evaluation.latency import Latency
 from harexport.model.contract import LABELS

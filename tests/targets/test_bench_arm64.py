@@ -14,7 +14,7 @@ import pytest
 
 from harexport import runtimes
 from harexport.bench.discovery import find_models
-from harexport.bench.report import save
+from harexport.bench.report import text
 from harexport.bench.report.html import render_html
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
@@ -65,10 +65,10 @@ def test_predictions_and_instructions_in_one_result(ours: Path, target: FakeTarg
     assert (result.baseline, result.conditions, result.instructions_unknown) == (None, None, None)
     schema = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
     jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
-    for output in (save.format_terminal(result), render_html(result), save.format_pull_request(result)):
+    for output in (text.format_terminal(result), render_html(result), text.format_pull_request(result)):
         assert "152,753" in output
         assert "cortex-a76" in render_html(result)
-        assert "p50" not in save.format_terminal(result)
+        assert "p50" not in text.format_terminal(result)
 
 
 def test_wrong_predictions_on_arm_fail(ours: Path, target: FakeTarget, made_up: Dataset) -> None:

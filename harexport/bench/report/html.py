@@ -1,4 +1,4 @@
-"""HTML report of a bench result: the values of the template report.html.jinja."""
+"""Write bench.json and the HTML report: the values of the template report.html.jinja."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harexport.bench.report import svg, text
 from harexport.bench.result import BenchResult, ModelResult, Reference
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.plots import format_label
+from harexport.utils import files
 from harexport.utils.tables import Table
 
 if TYPE_CHECKING:
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 12  # disagreements listed per model
 _CELL_CLASSES = {"passed": "good", "FAILED": "bad", "no tolerance": "soft"}
+
+
+def save_report(result: BenchResult, out: Path, plot_folders: Sequence[Path] = (), page: Path | None = None) -> Path:
+    """Write bench.json and the HTML report.
+
+    Args:
+        result: The result.
+        out: Folder of bench.json.
+        plot_folders: Folders in which `train` may have saved training curves, which are embedded in the report.
+        page: Path of the report; default: report.html in `out`.
+
+    Returns:
+        The path of the report.
+    """
+    files.write_json(out / "bench.json", result.to_dict())
+    page = page or out / "report.html"
+    files.write_text(page, render_html(result, plot_folders))
+    return page
 
 
 def render_html(result: BenchResult, plot_folders: Sequence[Path] = ()) -> str:

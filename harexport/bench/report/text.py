@@ -1,11 +1,13 @@
-"""A bench result as sentences and tables of text."""
+"""Format a bench result: sentences, tables, the text for the terminal, and Markdown for pull requests."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from harexport.bench.result import BenchResult, ModelResult, Reference, group_reasons
 from harexport.evaluation.plots import format_label
 from harexport.evaluation.statistics import Interval
-from harexport.utils.tables import Table
+from harexport.utils.tables import Table, escape_markdown, format_markdown, format_text
 
 
 def summarize(result: BenchResult) -> str:
@@ -286,3 +288,59 @@ def _cold_start(model: ModelResult) -> str:
 
 def _kilobytes(size: int | None) -> str:
     return _NONE if size is None else f"{size / 1000:.1f}"
+
+
+def format_terminal(result: BenchResult) -> str:
+    """Return plain text: accuracy, latency, notes and failures."""
+    blocks = [format_text(accuracy_table(result))]
+    if any(model.latency for model in result.models):
+        blocks.append(format_text(latency_table(result)))
+    if len(threads_table(result)) > 1:
+        blocks.append(format_text(threads_table(result)))
+    if any(model.instructions for model in result.models):
+        blocks.append(format_text(compute_table(result)))
+    notes = [
+        *noise_lines(result),
+        *note_lines(result),
+        *(result.thresholds.notes if result.thresholds else ()),
+    ]
+    lines = [_ratio_note(result), "\n".join(notes), "\n".join(failure_lines(result))]
+    return "\n\n".join([*blocks, *(line for line in lines if line)])
+
+
+def _ratio_note(result: BenchResult) -> str:
+    if result.baseline is None:
+        return ""
+    return (
+        f'"ratio" is the p50 relative to {result.baseline}; each "95 %" is the confidence interval of the column to '
+        "its left."
+    )
+
+
+def format_pull_request(result: BenchResult) -> str:
+    """Return Markdown for a comment: the summary and the two main tables; everything else is folded."""
+    is_good = result.passed and not result.refused
+    parts = [f"### {'✅' if is_good else '❌'} harexport bench: {escape_markdown(summarize(result))}"]
+    parts.append(_bullets(failure_lines(result)))
+    if result.thresholds:
+        rules = ", ".join(f"`{rule}`" for rule in result.thresholds.rules)
+        compared = (
+            f" compared with {escape_markdown(result.thresholds.compared_with)}"
+            if result.thresholds.compared_with
+            else ""
+        )
+        parts += [f"Fail if{compared}: {rules}", _bullets(result.thresholds.notes)]
+    parts.append(format_markdown(accuracy_table(result)))
+    if any(model.latency for model in result.models):
+        parts += [format_markdown(latency_table(result)), escape_markdown(_ratio_note(result))]
+    folded = [format_markdown(compute_table(result)), format_markdown(recall_table(result))]
+    if len(threads_table(result)) > 1:
+        folded.append(format_markdown(threads_table(result)))
+    folded.append(_bullets([f"{item}: {description}" for item, description in provenance(result)]))
+    parts += ["<details><summary>More results and their origin</summary>", *folded, "</details>"]
+    parts.append(_bullets([*noise_lines(result), *note_lines(result)]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
