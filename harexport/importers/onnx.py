@@ -667,26 +667,17 @@ def _gru_layer(weight: Constant, recurrent: Constant, bias: Constant, reset_afte
 
 def _compare(network: Sequential, model: Any, where: str, axes: tuple[str, ...], softmax: set[str]) -> None:
     """Compare the imported network with the original in ONNX Runtime on random windows. Raises InputError."""
-    import onnxruntime
-
     from harexport.model.network import softmax as to_probabilities
+    from harexport.runtimes.sandbox import run_first_output
 
     windows = np.random.default_rng(0).normal(size=(8, network.window, network.num_channels)).astype(np.float32)
     expected = network.logits(windows)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (source,), output = session.get_inputs(), session.get_outputs()[0].name
-        order = [("b", "t", "c").index(axis) for axis in axes]
-        found = np.concatenate(
-            [
-                np.ravel(session.run([output], {source.name: window[None].transpose(order)})[0])[None]
-                for window in windows
-            ]
-        )
-    except Exception as error:
-        raise InputError(f"{where}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
+    order, output = [("b", "t", "c").index(axis) for axis in axes], model.graph.output[0].name
+    inputs = [window[None].transpose(order) for window in windows]
+    results = run_first_output(model.SerializeToString(), ".onnx", where, inputs)
+    if any(result.size != expected.shape[1] for result in results):
+        raise InputError(f"{where}: its output has another size than its layers; please report it")
+    found = np.stack([np.ravel(result) for result in results])
     if output in softmax:
         expected = to_probabilities(expected)
     difference = float(np.abs(found - expected).max())
