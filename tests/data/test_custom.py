@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +206,31 @@ def test_a_model_of_other_data_is_refused(
         mine.matching(Contract())
     fewer = Contract(channels=CHANNELS[6:], units=("g",) * 3, hop=16)
     assert dataset.matching(fewer).test.signals.shape == (len(dataset.test), 128, 3)
+
+
+def test_a_zip_is_the_same_dataset_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Android app shares its recordings as such a zip."""
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    folder = custom_dataset.write(tmp_path / "mine", seconds=9.0)
+    shared = Path(shutil.make_archive(str(tmp_path / "shared"), "zip", folder))
+    expected = load_dataset(folder)
+    for _ in range(2):  # the second time from the cache
+        found = load_dataset(shared)
+        assert found.digest == expected.digest
+        assert found.contract == expected.contract
+        np.testing.assert_array_equal(found.train.signals, expected.train.signals)
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(shared.read_bytes().replace(b"carla", b"c\xffrla", 1))
+    with pytest.raises(InputError, match=r"damaged\.zip cannot be unpacked"):
+        load_dataset(damaged)
+
+
+def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("harexport.toml", "")
+        archive.writestr("../../../../outside.csv", "x")
+    with pytest.raises(InputError):
+        load_dataset(evil)
+    assert not [path for path in tmp_path.rglob("outside.csv") if "unpacked" not in path.parts]
