@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from harexport.data.dataset import Dataset
     from harexport.model.contract import Contract
     from harexport.model.network import Network
-    from harexport.model.sequential import Sequential
 
 
 @click.command(cls=SectionedCommand)
@@ -131,7 +130,6 @@ def export(
     if android and fmt == "all":
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
-    network: Network | Sequential
     if path.suffix.lower() == ".onnx":
         network, model_contract, dataset = load_onnx_model(path, contract, labels, data)
         name, trained = path.stem, None
@@ -167,7 +165,7 @@ def export(
 
 def load_onnx_model(
     path: Path, contract_path: Path | None, labels: str | None, data: Path | None
-) -> tuple[Sequential, Contract, Dataset | None]:
+) -> tuple[Network, Contract, Dataset | None]:
     """Import a .onnx file, and return it with its contract and the dataset for its checks.
 
     Args:

@@ -1,4 +1,4 @@
-"""Imports ONNX models of recurrent and convolutional classifiers as a Sequential.
+"""Imports ONNX models of recurrent and convolutional classifiers as a Network.
 
 The graph is interpreted node by node. Constants are folded. Every other value is a sequence of layers from the input,
 with a label for each axis: "b" batch, "t" time, "c" channels or features, "d" directions, "1" a unit axis. Transpose,
@@ -20,22 +20,23 @@ from onnx import external_data_helper, helper, numpy_helper
 
 from harexport.errors import InputError
 from harexport.formats import identify_format, read_model_bytes
-from harexport.model.layers import GruLayer, LstmLayer
-from harexport.model.sequential import (
+from harexport.model.layers import (
     Activation,
     Branches,
-    Convolution,
+    Conv1d,
     Flatten,
+    GruLayer,
     Layer,
     Linear,
+    LstmLayer,
     Normalize,
     Pool,
     Recurrent,
     Reduce,
-    Sequential,
     Step,
     shape_after,
 )
+from harexport.model.network import Network
 
 Constant = NDArray[Any]
 _PASS_THROUGH = ("Identity", "Dropout", "Cast", "CastLike")
@@ -80,7 +81,7 @@ class _Unsupported(Exception):
     """A node that cannot be imported; the message says why."""
 
 
-def load_onnx(path: Path | str, num_channels: int | None = None) -> Sequential:
+def load_onnx(path: Path | str, num_channels: int | None = None) -> Network:
     """Import a .onnx file.
 
     Args:
@@ -115,7 +116,7 @@ def _check_external(tensor: Any, path: Path) -> None:
         raise InputError(f"{path} has weights in {location or 'another file'}, which is not a file in its folder")
 
 
-def import_model(model: Any, where: str, num_channels: int | None = None) -> Sequential:
+def import_model(model: Any, where: str, num_channels: int | None = None) -> Network:
     """Import an onnx.ModelProto; arguments and errors as for `load_onnx`."""
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -136,7 +137,7 @@ def import_model(model: Any, where: str, num_channels: int | None = None) -> Seq
         except Exception as error:  # a node with inputs or attributes that no exporter writes
             raise _rejection(where, node, f"its inputs or attributes are invalid ({type(error).__name__})") from error
     logits = reader.result(graph.output[0].name, where)
-    network = Sequential(window, channels, logits.layers)
+    network = Network(window, channels, logits.layers)
     _compare(network, model, where, axes, reader.softmax_outputs)
     return network
 
@@ -420,7 +421,7 @@ class _Reader:
             if len(inputs) > 2 and inputs[2].size
             else np.zeros(len(weight), np.float32)
         )
-        return value.then(Convolution(weight, bias, stride, padding, dilation))
+        return value.then(Conv1d(weight, bias, stride, padding=padding, dilation=dilation))
 
     def _read_pool(self, value: Value, attributes: dict[str, Any], kind: str) -> Value:
         if tuple(axis for axis in value.axes if axis != "1") != ("b", "c", "t"):
@@ -491,7 +492,7 @@ class _Reader:
     def _affine(self, value: Value, scale: NDArray[Any], shift: NDArray[Any]) -> Value:
         """Multiply and add per channel; folded into a convolution or matrix before it."""
         last = value.layers[-1] if value.layers else None
-        if isinstance(last, Convolution | Linear) and value.order is None:
+        if isinstance(last, Conv1d | Linear) and value.order is None:
             factor = np.asarray(scale, np.float64)
             weight = last.weight * factor.reshape(-1, *[1] * (last.weight.ndim - 1))
             folded = dataclasses.replace(
@@ -665,7 +666,7 @@ def _gru_layer(weight: Constant, recurrent: Constant, bias: Constant, reset_afte
     return GruLayer(order(weight), order(recurrent), first + second, recurrent_bias, reset_after, False)
 
 
-def _compare(network: Sequential, model: Any, where: str, axes: tuple[str, ...], softmax: set[str]) -> None:
+def _compare(network: Network, model: Any, where: str, axes: tuple[str, ...], softmax: set[str]) -> None:
     """Compare the imported network with the original in ONNX Runtime on random windows. Raises InputError."""
     import onnxruntime
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from harexport.errors import InputError
 from harexport.importers.onnx import import_model
-from harexport.model.sequential import Sequential
+from harexport.model.network import Network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = None) -> Sequential:
+def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = None) -> Network:
     """Import a torch.nn.Module that classifies windows.
 
     Args:

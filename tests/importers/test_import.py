@@ -17,7 +17,8 @@ from harexport.formats.structure import read_structure
 from harexport.importers.onnx import import_model, load_onnx
 from harexport.importers.torch import from_torch
 from harexport.model.contract import Contract
-from harexport.model.sequential import Activation, Branches, Convolution, Layer, Linear, Normalize, Reduce, Sequential
+from harexport.model.layers import Activation, Branches, Conv1d, Layer, Linear, Normalize, Reduce
+from harexport.model.network import Network
 from tests.helpers.networks import random_network
 
 torch = pytest.importorskip("torch")
@@ -101,7 +102,7 @@ _MODULES: dict[str, tuple[Any, bool]] = {
 }
 
 
-def _network(name: str) -> Sequential:
+def _network(name: str) -> Network:
     module, channels_first = _MODULES[name]
     torch.manual_seed(0)
     for part in module.modules():
@@ -160,7 +161,7 @@ def test_activations(tmp_path: Path, kind: str, fmt: str) -> None:
     random = np.random.default_rng(0)
     first = Linear(random.normal(size=(8, 9)).astype(np.float32), np.zeros(8, np.float32))
     head = Linear(random.normal(size=(6, 8)).astype(np.float32), np.zeros(6, np.float32))
-    network = Sequential(128, 9, (first, Activation(kind), Reduce("max"), head))
+    network = Network(128, 9, (first, Activation(kind), Reduce("max"), head))
     result = export(network, tmp_path / f"m.{fmt}", dataset=_labeled(network))
     assert result.parity is not None
     assert result.parity.agreement == 1.0
@@ -264,7 +265,7 @@ def test_modules_in_training_mode_or_with_hooks_are_rejected() -> None:
 
 _LAYERS: list[tuple[Layer, tuple[int, ...], tuple[int, ...]]] = [
     (Normalize(np.zeros(3), np.ones(3)), (8, 3), (8, 3)),
-    (Convolution(np.ones((4, 3, 3)), np.zeros(4), 2, (1, 1)), (8, 3), (4, 4)),
+    (Conv1d(np.ones((4, 3, 3)), np.zeros(4), 2, padding=(1, 1)), (8, 3), (4, 4)),
     (Linear(np.ones((5, 3)), np.zeros(5)), (8, 3), (8, 5)),
     (Activation("gelu"), (8, 3), (8, 3)),
     (Reduce("max"), (8, 3), (3,)),
