@@ -67,9 +67,9 @@ class Conv1d:
     weight: Array  # [out_channels, kernel_size, channels]
     bias: Array  # [out_channels]
     stride: int = 1
-    relu: bool = False  # whether a ReLU follows
     padding: tuple[int, int] = (0, 0)  # zeros before and after the sequence
     dilation: int = 1
+    relu: bool = False  # whether a ReLU follows
 
     @property
     def kernel_size(self) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from harexport.model.layers import Conv1d, Head, Layer, LstmLayer
+from harexport.model.layers import Conv1d, Layer, Linear, LstmLayer
 from harexport.model.network import Network
 from harexport.model.recipe import ModelConfig, Recipe
 from harexport.training import coarse_labels
@@ -105,7 +105,7 @@ class HarNet(nn.Module):
         """Return the trained arrays. A head of two linear layers becomes one, their product."""
         channels = len(self.mean)
         heads = {name: _to_head(module) for name, module in self.heads().items()}
-        return Network(
+        return Network.stack(
             window=self.window,
             mean=_array(self.mean),
             std=_array(self.std),
@@ -113,7 +113,7 @@ class HarNet(nn.Module):
                 _array(self.input.weight).reshape(-1, self.frame, channels),
                 _array(self.input.bias),
                 self.hop,
-                self.relu,
+                relu=self.relu,
             ),
             recurrent_layers=tuple(_to_layer(layer) for layer in self.stack),
             head=heads["head"],
@@ -154,14 +154,14 @@ def _to_layer(layer: nn.Module) -> Layer:
     )
 
 
-def _to_head(module: nn.Module) -> Head:
+def _to_head(module: nn.Module) -> Linear:
     """Return one linear layer, or the float64 product of several without activations in between."""
     first, *others = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
     weight, bias = first.weight.detach().double(), first.bias.detach().double()
     for layer in others:
         outer = layer.weight.detach().double()
         weight, bias = outer @ weight, outer @ bias + layer.bias.detach()
-    return Head(_array(weight), _array(bias))
+    return Linear(_array(weight), _array(bias))
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -94,24 +94,23 @@ def test_round_trip_of_arrays() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     network = random_network()
     with pytest.raises(InputError, match=r"head\.weight has shape \(6, 31\), expected \(6, 32\)"):
-        replace(network, head=replace(network.head, weight=network.head.weight[:, :31]))
+        network.replace(head=replace(network.head, weight=network.head.weight[:, :31]))
     with pytest.raises(InputError, match=r"lstm\.1\.bias has shape"):
-        replace(
-            network,
+        network.replace(
             recurrent_layers=(
                 network.recurrent_layers[0],
                 replace(network.recurrent_layers[1], bias=network.recurrent_layers[1].bias[:5]),
             ),
         )
     with pytest.raises(InputError, match="std > 0"):
-        replace(network, std=np.zeros(9))
+        network.replace(std=np.zeros(9))
     with pytest.raises(InputError, match="0 layers"):
-        replace(network, recurrent_layers=())
-    wide = Conv1d(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
+        network.replace(recurrent_layers=())
+    wide = Conv1d(np.zeros((32, 200, 9)), np.zeros(32))
     with pytest.raises(InputError, match="frame 200, window 128"):
-        replace(network, input=wide)
+        network.replace(input=wide)
     with pytest.raises(InputError, match="contains NaN"):
-        replace(network, mean=np.full(9, np.nan))
+        network.replace(mean=np.full(9, np.nan))
     arrays, shape = network.arrays(), network.structure()
     with pytest.raises(InputError, match=r"x\.bin: the array 'input.bias' is missing"):
         Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, shape, "x.bin")
