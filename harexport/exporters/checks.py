@@ -15,8 +15,8 @@ from harexport.evaluation.metrics import classification_metrics
 from harexport.exporters.options import ExportOptions
 from harexport.formats.structure import Structure, read_structure
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
+from harexport.model.folding import simplify
 from harexport.model.network import Network, softmax
-from harexport.model.sequential import Sequential
 from harexport.runtimes import Floats, Runner
 from harexport.runtimes.sandbox import run_sandboxed
 from harexport.utils.console import progress
@@ -49,7 +49,7 @@ class ReferenceOutputs:
     expected: NDArray[np.float64]
 
 
-def compute_reference(network: Network | Sequential, dataset: Dataset) -> ReferenceOutputs:
+def compute_reference(network: Network, dataset: Dataset) -> ReferenceOutputs:
     """Run the float64 reference on the test windows of a dataset that fits the network."""
     with progress("float64 reference", len(dataset.test), "windows") as advance:
         return ReferenceOutputs(dataset.test, network.logits(dataset.test.signals, advance))
@@ -105,7 +105,7 @@ class CheckResult:
 
 def check_exported_model(
     model: bytes,
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     options: ExportOptions,
     float32_size: int,
@@ -149,9 +149,7 @@ def check_exported_model(
     return structure, result
 
 
-def _check_structure(
-    structure: Structure, network: Network | Sequential, contract: Contract, options: ExportOptions
-) -> list[str]:
+def _check_structure(structure: Structure, network: Network, contract: Contract, options: ExportOptions) -> list[str]:
     failures = []
     batch = -1 if options.batch is None else options.batch
     inputs = {INPUT_NAME: (batch, network.window, network.num_channels)}
@@ -174,7 +172,7 @@ def _check_structure(
     return failures
 
 
-def _recurrent_operators(network: Network | Sequential, options: ExportOptions) -> dict[str, int]:
+def _recurrent_operators(network: Network, options: ExportOptions) -> dict[str, int]:
     """Return the expected number of each recurrent operator."""
     if options.format == "tflite":
         return {"UNIDIRECTIONAL_SEQUENCE_LSTM": len(network.lstm) if options.lowering == "fused" else 0, "WHILE": 0}
@@ -182,12 +180,12 @@ def _recurrent_operators(network: Network | Sequential, options: ExportOptions) 
     return {"LSTM": 0, "DynamicQuantizeLSTM": 0, "GRU": len(network.gru)} | {operator: len(network.lstm)}
 
 
-def _check_size(network: Network | Sequential, options: ExportOptions, size: int, float32_size: int) -> list[str]:
+def _check_size(network: Network, options: ExportOptions, size: int, float32_size: int) -> list[str]:
     scheme = options.scheme
     if (scheme, options.lowering) == ("int8", "unrolled"):  # it has more operators per step; a note reports the size
         return []
-    arrays = network.arrays() if isinstance(network, Sequential) else network.fold_input().arrays()
-    num_weights = sum(array.size for array in arrays.values() if array.ndim > 1)
+    folded = Network(network.window, network.num_channels, simplify(network.layers))
+    num_weights = sum(array.size for array in folded.arrays().values() if array.ndim > 1)
     expected = _MIN_SAVED_SHARE * _BYTES_SAVED.get(scheme, 0) * num_weights
     if float32_size - size >= expected or expected < _MIN_SAVED_BYTES:
         return []
@@ -196,7 +194,7 @@ def _check_size(network: Network | Sequential, options: ExportOptions, size: int
 
 def _check_predictions(
     runner: Runner,
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     scheme: str,
     reference: ReferenceOutputs | None,
@@ -244,7 +242,7 @@ def _compare_on_test_windows(
     )
 
 
-def _check_other_outputs(runner: Runner, network: Network | Sequential, windows: Floats, scheme: str) -> list[str]:
+def _check_other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
     """Check the logits of the second head, and all probabilities against the softmax of the file's own logits."""
     from harexport.runtimes.litert import LiteRtRunner
     from harexport.runtimes.onnx import OnnxRunner

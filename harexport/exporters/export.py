@@ -29,7 +29,6 @@ from harexport.exporters.checks import (
 from harexport.exporters.options import ExportOptions, resolve, resolve_all
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
-from harexport.model.sequential import Sequential
 from harexport.utils.console import progress
 from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
@@ -107,7 +106,7 @@ class ExportFailure:
 
 
 def export(
-    network: Network | Sequential,
+    network: Network,
     path: Path | str | None = None,
     *,
     format: str | None = None,
@@ -200,7 +199,7 @@ def export_checkpoint(
 
 
 def export_network(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     name: str,
@@ -241,7 +240,7 @@ def export_network(
 
 
 def _export_files(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     name: str,
@@ -265,7 +264,7 @@ def _export_files(
 
 
 def export_file(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     path: Path,
@@ -322,7 +321,7 @@ def export_file(
 
 
 def build_model(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     options: ExportOptions,
@@ -340,12 +339,6 @@ def build_model(
     Raises:
         InputError: The scheme int8 has no training windows.
     """
-    if isinstance(network, Sequential):
-        from harexport.exporters import onnx_layers, tflite_layers
-
-        if options.lowering is None:
-            return onnx_layers.build(network, contract, metadata, options.scheme, options.batch)
-        return tflite_layers.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
     if options.lowering is None:
         from harexport.exporters import onnx
 
@@ -359,7 +352,7 @@ def build_model(
             ranges = calibration.calibrate(network, train)
         metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
         return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
-    if options.scheme == "int8-weights" and train is not None and network.lstm:
+    if options.scheme == "int8-weights" and train is not None and network.is_stack and network.lstm:
         sample = calibration.sample_windows(train)
         source = {"indices": list(sample.indices), "sha256": sample.sha256}
         metadata = {**metadata, "rounded_by": json.dumps(source, separators=(",", ":"))}
@@ -435,7 +428,7 @@ def _check_max_drop(max_drop: float | None) -> None:
         raise InputError(f"max_drop {max_drop}: give percentage points from 0 to 100")
 
 
-def _check_contract(network: Network | Sequential, contract: Contract) -> None:
+def _check_contract(network: Network, contract: Contract) -> None:
     coarse = network.heads().get("coarse")
     num_coarse = len(coarse.weight) if coarse else 0
     found = (network.window, network.num_channels, network.num_labels, num_coarse)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from harexport.errors import InputError
 from harexport.model.network import Network
-from harexport.model.sequential import Sequential
 
 SCHEMES = {
     "onnx": ("float32", "float16", "int8-weights"),
@@ -57,7 +56,7 @@ class ExportOptions:
 
 
 def resolve(
-    network: Network | Sequential,
+    network: Network,
     fmt: str,
     scheme: str = "float32",
     lowering: str = "auto",
@@ -82,10 +81,10 @@ def resolve(
         raise InputError(f"int8 input and output need the scheme int8; {scheme} has float activations")
     if batch is not None and (type(batch) is not int or not 1 <= batch <= MAX_BATCH):
         raise InputError(f"batch {batch}: give a number of windows from 1 to {MAX_BATCH}, or dynamic (None)")
-    if scheme == "int8" and isinstance(network, Sequential):
-        raise InputError("the scheme int8 is not available for imported networks; use int8-weights or float16")
     if scheme == "int8" and network.gru:
         raise InputError("the scheme int8 is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
+    if scheme == "int8" and not network.is_stack:
+        raise InputError("the scheme int8 is not available for the layers of this network; use int8-weights or float16")
     if scheme == "int8" and batch != 1:
         raise InputError("the scheme int8 takes one window at a time; set the batch to 1")
     if fmt == "onnx":
@@ -102,7 +101,7 @@ def resolve(
 
 
 def resolve_all(
-    network: Network | Sequential, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
+    network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
 ) -> list[ExportOptions]:
     """Resolve the options of all files of an export.
 
@@ -160,7 +159,7 @@ def parse_batch(batch: str) -> int | None:
     return int(batch)
 
 
-def _resolve_lowering(network: Network | Sequential, lowering: str, batch: int | None) -> tuple[str, str]:
+def _resolve_lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, str]:
     """Return the lowering, and the reason if it was "auto"."""
     if lowering == "fused" and network.gru:
         raise InputError("TensorFlow Lite has no fused GRU operator; set the lowering to auto or unrolled")

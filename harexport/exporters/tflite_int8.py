@@ -8,8 +8,6 @@ computes in float32. With int8 input, one scale serves all channels in physical 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
@@ -37,7 +35,7 @@ from harexport.exporters.tflite_ops import (
 )
 from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.contract import Contract
-from harexport.model.layers import Head, LstmLayer
+from harexport.model.layers import Linear, LstmLayer
 from harexport.model.network import Network
 
 # By operator versions (tflite_ops.py); TensorFlow Lite 2.6, 2.7, 2.8, 2.11, 2.14 and LiteRT 2.3 give equal results.
@@ -124,7 +122,7 @@ def _quantize_input(
     factor, offset = (values.astype(np.float32) for values in (1 / half, middle / half))
     level = graph.op("MUL", [floats, graph.constant(factor, "input.factor")], shape)
     level = graph.op("SUB", [level, graph.constant(offset, "input.offset")], shape)
-    scaled = replace(network, mean=(network.mean - middle) / half, std=network.std / half)
+    scaled = network.replace(mean=(network.mean - middle) / half, std=network.std / half)
     if is_int16 or is_one_part:
         samples = [quantize(graph, level, int16_with_headroom(1.0) if is_int16 else symmetric_int8(1.0))]
     else:
@@ -139,7 +137,7 @@ def int16_with_headroom(limit: float) -> QuantParams:
     return QuantParams(np.int16, float(np.float32(_HEADROOM * limit / 32767)))
 
 
-def _head(graph: TfliteBuilder, head: Head, state: int, calibration: Calibration, name: str, io: str) -> list[int]:
+def _head(graph: TfliteBuilder, head: Linear, state: int, calibration: Calibration, name: str, io: str) -> list[int]:
     """Return logits and probabilities [1, labels] of the state [1, 1, 1, hidden]."""
     values = "logits" if name == "head" else name
     int8_quant = asymmetric_int8(calibration.ranges[values])

@@ -30,29 +30,6 @@ _CONCAT_INPUTS = 4
 _WAVEFRONT_SCHEME = "int8-weights"
 
 
-def lower_unrolled(
-    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
-) -> int:
-    """Add the layers as plain operators for each step, layer after layer.
-
-    Args:
-        graph: Graph to add to.
-        layers: LSTM layers.
-        rows: Output of the input layer, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
-        leading_shape: Shape of the sequence without its last axis.
-        scheme: Type of the weights.
-
-    Returns:
-        The last layer's last state, one step of a sequence.
-    """
-    states: list[int] = []
-    for k, layer in enumerate(layers):
-        if states:
-            rows = concat_steps(graph, states)
-        states = unroll_layer(graph, layer, rows, leading_shape, scheme, f"lstm.{k}")
-    return states[-1]
-
-
 def unroll_layer(
     graph: TfliteBuilder,
     layer: LstmLayer,
@@ -87,19 +64,29 @@ def unroll_layer(
 
 
 def lower_wavefront(
-    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...]
+    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...], name: str
 ) -> int:
     """Add the layers side by side, layer k on step t - k: one matrix product per step serves all layers.
 
-    Arguments and result as for `lower_unrolled`; the weights are int8.
+    The weights are int8.
+
+    Args:
+        graph: Graph to add to.
+        layers: LSTM layers.
+        rows: Output of the layer before, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
+        leading_shape: Shape of the sequence without its last axis.
+        name: First part of the names in the file.
+
+    Returns:
+        The last layer's last state, one step of a sequence.
     """
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
     projection, recurrent, input_bias, upper_bias = stack_layer_weights(layers, ends)
-    forward = add_weight(graph, projection, "lstm.0.input_weight", _WAVEFRONT_SCHEME)
-    weight = add_weight(graph, recurrent, "lstm.recurrent_weight", _WAVEFRONT_SCHEME)
-    bias = graph.constant(upper_bias.astype(np.float32), "lstm.bias")
-    first_bias = graph.constant(input_bias.astype(np.float32), "lstm.0.bias")
+    forward = add_weight(graph, projection, f"{name}.0.input_weight", _WAVEFRONT_SCHEME)
+    weight = add_weight(graph, recurrent, f"{name}.recurrent_weight", _WAVEFRONT_SCHEME)
+    bias = graph.constant(upper_bias.astype(np.float32), f"{name}.bias")
+    first_bias = graph.constant(input_bias.astype(np.float32), f"{name}.0.bias")
 
     *windows, steps = leading_shape
     projected = fully_connected(graph, rows, forward, first_bias, leading_shape, _WAVEFRONT_SCHEME)
@@ -214,20 +201,21 @@ def _concat(graph: TfliteBuilder, parts: list[int]) -> int:
     return graph.op("CONCATENATION", parts, (*windows, count, width), axis=len(windows))
 
 
-def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, scheme: str) -> int:
+def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, scheme: str, name: str) -> int:
     """Add one UNIDIRECTIONAL_SEQUENCE_LSTM per layer.
 
     Args:
         graph: Graph to add to.
         layers: LSTM layers.
-        rows: Output of the input layer [windows, steps, inputs].
+        rows: Output of the layer before [windows, steps, inputs].
         scheme: Type of the weights.
+        name: First part of the names in the file.
 
     Returns:
         The last layer's last state [windows, 1, hidden].
     """
     for k, layer in enumerate(layers):
-        rows = sequence_lstm(graph, layer, rows, scheme, f"lstm.{k}")
+        rows = sequence_lstm(graph, layer, rows, scheme, f"{name}.{k}")
     windows, steps, hidden = graph.shapes[rows]
     begin = graph.constant(np.array([0, steps - 1, 0], np.int32))
     shape = (windows, 1, hidden)

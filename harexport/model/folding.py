@@ -33,7 +33,7 @@ def simplify(
 
     Args:
         layers: Layers of a network.
-        into_recurrent: Whether linear layers may be folded into the recurrent layer after them.
+        into_recurrent: Whether a first, linear convolution may be folded into a recurrent layer after it.
         round_weight: Applied to the weight of a layer into which a normalization is folded. The mean is subtracted
             through the rounded weight, so that the rounding error applies to the deviation of a channel from its mean.
     """
@@ -51,7 +51,7 @@ def simplify(
             result[-1] = replace(last, relu=True)
         elif isinstance(layer, Step) and layer.index == -1 and isinstance(last, Recurrent) and not last.backward:
             result[-1] = replace(last, sequence=False)
-        elif into_recurrent and isinstance(last, Conv1d) and isinstance(layer, Recurrent):
+        elif into_recurrent and len(result) == 1 and isinstance(last, Conv1d) and isinstance(layer, Recurrent):
             result[-1], cell = fold_linear(last, layer.layer)
             result.append(replace(layer, layer=cell))
         else:

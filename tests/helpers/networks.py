@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.contract import CHANNELS, LABELS, Contract
-from harexport.model.layers import Conv1d, GruLayer, Head, LstmLayer
+from harexport.model.layers import Conv1d, GruLayer, Linear, LstmLayer
 from harexport.model.network import Network
 
 
@@ -44,7 +42,7 @@ def random_network(
             bias[size : 2 * size] = forget_bias
         layers.append(LstmLayer(normal(4 * size, width, inputs=width), normal(4 * size, size, inputs=size), bias))
         width = size
-    return Network(
+    return Network.stack(
         window=window,
         mean=random.normal(0.0, 0.3, channels).astype(np.float32),
         std=random.uniform(0.1, 0.5, channels).astype(np.float32),
@@ -52,7 +50,7 @@ def random_network(
             normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), stride=hop, relu=relu
         ),
         recurrent_layers=tuple(layers),
-        head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
+        head=Linear(normal(labels, width, inputs=1), normal(labels, inputs=1)),
     )
 
 
@@ -128,8 +126,8 @@ def random_gru(
             )
         )  # fmt: skip
         width = size
-    head = Head(normal(labels - 1, width), normal(labels - 1)) if coarse else None
-    return replace(like, recurrent_layers=tuple(layers), coarse_head=head)
+    head = Linear(normal(labels - 1, width), normal(labels - 1)) if coarse else None
+    return like.replace(recurrent_layers=tuple(layers), coarse_head=head)
 
 
 GRU_SHAPES: dict[str, Network] = {

@@ -90,7 +90,7 @@ def _header(**changes: object) -> dict[str, str]:
         (_header(contract={}), "not a harexport contract"),
         (_header(recipe={"name": "x", "bogus": 1}), "unknown key bogus"),
         (_header(seed="x"), r"lacks .* or has a wrong value"),
-        (_header(), "unknown arrays a"),
+        (_header(), "the array 'mean' is missing"),
     ],
 )
 def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str] | None, words: str) -> None:
