@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from harexport.exporters.export import export
-    from harexport.importers.onnx import load_onnx as from_onnx
+    from harexport.importers.onnx import from_onnx
     from harexport.importers.torch import from_torch
     from harexport.runtimes.model import load_model as load
 
@@ -31,9 +31,9 @@ def __getattr__(name: str) -> Any:
 
         return export
     if name == "from_onnx":
-        from harexport.importers.onnx import load_onnx
+        from harexport.importers.onnx import from_onnx
 
-        return load_onnx
+        return from_onnx
     if name == "from_torch":
         from harexport.importers.torch import from_torch
 

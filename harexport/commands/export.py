@@ -22,8 +22,10 @@ from harexport.errors import InputError
 
 if TYPE_CHECKING:
     from harexport.data.dataset import Dataset
+    from harexport.importers.onnx import ImportedModel
     from harexport.model.contract import Contract
-    from harexport.model.network import Network
+
+_COMPARED_WINDOWS = 256  # test windows on which an imported network is compared with the original
 
 
 @click.command(cls=SectionedCommand)
@@ -131,13 +133,15 @@ def export(
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
     if path.suffix.lower() == ".onnx":
-        network, model_contract, dataset = load_onnx_model(path, contract, labels, data)
-        name, trained = path.stem, None
+        imported, model_contract, dataset = load_onnx_model(path, contract, labels, data)
+        network, name, trained, notes = imported.network, path.stem, None, list(imported.notes)
+        if not contract and not imported.contract and not data:
+            notes.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
     elif contract or labels:
         raise InputError("--contract and --labels are for ONNX models; a checkpoint has its own contract")
     else:
         trained = load(path)
-        network, model_contract, name = trained.network, trained.contract, trained.recipe.name
+        network, model_contract, name, notes = trained.network, trained.contract, trained.recipe.name, []
     if android:
         check_project(model_contract, resolve_all(network, fmt, schemes, lowering, batch_size, io), android)
     if trained is None:
@@ -155,9 +159,12 @@ def export(
         f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result) for result in results
     ]
     lines += [f"Android: {path}" for path in assets]
-    if trained is None and not contract:
-        lines.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
-    document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets]}
+    lines += notes
+    document = {
+        "files": [result.to_dict() for result in results],
+        "android": [str(path) for path in assets],
+        "notes": notes,
+    }
     print_result(document, as_json, "\n".join(lines))
     if failures:
         sys.exit(1)
@@ -165,39 +172,54 @@ def export(
 
 def load_onnx_model(
     path: Path, contract_path: Path | None, labels: str | None, data: Path | None
-) -> tuple[Network, Contract, Dataset | None]:
+) -> tuple[ImportedModel, Contract, Dataset | None]:
     """Import a .onnx file, and return it with its contract and the dataset for its checks.
 
     Args:
         path: The file.
-        contract_path: contract.json of the model. Default: the contract of UCI HAR.
+        contract_path: contract.json of the model. Default: the contract in the file, else that of the dataset, else
+            that of UCI HAR.
         labels: Labels of the model, separated by commas. Default: those of the contract.
         data: Dataset. Default: UCI HAR if the contract matches it, else None.
 
     Raises:
-        InputError: The model cannot be imported, or it does not fit the contract.
+        InputError: The model cannot be imported, it does not fit the contract, or it differs from the imported network
+            on the test windows.
     """
-    from harexport.data import contract_mismatches
+    import numpy as np
+
+    from harexport.data import contract_mismatches, load_dataset
     from harexport.importers.onnx import load_onnx
     from harexport.model.contract import Contract
     from harexport.utils.files import read_json
 
-    contract = Contract()
+    contract = load_dataset(data).contract if data and not contract_path else Contract()
     if contract_path:
         contract = Contract.from_dict(read_json(contract_path, "contract"), str(contract_path))
-    network = load_onnx(path, len(contract.channels))
+    try:
+        imported = load_onnx(path, len(contract.channels))
+    except InputError:
+        if contract_path:
+            raise
+        imported = load_onnx(path)
+    if imported.contract and not contract_path:
+        contract = Contract.from_dict(imported.contract, str(path))
     if labels:
         contract = dataclasses.replace(contract, labels=tuple(label.strip() for label in labels.split(",")))
+    network = imported.network
     if (network.window, network.num_channels) != (contract.window, len(contract.channels)):
         raise InputError(
             f"{path} takes windows of {network.window} samples and {network.num_channels} channels, the contract has "
-            f"{contract.window} and {len(contract.channels)}; give its contract with --contract"
+            f"{contract.window} and {len(contract.channels)}. Give the contract of the model with --contract"
         )
     if network.num_labels != len(contract.labels):
         raise InputError(
-            f"{path} has {network.num_labels} logits, the contract {len(contract.labels)} labels; give its labels with "
-            "--labels"
+            f"{path} has {network.num_labels} logits, the contract {len(contract.labels)} labels. Give the labels of "
+            "the model with --labels"
         )
     is_default = not contract_mismatches(contract, Contract())
     dataset = load_data_for(data, contract, path.stem) if data or is_default else None
-    return network, contract, dataset
+    if dataset is not None and len(dataset.test):
+        positions = np.linspace(0, len(dataset.test) - 1, min(len(dataset.test), _COMPARED_WINDOWS)).astype(int)
+        imported.compare(np.asarray(dataset.test.signals[positions], np.float32))
+    return imported, contract, dataset

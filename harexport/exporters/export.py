@@ -343,15 +343,12 @@ def build_model(
         from harexport.exporters import onnx
 
         return onnx.build(network, contract, metadata, options.scheme, options.batch)
-    from harexport.exporters import calibration, gptq, tflite, tflite_int8
+    from harexport.exporters import calibration, gptq, tflite
 
     if options.scheme == "int8":
         if train is None:
             raise InputError("the scheme int8 is calibrated on training windows; give the dataset of the model")
-        with single_threaded_blas():
-            ranges = calibration.calibrate(network, train)
-        metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
-        return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
+        return _build_int8(network, contract, metadata, options, train)
     if options.scheme == "int8-weights" and train is not None and network.is_stack and network.lstm:
         sample = calibration.sample_windows(train)
         source = {"indices": list(sample.indices), "sha256": sample.sha256}
@@ -359,6 +356,21 @@ def build_model(
         with single_threaded_blas():
             network = gptq.round_weights(network, sample.signals, options.lowering)
     return tflite.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
+
+
+def _build_int8(
+    network: Network, contract: Contract, metadata: dict[str, str], options: ExportOptions, train: Windows
+) -> bytes:
+    from harexport.exporters import calibration, layer_calibration, tflite_int8, tflite_int8_layers
+
+    assert options.lowering
+    is_lstm_stack = network.is_stack and network.kind == "lstm"
+    with single_threaded_blas():
+        ranges = calibration.calibrate(network, train) if is_lstm_stack else layer_calibration.calibrate(network, train)
+    metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
+    if isinstance(ranges, calibration.Calibration):
+        return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
+    return tflite_int8_layers.build(network, contract, metadata, options.lowering, ranges, options.io)
 
 
 def _check_recorded_accuracy(checkpoint: Checkpoint, dataset: Dataset, reference: ReferenceOutputs) -> None:

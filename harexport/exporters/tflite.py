@@ -63,9 +63,14 @@ def build(
     for name, head in {"head": last, **({"coarse": network.coarse_head} if network.coarse_head else {})}.items():
         logits = context.shaped(context.lower_layer(head, features, name))
         outputs += [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
-    has_gelu = any(isinstance(layer, Activation) and layer.kind == "gelu" for layer in walk(network.layers))
-    runtime = _GELU_RUNTIME if has_gelu else OLDEST_RUNTIME
+    runtime = oldest_runtime(network)
     return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime)
+
+
+def oldest_runtime(network: Network) -> str:
+    """Return the oldest TensorFlow Lite that has the operators of the network's layers."""
+    has_gelu = any(isinstance(layer, Activation) and layer.kind == "gelu" for layer in walk(network.layers))
+    return _GELU_RUNTIME if has_gelu else OLDEST_RUNTIME
 
 
 def serialize(

@@ -6,6 +6,7 @@ The imported network is compared with the original in ONNX Runtime.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from onnx import external_data_helper
 from harexport.errors import InputError
 from harexport.formats import identify_format, read_model_bytes
 from harexport.importers.graph import Graph, read_graph
+from harexport.model.contract import CONTRACT_KEY
 from harexport.model.layers import Conv1d, Layer, Linear, Normalize, Recurrent, Step
 from harexport.model.network import Network, softmax
 
@@ -39,6 +41,7 @@ class ImportedModel:
         output: What its output is: "logits", "probabilities" or "log-probabilities".
         run: Runs the original on windows [n, time, channels], and returns one row of its output per window.
         notes: What differs between the original and exported files.
+        contract: The contract in the file, as JSON values; None if it has none.
     """
 
     network: Network
@@ -47,6 +50,7 @@ class ImportedModel:
     output: str
     run: Run
     notes: tuple[str, ...]
+    contract: dict[str, Any] | None
 
     def compare(self, windows: NDArray[np.float32], run: Run | None = None) -> None:
         """Compare the network with the original on windows [n, time, channels].
@@ -124,7 +128,9 @@ def import_model(model: Any, where: str, num_channels: int | None = None) -> Imp
     if len(model.graph.output) > 1:
         notes.append(f"Of the outputs of the ONNX model, {graph.output_name} was imported.")
     run = _run_in_onnxruntime(model, where, graph)
-    imported = ImportedModel(network, where, graph.axes, graph.output, run, tuple(notes))
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    contract = json.loads(props[CONTRACT_KEY]) if model.producer_name == "harexport" and CONTRACT_KEY in props else None
+    imported = ImportedModel(network, where, graph.axes, graph.output, run, tuple(notes), contract)
     imported.compare(random_windows(network))
     return imported
 

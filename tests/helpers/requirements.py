@@ -8,6 +8,7 @@ fails instead.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import platform
 import shutil
@@ -81,6 +82,11 @@ REQUIREMENTS = {
         "exported files in the Java interpreter of TensorFlow Lite 2.6",
         "apt-get install default-jdk maven, on Linux x86-64",
         lambda: _has("java", "javac", "mvn")() and (platform.system(), platform.machine()) == ("Linux", "x86_64"),
+    ),
+    "onnx-exporters": Requirement(
+        "ONNX models of Keras, tf2onnx and torch.onnx's dynamo exporter",
+        "pip install 'harexport[peers]', for tensorflow, tf2onnx and onnxscript",
+        lambda: all(importlib.util.find_spec(name) for name in ("tensorflow", "tf2onnx", "onnxscript")),
     ),
     "posix": Requirement("file modes", "run on Linux or macOS", lambda: os.name == "posix"),
 }
