@@ -36,7 +36,7 @@ def collect(layer: Any, name: str) -> dict[str, Array]:
 
 def describe(layer: Any) -> dict[str, Any]:
     """Return what the arrays of a layer do not determine as plain JSON values."""
-    plain: dict[str, Any] = {"kind": type(layer).__name__}
+    plain: dict[str, Any] = {"layer_type": type(layer).__name__}
     for key, value in _fields(layer).items():
         if key == "layer":
             plain[key] = describe(value)
@@ -61,7 +61,7 @@ def build(description: Any, arrays: dict[str, Array], name: str, depth: int = 0)
         InputError: The kind of the layer is unknown, or it contains itself.
         KeyError, TypeError, ValueError: A field is missing or has a wrong type.
     """
-    kind = getattr(kinds, str(description["kind"]), None)
+    kind = getattr(kinds, str(description["layer_type"]), None)
     if not dataclasses.is_dataclass(kind) or depth > _MAX_DEPTH:
         raise InputError(f"{name}: unknown kind of layer {description['kind']!r}; update harexport")
     values: dict[str, Any] = {}

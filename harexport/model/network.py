@@ -222,7 +222,7 @@ class Network:
         try:
             built = tuple(named_arrays.build(layer, left, name) for layer, name in zip(layers, names, strict=True))
             has_coarse = any(key.startswith("coarse.") for key in arrays)
-            coarse = named_arrays.build({"kind": "Linear"}, left, "coarse") if has_coarse else None
+            coarse = named_arrays.build({"layer_type": "Linear"}, left, "coarse") if has_coarse else None
         except named_arrays.MissingArrayError as error:
             raise InputError(f"{where}: the array '{error}' is missing") from None
         if left:
@@ -316,11 +316,10 @@ def _describe_stack(arrays: Mapping[str, Array], structure: Mapping[str, Any]) -
     options = {key: bool(structure["gru"][key]) for key in ("reset_after", "relu")} if "gru" in structure else {}
     kind, cell = ("gru", "GruLayer") if options else ("lstm", "LstmLayer")
     count = sum(1 for key in arrays if key.startswith(f"{kind}.") and key.endswith(".input_weight"))
-    recurrent = [
-        {"kind": "Recurrent", "layer": {"kind": cell, **options}, "sequence": k < count - 1} for k in range(count)
-    ]
-    conv = {"kind": "Conv1d", "stride": int(structure["hop"]), "relu": bool(structure["relu"])}
-    return [{"kind": "Normalize"}, conv, *recurrent, {"kind": "Linear"}]
+    layer = {"layer_type": cell, **options}
+    recurrent = [{"layer_type": "Recurrent", "layer": layer, "sequence": k < count - 1} for k in range(count)]
+    conv = {"layer_type": "Conv1d", "stride": int(structure["hop"]), "relu": bool(structure["relu"])}
+    return [{"layer_type": "Normalize"}, conv, *recurrent, {"layer_type": "Linear"}]
 
 
 def softmax(logits: Array) -> NDArray[np.float64]:

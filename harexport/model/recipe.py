@@ -306,7 +306,8 @@ def _explain(message: str, table: Any) -> str:
     expected = text.partition(",")[0].replace("`", "").removeprefix("Expected ")
     names = {
         "array": "a list", "bool": "true or false", "float": "a number", "int": "a whole number",
-        "int | array": "a whole number or a list", "object": "a table", "str": "text", "Number out of range": "a number within the range of float64",
+        "int | array": "a whole number or a list",
+        "object": "a table", "str": "text", "Number out of range": "a number within the range of float64",
     }  # fmt: skip
     kind, limit, bound = expected.partition(" >= ") if ">=" in expected else expected.partition(" <= ")
     words = {"": "", " >= ": " of at least ", " <= ": " of at most "}[limit]
