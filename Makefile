@@ -1,8 +1,9 @@
 # `make help` lists the targets. Each one sets up .venv if needed.
-# make test WORKERS=2 runs the tests in two processes, those that measure time or send signals apart from the others.
+# make test WORKERS=1 runs the tests in one process. Tests that measure time or send signals run apart from the others.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 INSTALL = $(BIN)/python tools/install.py -c constraints.txt -e
 
 .DEFAULT_GOAL := help
@@ -17,12 +18,8 @@ demo: $(VENV)/.train ## Train, export and check a model in one run
 	$(BIN)/harexport demo
 
 test: lint ## Lint, check the types, run all tests and the checks of the Android demo
-ifdef WORKERS
 	$(BIN)/python -m pytest -m serial
-	$(BIN)/python -m pytest -m "not serial" -n $(WORKERS) --dist loadfile
-else
-	$(BIN)/python -m pytest
-endif
+	$(BIN)/python -m pytest -m "not serial" $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 	@$(BIN)/python android_demo/checks/run.py $(if $(CI),,--where-possible)
 
 lint: $(VENV)/.test ## Check style, types and the layers of the package
@@ -40,7 +37,7 @@ docs: $(VENV)/.test ## Generate docs/cli.md and the tables in the documentation
 artifacts: $(VENV)/.test ## Build every file in artifacts/ from its checkpoint
 	$(BIN)/python artifacts/build.py
 
-bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (10 minutes on an idle machine)
+bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (needs an idle machine)
 	$(BIN)/python benchmarks/summary.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/batch.py

@@ -131,7 +131,7 @@ def render(exports: dict[str, Any]) -> str:
                 reason = result["refused"].split(": ", 1)[1]
                 lines.append(f"| {result['path']} | - | - | - | - | - | - | - | failed: {reason} |")
                 continue
-            parity, is_float32 = result["gate"]["parity"], result["scheme"] == "float32"
+            parity, is_float32 = result["checks"]["parity"], result["scheme"] == "float32"
             size, time = ("1", "1") if is_float32 else (f"{result['size_ratio']:.2f}", f"{result['time_ratio']:.2f}")
             runtime = "TFLite" if result["format"] == "tflite" else "ORT"
             kilobytes = f"{result['size_bytes'] / 1000:.1f}"

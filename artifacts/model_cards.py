@@ -228,7 +228,7 @@ def _files(name: str, exported: list[dict[str, Any]]) -> str:
         if "refused" in result:
             failed.append(f"- {result['path']}: {result['refused'].split(': ', 1)[1]}")
             continue
-        parity = result["gate"]["parity"]
+        parity = result["checks"]["parity"]
         runtime = "TensorFlow Lite" if result["format"] == "tflite" else "ONNX Runtime"
         size, oldest = f"{result['size_bytes'] / 1000:.1f}", f"{runtime} {result['oldest_runtime']}"
         rows.append((f"`{result['path']}`", size, f"{parity['accuracy']:.2%}", f"{parity['drop']:.2f}", oldest))

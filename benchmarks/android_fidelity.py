@@ -13,7 +13,7 @@ reproduce the original sensor values. The reference is a whole recording, filter
 
 The recordings are also rotated into other orientations and classified with the mount stage in Kotlin and in Python.
 
-Requires a JDK, Maven and the raw recordings (from the cache, or 19 MB from PyPI). Exit code 1 if predictions for exact
+Requires a JDK, Maven and the raw recordings (from the cache, or from PyPI). Exit code 1 if predictions for exact
 timestamps or in other orientations differ from Python, or more than 1 % of those for jittery timestamps.
 """
 

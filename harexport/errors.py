@@ -18,8 +18,8 @@ class MissingExtraError(HarExportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'harexport[{extra}]' "
-            f"(from a checkout: pip install -c constraints.txt '.[{extra}]')"
+            f"{purpose} needs {package}, which is not installed. In a checkout of harexport: "
+            f"pip install -c constraints.txt '.[{extra}]'"
         )
 
 

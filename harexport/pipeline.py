@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harexport.bench.discovery import find_models
-from harexport.bench.report import save
+from harexport.bench.report.html import save_report
 from harexport.bench.result import BenchResult
 from harexport.bench.run import bench
 from harexport.data.dataset import Dataset
@@ -44,7 +44,7 @@ def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> 
             raise CheckFailedError(result.reason)
         info(format_result(result))
     measured = bench(find_models([checkpoint_path(out, recipe), *(result.path for result in results)]), dataset)
-    return measured, save.save(measured, out, [out])
+    return measured, save_report(measured, out, [out])
 
 
 def train_or_reuse(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""What the repository ships: the figures are the files', and every file keeps its promise on the real test set."""
+"""The published files: their figures are current, and every file is within its tolerance on the real test set."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from harexport.utils.files import read_json
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LEAST = {"edge": 0.979, "edge-tiny": 0.976, "baseline-lstm": 0.89, "baseline-gru": 0.88}
-_SAID = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
+_EXPORTS = json.loads((_ROOT / "benchmarks" / "exports.json").read_text("utf-8"))
 
 
 def _files(name: str, *, refused: bool = False) -> set[str]:
-    """The model files of a recipe: every form that its network allows, without what was refused unless asked for."""
+    """The model files that the network of a recipe allows, with those that failed their checks if `refused`."""
     network = checkpoints.load(ship_pretrained.checkpoint_path(name)).network
     found = {
         form.file_name(name)
         for fmt, lowering, schemes in build.export_plan(network)
         for form in options.resolve_all(network, fmt, schemes, lowering, 1, "float32")
     }
-    return found if refused else found - {one["path"] for one in _SAID[name] if "refused" in one}
+    return found if refused else found - {one["path"] for one in _EXPORTS[name] if "refused" in one}
 
 
 @pytest.mark.parametrize("name", _LEAST)
-def test_shipped_models_keep_their_promise_on_all_test_windows(name: str, dataset: Dataset) -> None:
+def test_published_models_are_within_their_tolerance_on_all_test_windows(name: str, dataset: Dataset) -> None:
     folder = _ROOT / "artifacts" / name
     checkpoint = checkpoints.load(folder / f"{name}.safetensors")
     expected = checkpoint.network.logits(dataset.test.signals)
@@ -79,7 +79,7 @@ def test_figures_are_those_of_the_shipped_files() -> None:
         assert measured["costs"][f"export_{fmt}"]["megabytes"] < 300
 
 
-def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
+def test_variants_of_the_recipe_were_compared_on_held_out_subjects() -> None:
     tried = json.loads((_ROOT / "benchmarks" / "recipes.json").read_text("utf-8"))
     for last in (tried["rounds"]["third"], tried["rounds"]["fourth"]):
         assert last["recipe"] == recipes.load("edge").to_dict(), "the recipe changed since it was chosen"
@@ -88,10 +88,10 @@ def test_the_recipes_neighbours_were_judged_by_held_out_subjects() -> None:
                 assert variant["mean"] == pytest.approx(np.mean([run["folds"] for run in runs.values()]), abs=0.01)
 
 
-def test_what_the_exports_said_is_of_the_shipped_files() -> None:
-    """Every form is shipped, or was refused by its gate and says so."""
-    assert set(_SAID) == set(_LEAST) == set(ship_pretrained.load_checkpoints())
-    for name, results in _SAID.items():
+def test_recorded_exports_match_the_published_files() -> None:
+    """Every format is published, or its failed checks are recorded."""
+    assert set(_EXPORTS) == set(_LEAST) == set(ship_pretrained.load_checkpoints())
+    for name, results in _EXPORTS.items():
         assert {one["path"] for one in results} == _files(name, refused=True)
         for one in results:
             path = _ROOT / "artifacts" / name / one["path"]
@@ -99,11 +99,11 @@ def test_what_the_exports_said_is_of_the_shipped_files() -> None:
                 assert not path.exists()
             else:
                 assert path.stat().st_size == one["size_bytes"], "the artifacts changed since: make artifacts"
-                assert one["gate"]["parity"]["failures"] == []
+                assert one["checks"]["parity"]["failures"] == []
 
 
-def test_what_is_shipped_is_what_this_code_writes(tmp_path: Path, dataset: Dataset) -> None:
-    """The same operators and answers; the last digits of folded weights are the processor's."""
+def test_this_code_writes_the_published_files(tmp_path: Path, dataset: Dataset) -> None:
+    """Operators and predictions are the same; the last digits of folded weights depend on the processor."""
     folder = _ROOT / "artifacts" / "edge"
     checkpoint = checkpoints.load(folder / "edge.safetensors")
     for fmt, lowering in (("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "fused")):
@@ -111,5 +111,5 @@ def test_what_is_shipped_is_what_this_code_writes(tmp_path: Path, dataset: Datas
             assert isinstance(result, ExportResult)
             shipped = folder / result.path.name
             assert structure.read_structure(shipped.read_bytes(), fmt, shipped.name).ops == result.ops, "make artifacts"
-            answers = [runtimes.load(path).logits(dataset.test.signals[:200]) for path in (shipped, result.path)]
-            assert np.abs(answers[0] - answers[1]).max() < 1e-5
+            logits = [runtimes.load(path).logits(dataset.test.signals[:200]) for path in (shipped, result.path)]
+            assert np.abs(logits[0] - logits[1]).max() < 1e-5

@@ -175,6 +175,6 @@ def test_missing_extra_is_named(
         text=True,
     )
     assert child.returncode == 2, child.stderr
-    assert f"pip install 'harexport[{extra}]'" in child.stderr
+    assert f"pip install -c constraints.txt '.[{extra}]'" in child.stderr
     assert "Traceback" not in child.stderr
     assert list(tmp_path.iterdir()) == []

@@ -45,8 +45,8 @@ def test_interrupted_export_writes_nothing(
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(exporter, "check_exported_model", interrupted)
-    code, said = _export(uci_har_path, tmp_path)
-    assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
+    code, message = _export(uci_har_path, tmp_path)
+    assert (code, message.splitlines()[-1]) == (130, "Interrupted.")
     assert len(there) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -62,8 +62,8 @@ def test_interrupt_hidden_in_another_error(
             raise kind("half imported") from error
 
     monkeypatch.setattr(exporter, "check_exported_model", interrupted)
-    code, said = _export(uci_har_path, tmp_path)
-    assert (code, said.splitlines()[-1]) == (130, "Interrupted.")
+    code, message = _export(uci_har_path, tmp_path)
+    assert (code, message.splitlines()[-1]) == (130, "Interrupted.")
 
 
 def test_other_errors_are_raised(uci_har_path: Path, tmp_path: Path, monkeypatch: Patch) -> None:

@@ -5,11 +5,13 @@ The blocks of measurements come from their JSON files (see benchmarks/readme.py)
 
 from __future__ import annotations
 
+import json
 import sys
 import typing
 from pathlib import Path
 
 import click
+import msgspec
 from msgspec import Meta
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +19,9 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.readme import BLOCKS, replace_block
 from harexport.cli import main as cli
+from harexport.exporters.export import ExportResult, format_result
+from harexport.exporters.options import resolve_all
+from harexport.model import checkpoint as checkpoints
 from harexport.model.recipe import Recipe
 from tests.helpers.requirements import REQUIREMENTS
 
@@ -81,8 +86,21 @@ def kotlin() -> str:
     return f"```kotlin\n{shown}```"
 
 
+def export_example() -> str:
+    """Render what `harexport export` prints about a file, as benchmarks/exports.json records it."""
+    options = "--format tflite --quantize"
+    network = checkpoints.load(ROOT / "artifacts" / "edge" / "edge.safetensors").network
+    (form,) = resolve_all(network, "tflite", ["int8-weights"], "auto", 1, "float32")
+    recorded = json.loads((ROOT / "benchmarks" / "exports.json").read_text("utf-8"))["edge"]
+    (entry,) = [entry for entry in recorded if entry["path"] == form.file_name("edge")]
+    result = msgspec.convert({**entry, "reason": form.reason}, ExportResult, dec_hook=lambda kind, value: kind(value))
+    printed = "\n".join(format_result(result).splitlines()[1:])
+    return f"```console\n$ harexport export artifacts/edge/edge.safetensors {options}\n...\n{printed}\n```"
+
+
 # name of a block -> file, function that renders it
 GENERATED = {
+    "export-example": ("README.md", export_example),
     "recipe-keys": ("docs/training.md", recipe_keys),
     "requirements": ("CONTRIBUTING.md", requirements),
     "kotlin": ("android_demo/README.md", kotlin),

@@ -128,7 +128,7 @@ def prepare_benchmark(found: FoundModels, dataset: Dataset) -> Benchmark:
 def _load_all(found: FoundModels, names: list[str], data: Contract) -> tuple[list[ModelUnderTest], list[SkippedModel]]:
     models, skipped = [], []
     reference_optional = found.against is not None
-    with progress("loading each file in a subprocess", len(found.files), "files") as advance:
+    with progress("loading each file in a child process", len(found.files), "files") as advance:
         for done, (path, name) in enumerate(zip(found.files, names, strict=True), 1):
             try:
                 models.append(load_model_under_test(path, name, found.checkpoints, data, reference_optional))
@@ -232,14 +232,14 @@ def _run_test_set(models: list[ModelUnderTest], dataset: Dataset) -> tuple[list[
 
 
 def _loader(model: ModelUnderTest) -> Callable[[int], Model]:
-    return lambda threads: model.load(threads).run_batch
+    return lambda threads: model.load(threads)
 
 
 def _torch_candidates(used: dict[str, Checkpoint], dataset: Dataset) -> list[Candidate]:
     if not used:
         return []
     if importlib.util.find_spec("torch") is None:
-        info("torch is not installed: PyTorch is not compared (pip install 'harexport[train]')")
+        info("PyTorch is not installed and not compared. In a checkout: pip install -c constraints.txt '.[train]'")
         return []
     from harexport.runtimes.torch import TorchRunner
 

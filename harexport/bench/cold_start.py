@@ -43,8 +43,8 @@ def measure(
         processes: How often to measure.
 
     Returns:
-        Per process: load_ms and first_answer_ms; base, peak and arena in bytes, None where the system or the format has
-        no such figure.
+        Per process: load_ms and first_prediction_ms; base, peak and arena in bytes, None where the system or the format
+        has no such figure.
 
     Raises:
         InputError: The model cannot be loaded in a fresh process, or takes too long.
@@ -79,7 +79,7 @@ def _main(path: Path, fmt: str, output: int, has_external_weights: bool, window:
     peak = _peak_memory()
     figures = {
         "load_ms": 1e3 * (loaded - start),
-        "first_answer_ms": 1e3 * (done - loaded),
+        "first_prediction_ms": 1e3 * (done - loaded),
         "base": base,
         "peak": peak,
         "arena": _arena_bytes(model) if fmt == "tflite" else None,

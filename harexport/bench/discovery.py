@@ -21,7 +21,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
 from harexport.runtimes import Runner
-from harexport.runtimes.sandbox import read_sandboxed
+from harexport.runtimes.sandbox import SandboxedRunner, read_sandboxed
 from harexport.utils.console import info
 
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -174,10 +174,10 @@ class ModelUnderTest:
     macs: macs.Macs
     notes: tuple[str, ...]
 
-    def load(self, threads: int = 1) -> Runner:
-        """Build the runner of this file. Raises InputError."""
+    def load(self, threads: int = 1) -> SandboxedRunner:
+        """Build the runner of this file, in the child process. Raises InputError."""
         model = self.path if self.has_external_weights else self.model
-        return runtimes.load_bytes(model, f".{self.format}", self.name, threads=threads, output=self.output)
+        return SandboxedRunner(model, f".{self.format}", self.name, threads=threads, output=self.output)
 
 
 def load_model_under_test(
@@ -187,7 +187,7 @@ def load_model_under_test(
     data: Contract,
     reference_optional: bool,
 ) -> ModelUnderTest:
-    """Parse a file, run it in a subprocess and validate it.
+    """Parse a file, run it in the child process and validate it.
 
     Args:
         path: The file.
@@ -213,7 +213,7 @@ def load_model_under_test(
         raise InputError(f"{name}: {sandbox.error.rstrip('.')}; export it again")
     output = _select_output(file, labels, sandbox.probabilities)
     kind: Kind = "probabilities" if file.outputs[output].name in sandbox.probabilities else "logits"
-    runner = runtimes.load_bytes(source, f".{file.format}", name, output=output)
+    runner = SandboxedRunner(source, f".{file.format}", name, output=output)
     _check_prediction(runner, name, labels, window)
     if not sandbox.is_random:
         _check_batch_axis(runner, name, window)
@@ -358,11 +358,7 @@ def _check_batch_axis(runner: Runner, name: str, window: tuple[int, int]) -> Non
 def _check_prediction(runner: Runner, name: str, labels: int, window: tuple[int, int]) -> None:
     """Run one batch of zeros: shapes in the file may be unknown before."""
     size = runner.batch or 1
-    try:
-        prediction = runner.run_batch(np.zeros((size, *window), np.float32))
-    except Exception as error:  # the errors of the runtimes have no common base class
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise InputError(f"{name} can be loaded but not run ({reason}); export it again") from error
+    prediction = runner.run_batch(np.zeros((size, *window), np.float32))
     if prediction.size != size * labels:
         raise InputError(
             f"{name} has the output shape {list(prediction.shape)} for {size} windows; the data have {labels} labels"

@@ -16,6 +16,7 @@ from harexport.errors import InputError
 from harexport.model.layers import Doubles
 from harexport.model.network import Network
 from harexport.runtimes import Floats
+from harexport.runtimes.sandbox import read_intermediate_values
 
 # Rounding of the weights and states of each scheme stays below these errors.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8-weights": 0.3}
@@ -60,7 +61,7 @@ def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, windo
     """
     if scheme not in _TOLERANCES:
         raise InputError(f"states are compared for {', '.join(SCHEMES)}; this file is {scheme}")
-    values = _read_values(model, fmt, window)
+    values = read_intermediate_values(model, f".{fmt}", "the file", window)
     if not values:
         raise InputError("the file exposes none of its intermediate values")
     states = [layer[0] for layer in network.states(window)]  # [steps, hidden] each
@@ -70,16 +71,6 @@ def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, windo
     threshold = _TOLERANCES[scheme] * max(1.0, max(float(np.abs(layer).max()) for layer in states))
     layer, step = _first_divergence(layers, threshold)
     return Divergence(index, layers, threshold, layer, step, _summary(layers, threshold, layer, step))
-
-
-def _read_values(model: bytes, fmt: str, window: Floats) -> list[Floats]:
-    if fmt == "onnx":
-        from harexport.runtimes import onnx
-
-        return onnx.read_intermediate_values(model, window)
-    from harexport.runtimes import litert
-
-    return litert.read_intermediate_values(model, window)
 
 
 def _errors(states: Doubles, values: list[Floats], offsets: list[int]) -> tuple[float, ...]:

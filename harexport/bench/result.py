@@ -18,7 +18,7 @@ from harexport.evaluation.metrics import ClassificationMetrics
 from harexport.evaluation.statistics import Interval
 from harexport.version import __version__
 
-SCHEMA = "harexport-bench-2"
+SCHEMA = "harexport-bench-3"
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class ColdStart:
     Attributes:
         processes: Number of processes.
         load_ms: Time to read the file and build the runner.
-        first_answer_ms: Time of the first prediction.
+        first_prediction_ms: Time of the first prediction.
         peak_bytes: Peak memory of the process.
         model_bytes: Part of it caused by the model.
     """
 
     processes: int
     load_ms: float
-    first_answer_ms: float
+    first_prediction_ms: float
     peak_bytes: int | None
     model_bytes: int | None
 
@@ -62,7 +62,7 @@ class ModelResult:
         runtime: Name of the runtime.
         scheme: Quantization scheme, or "torch".
         lowering: Lowering of the recurrent layers, from the metadata.
-        promised: Whether the tolerance of its scheme applies.
+        has_tolerance: Whether the tolerance of its scheme applies.
         failures: Limits of the tolerance that are exceeded.
         size_bytes: Size with weights beside the file.
         sha256: Checksum of the file.
@@ -79,7 +79,7 @@ class ModelResult:
         throughput: By batch size.
         cold_start: In fresh processes.
         instructions: Executed instructions per window.
-        departure: Divergence of the activations from the reference.
+        divergence: Divergence of the activations from the reference.
         notes: Remarks.
     """
 
@@ -89,7 +89,7 @@ class ModelResult:
     runtime: str
     scheme: str
     lowering: str | None
-    promised: bool
+    has_tolerance: bool
     failures: tuple[str, ...]
     size_bytes: int | None
     sha256: str | None
@@ -106,7 +106,7 @@ class ModelResult:
     throughput: tuple[Throughput, ...]
     cold_start: ColdStart | None
     instructions: int | None
-    departure: Divergence | None
+    divergence: Divergence | None
     notes: tuple[str, ...]
 
     @property
@@ -164,13 +164,13 @@ class ThresholdReport:
     Attributes:
         rules: The rules.
         compared_with: Name of the baseline; empty if no rule needs one.
-        broken: Rules that are met.
+        violations: Rules that are met.
         notes: Rules that are nearly met, and differences to the baseline.
     """
 
     rules: tuple[str, ...]
     compared_with: str
-    broken: tuple[Violation, ...]
+    violations: tuple[Violation, ...]
     notes: tuple[str, ...]
 
 
@@ -185,14 +185,14 @@ class BenchResult:
         labels: Names of the labels.
         baseline: Model that latency ratios are relative to.
         against: Name of the --against model.
-        floors: Overhead of the runtimes, by runtime.
+        overheads: Overhead of the runtimes, by runtime.
         conditions: State of the machine; None if no time was measured on it.
         target: {"kind": "host", "arm64" or "adb"} and what is known about the target.
         instructions_unknown: Why instructions are not counted; None if they are.
         data: Source and digest of the data, number of test windows.
         machine: Processor, system and versions.
         created: Time in UTC, ISO 8601.
-        gate: Result of --fail-if.
+        thresholds: Result of --fail-if.
         tool_version: Version of harexport.
     """
 
@@ -202,20 +202,20 @@ class BenchResult:
     labels: tuple[str, ...]
     baseline: str | None
     against: str | None
-    floors: dict[str, Latency]
+    overheads: dict[str, Latency]
     conditions: Conditions | None
     target: dict[str, Any]
     instructions_unknown: str | None
     data: dict[str, Any]
     machine: dict[str, Any]
     created: str
-    gate: ThresholdReport | None = None
+    thresholds: ThresholdReport | None = None
     tool_version: str = __version__
 
     @property
     def passed(self) -> bool:
         """Whether all models are within their tolerance and no rule is met."""
-        return not any(model.failures for model in self.models) and not (self.gate and self.gate.broken)
+        return not any(model.failures for model in self.models) and not (self.thresholds and self.thresholds.violations)
 
     @property
     def exit_code(self) -> int:
@@ -233,6 +233,4 @@ class BenchResult:
             values["macs_per_second"] = model.macs_per_second
             values["comparison"] = model.comparison.to_dict() if model.comparison else None
             values["against"] = model.against.to_dict() if model.against else None
-            if model.departure:
-                values["departure"]["says"] = values["departure"].pop("summary")
         return {"schema": SCHEMA, "passed": self.passed, **plain}

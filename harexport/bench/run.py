@@ -128,7 +128,7 @@ def _measure_cold_start(file: ModelUnderTest, window: tuple[int, int]) -> tuple[
     start = ColdStart(
         processes=len(processes),
         load_ms=median_ms("load_ms"),
-        first_answer_ms=median_ms("first_answer_ms"),
+        first_prediction_ms=median_ms("first_prediction_ms"),
         peak_bytes=median_bytes("peak"),
         model_bytes=median_bytes("peak", "base"),
     )

@@ -1,4 +1,4 @@
-"""Failure conditions of --fail-if, for continuous integration.
+"""Failure conditions of --fail-if, for continuous integration, and the baseline that they are compared with.
 
 A rule is METRIC OPERATOR VALUE[UNIT] and describes a failure: "p50>1.15x" fails if the median latency is more than 1.15
 times that of the baseline. Operators are <, <=, >, >=. The unit selects what VALUE is compared with:
@@ -19,11 +19,16 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from harexport.bench.result import BenchResult, ThresholdReport, Violation
+import msgspec
+from msgspec import Meta, Struct
+
+from harexport.bench.result import SCHEMA, BenchResult, ThresholdReport, Violation
 from harexport.errors import InputError
 from harexport.evaluation.statistics import Interval
+from harexport.utils import files
 
 Kind = Literal["share", "time", "bytes", "number"]
 
@@ -76,7 +81,7 @@ METRICS: dict[str, tuple[Kind, Callable[[Mapping[str, Any]], float | None]]] = {
     "p99": ("time", _value_at("latency", "p99")),
     "ratio": ("number", _value_at("ratio", "value")),
     "load": ("time", lambda model: _cold_start_us(model, "load_ms")),
-    "cold": ("time", lambda model: _cold_start_us(model, "load_ms", "first_answer_ms")),
+    "cold": ("time", lambda model: _cold_start_us(model, "load_ms", "first_prediction_ms")),
     "throughput": ("number", _throughput),
     "memory": ("bytes", _value_at("cold_start", "peak_bytes")),
     "arena": ("bytes", _value_at("arena_bytes")),
@@ -170,7 +175,7 @@ def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any
     Raises:
         InputError: A rule compares with another model, and no model has a counterpart.
     """
-    return dataclasses.replace(result, gate=_apply(result, rules, baseline, name))
+    return dataclasses.replace(result, thresholds=_apply(result, rules, baseline, name))
 
 
 def _apply(
@@ -295,3 +300,119 @@ def _format(rule: Rule, interval: Interval) -> str:
     if interval.low < interval.high:
         text += f" (95 % interval {scale * interval.low:.4g} to {scale * interval.high:.4g})"
     return text
+
+
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+_NonNegative = Annotated[float, Meta(ge=0)]
+
+
+_Positive = Annotated[float, Meta(gt=0)]
+
+
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class _Metrics(Struct):
+    accuracy: _Share
+    macro_f1: _Share
+    label_recall: list[_Share]
+
+
+class _Comparison(Struct):
+    agreement: _Share
+    max_logit_difference: _NonNegative | None
+    p_value: _Share
+
+
+class _Latency(Struct):
+    min: _Positive
+    p50: _Positive
+    p90: _Positive
+    p99: _Positive
+    low: _Positive
+    high: _Positive
+
+
+class _Ratio(Struct):
+    value: _Positive
+    low: _Positive
+    high: _Positive
+
+
+class _ColdStart(Struct):
+    load_ms: _NonNegative
+    first_prediction_ms: _NonNegative
+    peak_bytes: _Count | None
+
+
+class _Throughput(Struct):
+    windows_per_second: _NonNegative
+
+
+class _Model(Struct):
+    name: str
+    file: str | None
+    figures: _Metrics | None
+    comparison: _Comparison | None
+    calibration_error: _Share | None
+    latency: _Latency | None
+    ratio: _Ratio | None
+    cold_start: _ColdStart | None
+    throughput: list[_Throughput]
+    arena_bytes: _Count | None
+    size_bytes: _Count | None
+    macs: _Count | None
+    instructions: _Count | None
+
+
+class _Machine(Struct):
+    processor: str
+
+
+class _Target(Struct):
+    kind: str
+
+
+class _Data(Struct):
+    digest: str
+
+
+class _Baseline(Struct):
+    models: list[_Model]
+    labels: list[str]
+    machine: _Machine
+    target: _Target
+    data: _Data
+
+
+def load_baseline(path: Path, labels: Sequence[str]) -> dict[str, Any]:
+    """Load the JSON of an earlier benchmark.
+
+    Args:
+        path: A bench.json, or the output of `harexport bench --json`.
+        labels: Labels of the data.
+
+    Returns:
+        The JSON, in which every value that a rule reads has the right type and range.
+
+    Raises:
+        InputError: It is not such a file, or has invalid values or other labels.
+    """
+    content = files.read_json(path, "--baseline")
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        found = f"its schema is {str(schema)[:40]}" if schema else "it has no schema"
+        raise InputError(f"--baseline {path.name} is not an output of `harexport bench` ({found}, expected {SCHEMA})")
+    try:
+        baseline = msgspec.convert(content, _Baseline)
+    except msgspec.ValidationError as error:
+        raise InputError(f"--baseline {path.name} is invalid: {error}. Run the benchmark again") from None
+    names = [model.name for model in baseline.models]
+    if len(set(names)) < len(names):
+        raise InputError(f"--baseline {path.name} is invalid: a model name occurs twice. Run the benchmark again")
+    recalls = [len(model.figures.label_recall) for model in baseline.models if model.figures]
+    if baseline.labels != list(labels) or any(count != len(labels) for count in recalls):
+        raise InputError(f"--baseline {path.name} has other labels than the data; run the benchmark again")
+    return dict(content)

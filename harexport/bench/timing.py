@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport import runtimes
 from harexport.bench.result import Throughput
 from harexport.evaluation.environment import Conditions, NoiseMonitor, pin_to_idle_cores
-from harexport.evaluation.latency import Latency, Model, Times, measure
+from harexport.evaluation.latency import Latency, Model, Times, measure, time_block
 from harexport.evaluation.statistics import Interval
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME
 from harexport.runtimes import RUNTIMES, Floats
+from harexport.runtimes.sandbox import SandboxedRunner, context_switches
 from harexport.utils.console import progress
 
 _SESSIONS = 8
@@ -77,7 +77,7 @@ def time_models(
     used_runtimes = {model.runtime for model in models}
     overhead_models = {f"overhead of {runtime}": runtime for runtime in OVERHEAD_MODELS if runtime in used_runtimes}
     with pin_to_idle_cores(threads[0]) as cores:
-        monitor = NoiseMonitor(cores)
+        monitor = NoiseMonitor(cores, context_switches)
         times = _time_latency(models, overhead_models, windows, runs, threads[0])
         conditions = monitor.conditions([times.round_medians(name) for name in times.by_model])
         throughput = _time_throughput(models, windows, threads[0])
@@ -116,7 +116,7 @@ def _time_latency(
     def load() -> dict[str, Model]:
         loaded = {model.name: _repeat_window(model.load(threads), model.batch or 1) for model in models}
         return loaded | {
-            name: runtimes.load_bytes(content, f".{fmt}", name, threads=threads, output=0).run_batch
+            name: SandboxedRunner(content, f".{fmt}", name, threads=threads, output=0)
             for name, (content, fmt) in files.items()
         }
 
@@ -125,15 +125,21 @@ def _time_latency(
         return measure(load, windows, runs, sessions=_SESSIONS, progress=advance)
 
 
-def _repeat_window(run_batch: Model, size: int) -> Model:
+def _repeat_window(model: Model, size: int) -> Model:
     """Adapt a model with a fixed batch size to single windows, by copies of the window."""
-    if size == 1:
-        return run_batch
+    return model if size == 1 else _Repeated(model, size)
 
-    def run(window: NDArray[np.float32]) -> object:
-        return run_batch(np.repeat(window, size, axis=0))
 
-    return run
+@dataclass(frozen=True)
+class _Repeated:
+    model: Model
+    size: int
+
+    def __call__(self, window: NDArray[np.float32]) -> object:
+        return self.model(np.repeat(window, self.size, axis=0))
+
+    def time_block(self, block: Sequence[NDArray[np.float32]]) -> list[int]:
+        return time_block(self.model, [np.repeat(window, self.size, axis=0) for window in block])
 
 
 def _time_throughput(models: Sequence[TimedModel], windows: Floats, threads: int) -> dict[str, tuple[Throughput, ...]]:

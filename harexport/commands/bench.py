@@ -103,7 +103,8 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     """
     from harexport.bench import thresholds
     from harexport.bench.discovery import find_models
-    from harexport.bench.report import save, text
+    from harexport.bench.report import text
+    from harexport.bench.report.html import save_report
     from harexport.bench.result import group_reasons
     from harexport.utils import files
 
@@ -121,20 +122,18 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     thresholds.check_comparable(rules, chosen.baseline is not None, chosen.against is not None)
     baseline = None
     if chosen.baseline is not None:
-        from harexport.bench.baseline import load_baseline
-
         if not rules:
             raise InputError('--baseline has no effect without --fail-if, for example --fail-if "p50>1.15x"')
-        baseline = load_baseline(chosen.baseline, dataset.contract.labels)
+        baseline = thresholds.load_baseline(chosen.baseline, dataset.contract.labels)
     if out.exists():  # a new folder is created only when there is a file to write
         files.check_writable(out)
     result = _run_on_target(found, dataset, chosen)
     if rules:
         result = thresholds.apply(result, rules, baseline, chosen.baseline.name if chosen.baseline else "")
-    page = save.save(result, out, found.folders, chosen.page)
+    page = save_report(result, out, found.folders, chosen.page)
     if chosen.markdown is not None:
-        files.write_text(chosen.markdown, save.format_pull_request(result))
-    summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
+        files.write_text(chosen.markdown, text.format_pull_request(result))
+    summary = f"\n{text.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
     print_result(result.to_dict(), as_json, summary)
     for reason in group_reasons(result.refused):
         print_error(reason)

@@ -33,12 +33,12 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     \b
     Example:  harexport demo
     """
-    from harexport.bench.report import save, text
+    from harexport.bench.report import text
     from harexport.model import recipe as recipes
     from harexport.pipeline import run_pipeline
 
     result, page = run_pipeline(recipes.load(recipe), load_data(data), out, seed)
-    summary = f"\n{save.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
+    summary = f"\n{text.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
     print_result(result.to_dict(), as_json, summary)
     if result.exit_code:
         sys.exit(result.exit_code)

@@ -18,11 +18,13 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
     """Measure accuracy under tilt, noise and lost samples.
 
     PATH is a checkpoint, a model file exported by harexport, or a folder of checkpoints (default: --out). Every model
-    is run on the unchanged test windows and with each of these perturbations. Writes a table and a plot.
+    is run on the unchanged test windows and with each of these perturbations. A model with a mount stage estimates the
+    mounting of each perturbed recording from its level walking. Writes a table and a plot.
 
     \b
     tilted   10, 20, 30 degrees against gravity, in 8 directions: mean and, in brackets, worst
     turned   90, 180, 270 degrees about each axis
+    any      20 random orientations
     noise    5, 10, 20 mg rms of the accelerometer, 0.05 degrees per second per mg of the gyroscope
     lost     2 and 5 % of the samples, replaced by a straight line
     clock    2 % too slow and too fast

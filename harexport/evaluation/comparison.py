@@ -67,7 +67,7 @@ class Disagreement:
         window: Index of the test window.
         truth: True label.
         reference: Label predicted by the reference.
-        answer: Label predicted by the model.
+        prediction: Label predicted by the model.
         margin: Difference of the reference's two largest logits.
         difference: Largest absolute logit difference to the reference.
     """
@@ -75,7 +75,7 @@ class Disagreement:
     window: int
     truth: int
     reference: int
-    answer: int
+    prediction: int
     margin: float
     difference: float
 
@@ -125,14 +125,14 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, with at most 100 disagreements."""
         return {
-            "to": self.reference,
-            "of": self.quantity,
+            "reference": self.reference,
+            "quantity": self.quantity,
             "max_logit_difference": self.max_logit_difference,
             "p999_logit_difference": self.p999_logit_difference,
             "agreement": self.agreement,
-            "drop": self.accuracy_drop,
-            "lost": self.regressions,
-            "won": self.improvements,
+            "accuracy_drop": self.accuracy_drop,
+            "regressions": self.regressions,
+            "improvements": self.improvements,
             "p_value": self.p_value,
             "disagreements": [asdict(disagreement) for disagreement in self.disagreements[:_MAX_LISTED]],
             "margins": list(self.margins),
@@ -200,7 +200,7 @@ def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np
                 window=int(k),
                 truth=int(labels[k]),
                 reference=int(expected_labels[k]),
-                answer=int(predicted[k]),
+                prediction=int(predicted[k]),
                 margin=float(margin[k]),
                 difference=float(listed_difference[k]),
             )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata as installed
 from pathlib import Path
@@ -111,13 +111,19 @@ class Conditions:
 
 
 class NoiseMonitor:
-    """Records the state of the machine from its construction to `conditions`."""
+    """Records the state of the machine from its construction to `conditions`.
 
-    def __init__(self, cores: tuple[int, ...]) -> None:
+    Args:
+        cores: Cores to which the thread is pinned.
+        more_switches: Returns the involuntary context switches of another process that runs models.
+    """
+
+    def __init__(self, cores: tuple[int, ...], more_switches: Callable[[], int | None] = lambda: 0) -> None:
         self._cores = cores
+        self._more_switches = more_switches
         self._load = _load_per_core()
         self._start = time.perf_counter()
-        self._switches = _context_switches()
+        self._switches = self._count_switches()
 
     def conditions(self, round_medians: Collection[NDArray[np.float64]]) -> Conditions:
         """Return the conditions of the measurement.
@@ -126,7 +132,7 @@ class NoiseMonitor:
             round_medians: Medians of each model's rounds, in the order of the rounds.
         """
         seconds = max(1e-9, time.perf_counter() - self._start)
-        switches = _context_switches()
+        switches = self._count_switches()
         preempted = None
         if switches is not None and self._switches is not None:
             preempted = (switches - self._switches) / seconds
@@ -135,6 +141,10 @@ class NoiseMonitor:
         governor = _governor(self._cores[0]) if self._cores else None
         noise = tuple(_warnings(self._cores, governor, self._load, spread, drift))
         return Conditions(self._cores, governor, self._load, spread, drift, preempted, noise)
+
+    def _count_switches(self) -> int | None:
+        own, others = _context_switches(), self._more_switches()
+        return None if own is None or others is None else own + others
 
 
 def _warnings(

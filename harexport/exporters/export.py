@@ -84,8 +84,7 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        values = {**dataclasses.asdict(self), "path": str(self.path)}
-        return {"gate" if key == "checks" else key: value for key, value in values.items()}
+        return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,16 @@ def read_model_bytes(path: Path, name: str | None = None) -> bytes:
         raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def read_model(model: bytes, name: str, folder: Path | None = None) -> ModelFile:
+def read_model(
+    model: bytes, name: str, folder: Path | None = None, checked: tuple[str | None, bytes] | None = None
+) -> ModelFile:
     """Read a model file of either format; its content decides which, not its name.
 
     Args:
         model: The file's bytes.
         name: The file's name, for error messages.
         folder: Where to look for weights in files beside it.
+        checked: Result of `onnx_reader.check` in another process. Without it, ONNX's native checks run in this one.
 
     Raises:
         InputError: The file is damaged, or of another format.
@@ -67,7 +70,7 @@ def read_model(model: bytes, name: str, folder: Path | None = None) -> ModelFile
         return tflite_reader.read(model, name)
     from harexport.formats import onnx_reader
 
-    return onnx_reader.read(model, name, folder)
+    return onnx_reader.read(model, name, folder, checked)
 
 
 def identify_format(model: bytes, name: str) -> Format:

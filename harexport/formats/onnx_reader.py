@@ -36,17 +36,53 @@ _TYPES = {number: name.lower() for name, number in TensorProto.DataType.items()}
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 
 
-def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
+def read(
+    model: bytes, where: str, folder: Path | None = None, checked: tuple[str | None, bytes] | None = None
+) -> ModelFile:
     """Parse a .onnx file.
 
     Args:
         model: Content of the file.
         where: Name of the file in error messages.
         folder: Folder of files with external weights.
+        checked: Result of `check`; None to run it here.
 
     Raises:
         InputError: The file is damaged or no .onnx file.
     """
+    file = _load(model, where)
+    problem, inferred = checked or check(model, where)
+    try:
+        with_shapes = onnx.load_from_string(inferred) if inferred else file
+        return _parse(file, with_shapes, problem, model, where, folder)
+    except Exception as error:  # invalid types, attributes or JSON in a damaged file
+        raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
+
+
+def check(model: bytes, where: str) -> tuple[str | None, bytes]:
+    """Run ONNX's checker, inliner and shape inference, which are native code.
+
+    Args:
+        model: Content of the file.
+        where: Name of the file in error messages.
+
+    Returns:
+        The checker's message, None if there is none; the model with inlined functions and inferred shapes, empty bytes
+        if that fails.
+
+    Raises:
+        InputError: The file is damaged or no .onnx file.
+    """
+    file = _load(model, where)
+    problem = None
+    try:
+        onnx.checker.check_model(file)
+    except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
+        problem = sanitize(str(error).split("\n\n")[0].replace("\n", " "))[:200]
+    return problem, _with_shapes(file)
+
+
+def _load(model: bytes, where: str) -> Any:
     try:
         file = onnx.load_from_string(model)
     except Exception as error:  # protobuf's DecodeError
@@ -54,20 +90,14 @@ def read(model: bytes, where: str, folder: Path | None = None) -> ModelFile:
     if not file.graph.node or not file.opset_import:
         what = "operators" if not file.graph.node else "opset"
         raise InputError(f"{where} is damaged or not a .onnx file: it has no {what}; get or export it again")
-    try:
-        return _parse(file, model, where, folder)
-    except Exception as error:  # invalid types, attributes or JSON in a damaged file
-        raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
+    return file
 
 
-def _parse(file: Any, model: bytes, where: str, folder: Path | None) -> ModelFile:
-    problem = None
-    try:
-        onnx.checker.check_model(file)
-    except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
-        problem = sanitize(str(error).split("\n\n")[0].replace("\n", " "))[:200]
+def _parse(
+    file: Any, with_shapes: Any, problem: str | None, model: bytes, where: str, folder: Path | None
+) -> ModelFile:
     reader = _Reader(folder)
-    reader.graph(_with_shapes(file).graph, {})
+    reader.graph(with_shapes.graph, {})
     graphs = tuple(reader.graphs)
     strings = {sanitize(entry.key): entry.value for entry in file.metadata_props}
     contract = strings.pop(CONTRACT_KEY, None)
@@ -95,14 +125,16 @@ def _parse(file: Any, model: bytes, where: str, folder: Path | None) -> ModelFil
     )
 
 
-def _with_shapes(file: Any) -> Any:
-    """Return the model with inlined functions and inferred shapes, or unchanged if that fails.
+def _with_shapes(file: Any) -> bytes:
+    """Return the model with inlined functions and inferred shapes; empty if that fails.
 
     ONNX's shape inference stops at ONNX Runtime's quantized LSTM; for the inference, an LSTM replaces it.
     """
+    inlined = b""
     try:
         if file.functions:
             file = onnx.inliner.inline_local_functions(file)
+            inlined = bytes(file.SerializeToString())
         standard = onnx.ModelProto()
         standard.CopyFrom(file)
         for node in standard.graph.node:
@@ -113,9 +145,9 @@ def _with_shapes(file: Any) -> Any:
         for node, original in zip(inferred.graph.node, file.graph.node, strict=True):
             if original.domain:
                 node.CopyFrom(original)
-        return inferred
+        return bytes(inferred.SerializeToString())
     except Exception:  # InferenceError, or ValueError above 2 GB; MACs are then counted from the known shapes
-        return file
+        return inlined
 
 
 class _Reader:

@@ -165,24 +165,19 @@ def _as_stack(layers: tuple[Layer, ...], channels: int) -> tuple[Layer, ...]:
 
 
 def _run_in_onnxruntime(model: Any, where: str, graph: Graph) -> Run:
-    """Return a function that runs the original in ONNX Runtime, window by window."""
-    import onnxruntime
+    """Return a function that runs the original in ONNX Runtime, window by window, in a process of its own."""
+    from harexport.runtimes.sandbox import run_first_output
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     order = [("b", "t", "c").index(axis) for axis in graph.axes]
+    original = onnx.ModelProto()
+    original.CopyFrom(model)
+    outputs = [output for output in model.graph.output if output.name == graph.output_name]
+    del original.graph.output[:]
+    original.graph.output.extend(outputs)
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            outputs = [
-                session.run([graph.output_name], {graph.input_name: window[None].transpose(order)})[0]
-                for window in windows
-            ]
-        except Exception as error:  # the runtime's errors share no base class
-            raise InputError(f"{where}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
-        return np.stack([np.ravel(output) for output in outputs])
+        inputs = [window[None].transpose(order) for window in windows]
+        results = run_first_output(original.SerializeToString(), ".onnx", where, inputs)
+        return np.stack([np.ravel(result) for result in results])
 
     return run

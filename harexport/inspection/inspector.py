@@ -16,7 +16,7 @@ from harexport.inspection.findings import Finding
 from harexport.inspection.rules import run_rules
 from harexport.runtimes.sandbox import SandboxResult, read_sandboxed
 
-SCHEMA = "harexport-inspect-1"
+SCHEMA = "harexport-inspect-2"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Inspection:
             "metadata": model.metadata,
             "contract": _finite(model.contract),
             "run": self.run.to_dict() if self.run else None,
-            "traps": [dataclasses.asdict(finding) for finding in self.findings],
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
         }
 
 
@@ -113,5 +113,5 @@ def _to_dict(tensor: Tensor) -> dict[str, Any]:
     if tensor.size_bytes:
         plain["size_bytes"] = tensor.size_bytes
     if tensor.quantization:
-        plain["quantisation"] = dataclasses.asdict(tensor.quantization)
+        plain["quantization"] = dataclasses.asdict(tensor.quantization)
     return plain

@@ -94,7 +94,7 @@ def _check_inputs(context: RuleContext) -> Iterator[Finding]:
         if tensor.quantization:
             scale, zero = tensor.quantization.scales[0], (tensor.quantization.zero_points or (0,))[0]
             yield Finding(
-                "quantised-input",
+                "quantized-input",
                 "note",
                 f"The input {tensor.name} is {tensor.dtype}: the app must write value / {scale:.6g} {zero:+d}, rounded "
                 "and limited to its range.",

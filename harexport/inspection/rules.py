@@ -214,7 +214,7 @@ def _check_state(context: RuleContext) -> Iterator[Finding]:
         yield Finding("state-persists", "danger", f"It keeps state: {what}.", advice)
     elif variables and resets:
         yield Finding(
-            "state-cured",
+            "state-reset",
             "note",
             f"It has {named}, but its graph resets them for every window.",
             "LiteRT's CompiledModel and browsers reject variable tensors all the same: use an unrolled file there.",

@@ -180,7 +180,7 @@ def _fetch_result(ray: Any, reference: Any, address: str) -> TrialResult:
     except ray.exceptions.RayTaskError as error:  # run_trial itself does not raise
         raise InputError(
             f"a machine of the cluster at {address} cannot run the trials ({_last_line(error)}); install the same "
-            "harexport[train] on all machines"
+            "version of harexport with '.[train]' on all machines"
         ) from None
     except ray.exceptions.RayError as error:
         return failed(f"its process on the cluster died ({_last_line(error)}). The same command repeats it")

@@ -90,7 +90,7 @@ class Sweep:
         scheme: Quantization scheme of the measured files.
         noise: Disturbances during the latency measurement.
         table: CSV file.
-        whole: JSON file.
+        json_path: JSON file.
         picture: Figure; None if every variant failed.
     """
 
@@ -101,7 +101,7 @@ class Sweep:
     scheme: str
     noise: tuple[str, ...]
     table: Path
-    whole: Path
+    json_path: Path
     picture: Path | None
 
     @property
@@ -313,7 +313,7 @@ def _write(result: Sweep) -> None:
     header = ["rank", *keys, "runs", "failed", *statistics, "scheme", "lowering", "p50_us", "p50_low_us", "p50_high_us",
               "size_bytes", "on_latency_front", "on_size_front", "errors"]  # fmt: skip
     tables.write_csv(result.table, header, rows)
-    files.write_json(result.whole, result.to_dict())
+    files.write_json(result.json_path, result.to_dict())
     if result.picture:
         plots.save_figure(_plot(result), result.picture)
 

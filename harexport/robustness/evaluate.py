@@ -1,13 +1,14 @@
 """Evaluate the accuracy of models on perturbed test windows.
 
 Accuracy by label and by subject on the recorded test windows, then on the same windows under every perturbation of
-perturbations.py. Nothing is selected by the results.
+perturbations.py. A model with a mount stage gets the perturbed windows of each recording rotated by the mount that is
+estimated from them, as on a phone. Nothing is selected by the results.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
-from harexport.data.dataset import Dataset
+from harexport.data.dataset import Dataset, Windows
 from harexport.errors import InputError
 from harexport.evaluation import metrics
 from harexport.evaluation.metrics import ClassificationMetrics, SubjectAccuracy
@@ -30,6 +31,7 @@ from harexport.utils.files import unique_names
 from harexport.utils.tables import Table
 
 _NONE = "-"
+_Make = Callable[[int], tuple[NDArray[np.float32], NDArray[np.intp]]]
 
 
 @dataclass(frozen=True)
@@ -147,21 +149,33 @@ def evaluate_robustness(loaded: Mapping[str, Model], dataset: Dataset) -> Robust
     """
     if not len(dataset.test):
         raise InputError(f"{dataset.source} has no test windows")
-    by_channels: dict[tuple[str, ...], list[tuple[str, Model]]] = {}
+    by_input: dict[tuple[tuple[str, ...], bool], list[tuple[str, Model]]] = {}
     for name, model in loaded.items():
         dataset.matching(model.contract, model.name)
-        by_channels.setdefault(model.contract.channels, []).append((name, model))
+        by_input.setdefault((model.contract.channels, model.contract.frame is not None), []).append((name, model))
     found: dict[str, ModelRobustness] = {}
-    for channels, group in by_channels.items():
-        found |= _evaluate_group(group, dataset.select_channels(channels))
+    for (channels, is_mounted), group in by_input.items():
+        found |= _evaluate_group(group, dataset.select_channels(channels), is_mounted)
     return Robustness(dataset.source, dataset.digest, dataset.contract.labels, tuple(found[name] for name in loaded))
 
 
-def _evaluate_group(group: list[tuple[str, Model]], dataset: Dataset) -> dict[str, ModelRobustness]:
-    """Evaluate models with the same channels, for which each perturbation is computed once."""
+def _evaluate_group(group: list[tuple[str, Model]], dataset: Dataset, is_mounted: bool) -> dict[str, ModelRobustness]:
+    """Evaluate models with the same input, for which each perturbation is computed once.
+
+    Args:
+        group: Models by name.
+        dataset: Provides the test windows of their channels.
+        is_mounted: Whether the models have a mount stage.
+    """
     test = dataset.test
     conditions = perturbations(PerturbationInput.from_windows(test, dataset.contract))
-    unperturbed = {name: _predict(model, test.signals) for name, model in group}
+    if is_mounted:
+        mount = _MountStage(dataset)
+        conditions = [dataclasses.replace(condition, make=mount.after(condition.make)) for condition in conditions]
+        recorded = mount.apply(test.signals, np.arange(len(test)))
+    else:
+        recorded = test.signals
+    unperturbed = {name: _predict(model, recorded) for name, model in group}
     outcomes: dict[str, list[ConditionResult]] = {name: [] for name, _ in group}
     title = f"{', '.join(unperturbed)}: conditions"
     with progress(title, len(conditions), "conditions") as advance:
@@ -183,6 +197,33 @@ def _evaluate_group(group: list[tuple[str, Model]], dataset: Dataset) -> dict[st
         )
         for name, model in group
     }
+
+
+class _MountStage:
+    """Rotates test windows by the mount of their recording, which is estimated from its level walking."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        from harexport.data.mounting import recording_ids
+        from harexport.data.uci_har.manifest import SPLITS
+
+        self._test, self._contract = dataset.test, dataset.contract
+        self._recordings = recording_ids(dataset, SPLITS[1])
+
+    def apply(self, signals: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Rotate the signals [n, window, channels] of the test windows `kept`."""
+        from harexport.data.mounting import mount_windows
+
+        windows = Windows(signals, self._test.labels[kept], self._test.subjects[kept])
+        return mount_windows(windows, self._contract, self._recordings[kept]).signals
+
+    def after(self, make: _Make) -> _Make:
+        """Return a perturbation followed by the mount stage."""
+
+        def mounted(draw: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+            signals, kept = make(draw)
+            return self.apply(signals, kept), kept
+
+        return mounted
 
 
 def _run_condition(

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 _T = TypeVar("_T")
 
-GROUPS = ("tilt", "turn", "noise", "lost", "clock", "gain")
+GROUPS = ("tilt", "turn", "orientation", "noise", "lost", "clock", "gain")
 
 TILTS_DEG = (10, 20, 30)
 NOISES_MG = (5, 10, 20)
@@ -33,6 +33,7 @@ LOSSES = (0.02, 0.05)
 DRIFTS = (-0.02, 0.02)
 GAIN = 0.03
 DRAWS = 8  # for perturbations with a direction: tilts, gain errors
+ORIENTATIONS, ORIENTATION_SEED = 20, 15
 NOISE_DRAWS = 3  # 2947 windows already average out most of the noise
 
 # Noise of the gyroscope per mg of the accelerometer: 40 to 50 mdps in data sheets (per root hertz: Bosch BMI160
@@ -140,6 +141,14 @@ def perturbations(source: PerturbationInput) -> list[Perturbation]:
     if source.vectors:
         for name, turn in side_rotations(source):
             add("turn", name, None, 1, _once(partial(rotate, source.windows.signals, source.vectors, turn)))
+        turns = random_rotations()
+        add(
+            "orientation",
+            "any orientation",
+            None,
+            ORIENTATIONS,
+            lambda draw: rotate(source.windows.signals, source.vectors, turns[draw]),
+        )
     if any(vector.scale for vector in source.vectors):
         for mg in NOISES_MG:
             add("noise", f"noise of {mg} mg", mg, NOISE_DRAWS, partial(add_noise, source, mg))
@@ -189,6 +198,21 @@ def side_rotations(source: PerturbationInput) -> Iterator[tuple[str, Doubles]]:
             turn = np.rint(rotation_matrix(np.eye(3)[k], degrees))
             side = f" ({_side(turn @ mean)} up)" if mean is not None else ""
             yield f"turned {degrees}° about {letter}{side}", turn
+
+
+def random_rotations() -> Doubles:
+    """Return rotations [ORIENTATIONS, 3, 3] of a phone in any orientation: uniform on SO(3), of a fixed seed.
+
+    A unit quaternion of four normal random numbers is uniform on SO(3).
+    """
+    quaternions = np.random.default_rng(ORIENTATION_SEED).normal(size=(ORIENTATIONS, 4))
+    x, y, z, w = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.moveaxis(np.array(rows), -1, 0)
 
 
 def rotation_matrix(axis: Doubles, degrees: float) -> Doubles:

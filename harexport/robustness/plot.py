@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _COLORS = ("#0072b2", "#d55e00", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#000000", "#999999")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _TILT = "tilt"
+_SIDES = ("turn", "orientation")
 _SMALL = {  # small effects are plotted as changes
     "noise": ("sensor noise", "mg rms"),
     "lost": ("lost samples", "%"),
@@ -29,7 +30,7 @@ def plot_robustness(result: Robustness) -> Figure:
     """
     present = {outcome.group for model in result.models for outcome in model.outcomes}
     small = [group for group in _SMALL if group in present]
-    turns = list(dict.fromkeys(o.name for model in result.models for o in model.outcomes if o.group == "turn"))
+    turns = list(dict.fromkeys(o.name for model in result.models for o in model.outcomes if o.group in _SIDES))
     has_tilt = _TILT in present
     heights = [3.0, *([0.8 + 0.28 * len(turns)] if turns else [])]
     drawn = new_figure(12.0, 0.9 + sum(heights))

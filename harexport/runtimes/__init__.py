@@ -164,14 +164,19 @@ def load_bytes(
     return _runner_class(suffix, name)(model, name, threads=threads, output=output)
 
 
+def check_suffix(suffix: str, name: str) -> None:
+    """Raise InputError for a suffix that no runtime reads."""
+    if suffix.lower() not in SUFFIXES:
+        ending = f"ends in {suffix}" if suffix else "has no suffix"
+        raise InputError(f"{name} {ending}: no runtime reads that; choose one of {', '.join(SUFFIXES)}")
+
+
 def _runner_class(suffix: str, name: str) -> Callable[..., Runner]:
+    check_suffix(suffix, name)
     if suffix.lower() == ".onnx":
         from harexport.runtimes.onnx import OnnxRunner
 
         return OnnxRunner
-    if suffix.lower() == ".tflite":
-        from harexport.runtimes.litert import LiteRtRunner
+    from harexport.runtimes.litert import LiteRtRunner
 
-        return LiteRtRunner
-    ending = f"ends in {suffix}" if suffix else "has no suffix"
-    raise InputError(f"{name} {ending}: no runtime reads that; choose one of {', '.join(SUFFIXES)}")
+    return LiteRtRunner

@@ -18,7 +18,7 @@ from harexport.model.contract import CONTRACT_KEY, Contract
 from harexport.model.layers import Array
 from harexport.model.network import Network
 from harexport.runtimes import Runner
-from harexport.runtimes.sandbox import check_runs
+from harexport.runtimes.sandbox import SandboxedRunner
 from harexport.utils import files
 
 PRETRAINED = "edge.tflite"  # a copy of a file in artifacts/
@@ -48,7 +48,7 @@ class Model:
 def load_model(path: Path | str | None = None) -> Model:
     """Load a file that harexport wrote.
 
-    The file may come from anywhere: a child process reads and runs it first (see sandbox.py).
+    The file may come from anywhere: it runs in a child process (see sandbox.py).
 
     Args:
         path: A .tflite, .onnx or .safetensors file; None for the pretrained model of the package.
@@ -58,7 +58,8 @@ def load_model(path: Path | str | None = None) -> Model:
     """
     if path is None:
         name = f"{PRETRAINED}, the pretrained model"
-        return _load_bytes((resources.files("harexport.pretrained") / PRETRAINED).read_bytes(), ".tflite", name, name)
+        content = (resources.files("harexport.pretrained") / PRETRAINED).read_bytes()
+        return _to_model(runtimes.load_bytes(content, ".tflite", name), content, ".tflite", name)
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
         from harexport.model import checkpoint as checkpoints
@@ -67,10 +68,9 @@ def load_model(path: Path | str | None = None) -> Model:
         checkpoint = checkpoints.load(path)
         runner = ReferenceRunner(checkpoint.network, str(path))
         return Model(path.name, runner, checkpoint.contract, checkpoint.network)
-    runtimes.prepare(path)  # reports a suffix that no runtime reads
+    runtimes.check_suffix(path.suffix, str(path))
     content = read_model_bytes(path)
-    check_runs(content, str(path), path)
-    return _load_bytes(content, path.suffix, path.name, str(path))
+    return _to_model(SandboxedRunner(content, path.suffix, str(path)), content, path.suffix, path.name)
 
 
 def update_pretrained(source: Path) -> Path:
@@ -80,8 +80,8 @@ def update_pretrained(source: Path) -> Path:
     return target
 
 
-def _load_bytes(content: bytes, suffix: str, name: str, where: str) -> Model:
-    runner = runtimes.load_bytes(content, suffix, where)
+def _to_model(runner: Runner, content: bytes, suffix: str, name: str) -> Model:
+    where = runner.name
     found = _read_contract(content, suffix, runner, where)
     if found is None:
         raise InputError(

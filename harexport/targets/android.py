@@ -33,7 +33,7 @@ from harexport.utils.console import progress
 
 PACKAGE, ACTIVITY = "org.harexport.demo", ".SelfTestActivity"
 FOLDER = f"/sdcard/Android/data/{PACKAGE}/files"
-SCHEMA = "harexport-selftest-1"
+SCHEMA = "harexport-selftest-2"
 MAGIC = 0x57524148  # "HARW", little-endian
 _WINDOWS = "bench.windows"
 _EXTRAS = {"model": "bench.tflite", "windows": _WINDOWS, "result": "bench.json"}
@@ -53,7 +53,7 @@ class SelfTest:
         device: Manufacturer, model, Android version and ABI.
         runtime: Name and version.
         load_ms: Time to load the model.
-        first_answer_ms: Time of the first prediction.
+        first_prediction_ms: Time of the first prediction.
         peak_bytes: Peak memory; None if unknown.
         notes: Remarks for the report.
     """
@@ -63,7 +63,7 @@ class SelfTest:
     device: str
     runtime: str
     load_ms: float
-    first_answer_ms: float
+    first_prediction_ms: float
     peak_bytes: int | None
     notes: tuple[str, ...]
 
@@ -176,7 +176,7 @@ def parse_result(result: Any, model: ModelUnderTest, shape: tuple[int, int]) -> 
             device=f"{device['manufacturer']} {device['model']}, Android {device['android']}, {device['abi']}",
             runtime=f"{runtime['name']} {runtime['version']}",
             load_ms=float(result["load_ms"]),
-            first_answer_ms=float(result["first_answer_ms"]),
+            first_prediction_ms=float(result["first_prediction_ms"]),
             peak_bytes=None if peak is None else int(peak),
             notes=() if runtime["xnnpack"] else (_NO_XNNPACK,),
         )
@@ -221,6 +221,6 @@ def _measurements(test: SelfTest, latency: Latency, baseline: Latency) -> Measur
         latency=latency,
         ratio=Interval(1.0, 1.0, 1.0) if latency is baseline else ratio,
         throughput=(Throughput(1, 1e6 / latency.p50),),
-        cold_start=ColdStart(1, test.load_ms, test.first_answer_ms, test.peak_bytes, None),
+        cold_start=ColdStart(1, test.load_ms, test.first_prediction_ms, test.peak_bytes, None),
         notes=test.notes,
     )

@@ -86,12 +86,12 @@ def write_history(
     Raises:
         InputError: A file cannot be written.
     """
-    whole = {
+    document = {
         "seconds": round(elapsed, 1),
         "phase_seconds": {name: round(value, 1) for name, value in seconds.items()},
         "phases": history.to_dicts(histories),
     }
-    files.write_json(stem.with_name(f"{stem.name}.history.json"), whole)
+    files.write_json(stem.with_name(f"{stem.name}.history.json"), document)
     files.write_text(stem.with_name(f"{stem.name}.history.csv"), history.to_csv(histories))
 
 

@@ -180,7 +180,8 @@ def test_a_file_that_crashes_its_runtime_ends_a_subprocess_only(
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
     assert "is damaged" in _load_error(path)
-    monkeypatch.setattr(sandbox, "read_model", lambda model, name, folder: read_model(whole, name, folder))
+    crash = sandbox.run_sandboxed(bytes(damaged), ".tflite")
+    monkeypatch.setattr(discovery, "read_sandboxed", lambda *arguments: (read_model(whole, "deadly.tflite"), crash))
     monkeypatch.setattr(discovery, "_check_input", lambda held, window: None)  # it reads windows of 16 samples
     assert "(SIGSEGV)" in _load_error(path)
 
@@ -226,8 +227,8 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
 def test_bad_options_are_one_message(kind: str, made_up: Dataset, tmp_path: Path) -> None:
     arguments, words = OPTIONS[kind]
     paths = {name: tmp_path / f"{name}.json" for name in ("baseline", "other", "model")}
-    paths["baseline"].write_text(json.dumps({"schema": "harexport-bench-2", "models": []}))
-    paths["other"].write_text(json.dumps({"schema": "somebody's"}))
+    paths["baseline"].write_text(json.dumps({"schema": "harexport-bench-3", "models": []}))
+    paths["other"].write_text(json.dumps({"schema": "another"}))
     paths["model"].write_bytes(bytes(range(256)))
     (tmp_path / "a.onnx").write_bytes(foreign.onnx())
     given: list[Any] = [argument.format(**paths) for argument in arguments]
@@ -258,7 +259,7 @@ def test_nan_outputs_fail_and_have_no_accuracy(made_up: Dataset, tmp_path: Path)
     assert "NaN or infinite" in bad["failures"][0]
     assert (bad["figures"], bad["comparison"], bad["against"]) == (None, None, None)
     assert good["failures"] == []
-    violations = json.loads(result.stdout)["gate"]["broken"]
+    violations = json.loads(result.stdout)["thresholds"]["violations"]
     assert [(item["model"], item["rule"]) for item in violations] == [
         ("a-nan.onnx", "accuracy<-0.5"), ("a-nan.onnx", "logit_diff>1"),
     ]  # fmt: skip

@@ -131,10 +131,10 @@ def test_a_file_that_crashes_its_runtime_ends_only_the_child(tmp_path: Path) -> 
     damaged = bytearray(FILES["tf_keras-lstm.tflite"]())
     byte, bit = _DEADLY
     damaged[byte] ^= 1 << bit
-    verdict = sandbox.run_sandboxed(bytes(damaged), ".tflite")
-    assert verdict.killed
-    assert verdict.error is not None
-    assert "SIGSEGV" in verdict.error
+    examined = sandbox.run_sandboxed(bytes(damaged), ".tflite")
+    assert examined.killed
+    assert examined.error is not None
+    assert "SIGSEGV" in examined.error
     path = tmp_path / "deadly.tflite"
     path.write_bytes(bytes(damaged))
     result = _inspect(path)
@@ -145,10 +145,10 @@ def test_a_file_that_crashes_its_runtime_ends_only_the_child(tmp_path: Path) -> 
 
 
 def test_an_endless_model_is_stopped() -> None:
-    verdict = sandbox.run_sandboxed(loop(None).bytes(), ".tflite", seconds=3)
-    assert verdict.killed
-    assert verdict.error is not None
-    assert "still running it after 3 s" in verdict.error
+    examined = sandbox.run_sandboxed(loop(None).bytes(), ".tflite", seconds=3)
+    assert examined.killed
+    assert examined.error is not None
+    assert "still running it after 3 s" in examined.error
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_an_endless_model_is_stopped() -> None:
     ids=["empty", "zeros", "cut", "opset 99", "shapes that do not fit"],
 )
 def test_errors_of_a_runtime_are_one_message(model: bytes, suffix: str, words: str) -> None:
-    verdict = sandbox.run_sandboxed(model, suffix)
-    assert not verdict.killed
-    assert verdict.error is not None
-    assert words in verdict.error
-    assert "\n" not in verdict.error
+    examined = sandbox.run_sandboxed(model, suffix)
+    assert not examined.killed
+    assert examined.error is not None
+    assert words in examined.error
+    assert "\n" not in examined.error
 
 
 def test_a_too_large_input_is_not_generated() -> None:
@@ -175,5 +175,5 @@ def test_a_too_large_input_is_not_generated() -> None:
     for size in (1 << 40, 4):
         dimension = model.graph.input[0].type.tensor_type.shape.dim
         dimension[0 if size != 4 else 1].dim_value = size
-    verdict = sandbox.run_sandboxed(model.SerializeToString(), ".onnx")
-    assert verdict.error is not None
+    examined = sandbox.run_sandboxed(model.SerializeToString(), ".onnx")
+    assert examined.error is not None

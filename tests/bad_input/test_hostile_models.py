@@ -20,10 +20,12 @@ from harexport.bench import cold_start
 from harexport.bench.discovery import load_model_under_test
 from harexport.cli import main
 from harexport.errors import InputError
+from harexport.evaluation.latency import measure
 from harexport.formats import read_model, tflite_reader
 from harexport.formats.macs import count_macs
 from harexport.model.contract import Contract
-from harexport.runtimes import describe_error, litert, sandbox, sandbox_worker
+from harexport.runtimes import describe_error, litert, sandbox, worker, worker_main
+from harexport.runtimes import onnx as onnx_runner
 from harexport.runtimes.sandbox import run_sandboxed
 from tests.inspection.build import File, dense, loop, onnx_dense, onnx_model, packed
 
@@ -36,7 +38,14 @@ def _inspect(content: bytes, path: Path, *options: str) -> Result:
 def _findings(result: Result) -> dict[str, str]:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    return {finding["id"]: finding["meaning"] for finding in found["traps"]}
+    return {finding["id"]: finding["meaning"] for finding in found["findings"]}
+
+
+def _deadly() -> bytes:
+    """A file with a flipped bit that ends LiteRT 2.3 with SIGSEGV."""
+    content = bytearray((Path(__file__).parents[1] / "inspection" / "foreign" / "tf_keras-lstm.tflite").read_bytes())
+    content[5744] ^= 1 << 5
+    return bytes(content)
 
 
 def _calls_itself(branches: int = 8) -> bytes:
@@ -99,15 +108,15 @@ def test_native_work_without_end_is_stopped_in_the_child(monkeypatch: pytest.Mon
     result = run_sandboxed(_nested_functions(34), ".onnx", run=False, seconds=4)
     assert result.killed
     assert not result.is_readable
-    monkeypatch.setattr(sandbox, "run_sandboxed", lambda *args, **options: result)
+    monkeypatch.setattr(sandbox, "_examine", lambda *args: (result, None, b""))
     result = _inspect(_nested_functions(2), tmp_path / "nested.onnx")
     assert result.exit_code == 2
     assert "nested.onnx is damaged: reading it takes too much time or memory" in result.stderr
 
 
 def test_the_reading_child_has_limits() -> None:
-    assert sandbox_worker._READ_SECONDS <= 20
-    assert sandbox_worker._READ_MEMORY < sandbox_worker._MEMORY
+    assert worker_main._READ_SECONDS <= 20
+    assert worker_main._READ_MEMORY < worker_main._MEMORY
 
 
 def test_huge_dimensions_are_displayed(tmp_path: Path) -> None:
@@ -130,7 +139,7 @@ def test_a_long_version_is_compared(tmp_path: Path) -> None:
 def test_a_scale_that_is_no_number_is_not_in_the_json(scale: float, tmp_path: Path) -> None:
     model = dense(dtype="int8", weight=np.eye(3, 4), scale=[scale]).bytes()
     found = _findings(_inspect(model, tmp_path / "model.tflite", "--no-run", "--json"))
-    assert "quantised-input" not in found
+    assert "quantized-input" not in found
 
 
 @pytest.mark.parametrize(
@@ -281,7 +290,7 @@ def _with_training(assigns_in_main: bool = False) -> bytes:
 def test_weights_in_resource_variables_are_not_state(tmp_path: Path) -> None:
     content = _with_training()
     found = _findings(_inspect(content, tmp_path / "model.tflite", "--json"))
-    assert not {"does-not-run", "state-persists", "state-cured"} & set(found)
+    assert not {"does-not-run", "state-persists", "state-reset"} & set(found)
     assert "state-persists" in _findings(
         _inspect(_with_training(True), tmp_path / "state.tflite", "--no-run", "--json")
     )
@@ -292,23 +301,68 @@ def test_weights_in_resource_variables_are_not_state(tmp_path: Path) -> None:
     assert figures[0]["arena"] is not None
 
 
-def test_load_runs_a_file_in_a_child_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = tmp_path / "model.tflite"
-    path.write_bytes(dense().bytes())
-    result = sandbox.SandboxResult("LiteRT", "LiteRT crashes while running it (SIGSEGV)", killed=True)
-    monkeypatch.setattr(sandbox, "run_sandboxed", lambda *args, **options: result)
-    monkeypatch.setattr(litert, "create_interpreter", lambda *args, **options: pytest.fail("loaded in this process"))
-    with pytest.raises(InputError, match=r"model\.tflite: LiteRT crashes while running it \(SIGSEGV\)"):
-        harexport.load(path)
+@pytest.fixture
+def no_native_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test fail if a runtime, or ONNX's native code, gets a file in this process."""
+    for module, name in (
+        (litert, "create_interpreter"),
+        (onnx_runner, "create_session"),
+        (onnx.checker, "check_model"),
+        (onnx.shape_inference, "infer_shapes"),
+        (onnx.inliner, "inline_local_functions"),
+    ):
+        monkeypatch.setattr(module, name, lambda *args, **options: pytest.fail("loaded in this process"))
+
+
+@pytest.mark.parametrize("name", ["edge-fused-float32.tflite", "edge-float32.onnx"])
+@pytest.mark.usefixtures("no_native_load")
+def test_no_file_is_loaded_in_this_process(name: str, tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "artifacts" / "edge" / name
+    windows = np.random.default_rng(0).normal(size=(3, 128, 9)).astype(np.float32)
+    assert harexport.load(path).logits(windows).shape == (3, 6)
+    assert inspection.inspect(path).run is not None
+    model = load_model_under_test(path, path.name, {}, Contract(), True)
+    assert model.load().logits(windows).shape == (3, 6)
+    assert len(measure(lambda: {"it": model.load()}, windows, 25).by_model["it"].ravel()) == 25
+    assert sandbox.read_intermediate_values(path.read_bytes(), path.suffix, path.name, windows[:1])
+
+
+def test_a_crash_is_the_error_of_its_file_alone(tmp_path: Path) -> None:
+    """The worker runs many models; one that ends it is reported, and the others are loaded again."""
+    path = Path(__file__).parents[2] / "artifacts" / "edge" / "edge-fused-float32.tflite"
+    model, window = harexport.load(path), np.ones((1, 128, 9), np.float32)
+    logits = model.logits(window)
+    assert isinstance(model.runner, sandbox.SandboxedRunner)
+    with worker.use_worker() as first:
+        pid = first._process.pid
+    result = run_sandboxed(_deadly(), ".tflite")
+    assert result.error is not None
+    assert "SIGSEGV" in result.error
+    np.testing.assert_array_equal(model.logits(window), logits)
+    with worker.use_worker() as second:
+        assert second._process.pid != pid
+        second._process.kill()  # for instance by the system, for lack of memory
+        second._process.wait()
+    np.testing.assert_array_equal(model.logits(window), logits)
+
+
+def test_a_runner_that_ends_its_process_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(__file__).parents[2] / "artifacts" / "edge" / "edge-fused-float32.tflite"
+    model = harexport.load(path)
+    end = worker.WorkerEnded("run", "SIGSEGV", is_late=False, can_retry=False)
+
+    def crash(*arguments: object) -> None:
+        raise end
+
+    monkeypatch.setattr(worker.Worker, "request", crash)
+    with pytest.raises(InputError, match=r"LiteRT \S+ crashes while running it \(SIGSEGV\); export it again"):
+        model.logits(np.ones((1, 128, 9), np.float32))
 
 
 @pytest.mark.parametrize("command", ["predict", "robustness", "inspect", "bench"])
 def test_no_command_crashes(command: str, tmp_path: Path) -> None:
-    """A flipped bit of this file ends LiteRT 2.3 with SIGSEGV."""
-    content = bytearray((Path(__file__).parents[1] / "inspection" / "foreign" / "tf_keras-lstm.tflite").read_bytes())
-    content[5744] ^= 1 << 5
     path = tmp_path / "deadly.tflite"
-    path.write_bytes(bytes(content))
+    path.write_bytes(_deadly())
     (tmp_path / "walk.csv").write_text("time,ax,ay,az\n" + "\n".join(f"{k / 50},9.8,0,0" for k in range(500)))
     arguments = {
         "predict": ["predict", str(tmp_path / "walk.csv"), "--model", str(path)],

@@ -43,6 +43,7 @@ def cli_data(monkeypatch: pytest.MonkeyPatch, made_up: Dataset) -> None:
     monkeypatch.setattr(command, "load_data", lambda path: made_up)
 
 
+@pytest.mark.serial
 def test_third_party_files_are_compared_with_the_first(theirs: Path, made_up: Dataset) -> None:
     result = bench(find_models([theirs]), made_up)
     dense, softmax, gemm = result.models
@@ -50,7 +51,7 @@ def test_third_party_files_are_compared_with_the_first(theirs: Path, made_up: Da
     assert result.exit_code == 0
     assert result.baseline == "a-dense.tflite"
     assert result.references == ()
-    assert not any(model.promised or model.failures for model in result.models)
+    assert not any(model.has_tolerance or model.failures for model in result.models)
     assert dense.comparison is None, "with itself"
     assert dense.figures
     assert dense.figures.accuracy == 0.75
@@ -67,6 +68,7 @@ def test_third_party_files_are_compared_with_the_first(theirs: Path, made_up: Da
     assert gemm.throughput[-1].windows_per_second > 3 * gemm.throughput[0].windows_per_second
 
 
+@pytest.mark.serial
 def test_every_value_of_a_file_is_measured(theirs: Path, made_up: Dataset) -> None:
     (theirs / "b-softmax.tflite").unlink()
     result = bench(find_models([theirs]), made_up, threads=(1, 2))
@@ -87,9 +89,9 @@ def test_every_value_of_a_file_is_measured(theirs: Path, made_up: Dataset) -> No
     assert dense.arena_bytes
     assert 128 * 9 * 4 <= dense.arena_bytes < 128 * 9 * 4 + 200, "the window and six numbers"
     assert gemm.arena_bytes is None
-    assert set(result.floors) == {"LiteRT", "ONNX Runtime"}
+    assert set(result.overheads) == {"LiteRT", "ONNX Runtime"}
     assert gemm.latency
-    assert result.floors["ONNX Runtime"].p50 < gemm.latency.p50 * 1.5
+    assert result.overheads["ONNX Runtime"].p50 < gemm.latency.p50 * 1.5
     assert result.machine["threads"] == 1
     assert "arm64" in (result.instructions_unknown or "")
 
@@ -97,7 +99,7 @@ def test_every_value_of_a_file_is_measured(theirs: Path, made_up: Dataset) -> No
 def test_only_exported_files_have_a_tolerance(ours: Path, theirs: Path, made_up: Dataset) -> None:
     result = bench(find_models([ours, theirs / "c-gemm.onnx"]), made_up)
     named = {model.name: model for model in result.models}
-    assert [name for name, model in named.items() if model.promised] == [
+    assert [name for name, model in named.items() if model.has_tolerance] == [
         "edge-float32.onnx", "edge-unrolled-float32.tflite", "edge in torch",
     ]  # fmt: skip
     assert result.passed
@@ -126,9 +128,9 @@ def test_an_exceeded_tolerance_is_explained(ours: Path, made_up: Dataset, checkp
     assert not result.passed
     assert result.exit_code == 1
     assert "logits differ by up to" in wrong_file.failures[0]
-    assert wrong_file.departure
-    assert (wrong_file.departure.layer, wrong_file.departure.step) == (1, 1)
-    assert result.model("edge-unrolled-float32.tflite").departure is None
+    assert wrong_file.divergence
+    assert (wrong_file.divergence.layer, wrong_file.divergence.step) == (1, 1)
+    assert result.model("edge-unrolled-float32.tflite").divergence is None
 
 
 def test_against_a_file_of_the_same_name(ours: Path, tmp_path: Path, cli_data: None) -> None:
@@ -144,11 +146,11 @@ def test_against_a_file_of_the_same_name(ours: Path, tmp_path: Path, cli_data: N
         "new/edge-unrolled-float32.tflite", "ours/edge-unrolled-float32.tflite",
     }  # fmt: skip
     assert document["baseline"] == document["against"] == "ours/edge-unrolled-float32.tflite"
-    assert document["gate"]["broken"] == []
+    assert document["thresholds"]["violations"] == []
     first = next(model for model in document["models"] if model["name"].startswith("new/"))
-    assert first["against"]["to"] == "ours/edge-unrolled-float32.tflite"
+    assert first["against"]["reference"] == "ours/edge-unrolled-float32.tflite"
     assert first["against"]["agreement"] == 1.0
-    assert first["comparison"]["to"] == "edge in float64"
+    assert first["comparison"]["reference"] == "edge in float64"
 
 
 def test_against_replaces_a_missing_checkpoint(ours: Path, theirs: Path, made_up: Dataset) -> None:
@@ -156,7 +158,7 @@ def test_against_replaces_a_missing_checkpoint(ours: Path, theirs: Path, made_up
     with pytest.raises(InputError, match=r"Give its .safetensors, .* --against"):
         bench(find_models([ours / "edge-float32.onnx"]), made_up)
     result = bench(find_models([ours / "edge-float32.onnx"], theirs / "c-gemm.onnx"), made_up)
-    assert [(model.name, model.promised) for model in result.models] == [
+    assert [(model.name, model.has_tolerance) for model in result.models] == [
         ("edge-float32.onnx", False), ("c-gemm.onnx", False),
     ]  # fmt: skip
     assert result.models[0].comparison

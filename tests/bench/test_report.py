@@ -16,8 +16,8 @@ import pytest
 
 from harexport.bench import thresholds
 from harexport.bench.divergence import Divergence
-from harexport.bench.report import save, svg, text
-from harexport.bench.report.html import render_html
+from harexport.bench.report import svg, text
+from harexport.bench.report.html import render_html, save_report
 from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
@@ -39,7 +39,7 @@ def _full() -> BenchResult:
     full = result(
         model("edge-0.tflite", 0.0, 9.0),
         model("edge-1.tflite", 0.5, 709.0, ("logits differ by up to 0.5",)),
-        model("theirs.tflite", 0.2, 21.0, promised=False),
+        model("theirs.tflite", 0.2, 21.0, has_tolerance=False),
         refused=(SkippedModel("cut.tflite", "cut.tflite is damaged: get it again"),),
         noise=("the core's frequency governor is powersave: its clock follows the load",),
     )
@@ -58,7 +58,7 @@ def test_the_table_has_every_value(measured: BenchResult) -> None:
     assert (
         format_markdown(text.overview_table(measured)).splitlines()[2].startswith("| edge-0.tflite | LiteRT | 10.0 |")
     )
-    printed = save.format_terminal(measured)
+    printed = text.format_terminal(measured)
     for block in printed.split("\n\n")[:2]:
         assert len({len(line) for line in block.splitlines()}) == 1, "the columns are not aligned"
     assert "78.78  78.77-78.79" in printed
@@ -67,7 +67,7 @@ def test_the_table_has_every_value(measured: BenchResult) -> None:
 def test_a_failure_is_in_every_format(measured: BenchResult) -> None:
     assert not measured.passed
     assert text.summarize(measured) == "1 of 2 models failed their check on the 600 test windows."
-    for output in (save.format_terminal(measured), render_html(measured), save.format_pull_request(measured)):
+    for output in (text.format_terminal(measured), render_html(measured), text.format_pull_request(measured)):
         assert "FAILED edge-1.tflite: logits differ by up to 0.5" in output
         assert "Layer 0 departs at step 9" in output
     assert json.loads(json.dumps(measured.to_dict()))["passed"] is False
@@ -85,7 +85,7 @@ def test_everything_is_in_every_format() -> None:
         "FAILED edge-1.tflite", "FAILED p50&gt;1.15x", "NOT MEASURED cut.tflite is damaged", "governor is powersave",
         "theirs.tflite: a note", "no tolerance",
     )  # fmt: skip
-    for output in (save.format_terminal(full), save.format_pull_request(full), render_html(full)):
+    for output in (text.format_terminal(full), text.format_pull_request(full), render_html(full)):
         for words in expected:
             assert words.replace("&gt;", ">") in output.replace("&gt;", ">").replace("&#39;", "'")
     assert "1 of 2 models failed their check" in text.summarize(full)
@@ -104,14 +104,14 @@ def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> No
     results = {
         "plain": measured,
         "full": _full(),
-        "nothing timed": replace(measured, models=(bare,), conditions=None, floors={}, target={"kind": "arm64"}),
+        "nothing timed": replace(measured, models=(bare,), conditions=None, overheads={}, target={"kind": "arm64"}),
         "nothing compared": replace(measured, models=(replace(measured.models[0], comparison=None),), references=()),
     }
     plain = json.loads(json.dumps(results[kind].to_dict()))
     jsonschema.validate(plain, _SCHEMA, jsonschema.Draft202012Validator)
     jsonschema.Draft202012Validator.check_schema(_SCHEMA)
     result = results[kind]
-    for output in (save.format_terminal(result), save.format_pull_request(result), render_html(result)):
+    for output in (text.format_terminal(result), text.format_pull_request(result), render_html(result)):
         assert "None" not in output
         assert "nan" not in output
     with pytest.raises(jsonschema.ValidationError):
@@ -121,9 +121,11 @@ def test_the_json_is_valid_by_its_schema(kind: str, measured: BenchResult) -> No
 def test_nan_predictions_are_reported(measured: BenchResult, tmp_path: Path) -> None:
     broken = Predictions("broken.tflite", "logits", np.full_like(LOGITS, np.nan))
     compared = comparison.compare(broken, Predictions("edge in float64", "logits", LOGITS), TRUTH)
-    one = replace(measured.models[0], comparison=compared, failures=("600 windows answered with NaN or infinity",))
-    page = save.save(replace(measured, models=(one,)), tmp_path)
-    assert "600 windows answered with NaN or infinity" in page.read_text("utf-8")
+    one = replace(
+        measured.models[0], comparison=compared, failures=("the predictions of 600 windows are NaN or infinite",)
+    )
+    page = save_report(replace(measured, models=(one,)), tmp_path)
+    assert "the predictions of 600 windows are NaN or infinite" in page.read_text("utf-8")
     held = json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"][0]
     assert held["comparison"]["max_logit_difference"] is None
 
@@ -140,10 +142,10 @@ def test_names_cannot_break_the_page(measured: BenchResult) -> None:
 def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
     name = "a|b\n\n# <img src=x onerror=alert(1)> \x1b[2J"
     evil = replace(measured.models[0], name=name, notes=(name,), failures=(name,))
-    output = save.format_pull_request(
+    output = text.format_pull_request(
         replace(
             measured, models=(evil,), refused=(SkippedModel(name, f"{name} is damaged"),), baseline=name,
-            gate=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
+            thresholds=ThresholdReport(("p50>1x",), name, (Violation(name, "p50>1x", name),), (name,)),
         )
     )  # fmt: skip
     assert "<img" not in output
@@ -153,10 +155,10 @@ def test_names_cannot_break_the_pull_request(measured: BenchResult) -> None:
 
 
 def test_json_and_page_are_written_together(measured: BenchResult, tmp_path: Path) -> None:
-    page = save.save(measured, tmp_path / "out")
+    page = save_report(measured, tmp_path / "out")
     assert sorted(path.name for path in page.parent.iterdir()) == ["bench.json", "report.html"]
     assert json.loads((page.parent / "bench.json").read_text("utf-8")) == json.loads(json.dumps(measured.to_dict()))
-    elsewhere = save.save(measured, tmp_path / "out", page=tmp_path / "there.html")
+    elsewhere = save_report(measured, tmp_path / "out", page=tmp_path / "there.html")
     assert elsewhere.read_text("utf-8") == page.read_text("utf-8")
 
 
@@ -193,11 +195,11 @@ def _shot(page: Path, width: int, dark: bool, folder: Path) -> Any:
 
 @requires("chromium")
 def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> None:
-    page = save.save(_full(), tmp_path)
+    page = save_report(_full(), tmp_path)
     # left aligned text of the body must stay inside of a phone's screen: what is wide scrolls in its own box
     probe = tmp_path / "probe.html"
-    told = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
-    probe.write_text(page.read_text("utf-8").replace("</body>", told), "utf-8")
+    script = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
+    probe.write_text(page.read_text("utf-8").replace("</body>", script), "utf-8")
     light, dark = (_shot(page, 1200, mode, tmp_path) for mode in (False, True))
     assert light.shape[:2] == dark.shape[:2] == (1600, 1200)
     assert light.mean() > 0.85, "a light page"
@@ -205,7 +207,7 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> No
     for shot in (light, dark):
         assert shot.std() > 0.05, "there is something on it"
         hues = shot.max(axis=2) - shot.min(axis=2)
-        assert (hues > 0.3).mean() > 0.001, "pictures and verdicts have colours"
+        assert (hues > 0.3).mean() > 0.001, "plots and results have colors"
     dump = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,1600",
             f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]  # fmt: skip
     dom = subprocess.run(dump, check=True, capture_output=True, text=True, timeout=60).stdout

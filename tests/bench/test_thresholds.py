@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harexport.bench import thresholds
-from harexport.bench.baseline import load_baseline
 from harexport.bench.result import BenchResult, ThresholdReport
+from harexport.bench.thresholds import load_baseline
 from harexport.errors import InputError
 from harexport.evaluation.latency import Latency
 from harexport.model.contract import LABELS
@@ -22,9 +22,9 @@ _RESULT = result()
 
 def _apply(text: str, before: BenchResult | None = None, now: BenchResult = _RESULT) -> ThresholdReport:
     baseline: Any = json.loads(json.dumps(before.to_dict())) if before else None
-    gate = thresholds.apply(now, [thresholds.parse(text, LABELS)], baseline, "old.json").gate
-    assert gate
-    return gate
+    report = thresholds.apply(now, [thresholds.parse(text, LABELS)], baseline, "old.json").thresholds
+    assert report
+    return report
 
 
 def _timed(low: float, p50: float, high: float) -> BenchResult:
@@ -89,11 +89,11 @@ def test_every_metric_is_found_in_a_result() -> None:
 
 
 def test_absolute_rules_need_no_baseline() -> None:
-    assert [one.model for one in _apply("p50>0.1ms").broken] == ["edge-1.tflite"]
-    assert [one.model for one in _apply("size>9KB").broken] == ["edge-0.tflite", "edge-1.tflite"]
-    assert not _apply("size>10KB").broken
-    assert [one.model for one in _apply("recall:WALKING<99%").broken] == ["edge-1.tflite"]
-    assert [one.reason for one in _apply("instructions>5").broken] == [
+    assert [one.model for one in _apply("p50>0.1ms").violations] == ["edge-1.tflite"]
+    assert [one.model for one in _apply("size>9KB").violations] == ["edge-0.tflite", "edge-1.tflite"]
+    assert not _apply("size>10KB").violations
+    assert [one.model for one in _apply("recall:WALKING<99%").violations] == ["edge-1.tflite"]
+    assert [one.reason for one in _apply("instructions>5").violations] == [
         "edge-0.tflite: cannot be evaluated, the model has no instructions",
         "edge-1.tflite: cannot be evaluated, the model has no instructions",
     ]
@@ -102,26 +102,26 @@ def test_absolute_rules_need_no_baseline() -> None:
 def test_a_time_is_too_long_only_beyond_the_noise() -> None:
     before = _timed(9.9, 10.0, 10.1)
     surely, perhaps, fine = _timed(12.4, 12.5, 12.6), _timed(11.0, 12.0, 13.0), _timed(10.9, 11.0, 11.1)
-    assert _apply("p50>1.15x", before, surely).broken[0].reason.startswith("edge-0.tflite: p50 is 1.25 times")
+    assert _apply("p50>1.15x", before, surely).violations[0].reason.startswith("edge-0.tflite: p50 is 1.25 times")
     noisy = _apply("p50>1.15x", before, perhaps)
-    assert not noisy.broken
+    assert not noisy.violations
     assert "meets p50>1.15x but within the noise" in noisy.notes[0]
     assert _apply("p50>1.15x", before, fine) == ThresholdReport(("p50>1.15x",), "old.json", (), ())
 
 
 def test_changes_are_in_points() -> None:
     worse = result(model("edge-0.tflite", 0.5, 9.0))
-    gate = _apply("accuracy<-0.2", result(model("edge-0.tflite", 0.0, 9.0)), worse)
-    assert "points from the baseline" in gate.broken[0].reason
-    assert not _apply("accuracy<-0.2", worse, worse).broken
-    assert not _apply("accuracy<-60", result(model("edge-0.tflite", 0.0, 9.0)), worse).broken
+    report = _apply("accuracy<-0.2", result(model("edge-0.tflite", 0.0, 9.0)), worse)
+    assert "points from the baseline" in report.violations[0].reason
+    assert not _apply("accuracy<-0.2", worse, worse).violations
+    assert not _apply("accuracy<-60", result(model("edge-0.tflite", 0.0, 9.0)), worse).violations
 
 
 def test_models_are_matched_by_name() -> None:
     before = result(model("edge-0.tflite", 0.0, 9.0), model("gone.tflite", 0.0, 9.0))
-    gate = _apply("size>1.1x", before)
-    assert "only old.json has gone.tflite" in gate.notes
-    (violation,) = gate.broken
+    report = _apply("size>1.1x", before)
+    assert "only old.json has gone.tflite" in report.notes
+    (violation,) = report.violations
     assert violation.reason == (
         "edge-1.tflite: cannot be evaluated, there is no model of the same name to compare with"
     )
@@ -144,11 +144,11 @@ def test_against_a_model_of_the_same_run() -> None:
     )
     new = model("new/edge.tflite", 0.0, 11.0)
     now = replace(result(old, new), against="old/edge.tflite", baseline="old/edge.tflite")
-    gate = _apply("p50>1.15x", None, now)
-    assert [one.model for one in gate.broken] == ["new/edge.tflite"]
-    assert "95 % interval 1.212 to 1.232" in gate.broken[0].reason
-    assert gate.compared_with == "old/edge.tflite"
-    assert gate.notes == ()
+    report = _apply("p50>1.15x", None, now)
+    assert [one.model for one in report.violations] == ["new/edge.tflite"]
+    assert "95 % interval 1.212 to 1.232" in report.violations[0].reason
+    assert report.compared_with == "old/edge.tflite"
+    assert report.notes == ()
 
 
 def test_a_relative_rule_needs_another_model() -> None:
@@ -213,7 +213,7 @@ def test_a_baseline_of_a_phone_and_of_an_emulator_is_valid(tmp_path: Path) -> No
 )
 def test_a_rule_that_cannot_be_evaluated_fails(rule: str) -> None:
     broken = replace(model("edge-0.tflite", 0.0, 9.0), figures=None, comparison=None, calibration_error=None)
-    (violation,) = _apply(rule, _RESULT, result(broken)).broken
+    (violation,) = _apply(rule, _RESULT, result(broken)).violations
     assert "cannot be evaluated, the model has no" in violation.reason
 
 

@@ -57,15 +57,15 @@ def test_all_test_windows(name: str, dataset: Dataset) -> None:
     network = checkpoints.load(_ARTIFACTS / name / f"{name}.safetensors").network
     kernel = Kernel(network)
     expected = network.logits(dataset.test.signals)
-    answers, nanoseconds = kernel.timed(dataset.test.signals)
-    np.testing.assert_allclose(answers[:, 0], expected, atol=1e-4)
-    np.testing.assert_allclose(answers[:, 1], softmax(expected), atol=1e-5)
+    outputs, nanoseconds = kernel.timed(dataset.test.signals)
+    np.testing.assert_allclose(outputs[:, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(outputs[:, 1], softmax(expected), atol=1e-5)
     assert (nanoseconds > 0).all()
 
 
 def test_unsupported_networks_are_rejected() -> None:
-    with pytest.raises(InputError, match="tinycc-of-nobody is not installed"):
-        Kernel(SHAPES["one-step"], compiler="tinycc-of-nobody")
+    with pytest.raises(InputError, match="tinycc-not-installed is not installed"):
+        Kernel(SHAPES["one-step"], compiler="tinycc-not-installed")
     with pytest.raises(InputError, match="LSTM layers and one head only"):
         Kernel(random_gru())
 

@@ -53,7 +53,7 @@ def test_windows_are_those_of_the_stream(mounting: ModuleType) -> None:
 
 
 def test_orientations_are_rotations_of_the_seed(mounting: ModuleType, measured: dict[str, Any]) -> None:
-    assert measured["seed"] == mounting.SEED
+    assert measured["seed"] == mounting.ORIENTATION_SEED
     matrices = np.array(measured["orientations"])
     assert matrices.shape == (20, 3, 3)
     np.testing.assert_allclose(matrices, [mount.matrix for mount in mounting.orientations()], atol=1e-12)

@@ -44,7 +44,7 @@ def test_the_shipped_file_ran_and_passed(measured: dict[str, Any], path: Path) -
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = [row for row in measured["rows"] if row["sha256"] == digest]
     assert rows, f"{path.name} changed since it ran in TensorFlow Lite 2.6.2; {_RERUN}"
-    assert rows[0]["promised"], f"{path.name} needs TensorFlow Lite {rows[0]['min_runtime_version']}, not 2.6"
+    assert rows[0]["is_supported"], f"{path.name} needs TensorFlow Lite {rows[0]['min_runtime_version']}, not 2.6"
     assert rows[0]["loads"]
     assert set(rows[0]["ways"]) == set(old_runtime.MODES)
     assert rows[0]["passed"], f"{path.name}: {'; '.join(rows[0]['failures'])}. When that is mended, {_RERUN}"
@@ -91,7 +91,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         "moved_after": [],
     }
     ways = {way: {**good, **changes} for way in old_runtime.MODES[:1]}
-    return {"promised": True, "scheme": "float32", "signature": "same", "ways": ways}
+    return {"is_supported": True, "scheme": "float32", "signature": "same", "ways": ways}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_is_a_failure(changes: dict[str, Any], words: str) -> None:
     assert old_runtime.find_failures(_row()) == []
     (failure,) = old_runtime.find_failures(_row(**changes))
     assert words in failure
-    assert old_runtime.find_failures({**_row(**changes), "promised": False}) == []
+    assert old_runtime.find_failures({**_row(**changes), "is_supported": False}) == []
 
 
 def test_what_a_file_is_fed(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_what_a_file_is_fed(tmp_path: Path) -> None:
     assert np.array_equal(given[6:8], windows[[5, 5]])
     assert np.isnan(given[8:12]).all()
     assert np.array_equal(given[12:16], windows[:4])
-    answers = np.repeat(given[:, 0, :1], 6, axis=1)
-    (tmp_path / "logits").write_bytes(answers.tobytes())
+    outputs = np.repeat(given[:, 0, :1], 6, axis=1)
+    (tmp_path / "logits").write_bytes(outputs.tobytes())
     logits, unmoved = feed.logits(tmp_path / "logits")
-    assert np.array_equal(logits, answers[:6])
+    assert np.array_equal(logits, outputs[:6])
     assert unmoved == {"NaN": True, "infinity": True, "1e30": True}
-    answers[14] += 1
-    (tmp_path / "logits").write_bytes(answers.tobytes())
+    outputs[14] += 1
+    (tmp_path / "logits").write_bytes(outputs.tobytes())
     assert feed.logits(tmp_path / "logits")[1] == {"NaN": False, "infinity": True, "1e30": True}
     np.full(8, 4000, "<i8").tofile(tmp_path / "times")
     assert feed.microseconds(tmp_path / "times").tolist() == [1.0, 1.0]

@@ -213,9 +213,9 @@ def test_export_plan_has_all_files_of_a_network(network: Network, files: int) ->
 
 def test_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ship_pretrained, "ARTIFACTS", tmp_path)
-    said = ship_pretrained.missing_message()
-    assert said is not None
-    assert "NOT IN artifacts/: edge, edge-tiny, baseline-lstm, baseline-gru" in said
+    message = ship_pretrained.missing_message()
+    assert message is not None
+    assert "NOT IN artifacts/: edge, edge-tiny, baseline-lstm, baseline-gru" in message
     for name in ship_pretrained.MODELS:
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.safetensors").touch()

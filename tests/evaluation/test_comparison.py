@@ -45,7 +45,7 @@ def test_disagreements_are_sorted_by_margin() -> None:
         two_best = np.sort(_LOGITS[item.window])[-2:]
         assert item.margin == pytest.approx(two_best[1] - two_best[0])
         assert item.difference == pytest.approx(np.abs(changed - _LOGITS)[item.window].max())
-        assert (item.reference, item.answer) == (_LOGITS[item.window].argmax(), changed[item.window].argmax())
+        assert (item.reference, item.prediction) == (_LOGITS[item.window].argmax(), changed[item.window].argmax())
     assert compared.worst_window in (0, 1, 2)
 
 
@@ -74,10 +74,10 @@ def test_a_probability_of_0_has_a_finite_logarithm() -> None:
 def test_nan_is_reported() -> None:
     broken = _LOGITS.copy()
     broken[5] = np.nan
-    answers = Predictions("broken", "logits", broken)
-    compared = comparison.compare(answers, Predictions("l", "logits", _LOGITS), _TRUTH)
+    nonfinite = Predictions("broken", "logits", broken)
+    compared = comparison.compare(nonfinite, Predictions("l", "logits", _LOGITS), _TRUTH)
     assert compared.max_logit_difference is None
-    assert comparison.evaluate(answers, _TRUTH)[1] is None
+    assert comparison.evaluate(nonfinite, _TRUTH)[1] is None
     assert compared.worst_window == 5
 
 

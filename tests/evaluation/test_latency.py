@@ -55,13 +55,13 @@ def test_models_alternate_and_see_the_same_single_windows() -> None:
         return model
 
     windows = np.arange(8, dtype=np.float32)[:, None, None] * np.ones((1, 128, 9), np.float32)
-    told: list[int] = []
-    time_interleaved({"a": spy("a"), "b": spy("b")}, windows, runs=1000, progress=told.append)
+    counts: list[int] = []
+    time_interleaved({"a": spy("a"), "b": spy("b")}, windows, runs=1000, progress=counts.append)
     measured = calls[-40 * 60 :]  # what comes before is the warm-up
     switches = sum(x[0] != y[0] for x, y in itertools.pairwise(measured))
     assert switches >= 40, "each of the 40 rounds holds both models"
     assert [w for name, w in measured if name == "a"] == [w for name, w in measured if name == "b"]
-    assert told[-1] == 1000
+    assert counts[-1] == 1000
     first_of_round = [measured[k * 60][0] for k in range(40)]
     assert len(set(first_of_round)) == 2, "neither model always goes first"
 

@@ -22,8 +22,8 @@ _PUBLISHED = np.array(
 
 
 def _published() -> metrics.ClassificationMetrics:
-    truth, answers = (np.repeat(axis.ravel(), _PUBLISHED.ravel()) for axis in np.indices((6, 6)))
-    return metrics.classification_metrics(truth, answers, 6)
+    truth, predicted = (np.repeat(axis.ravel(), _PUBLISHED.ravel()) for axis in np.indices((6, 6)))
+    return metrics.classification_metrics(truth, predicted, 6)
 
 
 def test_the_published_matrix_gives_the_published_figures() -> None:
@@ -55,16 +55,18 @@ def test_a_label_that_never_occurs_counts_nothing() -> None:
 def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random.integers(0, 5, 200)
-    answers = np.where(random.random(200) < 0.7, truth, random.integers(0, 6, 200))
-    every = list(range(6))  # label 5 never occurs, and is sometimes answered
-    figures = metrics.classification_metrics(truth, answers, 6)
+    predicted = np.where(random.random(200) < 0.7, truth, random.integers(0, 6, 200))
+    every = list(range(6))  # label 5 never occurs, and is sometimes predicted
+    figures = metrics.classification_metrics(truth, predicted, 6)
     precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, answers, labels=every, average="weighted", zero_division=0
+        truth, predicted, labels=every, average="weighted", zero_division=0
     )
     assert np.allclose([figures.precision, figures.recall, figures.f1], [precision, recall, f1])
-    assert np.isclose(figures.macro_f1, f1_score(truth, answers, labels=every, average="macro", zero_division=0))
-    assert np.array_equal(figures.confusion, confusion_matrix(truth, answers, labels=every))
-    assert np.allclose(figures.label_recall, recall_score(truth, answers, labels=every, average=None, zero_division=0))
+    assert np.isclose(figures.macro_f1, f1_score(truth, predicted, labels=every, average="macro", zero_division=0))
+    assert np.array_equal(figures.confusion, confusion_matrix(truth, predicted, labels=every))
+    assert np.allclose(
+        figures.label_recall, recall_score(truth, predicted, labels=every, average=None, zero_division=0)
+    )
 
 
 def test_calibration_error_by_hand() -> None:
@@ -86,7 +88,7 @@ def test_a_calibrated_model_has_hardly_any_and_a_boastful_one_has_much() -> None
 
 
 def test_the_bins_of_a_reliability_curve_hold_every_window_once() -> None:
-    # 0.4 lies in (5/15, 6/15], 14/15 in the bin that ends there, 1.0 in the last one
+    # 0.4 is in (5/15, 6/15], 14/15 in the bin that ends there, 1.0 in the last one
     probabilities = np.array([[0.4, 0.3, 0.3], [14 / 15, 1 / 15, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     found = metrics.reliability(probabilities, np.array([1, 0, 0, 1]))
     assert {k: int(count) for k, count in enumerate(found.windows) if count} == {5: 1, 13: 1, 14: 2}
@@ -96,7 +98,7 @@ def test_the_bins_of_a_reliability_curve_hold_every_window_once() -> None:
 
 
 def test_every_subject_has_its_own_accuracy() -> None:
-    truth, answers = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 0, 0, 0])
-    found = metrics.accuracy_by_subject(truth, answers, np.array([9, 9, 2, 9, 2]))
+    truth, predicted = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 0, 0, 0])
+    found = metrics.accuracy_by_subject(truth, predicted, np.array([9, 9, 2, 9, 2]))
     assert found == {2: metrics.SubjectAccuracy(2, 0.0), 9: metrics.SubjectAccuracy(3, 1.0)}
     assert list(found) == [2, 9]

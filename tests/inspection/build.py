@@ -39,11 +39,11 @@ class Subgraph:
             data = np.ascontiguousarray(values).tobytes()
             self.file.buffers.append(schema.BufferT(data=np.frombuffer(data, np.uint8)))
             buffer = len(self.file.buffers) - 1
-        quantisation = schema.QuantizationParametersT(scale=scale, zeroPoint=[3] * len(scale)) if scale else None
+        quantization = schema.QuantizationParametersT(scale=scale, zeroPoint=[3] * len(scale)) if scale else None
         self.tensors.append(
             schema.TensorT(
                 name=name, shape=list(shape), type=_TYPES[dtype], buffer=buffer, isVariable=variable,
-                quantization=quantisation, shapeSignature=signature,
+                quantization=quantization, shapeSignature=signature,
             )
         )  # fmt: skip
         return len(self.tensors) - 1

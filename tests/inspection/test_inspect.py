@@ -46,8 +46,8 @@ def test_our_own_files_have_no_problems(ours: dict[str, Path]) -> None:
     for name, path in ours.items():
         found = inspection.inspect(path)
         assert not found.problems, (name, found.problems)
-        assert {finding.id for finding in found.findings} <= {"state-cured"}
-        assert ("state-cured" in {finding.id for finding in found.findings}) == name.startswith("fused")
+        assert {finding.id for finding in found.findings} <= {"state-reset"}
+        assert ("state-reset" in {finding.id for finding in found.findings}) == name.startswith("fused")
         assert found.run is not None
         assert (found.run.error, found.run.is_stateful) == (None, False)
         assert found.model.metadata == METADATA
@@ -115,7 +115,7 @@ def test_json_is_complete(ours: dict[str, Path]) -> None:
         result = harexport("inspect", path, "--json")
         assert result.exit_code == 0
         found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert found["schema"] == "harexport-inspect-1"
+        assert found["schema"] == "harexport-inspect-2"
         assert sum(found["operators"].values()) == sum(sum(g["operators"].values()) for g in found["graphs"])
         assert found["macs"]["total"] == sum(found["macs"]["operators"].values())
         assert found["run"]["error"] is None

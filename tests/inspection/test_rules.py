@@ -163,7 +163,7 @@ STATIC: dict[str, tuple[str, str, Callable[[], bytes], str]] = {
     "dynamic-shape": ("note", "[?, 4]", lambda: dense(signature=[-1, 4]).bytes(), "model.tflite"),
     "transposed-input": ("warning", "[1, 9, 128]", lambda: dense(reads=(1, 9, 128)).bytes(), "model.tflite"),
     "no-batch": ("note", "[128, 9]", lambda: dense(reads=(128, 9)).bytes(), "model.tflite"),
-    "quantised-input": (
+    "quantized-input": (
         "note",
         "value / 0.5 +3",
         lambda: dense(dtype="int8", weight=np.eye(3, 4), scale=[0.5]).bytes(),
@@ -237,7 +237,7 @@ def test_a_claim_of_int8_is_compared_with_the_weights() -> None:
     assert unasked.severity == "warning"
     (few,) = [one for one in static(_mixed(wide=100), "model-int8.tflite").findings if one.id == "float-weights"]
     assert few.severity == "note", "converters leave small tensors in floats"
-    assert "float-weights" in ids(static(dense().bytes(description="dynamic-range quantised"), "model.tflite"))
+    assert "float-weights" in ids(static(dense().bytes(description="dynamic-range quantized"), "model.tflite"))
     assert "float-weights" not in ids(static(dense().bytes(), "model.tflite"))
 
 

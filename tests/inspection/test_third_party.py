@@ -75,12 +75,12 @@ def test_state_without_effect_on_random_windows_is_reported() -> None:
     for index in biases:
         buffer = file.buffers[file.subgraphs[0].tensors[index].buffer]
         buffer.data = np.full(8, -30.0, np.float32).view(np.uint8)  # the forget gates closed
-    verdict = sandbox.run_sandboxed(packed(file), ".tflite")
-    assert verdict.change is not None
-    assert verdict.change < 0.6
-    assert verdict.state_residual is not None
-    assert verdict.state_residual > 0.01
-    assert verdict.is_stateful
+    examined = sandbox.run_sandboxed(packed(file), ".tflite")
+    assert examined.change is not None
+    assert examined.change < 0.6
+    assert examined.state_residual is not None
+    assert examined.state_residual > 0.01
+    assert examined.is_stateful
 
 
 def test_variables_that_the_graph_resets_are_a_note() -> None:
@@ -100,12 +100,12 @@ def test_variables_that_the_graph_resets_are_a_note() -> None:
         inputs = [len(graph.tensors) - 1, *places]
         slice_ = schema.OperatorT(opcodeIndex=len(file.operatorCodes) - 1, inputs=inputs, outputs=[variable])
         graph.operators.insert(0, slice_)
-    cured = packed(file)
-    contents = read_model(cured, "model.tflite")
-    verdict = sandbox.run_sandboxed(cured, ".tflite")
-    assert (verdict.error, verdict.change, verdict.state_residual, verdict.is_stateful) == (None, 0.0, None, False)
-    for run in (None, verdict):
-        assert "state-cured" in {finding.id for finding in run_rules(contents, macs.count_macs(contents), run)}
+    reset = packed(file)
+    contents = read_model(reset, "model.tflite")
+    examined = sandbox.run_sandboxed(reset, ".tflite")
+    assert (examined.error, examined.change, examined.state_residual, examined.is_stateful) == (None, 0.0, None, False)
+    for run in (None, examined):
+        assert "state-reset" in {finding.id for finding in run_rules(contents, macs.count_macs(contents), run)}
 
 
 def test_persistent_nan_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +114,9 @@ def test_persistent_nan_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
     assert (whole.change, whole.nan_persists, whole.is_stateful) == (0.0, False, False)
     monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
-    verdict = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
-    assert verdict.nan_persists
-    assert verdict.is_stateful
+    examined = sandbox.run_sandboxed(tflite.build(network, contract_of(network), {}, "fused"), ".tflite")
+    assert examined.nan_persists
+    assert examined.is_stateful
 
 
 def test_random_outputs_are_not_state() -> None:
@@ -125,9 +125,9 @@ def test_random_outputs_are_not_state() -> None:
         helper.make_node("Add", ["window", "noise"], ["logits"]),
     ]
     model = onnx_model(nodes, {"window": [1, 4]}, {"logits": [1, 4]}, {}).SerializeToString()
-    verdict = sandbox.run_sandboxed(model, ".onnx")
-    assert verdict.is_random
-    assert not verdict.is_stateful
+    examined = sandbox.run_sandboxed(model, ".onnx")
+    assert examined.is_random
+    assert not examined.is_stateful
 
 
 def test_non_finite_outputs_are_reported(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_tables_and_cached_trials(people: Dataset, tmp_path: Path, capsys: pytes
     result = cross_validate(people, recipe, tmp_path / "a", "2", (0, 1), where)
     assert [run.held_out for run in result.trials] == [(1, 5), (1, 5), (3, 6), (3, 6)]
     assert result.failures == ()
-    # what a process answers is what this process answers, bit for bit
+    # another process computes the same, bit for bit
     again = run_trial(people, result.trials[3])
     assert dataclasses.replace(again, seconds=0) == dataclasses.replace(result.results[3], seconds=0)
 
@@ -58,10 +58,10 @@ def test_tables_and_cached_trials(people: Dataset, tmp_path: Path, capsys: pytes
     ]
     assert [float(row["accuracy"]) for row in rows] == [of.scores.accuracy for of in result.results if of.scores]
     assert {row["subject"] for row in _rows(result.tables[1])} == {"1", "3", "5", "6"}
-    told = json.loads(result.tables[2].read_text())
+    document = json.loads(result.tables[2].read_text())
     accuracies = [float(row["accuracy"]) for row in rows]
-    assert told["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
-    assert told["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert document["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert document["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
     assert "4 of 4 trials; the test set was not used" in format_cross_validation(result)
 
     # one file gone: one run is done again, and everything ends in the same bytes
@@ -97,9 +97,9 @@ def test_failed_trials(uci_har_path: Path, tmp_path: Path) -> None:
     for _ in range(2):  # the second time from what is kept
         result = harexport(*arguments)
         assert result.exit_code == 1, result.output
-        told = json.loads(result.stdout)
-        assert told["summary"]["accuracy"]["mean"] is None
-        assert len(told["failures"]) == 2
+        document = json.loads(result.stdout)
+        assert document["summary"]["accuracy"]["mean"] is None
+        assert len(document["failures"]) == 2
         assert "the loss is not a number" in result.stderr
     assert "2 of 2 trials are finished already" in result.stderr
     rows = _rows(tmp_path / "quick.crossval.csv")
@@ -153,13 +153,16 @@ def test_interrupted_run_keeps_finished_trials(number: signal.Signals, uci_har_p
     while not list(out.glob("quick.runs/*.json")) and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     child.send_signal(number)
-    told, said = child.communicate(timeout=60)
-    assert child.returncode == 130, said
-    assert told == ""
-    assert "Traceback" not in said
+    document, messages = child.communicate(timeout=60)
+    assert child.returncode == 130, messages
+    assert document == ""
+    assert "Traceback" not in messages
     stand = len(list(out.glob("quick.runs/*.json")))
     assert 1 <= stand < 7
-    assert f"Interrupted. {stand} of 7 trials are saved in {out / 'quick.runs'}. Continue with the same command" in said
+    assert (
+        f"Interrupted. {stand} of 7 trials are saved in {out / 'quick.runs'}. Continue with the same command"
+        in messages
+    )
     assert sorted(path.name for path in out.iterdir()) == ["quick.runs"]
 
 
@@ -220,5 +223,5 @@ def test_without_torch(quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> 
             text=True,
         )
         assert child.returncode == 2, child.stderr
-        assert "pip install 'harexport[train]'" in child.stderr
+        assert "pip install -c constraints.txt '.[train]'" in child.stderr
     assert list(tmp_path.iterdir()) == []

@@ -29,10 +29,10 @@ def test_the_21_training_subjects(dataset: Dataset) -> None:
     assert make_folds(subjects, "3")[1] == (3, 7, 14, 17, 22, 26, 29)
 
 
-@pytest.mark.parametrize("asked", ["1", "0", "-3", "22", "", "all", "3.5", "²", "9" * 5000])
-def test_invalid_number_of_folds(asked: str, dataset: Dataset) -> None:
+@pytest.mark.parametrize("value", ["1", "0", "-3", "22", "", "all", "3.5", "²", "9" * 5000])
+def test_invalid_number_of_folds(value: str, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="give loso or a number from 2 to 21"):
-        make_folds(dataset.train.subjects.tolist(), asked)
+        make_folds(dataset.train.subjects.tolist(), value)
 
 
 def test_one_subject() -> None:

@@ -70,9 +70,9 @@ def test_same_results_as_on_this_machine(
     assert there.subjects == here.subjects
     for one, other in zip(here.tables[:2], there.tables[:2], strict=True):
         assert one.read_bytes() == other.read_bytes()
-    told = capfd.readouterr()
-    assert f"Ray cluster at {address}: 2 cores" in told.err
-    assert told.out == ""
+    output = capfd.readouterr()
+    assert f"Ray cluster at {address}: 2 cores" in output.err
+    assert output.out == ""
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     # and it goes on there with what was kept here
     cross_validate(people, quick(), tmp_path / "here", "2", (0, 1, 2), Execution(cluster=address))
@@ -112,7 +112,7 @@ def _lacking(expected: object, dataset: Dataset, trial: Trial) -> object:
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("value", "words"),
     [
         ("nowhere", "give HOST:PORT"),
         ("local", "give HOST:PORT"),
@@ -126,9 +126,9 @@ def _lacking(expected: object, dataset: Dataset, trial: Trial) -> object:
         ("a" * 300 + ":6379", "no Ray cluster at"),
     ],
 )
-def test_invalid_addresses(asked: str, words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
+def test_invalid_addresses(value: str, words: str, quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> None:
     result = harexport(
-        "crossval", "--cluster", asked, "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path
+        "crossval", "--cluster", value, "--recipe", quick_toml, "--data", uci_har_path, "--out", tmp_path
     )
     assert result.exit_code == 2, result.output
     assert words in result.stderr
@@ -145,4 +145,4 @@ def test_without_ray(quick_toml: Path, uci_har_path: Path, tmp_path: Path) -> No
             text=True,
         )
     assert child.returncode == 2, child.stderr
-    assert "pip install 'harexport[cluster]'" in child.stderr
+    assert "pip install -c constraints.txt '.[cluster]'" in child.stderr

@@ -38,14 +38,14 @@ def test_seed_error_predicts_the_variation_of_the_mean() -> None:
     """Large differences between folds, small ones between seeds: 400 repetitions with other seeds."""
     random = np.random.default_rng(0)
     runs = [Trial(quick(), (fold,), seed) for fold in range(5) for seed in range(3)]
-    means, said = [], []
+    means, errors = [], []
     for _ in range(400):
         values = [0.5 + 0.1 * run.held_out[0] + random.normal(0, 0.01) for run in runs]
         of = summarize(runs, [_outcome({run.held_out[0]: value}) for run, value in zip(runs, values, strict=True)])
         means.append(of["accuracy"].mean)
-        said.append(of["accuracy"].seed_error)
+        errors.append(of["accuracy"].seed_error)
     moved = np.std([mean for mean in means if mean is not None])
-    assert np.sqrt(np.mean(np.square([error for error in said if error]))) == pytest.approx(moved, rel=0.1)
+    assert np.sqrt(np.mean(np.square([error for error in errors if error]))) == pytest.approx(moved, rel=0.1)
 
 
 def test_too_few_trials() -> None:

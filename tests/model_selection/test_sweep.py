@@ -48,8 +48,8 @@ def test_the_table(done: Sweep, people: Dataset) -> None:
     for row in rows[2:]:  # one network a shape: the same file, the same time
         assert row["size_bytes"] == by_shape[row["model.hidden"]]["size_bytes"]
         assert row["p50_us"] == by_shape[row["model.hidden"]]["p50_us"]
-    told = json.loads(done.whole.read_text())
-    assert told["points"][0]["latency_us"]["runs"] >= 1000
+    document = json.loads(done.json_path.read_text())
+    assert document["points"][0]["latency_us"]["runs"] >= 1000
     assert len(done.failures) == 8
 
 
@@ -65,9 +65,9 @@ def test_cache_is_shared_with_cross_validation(
 def test_figure_and_text(done: Sweep) -> None:
     assert done.picture
     assert done.picture.read_bytes().startswith(b"\x89PNG")
-    said = format_sweep(done)
-    assert "4 variants, 2 folds by subject, 2 seeds; the test set was not used" in said
-    assert "4 of 4 failed" in said
+    text = format_sweep(done)
+    assert "4 variants, 2 folds by subject, 2 seeds; the test set was not used" in text
+    assert "4 of 4 failed" in text
 
 
 @pytest.mark.parametrize("name", ["edge", "baseline-lstm-acc"])
@@ -80,8 +80,8 @@ def test_model_cost(name: str, people: Dataset) -> None:
     assert file.lowering == ("unrolled" if name == "edge" else "fused")
     runner = runtimes.load_bytes(file.model, ".tflite", name)
     assert runner.logits(file.window).shape == (1, 6)
-    quantised = shapes.model_cost(people, recipe, "int8-weights")
-    assert len(quantised.model) < len(file.model)
+    quantized = shapes.model_cost(people, recipe, "int8-weights")
+    assert len(quantized.model) < len(file.model)
 
 
 def test_variants_with_one_architecture_share_a_file(people: Dataset) -> None:

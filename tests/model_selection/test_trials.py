@@ -31,10 +31,10 @@ def test_scores_of_held_out_windows(people: Dataset) -> None:
     assert scores
     network, _ = fit(people.train.select_subjects([1, 5]), None, run.recipe, 6, 5)
     held_out = people.train.select_subjects([3, 6])
-    answers = network.logits(held_out.signals)
+    logits = network.logits(held_out.signals)
     assert scores.windows == len(held_out)
-    assert scores.accuracy == np.mean(answers.argmax(axis=1) == held_out.labels)
-    powers = np.exp(answers)
+    assert scores.accuracy == np.mean(logits.argmax(axis=1) == held_out.labels)
+    powers = np.exp(logits)
     own = powers[np.arange(len(held_out)), held_out.labels] / powers.sum(axis=1)
     assert scores.cross_entropy == pytest.approx(-np.log(own).mean(), rel=1e-12)
     assert list(outcome.subjects) == [3, 6]

@@ -204,7 +204,7 @@ def test_labels_in_the_file_are_compared(tmp_path: Path) -> None:
     labels = ["walking"] * 500 + [""] * 20 + ["yoga"] * 100 + ["Sitting"] * 85
     path = written(tmp_path / "walk.csv", plain(TIMES, *walking(TIMES), labels=labels))
     result = predict(path, scripted(0), UNITS, "exponential")
-    # windows 0 to 5 end before sample 500; the first of them is settling, and no other lies in one label
+    # windows 0 to 5 end before sample 500; the first of them is settling, and no other is within one label
     assert [prediction.label for prediction in result.windows] == ["WALKING"] * 6 + [None] * 4
     assert result.agreement is not None
     assert vars(result.agreement) == {"windows": 5, "single": 1.0, "smoothed": 1.0}

@@ -142,7 +142,7 @@ def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
     np.testing.assert_array_equal(touched[:, :, 0].any(axis=1), touched[:, :, 6].any(axis=1))  # one sensor
     assert (touched[:, :, 0] & touched[:, :, 3]).mean() < 0.01  # two sensors
     alone = PerturbationInput.from_windows(scene.windows.select_channels([3, 4, 5]), gyro)
-    np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])  # whoever reads it
+    np.testing.assert_array_equal(perturb.drop_samples(alone, 0.05, draw=1), bridged[:, :, 3:6])
     single = touched[:, 1:-1, 0] & ~touched[:, :-2, 0] & ~touched[:, 2:, 0]
     middle = (signals[:, :-2, 0] + signals[:, 2:, 0]) / 2
     np.testing.assert_allclose(bridged[:, 1:-1, 0][single], middle[single], atol=1e-6)
@@ -194,8 +194,8 @@ def test_gains_are_off_by_as_much_on_every_axis_of_a_sensor(scene: PerturbationI
     [
         (CHANNELS[:3] + CHANNELS[6:], ("g",) * 6, GROUPS),
         (("acc_x", "acc_y", "acc_z"), ("m/s2",) * 3, GROUPS),
-        (CHANNELS[3:6], ("rad/s",) * 3, ("turn", "noise", "lost", "clock", "gain")),
-        (("mag_x", "mag_y", "mag_z"), ("uT",) * 3, ("turn", "lost", "clock", "gain")),
+        (CHANNELS[3:6], ("rad/s",) * 3, ("turn", "orientation", "noise", "lost", "clock", "gain")),
+        (("mag_x", "mag_y", "mag_z"), ("uT",) * 3, ("turn", "orientation", "lost", "clock", "gain")),
         (("acc_x", "acc_y", "pressure"), ("g", "g", "hPa"), ("lost", "clock")),
     ],
 )
@@ -278,6 +278,37 @@ def test_models_of_different_channels_and_files_of_a_checkpoint(tmp_path: Path, 
     assert rows["tilted by 10°"][0] != "-"
 
 
+def test_a_model_with_a_mount_stage_keeps_its_accuracy_in_any_orientation(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = ("orientation", "turn")
+    monkeypatch.setattr(perturb, "ORIENTATIONS", 4)
+    monkeypatch.setattr(
+        robust, "perturbations", lambda source: [one for one in perturb.perturbations(source) if one.group in kinds]
+    )
+    subjects = dataclasses.replace(dataset, test=dataset.test.select_subjects((2, 4)))
+    mounted = _EDGE.parents[1] / "edge-any-mount" / "edge-any-mount.safetensors"
+    result = robust.evaluate_robustness(robust.load_models([_EDGE, mounted]), subjects)
+    edge, any_mount = result.models
+    assert len(edge.outcomes) == len(any_mount.outcomes) == 10
+    turned = edge.outcome("any orientation")
+    assert turned is not None
+    assert turned.draws == 4
+    assert turned.worst < 0.5
+    assert any_mount.figures.accuracy > 0.9
+    for outcome in any_mount.outcomes:
+        assert outcome.worst > any_mount.figures.accuracy - 0.03
+
+
+def test_random_rotations_are_rotations_and_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perturb, "ORIENTATIONS", 4000)
+    turns = perturb.random_rotations()
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.tile(np.eye(3), (4000, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(turns), 1.0)
+    np.testing.assert_allclose(turns.mean(axis=0), 0, atol=0.04)  # each axis points anywhere
+    np.testing.assert_allclose((turns**2).mean(axis=0), 1 / 3, atol=0.03)
+
+
 def _harexport(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["robustness", *(str(argument) for argument in arguments)])
 
@@ -285,9 +316,9 @@ def _harexport(*arguments: str | Path) -> Result:
 def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.commands.robustness.load_data", lambda path: few)
     monkeypatch.setattr(robust, "evaluate_robustness", lambda models, dataset: of_edge)
-    said = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
-    assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout)
+    result = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
     assert found["models"] == json.loads(json.dumps(of_edge.to_dict()))["models"]
     assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
     assert Path(found["table"]).read_text("utf-8") == robust.format_markdown(of_edge)

@@ -1,4 +1,4 @@
-"""A fake `adb`, faithful in what harexport asks of it: run as `adb ...` by the tests, through a file on the PATH.
+"""A fake `adb`, with the commands that harexport uses: run as `adb ...` by the tests, through a file on the PATH.
 
 Its phones are folders: FAKE_ADB names one that holds scenario.json and, under "sdcard", what is on the phone. The demo
 app is played by LiteRT itself: `am start` runs the model and writes the result.
@@ -98,10 +98,10 @@ def start(words: list[str]) -> None:
     if SCENARIO.get("never_ends"):
         return
     folder = there("/sdcard/Android/data/org.harexport.demo/files")
-    told = {**app(folder / extras["model"], folder / extras["windows"]), **SCENARIO.get("told", {})}
+    document = {**app(folder / extras["model"], folder / extras["windows"]), **SCENARIO.get("override", {})}
     for name in SCENARIO.get("untold", ()):
-        del told[name]
-    (folder / extras["result"]).write_text(json.dumps(told))
+        del document[name]
+    (folder / extras["result"]).write_text(json.dumps(document))
 
 
 def app(path: Path, windows: Path) -> dict[str, object]:
@@ -119,36 +119,36 @@ def app(path: Path, windows: Path) -> dict[str, object]:
     interpreter.allocate_tensors()
     loaded = time.perf_counter()
     (reads,) = interpreter.get_input_details()
-    answers = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
-    index = answers.get("logits", next(iter(answers.values())))
+    outputs = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
+    index = outputs.get("logits", next(iter(outputs.values())))
 
-    def ask(k: int) -> list[float]:
+    def run_window(k: int) -> list[float]:
         interpreter.reset_all_variables()
         interpreter.set_tensor(reads["index"], signals[k : k + 1])
         interpreter.invoke()
-        answer: list[float] = interpreter.get_tensor(index)[0].tolist()
-        return answer
+        logits: list[float] = interpreter.get_tensor(index)[0].tolist()
+        return logits
 
-    ask(0)
+    run_window(0)
     first = time.perf_counter()
     rounds = []
     for _ in range(8):
         times = []
         for k in range(25):
             before = time.perf_counter_ns()
-            ask(k % count)
+            run_window(k % count)
             times.append((time.perf_counter_ns() - before) / 1000)
         rounds.append(times)
     return {
-        "schema": "harexport-selftest-1",
+        "schema": "harexport-selftest-2",
         "app_version": "1.0",
         "device": {"manufacturer": "Fake", "model": "Phone 1", "android": "16", "abi": "arm64-v8a"},
         "runtime": {"name": "LiteRT", "version": "1.4.1", "xnnpack": True},
         "sha256": hashlib.sha256(model).hexdigest(),
-        "logits": [ask(k) for k in range(count)],
+        "logits": [run_window(k) for k in range(count)],
         "times_us": rounds,
         "load_ms": 1e3 * (loaded - began),
-        "first_answer_ms": 1e3 * (first - loaded),
+        "first_prediction_ms": 1e3 * (first - loaded),
         "peak_bytes": 90_000_000,
     }
 

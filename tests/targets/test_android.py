@@ -79,21 +79,21 @@ def model(ours: Path) -> Path:
 def test_a_model_is_checked_and_timed_on_the_phone(ours: Path, model: Path, phones: Phones, tmp_path: Path) -> None:
     result = _bench(ours, tmp_path, "--json")
     assert result.exit_code == 2, "the .onnx file among them cannot be measured"
-    told = json.loads(result.stdout)
+    document = json.loads(result.stdout)
     schema = resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8")
-    jsonschema.validate(told, json.loads(schema))
-    (measured,) = told["models"]
+    jsonschema.validate(document, json.loads(schema))
+    (measured,) = document["models"]
     assert measured["name"] == model.name
     assert measured["runtime"] == "LiteRT 1.4.1"
     assert measured["failures"] == []
-    assert measured["promised"]
+    assert measured["has_tolerance"]
     assert measured["comparison"]["agreement"] == 1.0
     assert 0 < measured["latency"]["min"] <= measured["latency"]["low"] <= measured["latency"]["p50"]
     assert measured["latency"]["runs"] == 200
     assert measured["cold_start"]["peak_bytes"] == 90_000_000
-    assert told["target"] == {"kind": "adb", "device": "Fake Phone 1, Android 16, arm64-v8a"}
-    assert told["conditions"] is None
-    assert [one["reason"] for one in told["refused"]] == [
+    assert document["target"] == {"kind": "adb", "device": "Fake Phone 1, Android 16, arm64-v8a"}
+    assert document["conditions"] is None
+    assert [one["reason"] for one in document["refused"]] == [
         "edge-float32.onnx is not a .tflite file; the demo app runs no other format"
     ]
     assert "Fake Phone 1" in (tmp_path / "out" / "report.html").read_text("utf-8")
@@ -109,16 +109,16 @@ def test_two_files_are_in_ratios_to_the_first(ours: Path, model: Path, phones: P
     (ours / "z.tflite").write_bytes(model.read_bytes())
     result = _bench(ours, tmp_path, "--json", target=f"adb:{_SERIAL}")
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    first, second = told["models"]
-    assert told["baseline"] == first["name"] == model.name
+    document = json.loads(result.stdout)
+    first, second = document["models"]
+    assert document["baseline"] == first["name"] == model.name
     assert first["ratio"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert second["ratio"]["low"] < second["ratio"]["value"] < second["ratio"]["high"]
 
 
 def test_wrong_predictions_of_a_phone_fail(model: Path, phones: Phones, tmp_path: Path, made_up: Dataset) -> None:
     zeros = [[0.0] * 6] * len(made_up.test)
-    phones.set(told={"logits": zeros, "runtime": {"name": "TFLite", "version": "2.6", "xnnpack": False}})
+    phones.set(override={"logits": zeros, "runtime": {"name": "TFLite", "version": "2.6", "xnnpack": False}})
     result = _bench(model, tmp_path)
     assert result.exit_code == 1, result.stderr
     assert "FAILED edge-unrolled-float32.tflite: logits differ by up to" in result.stdout
@@ -192,22 +192,22 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
     for name in ("y.tflite", "z.tflite"):
         (ours / name).write_bytes(model.read_bytes())
     test = android._run_self_test
-    asked: list[str] = []
+    tested: list[str] = []
 
     def pulling(*arguments: Any) -> android.SelfTest:
-        asked.append(arguments[1].name)
-        if len(asked) == 2:
+        tested.append(arguments[1].name)
+        if len(tested) == 2:
             phones.set(pulled_at="push")
         return test(*arguments)
 
     monkeypatch.setattr(android, "_run_self_test", pulling)
     result = _bench(ours, tmp_path, "--json")
     assert result.exit_code == 2
-    told = json.loads(result.stdout)
-    assert [one["name"] for one in told["models"]] == [model.name]
-    assert [one["name"] for one in told["refused"]] == ["y.tflite", "z.tflite"]
-    assert all("was disconnected" in one["reason"] for one in told["refused"])
-    assert asked == [model.name, "y.tflite"], "a disconnected phone is not used again"
+    document = json.loads(result.stdout)
+    assert [one["name"] for one in document["models"]] == [model.name]
+    assert [one["name"] for one in document["refused"]] == ["y.tflite", "z.tflite"]
+    assert all("was disconnected" in one["reason"] for one in document["refused"])
+    assert tested == [model.name, "y.tflite"], "a disconnected phone is not used again"
 
 
 def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,15 +219,18 @@ def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("scenario", "words"),
     [
-        ({"told": {"schema": "harexport-selftest-0"}}, ("is harexport-selftest-0, expected harexport-selftest-1",)),
+        ({"override": {"schema": "harexport-selftest-0"}}, ("is harexport-selftest-0, expected harexport-selftest-2",)),
         ({"untold": ["schema"]}, ("is no self-test, expected",)),
-        ({"told": {"error": "the model's contract has 5 labels"}}, ("the phone reports: the model's contract has 5",)),
-        ({"told": {"sha256": "0" * 64}}, ("ran another file",)),
+        (
+            {"override": {"error": "the model's contract has 5 labels"}},
+            ("the phone reports: the model's contract has 5",),
+        ),
+        ({"override": {"sha256": "0" * 64}}, ("ran another file",)),
         ({"untold": ["times_us"]}, ("missing or invalid value: 'times_us'",)),
-        ({"told": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected logits [48, 6]")),
-        ({"told": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("missing or invalid value",)),
-        ({"told": {"times_us": [[1.0], [1.0, 2.0]]}}, ("missing or invalid value",)),
-        ({"told": {"device": "a phone"}}, ("missing or invalid value",)),
+        ({"override": {"logits": [[1.0] * 6]}}, ("logits of shape [1, 6]", "expected logits [48, 6]")),
+        ({"override": {"logits": [[1.0] * 6, [1.0] * 5]}}, ("missing or invalid value",)),
+        ({"override": {"times_us": [[1.0], [1.0, 2.0]]}}, ("missing or invalid value",)),
+        ({"override": {"device": "a phone"}}, ("missing or invalid value",)),
     ],
     ids=lambda value: " ".join(json.dumps(value).split())[:40] if isinstance(value, dict) else "",
 )

@@ -60,7 +60,7 @@ def test_a_one_line_source(tmp_path: Path, line: str, keyring: str) -> None:
     "line",
     [
         "deb http://mirror.example/ubuntu noble main",
-        "deb http://apps.example/linux/debian bookworm stable",  # somebody's repository for Debian
+        "deb http://apps.example/linux/debian bookworm stable",  # a third-party repository for Debian
         "deb http://apps.example/apt tool-bookworm main",
         "deb-src http://mirror.example/debian trixie main",
         "# deb http://mirror.example/debian trixie main",

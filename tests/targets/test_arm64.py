@@ -24,9 +24,9 @@ _WINDOWS = np.random.default_rng(3).normal(size=(5, 128, 9)).astype(np.float32)
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
 def test_the_guest_predicts_what_the_runner_predicts(set_up: _Make, path: Path) -> None:
-    (answers,) = arm64.run([path], _WINDOWS, set_up())
-    assert answers.dtype == np.float32
-    np.testing.assert_array_equal(answers, runtimes.load(path).logits(_WINDOWS))
+    (logits,) = arm64.run([path], _WINDOWS, set_up())
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, runtimes.load(path).logits(_WINDOWS))
 
 
 def test_a_file_for_several_windows_at_once(set_up: _Make, tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_a_file_for_several_windows_at_once(set_up: _Make, tmp_path: Path) -> No
     ):
         path = tmp_path / f"model.{suffix}"
         path.write_bytes(content)
-        answers = set_up().run(path, _WINDOWS)
-        np.testing.assert_allclose(answers, runtimes.load(path).logits(_WINDOWS), atol=1e-6)
+        logits = set_up().run(path, _WINDOWS)
+        np.testing.assert_allclose(logits, runtimes.load(path).logits(_WINDOWS), atol=1e-6)
 
 
 def test_bad_files_are_named(set_up: _Make, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from harexport import runtimes
 from harexport.bench.discovery import find_models
-from harexport.bench.report import save
+from harexport.bench.report import text
 from harexport.bench.report.html import render_html
 from harexport.data.dataset import Dataset
 from harexport.errors import CheckFailedError, InputError
@@ -35,8 +35,8 @@ class FakeTarget:
     def run(self, path: Path, windows: Array) -> Floats:
         if path.name in self.dies_of:
             raise InputError(f"{path}: the emulated process died (SIGILL)")
-        answers = runtimes.load(path).logits(windows)
-        return -answers if path.name in self.wrong else np.asarray(answers, np.float32)
+        logits = runtimes.load(path).logits(windows)
+        return -logits if path.name in self.wrong else np.asarray(logits, np.float32)
 
 
 @pytest.fixture
@@ -59,16 +59,16 @@ def test_predictions_and_instructions_in_one_result(ours: Path, target: FakeTarg
     assert {model.name for model in result.models} == {"edge-float32.onnx", "edge-unrolled-float32.tflite"}
     for model in result.models:
         assert (model.instructions, model.latency, model.ratio, model.cold_start) == (152_753, None, None, None)
-        assert model.promised
+        assert model.has_tolerance
         assert model.comparison
         assert model.comparison.agreement == 1.0
     assert (result.baseline, result.conditions, result.instructions_unknown) == (None, None, None)
     schema = json.loads(resources.files("harexport.bench").joinpath("schema.json").read_text("utf-8"))
     jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
-    for output in (save.format_terminal(result), render_html(result), save.format_pull_request(result)):
+    for output in (text.format_terminal(result), render_html(result), text.format_pull_request(result)):
         assert "152,753" in output
         assert "cortex-a76" in render_html(result)
-        assert "p50" not in save.format_terminal(result)
+        assert "p50" not in text.format_terminal(result)
 
 
 def test_wrong_predictions_on_arm_fail(ours: Path, target: FakeTarget, made_up: Dataset) -> None:
@@ -96,7 +96,7 @@ def test_a_share_of_all_windows_is_not_checked_on_a_sample(
     path = ours / "edge-unrolled-float16.tflite"
     path.write_bytes(model)
     sampled, whole = (bench.bench(find_models([path]), made_up, windows=count).models[0] for count in (8, None))
-    assert (sampled.promised, whole.promised) == (False, True)
+    assert (sampled.has_tolerance, whole.has_tolerance) == (False, True)
     assert "--windows all checks it" in sampled.notes[-1]
 
 

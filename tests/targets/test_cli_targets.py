@@ -23,9 +23,9 @@ def _run(*arguments: str) -> Result:
 
 
 def test_info_without_and_with_a_target(place: Path, set_up: Callable[[], emulator.Target]) -> None:
-    answer = _run("info")
-    assert answer.exit_code == 0
-    assert "not set up on this machine; `harexport targets setup arm64`" in answer.output
+    result = _run("info")
+    assert result.exit_code == 0
+    assert "not set up on this machine; `harexport targets setup arm64`" in result.output
     assert json.loads(_run("info", "--json").stdout)["arm64"] is None
     set_up()
     assert "141 MB downloaded, 217 MB, 30 s" in _run("info").output
@@ -34,9 +34,9 @@ def test_info_without_and_with_a_target(place: Path, set_up: Callable[[], emulat
 
 def test_setup_on_another_machine_exits_with_2(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    answer = _run("setup", "arm64")
-    assert answer.exit_code == 2
-    assert "is for Linux on x86-64" in answer.output
+    result = _run("setup", "arm64")
+    assert result.exit_code == 2
+    assert "is for Linux on x86-64" in result.output
 
 
 def test_remove(place: Path, set_up: Callable[[], emulator.Target]) -> None:
@@ -47,6 +47,6 @@ def test_remove(place: Path, set_up: Callable[[], emulator.Target]) -> None:
 
 
 def test_another_target_is_refused() -> None:
-    answer = _run("setup", "riscv")
-    assert answer.exit_code == 2
-    assert "'riscv' is not 'arm64'" in answer.output
+    result = _run("setup", "riscv")
+    assert result.exit_code == 2
+    assert "'riscv' is not 'arm64'" in result.output

@@ -67,17 +67,17 @@ def test_calibrated_run_differs_in_the_head_only(small: Dataset, tmp_path: Path)
     plain = train(small, small_recipe(), tmp_path / "plain", temperature=False).checkpoint
     trained = train(small, small_recipe(), tmp_path / "calibrated")
     kept = checkpoints.load(trained.path)
-    said = kept.figures["temperature"]
-    assert said["loss_after"] < said["loss_before"]
+    temperature = kept.figures["temperature"]
+    assert temperature["loss_after"] < temperature["loss_before"]
     for name, array in plain.network.arrays().items():
-        expected = array / said["value"] if name.startswith("head.") else array
+        expected = array / temperature["value"] if name.startswith("head.") else array
         np.testing.assert_allclose(kept.network.arrays()[name], expected, rtol=1e-6)
     test, held = kept.figures["test"], kept.figures["validation"]
     np.testing.assert_array_equal(test["confusion"], plain.figures["test"]["confusion"])
     assert (test["calibrated"], held["calibrated"]) == (True, True)
-    assert (held["ece"], held["loss"]) == (said["ece_after"], said["loss_after"])
+    assert (held["ece"], held["loss"]) == (temperature["ece_after"], temperature["loss_after"])
     assert (plain.figures["validation"]["ece"], plain.figures["validation"]["loss"]) == (
-        said["ece_before"], said["loss_before"],
+        temperature["ece_before"], temperature["loss_before"],
     )  # fmt: skip
     assert test["ece"] == metrics.calibration_error(softmax(kept.network.logits(small.test.signals)), small.test.labels)
     assert json.dumps(kept.figures, allow_nan=False)

@@ -45,8 +45,8 @@ def test_coarse_metrics(small: Dataset) -> None:
     row = LogEntry(1, 0.1, 1.0, 0.5, 0.1, "held_out", 1.0, 0.5)
     rows = [replace(row, stage=stage, eval_coarse_accuracy=share) for stage, share in ((1, 0.1), (1, 0.7), (2, 0.8))]
     found = coarse_labels.coarse_metrics(network, PUBLISHED, small.test, rows)
-    answers = network.logits(small.test.signals, head="coarse").argmax(axis=1)
-    assert found["test"]["accuracy"] == (answers == np.array(PUBLISHED)[small.test.labels]).mean()
+    predicted = network.logits(small.test.signals, head="coarse").argmax(axis=1)
+    assert found["test"]["accuracy"] == (predicted == np.array(PUBLISHED)[small.test.labels]).mean()
     assert len(found["test"]["confusion"]) == 6
     assert (found["held_out"], found["held_out_after_stage_1"]) == (0.8, 0.7)
     unwatched = coarse_labels.coarse_metrics(network, PUBLISHED, small.test, [])

@@ -119,8 +119,8 @@ def test_printed_command_resumes_the_run(uci_har_path: Path, tmp_path: Path) -> 
                 break
         rest = child.stderr.read()
         assert child.wait() == 130, rest
-    (said,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
-    again = shlex.split(said)
+    (command,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
+    again = shlex.split(command)
     assert again[:4] == ["python", "-m", "harexport", "train"]
     assert sorted(again) == sorted(["python", "-m", "harexport", *command[3:], *options, "--resume"])
     end = subprocess.run([sys.executable, *again[1:]], capture_output=True, text=True)

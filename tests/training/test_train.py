@@ -78,13 +78,13 @@ def test_training_is_reproducible(small: Dataset, tmp_path: Path) -> None:
 def test_test_set_is_evaluated_once_and_has_no_effect(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    answer = Network.logits
+    sizes = []
+    logits_of = Network.logits
     monkeypatch.setattr(
-        Network, "logits", lambda self, windows, *rest: asked.append(len(windows)) or answer(self, windows)
+        Network, "logits", lambda self, windows, *rest: sizes.append(len(windows)) or logits_of(self, windows)
     )
     trained = train(small, small_recipe(), tmp_path / "a")
-    assert asked == [len(small.train.select_subjects([3])), len(small.test)]
+    assert sizes == [len(small.train.select_subjects([3])), len(small.test)]
     wrong = replace(small.test, labels=(small.test.labels + 1) % 6, signals=small.test.signals[::-1].copy())
     blind = train(replace(small, test=wrong), small_recipe(), tmp_path / "b")
     assert blind.checkpoint.digest == trained.checkpoint.digest
@@ -184,5 +184,5 @@ def test_recipe_with_fewer_channels(small: Dataset, tmp_path: Path) -> None:
     assert checkpoint.contract.channels == tuple(channels)
     assert checkpoint.contract.units == ("g",) * 6
     loaded = checkpoints.load(tmp_path / "small.safetensors")
-    answers = loaded.network.logits(small.test.signals[:, :, [0, 1, 2, 6, 7, 8]]).argmax(axis=1)
-    assert loaded.figures["test"]["accuracy"] == (answers == small.test.labels).mean()
+    predicted = loaded.network.logits(small.test.signals[:, :, [0, 1, 2, 6, 7, 8]]).argmax(axis=1)
+    assert loaded.figures["test"]["accuracy"] == (predicted == small.test.labels).mean()

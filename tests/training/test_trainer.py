@@ -118,9 +118,9 @@ def test_two_stages_resume_from_every_entry(small: Dataset, cut: int) -> None:
     assert _same(whole, resumed)
     assert rows == history
     then = network_at(states[cut], small.train, two_heads(), 6)
-    answers = then.logits(small.test.signals, head="coarse").argmax(axis=1)
+    predicted = then.logits(small.test.signals, head="coarse").argmax(axis=1)
     truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
-    assert history[cut].eval_coarse_accuracy == pytest.approx((answers == truth).mean())
+    assert history[cut].eval_coarse_accuracy == pytest.approx((predicted == truth).mean())
 
 
 def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
@@ -139,9 +139,9 @@ def test_stage_1_trains_the_coarse_head_only(small: Dataset) -> None:
         assert not torch.equal(end[name], last[name])
     assert rows[-1].coarse_accuracy is not None
     assert rows[-1].eval_coarse_loss is not None
-    answers = network.logits(small.test.signals, head="coarse").argmax(axis=1)
+    predicted = network.logits(small.test.signals, head="coarse").argmax(axis=1)
     truth = np.array([0, 1, 1, 3, 3, 5])[small.test.labels]
-    assert rows[-1].eval_coarse_accuracy == pytest.approx((answers == truth).mean())
+    assert rows[-1].eval_coarse_accuracy == pytest.approx((predicted == truth).mean())
     assert rows[-1].eval_accuracy == pytest.approx(
         (network.logits(small.test.signals).argmax(axis=1) == small.test.labels).mean()
     )

@@ -1,4 +1,4 @@
-"""HTML report of a bench result: the values of the template report.html.jinja."""
+"""Write bench.json and the HTML report: the values of the template report.html.jinja."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harexport.bench.report import svg, text
 from harexport.bench.result import BenchResult, ModelResult, Reference
 from harexport.evaluation.comparison import Comparison
 from harexport.evaluation.plots import format_label
+from harexport.utils import files
 from harexport.utils.tables import Table
 
 if TYPE_CHECKING:
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 12  # disagreements listed per model
 _CELL_CLASSES = {"passed": "good", "FAILED": "bad", "no tolerance": "soft"}
+
+
+def save_report(result: BenchResult, out: Path, plot_folders: Sequence[Path] = (), page: Path | None = None) -> Path:
+    """Write bench.json and the HTML report.
+
+    Args:
+        result: The result.
+        out: Folder of bench.json.
+        plot_folders: Folders in which `train` may have saved training curves, which are embedded in the report.
+        page: Path of the report; default: report.html in `out`.
+
+    Returns:
+        The path of the report.
+    """
+    files.write_json(out / "bench.json", result.to_dict())
+    page = page or out / "report.html"
+    files.write_text(page, render_html(result, plot_folders))
+    return page
 
 
 def render_html(result: BenchResult, plot_folders: Sequence[Path] = ()) -> str:
@@ -50,8 +69,8 @@ def render_html(result: BenchResult, plot_folders: Sequence[Path] = ()) -> str:
         noise=result.conditions.noise if result.conditions else (),
         notes=text.note_lines(result),
         cards=_cards(result),
-        latency_plot=_markup(svg.draw_latency(result.models, result.floors)),
-        gate=result.gate,
+        latency_plot=_markup(svg.draw_latency(result.models, result.overheads)),
+        thresholds=result.thresholds,
         accuracy=text.accuracy_table(result),
         reference="; ".join(dict.fromkeys(m.comparison.reference for m in result.models if m.comparison)) or "none",
         disagreements=[
@@ -62,12 +81,12 @@ def render_html(result: BenchResult, plot_folders: Sequence[Path] = ()) -> str:
         divergences=[
             {
                 "name": model.name,
-                "window": model.departure.window,
-                "summary": model.departure.summary,
-                "plot": _markup(svg.draw_divergence(model.departure)),
+                "window": model.divergence.window,
+                "summary": model.divergence.summary,
+                "plot": _markup(svg.draw_divergence(model.divergence)),
             }
             for model in result.models
-            if model.departure
+            if model.divergence
         ],
         costs=_cost_tables(result),
         baseline=result.baseline or "-",
@@ -101,7 +120,7 @@ def _cards(result: BenchResult) -> list[tuple[str, str]]:
     if sizes:
         size, name = min(sizes)
         cards.append((f"{size / 1000:.0f} KB", f"smallest file: {name}"))
-    float32 = [m.comparison for m in result.models if m.scheme == "float32" and m.promised and m.comparison]
+    float32 = [m.comparison for m in result.models if m.scheme == "float32" and m.has_tolerance and m.comparison]
     differences = [c.max_logit_difference for c in float32 if c.max_logit_difference is not None]
     if differences:
         cards.append((f"{max(differences):.0e}", "largest logit difference of a float32 file"))
@@ -124,7 +143,7 @@ def _disagreements(model: ModelResult, comparison: Comparison, labels: Sequence[
     names = [format_label(label) for label in labels]
     rows: Table = [("window", "true label", comparison.reference, model.name, "margin", "logit diff.")]
     for item in comparison.disagreements[:_MAX_ROWS]:
-        predicted = names[item.truth], names[item.reference], names[item.answer]
+        predicted = names[item.truth], names[item.reference], names[item.prediction]
         rows.append((str(item.window), *predicted, f"{item.margin:.3g}", f"{item.difference:.2g}"))
     return {
         "name": model.name,

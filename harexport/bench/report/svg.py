@@ -66,7 +66,7 @@ def draw_latency(models: Sequence[ModelResult], overheads: Mapping[str, Latency]
     parts += [_text(x, 16, name, "soft", "end") for x, name in columns]
     for k, (runtime, overhead) in enumerate(overheads.items()):
         x = axis(overhead.p50)
-        parts.append(f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="{20 + 13 * k}" y2="{height - 28}"/>')
+        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{20 + 13 * k}" y2="{height - 28}"/>')
         parts.append(_text(x + 4, 29 + 13 * k, f"overhead of {runtime}", "soft small"))
     for k, (model, times) in enumerate(timed):
         y = top + 18 + _ROW * k
@@ -112,7 +112,7 @@ def draw_disagreements(compared: Comparison) -> str:
         parts.append(_text(axis(tick), 96, f"{tick:g}", "soft", "middle"))
     parts.append(_text(20, 120, "difference of the reference's two largest logits", "soft"))
     for k, item in enumerate(listed):
-        kind = "bad" if item.reference == item.truth else "good" if item.answer == item.truth else "neither"
+        kind = "bad" if item.reference == item.truth else "good" if item.prediction == item.truth else "neither"
         y = 36 + 32 * (k * 0.618 % 1)  # scattered, so that equal margins do not overlap
         tip = f"window {item.window}: margin {item.margin:.3g}, logit difference {item.difference:.2g}"
         x = axis(max(item.margin, 1e-3))
@@ -139,7 +139,7 @@ def draw_divergence(found: Divergence) -> str:
         parts.append(_line(left, y(tick), left + width, y(tick)))
         parts.append(_text(left - 8, y(tick) + 4, f"{tick:.0e}", "soft small", "end"))
     limit = f"{y(found.threshold):.1f}"
-    parts.append(f'<line class="floor" x1="{left}" x2="{left + width}" y1="{limit}" y2="{limit}"/>')
+    parts.append(f'<line class="limit" x1="{left}" x2="{left + width}" y1="{limit}" y2="{limit}"/>')
     for k, errors in enumerate(found.layers):
         points = " ".join(f"{x(step):.1f},{y(error):.1f}" for step, error in enumerate(errors))
         parts.append(f'<polyline class="layer layer{k % 3}" points="{points}"/>')

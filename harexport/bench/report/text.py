@@ -1,16 +1,18 @@
-"""A bench result as sentences and tables of text."""
+"""Format a bench result: sentences, tables, the text for the terminal, and Markdown for pull requests."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from harexport.bench.result import BenchResult, ModelResult, Reference, group_reasons
 from harexport.evaluation.plots import format_label
 from harexport.evaluation.statistics import Interval
-from harexport.utils.tables import Table
+from harexport.utils.tables import Table, escape_markdown, format_markdown, format_text
 
 
 def summarize(result: BenchResult) -> str:
     """Return one or two sentences: whether all models are within their tolerance, and all rules are met."""
-    checked = [model for model in result.models if model.promised or model.failures]
+    checked = [model for model in result.models if model.has_tolerance or model.failures]
     num_failed = sum(bool(model.failures) for model in checked)
     windows, num_unchecked = result.data["test_windows"], len(result.models) - len(checked)
     if num_failed and len(checked) == 1:
@@ -30,8 +32,8 @@ def summarize(result: BenchResult) -> str:
         sentences.append(
             f"{num_unchecked} more {'was' if num_unchecked == 1 else 'were'} compared without a tolerance."
         )
-    if result.gate:
-        count = len({(violation.model, violation.rule) for violation in result.gate.broken})
+    if result.thresholds:
+        count = len({(violation.model, violation.rule) for violation in result.thresholds.violations})
         sentences.append(
             f"{count} --fail-if rule{'s were' if count != 1 else ' was'} met."
             if count
@@ -45,15 +47,15 @@ def summarize(result: BenchResult) -> str:
 def failure_lines(result: BenchResult) -> list[str]:
     """Return a line for each exceeded tolerance, each rule that was met, and each file that was not measured."""
     lines = [f"FAILED {model.name}: {reason}" for model in result.models for reason in model.failures]
-    if result.gate:
-        lines += [f"FAILED {violation.rule}: {violation.reason}" for violation in result.gate.broken]
+    if result.thresholds:
+        lines += [f"FAILED {violation.rule}: {violation.reason}" for violation in result.thresholds.violations]
     return lines + [f"NOT MEASURED {reason}" for reason in group_reasons(result.refused)]
 
 
 def note_lines(result: BenchResult) -> list[str]:
     """Return the remarks about models, their divergence, and thread counts."""
     lines = [f"{model.name}: {note}" for model in result.models for note in model.notes]
-    lines += [f"{model.name}: {model.departure.summary}" for model in result.models if model.departure]
+    lines += [f"{model.name}: {model.divergence.summary}" for model in result.models if model.divergence]
     cores = result.machine["cores"] or 1
     if any(int(count) > cores for model in result.models for count in model.threads):
         lines.append(f"this machine has {cores} cores; more threads than cores make a model slower")
@@ -67,7 +69,7 @@ def noise_lines(result: BenchResult) -> list[str]:
         return []
     cores = f"on core {', '.join(map(str, conditions.cores))}" if conditions.cores else "without pinning to a core"
     spread = "" if conditions.spread is None else f", spread between rounds {conditions.spread:.0%}"
-    overheads = ", ".join(f"{runtime} {latency.p50:.1f} µs" for runtime, latency in result.floors.items())
+    overheads = ", ".join(f"{runtime} {latency.p50:.1f} µs" for runtime, latency in result.overheads.items())
     first = f"Measured {cores}{spread}. Runtime overhead (a model without arithmetic): {overheads or 'not measured'}."
     if not conditions.noise:
         return [f"{first} The machine was quiet."]
@@ -235,7 +237,7 @@ def _compute_row(model: ModelResult) -> tuple[str, ...]:
         _kilobytes(model.arena_bytes),
         f"{fastest.windows_per_second:,.0f}{batch}" if fastest else _NONE,
         f"{cold.load_ms:.1f}" if cold else _NONE,
-        f"{cold.first_answer_ms:.1f}" if cold else _NONE,
+        f"{cold.first_prediction_ms:.1f}" if cold else _NONE,
         f"{cold.model_bytes / 1e6:.1f}" if cold and cold.model_bytes is not None else _NONE,
         f"{model.instructions:,}" if model.instructions else _NONE,
     )
@@ -266,7 +268,7 @@ def _logit_difference(model: ModelResult) -> str:
 def _check(model: ModelResult) -> str:
     if model.failures:
         return "FAILED"
-    return "passed" if model.promised else "no tolerance"
+    return "passed" if model.has_tolerance else "no tolerance"
 
 
 def _p50(model: ModelResult) -> str:
@@ -281,8 +283,64 @@ def _time(microseconds: float | None) -> str:
 
 def _cold_start(model: ModelResult) -> str:
     cold = model.cold_start
-    return f"{cold.load_ms + cold.first_answer_ms:.1f}" if cold else _NONE
+    return f"{cold.load_ms + cold.first_prediction_ms:.1f}" if cold else _NONE
 
 
 def _kilobytes(size: int | None) -> str:
     return _NONE if size is None else f"{size / 1000:.1f}"
+
+
+def format_terminal(result: BenchResult) -> str:
+    """Return plain text: accuracy, latency, notes and failures."""
+    blocks = [format_text(accuracy_table(result))]
+    if any(model.latency for model in result.models):
+        blocks.append(format_text(latency_table(result)))
+    if len(threads_table(result)) > 1:
+        blocks.append(format_text(threads_table(result)))
+    if any(model.instructions for model in result.models):
+        blocks.append(format_text(compute_table(result)))
+    notes = [
+        *noise_lines(result),
+        *note_lines(result),
+        *(result.thresholds.notes if result.thresholds else ()),
+    ]
+    lines = [_ratio_note(result), "\n".join(notes), "\n".join(failure_lines(result))]
+    return "\n\n".join([*blocks, *(line for line in lines if line)])
+
+
+def _ratio_note(result: BenchResult) -> str:
+    if result.baseline is None:
+        return ""
+    return (
+        f'"ratio" is the p50 relative to {result.baseline}; each "95 %" is the confidence interval of the column to '
+        "its left."
+    )
+
+
+def format_pull_request(result: BenchResult) -> str:
+    """Return Markdown for a comment: the summary and the two main tables; everything else is folded."""
+    is_good = result.passed and not result.refused
+    parts = [f"### {'✅' if is_good else '❌'} harexport bench: {escape_markdown(summarize(result))}"]
+    parts.append(_bullets(failure_lines(result)))
+    if result.thresholds:
+        rules = ", ".join(f"`{rule}`" for rule in result.thresholds.rules)
+        compared = (
+            f" compared with {escape_markdown(result.thresholds.compared_with)}"
+            if result.thresholds.compared_with
+            else ""
+        )
+        parts += [f"Fail if{compared}: {rules}", _bullets(result.thresholds.notes)]
+    parts.append(format_markdown(accuracy_table(result)))
+    if any(model.latency for model in result.models):
+        parts += [format_markdown(latency_table(result)), escape_markdown(_ratio_note(result))]
+    folded = [format_markdown(compute_table(result)), format_markdown(recall_table(result))]
+    if len(threads_table(result)) > 1:
+        folded.append(format_markdown(threads_table(result)))
+    folded.append(_bullets([f"{item}: {description}" for item, description in provenance(result)]))
+    parts += ["<details><summary>More results and their origin</summary>", *folded, "</details>"]
+    parts.append(_bullets([*noise_lines(result), *note_lines(result)]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)

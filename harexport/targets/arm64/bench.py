@@ -106,7 +106,7 @@ def _count_instructions(file: ModelUnderTest, target: emulator.Target, dataset: 
 
 def _without_share_tolerance(model: ModelResult, is_complete: bool) -> ModelResult:
     """On a sample, remove the result of tolerances that are shares of all windows."""
-    if is_complete or model.figures is None or not model.promised or TOLERANCES[model.scheme].atol is not None:
+    if is_complete or model.figures is None or not model.has_tolerance or TOLERANCES[model.scheme].atol is not None:
         return model
     note = "its tolerance is a share of all test windows; --windows all checks it"
-    return dataclasses.replace(model, promised=False, failures=(), departure=None, notes=(*model.notes, note))
+    return dataclasses.replace(model, has_tolerance=False, failures=(), divergence=None, notes=(*model.notes, note))

@@ -29,7 +29,7 @@ EMULATOR, FACTS = "qemu-aarch64", "target.json"
 # A typical phone core: Armv8.2 with half precision and dot products, without SVE. QEMU's default, "max", has extensions
 # of no real processor; XNNPACK then selects other kernels and executes up to 43 % fewer instructions.
 PROCESSOR = "cortex-a76"
-SETUP = "`harexport targets setup arm64` installs it: 160 MB to download, 220 MB on disk, under a minute"
+SETUP = "`harexport targets setup arm64` downloads and installs it"
 _GUEST = Path(__file__).with_name("guest.py")
 _RUNTIMES = {".tflite": "litert", ".onnx": "onnx"}
 _NAMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}

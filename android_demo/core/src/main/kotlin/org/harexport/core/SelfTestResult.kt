@@ -8,7 +8,7 @@ data class Device(val manufacturer: String, val model: String, val android: Stri
 
 /** Results for `harexport bench --target adb`, in the JSON format of harexport/targets/selftest.schema.json. */
 object SelfTestResult {
-    const val SCHEMA: String = "harexport-selftest-1"
+    const val SCHEMA: String = "harexport-selftest-2"
 
     /**
      * Returns the JSON of a completed run. Throws [InputException] if a logit is not finite.
@@ -47,7 +47,7 @@ object SelfTestResult {
         json.put("logits", rows(measured.logits.map { row -> DoubleArray(row.size) { row[it].toDouble() } }))
         json.put("times_us", rows(measured.timesUs))
         json.put("load_ms", measured.loadMs)
-        json.put("first_answer_ms", measured.firstInferenceMs)
+        json.put("first_prediction_ms", measured.firstInferenceMs)
         json.put("peak_bytes", peakBytes ?: JSONObject.NULL)
         return json.toString()
     }

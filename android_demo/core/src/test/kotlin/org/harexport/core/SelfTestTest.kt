@@ -122,7 +122,7 @@ class SelfTestTest {
         check(json, schema)
         val required = schema.getJSONObject("then").getJSONArray("required")
         for (k in 0 until required.length()) assertTrue(required.getString(k), json.has(required.getString(k)))
-        assertEquals("harexport-selftest-1", json.getString("schema"))
+        assertEquals("harexport-selftest-2", json.getString("schema"))
         assertEquals(measured.logits[1][5].toDouble(), json.getJSONArray("logits").getJSONArray(1).getDouble(5), 1e-6)
         assertEquals(123L, json.getLong("peak_bytes"))
         val (otherDevice, otherRuntime) = device.copy(processor = null) to runtime.copy(xnnpack = null)

@@ -1,34 +1,17 @@
-"""The child process of `sandbox.run_sandboxed`: reads a model, loads it and runs a few windows.
-
-    python -P -m harexport.runtimes.sandbox_worker SUFFIX RUN [PATH] < MODEL
-
-RUN is 0 or 1. Prints {"stage": ...} before each step that may end the process, and at the end {"result": ...} with
-fields of a SandboxResult, or with "error" alone.
-"""
+"""Run a model of unknown shape on a few windows, in the child process: state, randomness, NaN, probabilities."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.errors import InputError
-from harexport.formats import read_model
-from harexport.formats.macs import count_macs
 from harexport.formats.model_file import ModelFile, sanitize
 from harexport.runtimes import describe_error
 from harexport.runtimes.sandbox import STATE_TOLERANCE
 
-_MEMORY = 8 << 30  # bytes of address space: one wrong length in a file can request terabytes
-_READ_MEMORY = 4 << 30  # bytes of address space while the file is read
-_READ_SECONDS = 10  # of processor time: legitimate files of 100 MB take 2
-_RUN_SECONDS = 300  # of processor time, if the parent process ended without stopping this one
 # Tried for axes of open length, after the lengths that the weights' shapes suggest. The first axis is a batch of 1.
 _OPEN_LENGTHS = (16, 1, 128, 32, 50, 64, 100, 200, 256)
 _MAX_DERIVED_LENGTHS = 24
@@ -50,17 +33,6 @@ _Values = dict[str, NDArray[Any]]
 
 class _RuntimeFailure(Exception):
     """The runtime cannot load or run the model."""
-
-
-def _load(suffix: str, model: bytes | Path) -> Any:
-    # Imported here: the resource limits must be in effect before a runtime is loaded.
-    if suffix == ".tflite":
-        from harexport.runtimes.litert import LiteRtModel
-
-        return LiteRtModel(model if isinstance(model, bytes) else model.read_bytes())
-    from harexport.runtimes.onnx import OnnxModel
-
-    return OnnxModel(model)
 
 
 def _run(model: Any, inputs: list[NDArray[Any]]) -> _Values:
@@ -121,6 +93,28 @@ def _first_run(model: Any, derived: list[int]) -> tuple[list[NDArray[Any]], list
             reason = describe_error(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
     tried = ", ".join(map(str, lengths))
     raise _RuntimeFailure(f"loads it but cannot run it (lengths tried for its open axes: {tried}): {reason}")
+
+
+def examine(load: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:
+    """Load and run a model.
+
+    Args:
+        load: Loads the model: an object with the attributes of OnnxModel.
+        file: The parsed file; None if it could not be read.
+
+    Returns:
+        Fields of a SandboxResult; "error" alone where the model cannot be run.
+    """
+    try:
+        try:
+            model = load()
+        except Exception as error:  # the runtimes' errors share no base class
+            raise _RuntimeFailure(f"cannot load it: {describe_error(error)}") from error
+        return _examine(model, load, file)
+    except _RuntimeFailure as error:
+        return {"error": sanitize(str(error))[:_MAX_MESSAGE]}
+    except Exception as error:  # the model runs, but it cannot be examined
+        return {"unexamined": sanitize(describe_error(error))[:_MAX_MESSAGE]}
 
 
 def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:
@@ -202,60 +196,3 @@ def _softmax_outputs(file: ModelFile | None) -> set[str]:
         if op and op.kind in _SOFTMAX:
             found.add(graph.tensors[index].name)
     return found
-
-
-def _print(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
-
-
-def _limit(kind: str, soft: int | None) -> None:
-    """Set the soft limit of a resource; None for no limit but the hard one. Not available on every system."""
-    with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
-        import resource
-
-        number = getattr(resource, kind)
-        hard = resource.getrlimit(number)[1]
-        resource.setrlimit(number, (hard if soft is None else soft, hard))
-
-
-def _read(model: bytes, suffix: str, path: Path | None) -> ModelFile | None:
-    """Read the file and count its MACs within the limits; None if it is damaged, which the caller reports."""
-    _limit("RLIMIT_AS", _READ_MEMORY)
-    _limit("RLIMIT_CPU", _READ_SECONDS)
-    try:
-        file = read_model(model, path.name if path else f"model{suffix}", path.parent if path else None)
-        count_macs(file)
-    except InputError:
-        return None
-    finally:
-        _limit("RLIMIT_CPU", _RUN_SECONDS)
-        _limit("RLIMIT_AS", _MEMORY)
-    return file
-
-
-def _main(suffix: str, run: bool, path: Path | None) -> None:
-    _limit("RLIMIT_CORE", 0)
-    model = sys.stdin.buffer.read()
-    _print({"stage": "read"})
-    file = _read(model, suffix, path)
-    if not run:
-        _print({"result": {"change": None}})
-        return
-    source = path if path and file and file.external else model
-    try:
-        _print({"stage": "load"})
-        try:
-            loaded = _load(suffix, source)
-        except Exception as error:  # the runtimes' errors share no base class
-            raise _RuntimeFailure(f"cannot load it: {describe_error(error)}") from error
-        _print({"stage": "run"})
-        result = _examine(loaded, lambda: _load(suffix, source), file)
-    except _RuntimeFailure as error:
-        result = {"error": sanitize(str(error))[:_MAX_MESSAGE]}
-    except Exception as error:  # the model runs, but it cannot be examined
-        result = {"unexamined": sanitize(describe_error(error))[:_MAX_MESSAGE]}
-    _print({"result": result})
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1], sys.argv[2] == "1", Path(sys.argv[3]) if len(sys.argv) > 3 else None)
