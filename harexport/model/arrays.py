@@ -61,11 +61,12 @@ def build(description: Any, arrays: dict[str, Array], name: str, depth: int = 0)
         InputError: The kind of the layer is unknown, or it contains itself.
         KeyError, TypeError, ValueError: A field is missing or has a wrong type.
     """
-    kind = getattr(kinds, str(description["layer_type"]), None)
-    if not dataclasses.is_dataclass(kind) or depth > _MAX_DEPTH:
+    kind: Any = getattr(kinds, str(description["layer_type"]), None)
+    expected = getattr(kind, "__dataclass_fields__", None)
+    if expected is None or depth > _MAX_DEPTH:
         raise InputError(f"{name}: unknown kind of layer {description['kind']!r}; update harexport")
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
+    for field in expected.values():
         if field.type == "Array":
             full = f"{name}.{field.name}" if name else field.name
             if full not in arrays:

@@ -21,7 +21,7 @@ from harexport.model.layers import (
     Step,
 )
 
-_Product = TypeVar("_Product", Conv1d, Linear)
+_Product = TypeVar("_Product", bound=Conv1d | Linear)
 
 
 def simplify(

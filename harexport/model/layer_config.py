@@ -20,7 +20,7 @@ class _Layer(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     pass
 
 
-class Conv1dConfig(_Layer, tag="conv1d"):
+class Conv1dConfig(_Layer, frozen=True, tag="conv1d"):
     """Convolution over time. With kernel and stride 1 it is a linear layer on every step."""
 
     channels: Units
@@ -31,42 +31,42 @@ class Conv1dConfig(_Layer, tag="conv1d"):
     activation: Annotated[ActivationName, Meta(description="activation of the output")] = "none"
 
 
-class LinearConfig(_Layer, tag="linear"):
+class LinearConfig(_Layer, frozen=True, tag="linear"):
     """Linear layer, on every step of a sequence or on a vector."""
 
     units: Units
     activation: Annotated[ActivationName, Meta(description="activation of the output")] = "none"
 
 
-class ActivationConfig(_Layer, tag="activation"):
+class ActivationConfig(_Layer, frozen=True, tag="activation"):
     """Activation, where none of the other layers has it."""
 
     function: Annotated[ActivationName, Meta(description="the function")]
 
 
-class BatchNormConfig(_Layer, tag="batch_norm"):
+class BatchNormConfig(_Layer, frozen=True, tag="batch_norm"):
     """Batch normalization per channel, with the stored statistics at inference."""
 
 
-class DropoutConfig(_Layer, tag="dropout"):
+class DropoutConfig(_Layer, frozen=True, tag="dropout"):
     """Dropout."""
 
     rate: Annotated[float, Meta(ge=0, le=0.95, description="share of the values set to 0 in training")]
 
 
-class MaxPoolConfig(_Layer, tag="max_pool"):
+class MaxPoolConfig(_Layer, frozen=True, tag="max_pool"):
     """Maximum over windows of steps."""
 
     kernel: Annotated[Steps, Meta(description="steps per window, and from one window to the next")]
 
 
-class AveragePoolConfig(_Layer, tag="average_pool"):
+class AveragePoolConfig(_Layer, frozen=True, tag="average_pool"):
     """Mean over windows of steps."""
 
     kernel: Annotated[Steps, Meta(description="steps per window, and from one window to the next")]
 
 
-class LstmConfig(_Layer, tag="lstm"):
+class LstmConfig(_Layer, frozen=True, tag="lstm"):
     """LSTM layer."""
 
     units: Units
@@ -75,7 +75,7 @@ class LstmConfig(_Layer, tag="lstm"):
     forget_bias: Annotated[float, Meta(description="constant added to the forget gate; not trained")] = 1.0
 
 
-class GruConfig(_Layer, tag="gru"):
+class GruConfig(_Layer, frozen=True, tag="gru"):
     """GRU layer."""
 
     units: Units
@@ -90,23 +90,23 @@ class GruConfig(_Layer, tag="gru"):
     ] = "tanh"
 
 
-class LastStepConfig(_Layer, tag="last_step"):
+class LastStepConfig(_Layer, frozen=True, tag="last_step"):
     """The last step of a sequence."""
 
 
-class MeanConfig(_Layer, tag="mean"):
+class MeanConfig(_Layer, frozen=True, tag="mean"):
     """Mean over time."""
 
 
-class MaxConfig(_Layer, tag="max"):
+class MaxConfig(_Layer, frozen=True, tag="max"):
     """Maximum over time."""
 
 
-class FlattenConfig(_Layer, tag="flatten"):
+class FlattenConfig(_Layer, frozen=True, tag="flatten"):
     """All values of a sequence as a vector."""
 
 
-class SumConfig(_Layer, tag="sum"):
+class SumConfig(_Layer, frozen=True, tag="sum"):
     """Sum of branches with the same input."""
 
     branches: Annotated[
@@ -114,7 +114,7 @@ class SumConfig(_Layer, tag="sum"):
     ]
 
 
-class ConcatConfig(_Layer, tag="concat"):
+class ConcatConfig(_Layer, frozen=True, tag="concat"):
     """Concatenation of the channels of branches with the same input."""
 
     branches: Annotated[
