@@ -69,6 +69,13 @@ _COMPARED_WINDOWS = 256  # test windows on which an imported network is compared
     help="Input and output type of full-integer files.",
 )
 @option(
+    "--stream",
+    section="Format",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Write files that read STEPS steps and the state, and return the new state. Default: whole windows.",
+)
+@option(
     "--contract",
     section="Input",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -96,6 +103,7 @@ def export(
     lowering: str,
     batch: str,
     io: str,
+    stream: int | None,
     contract: Path | None,
     labels: str | None,
     max_drop: float | None,
@@ -142,16 +150,30 @@ def export(
     else:
         trained = load(path)
         network, model_contract, name, notes = trained.network, trained.contract, trained.recipe.name, []
+    if android and stream:
+        raise InputError("--android takes files of whole windows; leave out --stream")
     if android:
         check_project(model_contract, resolve_all(network, fmt, schemes, lowering, batch_size, io), android)
     if trained is None:
         metadata = {"source": path.name}
         results = export_network(
-            network, model_contract, metadata, name, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop
+            network,
+            model_contract,
+            metadata,
+            name,
+            out,
+            dataset,
+            fmt,
+            schemes,
+            lowering,
+            batch_size,
+            io,
+            max_drop,
+            stream,
         )
     else:
         dataset = load_data_for(data, model_contract, name)
-        results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
+        results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop, stream)
         record_checkpoint(trained.digest, path)
     failures = [result for result in results if isinstance(result, ExportFailure)]
     assets = write_assets(results[0].path, android) if android and not failures else []

@@ -13,8 +13,9 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.comparison import Predictions, check_tolerance, compare
 from harexport.evaluation.metrics import classification_metrics
 from harexport.exporters.options import ExportOptions
+from harexport.exporters.stream import StreamRunner, split
 from harexport.formats.structure import Structure, read_structure
-from harexport.model.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
+from harexport.model.contract import INPUT_NAME, LOGITS_NAME, NEW_STATE_NAME, PROBABILITIES_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
 from harexport.model.network import Network, softmax
 from harexport.runtimes import Floats, Runner
@@ -132,16 +133,21 @@ def check_exported_model(
         CheckFailedError: A check failed; the message lists all failures.
     """
     name = f"the {options.name} export"
+    part, part_contract = (network, contract) if options.stream is None else split(network, contract, options.stream)
     try:
         structure = read_structure(model, options.format, name)
         # an integer overflow aborts LiteRT, and with it this process
         if options.scheme == "int8" and (error := run_sandboxed(model, f".{options.format}").error):
             raise InputError(error)
-        runner = runtimes.load_bytes(model, f".{options.format}", name)
+        runner: Runner = (
+            runtimes.load_bytes(model, f".{options.format}", name)
+            if options.stream is None
+            else StreamRunner(model, options.format, name, part_contract, network.window)
+        )
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error
     failures = [
-        *_check_structure(structure, network, contract, options),
+        *_check_structure(structure, part, part_contract, options),
         *_check_size(network, options, len(model), float32_size),
     ]
     if not failures:  # predictions of a file with a wrong structure are meaningless
@@ -154,8 +160,10 @@ def check_exported_model(
 def _check_structure(structure: Structure, network: Network, contract: Contract, options: ExportOptions) -> list[str]:
     failures = []
     batch = -1 if options.batch is None else options.batch
-    inputs = {INPUT_NAME: (batch, network.window, network.num_channels)}
-    outputs = {name: (batch, len(labels)) for name, labels in contract.outputs.items()}
+    inputs: dict[str, tuple[int, ...]] = {INPUT_NAME: (batch, network.window, network.num_channels)}
+    outputs: dict[str, tuple[int, ...]] = {name: (batch, len(labels)) for name, labels in contract.outputs.items()}
+    if contract.stream:
+        inputs[STATE_NAME] = outputs[NEW_STATE_NAME] = (batch, contract.stream.state_size)
     for what, found, expected in (("inputs", structure.inputs, inputs), ("outputs", structure.outputs, outputs)):
         if found != expected:
             failures.append(f"its {what} are {found}, expected {expected}")
@@ -250,7 +258,7 @@ def _check_other_outputs(runner: Runner, network: Network, windows: Floats, sche
     from harexport.runtimes.litert import LiteRtRunner
     from harexport.runtimes.onnx import OnnxRunner
 
-    assert isinstance(runner, LiteRtRunner | OnnxRunner)
+    assert isinstance(runner, LiteRtRunner | OnnxRunner | StreamRunner)
     size = runner.batch or 1
     batches = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
     outputs = {name: np.concatenate([batch[name][:1] for batch in batches]) for name in batches[0]}

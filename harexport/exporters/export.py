@@ -27,6 +27,7 @@ from harexport.exporters.checks import (
     synthetic_windows,
 )
 from harexport.exporters.options import ExportOptions, resolve, resolve_all
+from harexport.exporters.stream import resolve_stream, split
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
 from harexport.utils.console import progress
@@ -117,6 +118,7 @@ def export(
     metadata: dict[str, str] | None = None,
     dataset: Dataset | None = None,
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> ExportResult:
     """Export a network to a file that passed its checks. An existing file is kept until then.
 
@@ -134,6 +136,7 @@ def export(
             of int8-weights. Default: UCI HAR if the contract matches it. Otherwise the file is checked on synthetic
             windows only, and a note reports that.
         max_drop: Allowed accuracy drop on the test windows in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of a file with an explicit state; None: whole windows.
 
     Raises:
         InputError: An option does not exist, or the options do not fit.
@@ -143,6 +146,8 @@ def export(
     _check_max_drop(max_drop)
     fmt = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
     options = resolve(network, fmt, scheme, lowering, batch, io)
+    if stream is not None:
+        options = resolve_stream(network, options, stream)
     path = Path(path) if path else DEFAULT_OUTPUT_DIR / options.file_name("model")
     if path.suffix.lower() != f".{options.format}":
         raise InputError(f"{path}: a file in the format {options.format} must be called *.{options.format}")
@@ -165,6 +170,7 @@ def export_checkpoint(
     batch: int | None = 1,
     io: str = "float32",
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> list[ExportResult | ExportFailure]:
     """Export a checkpoint to a folder, in one or more formats and schemes, with contract.json.
 
@@ -178,6 +184,7 @@ def export_checkpoint(
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of files with an explicit state; None: whole windows.
 
     Returns:
         A result for each file. A file that fails its checks does not prevent the others.
@@ -188,6 +195,8 @@ def export_checkpoint(
     folder, network = Path(folder), checkpoint.network
     _check_max_drop(max_drop)
     files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    if stream is not None:
+        files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, checkpoint.contract)
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
@@ -210,6 +219,7 @@ def export_network(
     batch: int | None = 1,
     io: str = "float32",
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> list[ExportResult | ExportFailure]:
     """Export a network to a folder, in one or more formats and schemes, with contract.json.
 
@@ -226,11 +236,14 @@ def export_network(
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of files with an explicit state; None: whole windows.
     """
     folder = Path(folder)
     _check_max_drop(max_drop)
     _check_contract(network, contract)
     files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    if stream is not None:
+        files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, contract)
     dataset = None if dataset is None else dataset.matching(contract, name)
     reference = None if dataset is None else compute_reference(network, dataset)
@@ -255,11 +268,19 @@ def _export_files(
             path = folder / options.file_name(name)
             try:
                 results.append(export_file(network, contract, metadata, path, options, reference, train, max_drop))
-                write_json(folder / "contract.json", contract.to_dict())
+                _write_contract(folder, network, contract, options)
             except CheckFailedError as error:
                 results.append(ExportFailure(path, str(error)))
             advance(count)
     return results
+
+
+def _write_contract(folder: Path, network: Network, contract: Contract, options: ExportOptions) -> None:
+    if options.stream is None:
+        write_json(folder / "contract.json", contract.to_dict())
+    else:
+        _, part = split(network, contract, options.stream)
+        write_json(folder / f"contract-stream{options.stream}.json", part.to_dict())
 
 
 def export_file(
@@ -298,7 +319,8 @@ def export_file(
         temporary.write_bytes(model)
         written = temporary.read_bytes()
         structure, checks = check_exported_model(written, network, contract, options, len(float32), reference, max_drop)
-    time_ratio = _measure_time_ratio(model, float32, options, contract) if options.scheme != "float32" else 1.0
+    is_timed = options.scheme != "float32" and options.stream is None
+    time_ratio = _measure_time_ratio(model, float32, options, contract) if is_timed else 1.0
     size_ratio = len(model) / len(float32)
     return ExportResult(
         path=path,
@@ -338,6 +360,9 @@ def build_model(
     Raises:
         InputError: The scheme int8 has no training windows.
     """
+    if options.stream is not None:
+        network, contract = split(network, contract, options.stream)
+        train = None
     if options.lowering is None:
         from harexport.exporters import onnx
 
@@ -472,6 +497,8 @@ def _notes(options: ExportOptions, kind: str, size_ratio: float, time_ratio: flo
         notes.append(f"Larger than float32: {size_ratio:.2f} times its size.")
     if options.format == "onnx" and options.scheme == "int8-weights" and kind == "lstm":
         notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft), which other runtimes do not have.")
+    if options.stream is not None:
+        notes.append(f"Checked on whole windows in parts of {options.stream} steps, with the state passed on.")
     if checks.parity is None:
         notes.append("Checked on synthetic windows only: no labeled windows were given for this contract.")
     return notes

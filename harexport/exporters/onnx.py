@@ -16,7 +16,7 @@ from onnx import helper
 
 from harexport.exporters import onnx_layers
 from harexport.exporters.onnx_builder import OnnxBuilder
-from harexport.model.contract import CONTRACT_KEY, INPUT_NAME, Contract
+from harexport.model.contract import CONTRACT_KEY, INPUT_NAME, NEW_STATE_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
 from harexport.model.network import Network
 
@@ -48,13 +48,16 @@ def build(
     graph = OnnxBuilder(scheme)
     # the int8 LSTM quantizes its input; a separate input layer keeps raw windows in float32
     *layers, last = simplify(network.layers, into_recurrent=scheme != "int8-weights")
-    context = onnx_layers.Context(graph, batch)
+    state = onnx_layers.State(contract.stream.state_size) if contract.stream else None
+    context = onnx_layers.Context(graph, batch, state=state)
     features = context.lower_input(tuple(layers), (network.window, network.num_channels))
     names = list(contract.outputs)
     for name, head in {"head": last, **({"coarse": network.coarse_head} if network.coarse_head else {})}.items():
         logits, probabilities = names.pop(0), names.pop(0)
         context.lower_head(head, features, name, logits)
         graph.op("Softmax", [logits], probabilities, axis=1)
+    if state:
+        graph.op("Concat", state.new, NEW_STATE_NAME, axis=1)
     return _serialize(graph, network, contract, metadata, batch)
 
 
@@ -71,12 +74,17 @@ def _serialize(
         if any(node.domain == onnx_layers.CONTRIB for node in graph.nodes)
         else []
     )
+    inputs = [value(INPUT_NAME, [network.window, network.num_channels])]
+    outputs = [value(name, [len(labels)]) for name, labels in contract.outputs.items()]
+    if contract.stream:
+        inputs.append(value(STATE_NAME, [contract.stream.state_size]))
+        outputs.append(value(NEW_STATE_NAME, [contract.stream.state_size]))
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "harexport",
-            [value(INPUT_NAME, [network.window, network.num_channels])],
-            [value(name, [len(labels)]) for name, labels in contract.outputs.items()],
+            inputs,
+            outputs,
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", _OPSET), *contrib],

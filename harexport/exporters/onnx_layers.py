@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from harexport.exporters.onnx_builder import OnnxBuilder, quantize_rows
-from harexport.model.contract import INPUT_NAME
+from harexport.model.contract import INPUT_NAME, STATE_NAME
 from harexport.model.layers import (
     Activation,
     Branches,
@@ -48,6 +48,27 @@ class Value:
     shape: Shape  # (steps, channels) or (features,)
 
 
+@dataclass
+class State:
+    """The explicit state of a stream: one input with the states of all recurrent layers, and their new states."""
+
+    size: int
+    new: list[str] = field(default_factory=list)
+    used: int = 0  # columns of the input
+
+    def take(self, graph: OnnxBuilder, size: int, name: str) -> str:
+        """Return the next columns of the input as [1, 1, size]."""
+        bounds = [graph.constant([value], f"{name}.{part}") for part, value in
+                  (("start", self.used), ("end", self.used + size), ("axis", 1))]  # fmt: skip
+        self.used += size
+        columns = graph.op("Slice", [STATE_NAME, *bounds], f"{name}.columns")
+        return graph.op("Reshape", [columns, graph.constant([1, 1, size], f"{name}.shape")], name)
+
+    def put(self, graph: OnnxBuilder, state: str, size: int) -> None:
+        """Add a new state [1, 1, size]."""
+        self.new.append(graph.op("Reshape", [state, graph.constant([1, size], f"{state}.shape")], f"{state}.row"))
+
+
 @dataclass(frozen=True)
 class Context:
     """The graph and the batch size."""
@@ -55,6 +76,7 @@ class Context:
     graph: OnnxBuilder
     batch: int | None
     counts: Counter[str] = field(default_factory=Counter)  # recurrent layers by kind
+    state: State | None = None  # of a stream
 
     def lower_input(self, layers: tuple[Layer, ...], shape: tuple[int, int]) -> Value:
         """Add layers that read the window, and return their output."""
@@ -191,17 +213,31 @@ def _lower_pool(context: Context, layer: Pool, x: Value, name: str) -> Value:
 
 
 def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:
-    x = context.in_layout(x, "tbc")
+    x, graph, state = context.in_layout(x, "tbc"), context.graph, context.state
     cell, kind = layer.layer, "lstm" if isinstance(layer.layer, LstmLayer) else "gru"
-    number = context.counts[kind]
+    name = f"{kind}.{context.counts[kind]}"
     context.counts[kind] += 1
+    parts = ("h", "c") if isinstance(cell, LstmLayer) else ("h",)
+    initial = [state.take(graph, cell.hidden, f"{name}.initial_{part}") for part in parts] if state else []
     add: Callable[..., str] = _add_lstm if isinstance(cell, LstmLayer) else _add_gru
-    states = add(context.graph, cell, x.name, x.shape[0], f"{kind}.{number}", not layer.sequence, layer.backward)
+    states = add(graph, cell, x.name, x.shape[0], name, not layer.sequence, layer.backward, initial)
+    if state:
+        node = next(node for node in graph.nodes if node.name == name)
+        for part in parts:
+            state.put(graph, f"{name}.Y_{part}", cell.hidden)
+        node.output[:] = [f"{name}.Y" if layer.sequence else "", *(f"{name}.Y_{part}" for part in parts)]
     return Value(states, "tbc" if layer.sequence else "bc", layer.output_shape(x.shape))
 
 
 def _add_lstm(
-    graph: OnnxBuilder, layer: LstmLayer, rows: str, steps: int, name: str, last: bool, backward: bool = False
+    graph: OnnxBuilder,
+    layer: LstmLayer,
+    rows: str,
+    steps: int,
+    name: str,
+    last: bool,
+    backward: bool,
+    initial: list[str],
 ) -> str:
     """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
@@ -219,7 +255,7 @@ def _add_lstm(
             stored.append(graph.constant(_to_uint8(integers.T[None]), f"{name}.{part}"))
             scales.append(graph.constant(scale[None], f"{name}.{part}.scale"))
             scales.append(graph.constant(np.full((1, len(scale)), _ZERO_POINT, np.uint8), f"{name}.{part}.zero"))
-        inputs = [rows, *stored, graph.constant(bias, f"{name}.B"), "", "", "", "", *scales]
+        inputs = [rows, *stored, graph.constant(bias, f"{name}.B"), "", *(initial or ["", ""]), "", *scales]
         node = helper.make_node("DynamicQuantizeLSTM", inputs, outputs, name=name, domain=CONTRIB)
         node.attribute.append(helper.make_attribute("hidden_size", layer.hidden))
         if backward:
@@ -228,6 +264,7 @@ def _add_lstm(
     else:
         inputs = [rows, *(graph.weight(values[None], f"{name}.{part}") for part, values in weights.items())]
         inputs.append(graph.constant(bias, f"{name}.B"))
+        inputs += ["", *initial] if initial else []
         options = {"direction": "reverse"} if backward else {}
         graph.nodes.append(helper.make_node("LSTM", inputs, outputs, name=name, hidden_size=layer.hidden, **options))
     # a Reshape that only drops the direction's axis: no data moves
@@ -251,7 +288,14 @@ def _to_uint8(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def _add_gru(
-    graph: OnnxBuilder, layer: GruLayer, rows: str, steps: int, name: str, last: bool, backward: bool = False
+    graph: OnnxBuilder,
+    layer: GruLayer,
+    rows: str,
+    steps: int,
+    name: str,
+    last: bool,
+    backward: bool,
+    initial: list[str],
 ) -> str:
     """Return all states [steps, batch, hidden]; of the `last` layer, the last state [batch, hidden].
 
@@ -269,6 +313,7 @@ def _add_gru(
             np.concatenate([_gru_onnx_order(layer.bias), _gru_onnx_order(recurrent_bias)])[None], f"{name}.B"
         ),
     ]
+    arrays += ["", *initial] if initial else []
     outputs = ["", f"{name}.Y_h"] if last else [f"{name}.Y"]
     node = helper.make_node(
         "GRU",

@@ -36,6 +36,7 @@ class ExportOptions:
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs, "float32" or "int8".
         reason: Why "auto" selected this lowering; empty if it was requested.
+        stream: Steps per run of a file with an explicit state; None: whole windows.
     """
 
     format: str
@@ -44,6 +45,7 @@ class ExportOptions:
     batch: int | None = 1
     io: str = "float32"
     reason: str = ""
+    stream: int | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +56,9 @@ class ExportOptions:
         """Return `<recipe>-<lowering>-<scheme>.tflite` or `<recipe>-<scheme>.onnx`, with io and batch if unusual."""
         batch = [] if self.batch == 1 else ["dynamic" if self.batch is None else f"batch{self.batch}"]
         io = [] if self.io == "float32" else [f"{self.io}-io"]
-        return "-".join(part for part in (recipe, self.lowering, self.scheme, *io, *batch) if part) + f".{self.format}"
+        stream = [] if self.stream is None else [f"stream{self.stream}"]
+        parts = (recipe, *stream, self.lowering, self.scheme, *io, *batch)
+        return "-".join(part for part in parts if part) + f".{self.format}"
 
 
 def resolve(

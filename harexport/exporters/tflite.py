@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 
-from harexport.exporters.tflite_layers import Context, Value
+from harexport.exporters.tflite_layers import Context, State, Value
 from harexport.exporters.tflite_ops import fake_quantize
 from harexport.formats import tflite_metadata
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.formats.tflite_metadata import HAREXPORT_ENTRY
-from harexport.model.contract import INPUT_NAME, Contract
+from harexport.model.contract import INPUT_NAME, NEW_STATE_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
 from harexport.model.layers import Activation, walk
 from harexport.model.network import Network
@@ -47,7 +47,8 @@ def build(
 
     Returns:
         The file: `window` [batch, window, channels] in physical units -> `logits` and `probabilities` [batch, labels],
-        with a second head also `coarse_logits` and `coarse_probabilities`.
+        with a second head also `coarse_logits` and `coarse_probabilities`. With a stream in the contract, also `state`
+        -> `new_state` [1, state_size].
     """
     graph = TfliteBuilder()
     window = graph.tensor((batch or 1, network.window, network.num_channels), dynamic=batch is None)
@@ -57,14 +58,18 @@ def build(
         if scheme == "int8-weights"
         else simplify(network.layers)
     )
-    context = Context(graph, lowering, scheme, window)
+    stream = contract.stream
+    state = State(graph.tensor((1, stream.state_size))) if stream else None
+    context = Context(graph, lowering, scheme, window, state=state)
     features = context.lower(tuple(layers), Value(window, (network.window, network.num_channels)), "")
     outputs: list[int] = []
     for name, head in {"head": last, **({"coarse": network.coarse_head} if network.coarse_head else {})}.items():
         logits = context.shaped(context.lower_layer(head, features, name))
         outputs += [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
+    if state:
+        outputs.append(graph.op("CONCATENATION", state.new, graph.shapes[state.tensor], axis=1))
     runtime = oldest_runtime(network)
-    return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime)
+    return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime, state)
 
 
 def oldest_runtime(network: Network) -> str:
@@ -83,6 +88,7 @@ def serialize(
     lowering: str,
     scheme: str,
     oldest_runtime: str,
+    state: State | None = None,
 ) -> bytes:
     """Return the bytes of a complete graph, with signature, contract, metadata and label files.
 
@@ -92,17 +98,18 @@ def serialize(
         contract: Contract of the network.
         metadata: Strings to store in the file.
         window: Input tensor.
-        outputs: Output tensors, in the order of `contract.outputs`.
+        outputs: Output tensors, in the order of `contract.outputs`; of a stream also the new state.
         lowering: "fused" or "unrolled", for the description.
         scheme: Quantization scheme, for the description.
         oldest_runtime: Oldest version of TensorFlow Lite that runs the file.
+        state: State of a stream.
     """
     description = f"Human activity from {network.window} samples: {lowering} {network.kind.upper()}, {scheme}"
     described, files = tflite_metadata.build_metadata(description, contract)
     facts = {"contract": contract.to_dict(), "metadata": metadata}
     model = graph.finish(
-        inputs={INPUT_NAME: window},
-        outputs=dict(zip(contract.outputs, outputs, strict=True)),
+        inputs={INPUT_NAME: window} | ({STATE_NAME: state.tensor} if state else {}),
+        outputs=dict(zip((*contract.outputs, *([NEW_STATE_NAME] if state else [])), outputs, strict=True)),
         description=f"harexport: {description}",
         metadata={
             HAREXPORT_ENTRY: json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode(),

@@ -56,8 +56,12 @@ def unroll_layer(
     scheme: str,
     name: str,
     backward: bool = False,
+    initial: int | None = None,
 ) -> list[int]:
-    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
+    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once.
+
+    `initial` is the state before the first step.
+    """
     hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
     now = (*leading_shape[:-1], 1)
     forward = _Product.create(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
@@ -73,9 +77,8 @@ def unroll_layer(
     states: list[int] = []
     for t in reversed(range(leading_shape[-1])) if backward else range(leading_shape[-1]):
         sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
-        h, inner = None, None
-        if states:  # h = 0 before the first step
-            h = states[-1]
+        h, inner = states[-1] if states else initial, None
+        if h is not None:  # h = 0 before the first step
             back = recurrent.apply(graph, h, now)
             if layer.reset_after:
                 back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)

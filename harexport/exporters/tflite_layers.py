@@ -55,6 +55,20 @@ class Value:
     shape: Shape
 
 
+@dataclass
+class State:
+    """The explicit state of a stream: one input with the states of all recurrent layers, and their new states."""
+
+    tensor: int  # [1, size]
+    new: list[int] = field(default_factory=list)
+    used: int = 0  # columns of `tensor`
+
+    def take(self, graph: TfliteBuilder, size: int) -> int:
+        """Return the next columns of the input [1, size]."""
+        self.used += size
+        return tflite_lstm.slice_columns(graph, self.tensor, 0, self.used - size, size)
+
+
 @dataclass(frozen=True)
 class Context:
     """The graph and the options of its lowering."""
@@ -64,6 +78,7 @@ class Context:
     scheme: str
     window: int  # tensor of the input
     counts: Counter[str] = field(default_factory=Counter)  # runs of recurrent layers by kind
+    state: State | None = None  # of a stream, which is unrolled
 
     def lower(self, layers: tuple[Layer, ...], x: Value, prefix: str) -> Value:
         """Add layers and return their output."""
@@ -140,9 +155,10 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
     if is_lstm and context.lowering == "fused":
         return Value(tflite_lstm.lower_fused(graph, run, context.shaped(x), scheme, name), (run[-1].hidden,))
     rows, leading_shape = context.rows(x)
-    if scheme == "int8-weights" and is_lstm and x.tensor != context.window:
+    is_wavefront = scheme == "int8-weights" and context.state is None
+    if is_wavefront and is_lstm and x.tensor != context.window:
         return Value(tflite_lstm.lower_wavefront(graph, run, rows, leading_shape, name), (run[-1].hidden,))
-    if scheme == "int8-weights" and not is_lstm and len(run) > 1:
+    if is_wavefront and not is_lstm and len(run) > 1:
         return Value(tflite_gru.lower_wavefront(graph, run, rows, leading_shape, name), (run[-1].hidden,))
     states: list[int] = []
     for k, cell in enumerate(run):
@@ -154,10 +170,18 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
 def _unroll(
     context: Context, cell: Cell, rows: int, leading_shape: tuple[int, ...], name: str, backward: bool = False
 ) -> list[int]:
-    unroll: Callable[..., list[int]] = (
-        tflite_lstm.unroll_layer if isinstance(cell, LstmLayer) else tflite_gru.unroll_layer
-    )
-    return unroll(context.graph, cell, rows, leading_shape, context.scheme, name, backward)
+    graph, scheme, state = context.graph, context.scheme, context.state
+    if isinstance(cell, LstmLayer):
+        initial = (state.take(graph, cell.hidden), state.take(graph, cell.hidden)) if state else None
+        states, last = tflite_lstm.unroll_layer(graph, cell, rows, leading_shape, scheme, name, backward, initial)
+        new = [states[-1], last]
+    else:
+        h = state.take(graph, cell.hidden) if state else None
+        states = tflite_gru.unroll_layer(graph, cell, rows, leading_shape, scheme, name, backward, h)
+        new = states[-1:]
+    if state:
+        state.new += new
+    return states
 
 
 def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:

@@ -38,8 +38,12 @@ def unroll_layer(
     scheme: str,
     name: str,
     backward: bool = False,
-) -> list[int]:
-    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
+    initial: tuple[int, int] | None = None,
+) -> tuple[list[int], int]:
+    """Return the state h after each step, in the order of execution, and the last cell.
+
+    The inputs of all steps are projected at once. `initial` has the state and the cell before the first step.
+    """
     hidden = layer.hidden
     factor = np.ones((4 * hidden, 1))
     factor[2 * hidden : 3 * hidden] = 2.0  # rows of the candidate, see `lstm_step`
@@ -52,15 +56,16 @@ def unroll_layer(
     *windows, steps = leading_shape
     projected = fully_connected(graph, rows, forward, bias, leading_shape, scheme)  # [*leading_shape, 4 * hidden]
     states: list[int] = []
-    cell = None
+    state, cell = initial or (None, None)
     for t in reversed(range(steps)) if backward else range(steps):
         gates = slice_step(graph, projected, t)
-        if states:  # h = 0 before the first step
-            product = fully_connected(graph, states[-1], recurrent, no_bias, (*windows, 1), scheme)
+        if state is not None:  # h = 0 before the first step
+            product = fully_connected(graph, state, recurrent, no_bias, (*windows, 1), scheme)
             gates = graph.op("ADD", [gates, product], graph.shapes[gates])
         state, cell = lstm_step(graph, gates, cell, two, one)
         states.append(state)
-    return states
+    assert cell is not None
+    return states, cell
 
 
 def lower_wavefront(
