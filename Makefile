@@ -7,7 +7,7 @@ WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 INSTALL = $(BIN)/python tools/install.py -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint android docs artifacts bench clean
+.PHONY: help demo test lint android docs artifacts bench fuzz clean
 
 help: ## List the targets
 	@echo "make TARGET, with one of"
@@ -41,6 +41,9 @@ bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (needs
 	$(BIN)/python benchmarks/summary.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/batch.py
+
+fuzz: $(VENV)/.test ## Feed mutated inputs to every parser for 2 hours and record the findings; a second run continues
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 clean: ## Delete the environment, outputs and caches
 	rm -rf $(VENV) harexport-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

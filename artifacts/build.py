@@ -37,11 +37,9 @@ from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.network import Network
 from harexport.pipeline import train_or_reuse
-from harexport.runtimes.model import update_pretrained
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
-EDGE = ship_pretrained.ARTIFACTS / "edge"
 # Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
 # (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
 DEMO_MODEL = ROOT / "artifacts" / "edge-any-mount" / "edge-any-mount-unrolled-float32.tflite"
@@ -81,8 +79,6 @@ def build(names: list[str], train: bool) -> dict[str, Any]:
         exports[name] = _export_model(name, checkpoints[name], dataset)
     exports = {name: exports[name] for name in checkpoints if name in exports}
     files.write_json(JSON, exports)
-    if "edge" in checkpoints:
-        update_pretrained(EDGE / "edge-unrolled-int8-weights.tflite")
     if DEMO_MODEL.parent.name in checkpoints:
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
     if not robustness.up_to_date():

@@ -23,6 +23,7 @@ from harexport.data import load_dataset
 from harexport.evaluation.plots import format_label
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
+from harexport.runtimes.model import update_pretrained
 from harexport.utils import files, tables
 from harexport.utils.console import print_messages
 
@@ -44,6 +45,7 @@ def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
     for name, checkpoint in found.items():
         exports[name] = build._export_model(name, checkpoint, dataset)
         files.write_json(JSON, exports)
+        update_pretrained(ship_pretrained.ARTIFACTS / name / f"{name}-unrolled-int8-weights.tflite", f"{name}.tflite")
     return exports
 
 

@@ -63,7 +63,7 @@ CHECKS = ROOT / "android_demo" / "checks"
 TEST_DATA = CHECKS / "runtime" / "target" / "test-data"
 # Models that the JVM runs on all official windows.
 MODELS = (
-    "harexport/pretrained/edge.tflite",
+    "artifacts/edge/edge-unrolled-int8-weights.tflite",
     "artifacts/edge/edge-unrolled-float32.tflite",
     "artifacts/edge/edge-fused-float32.tflite",
     "artifacts/baseline-lstm/baseline-lstm-fused-float32.tflite",

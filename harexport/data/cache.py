@@ -24,7 +24,7 @@ from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.utils.console import info
-from harexport.utils.files import atomic_write, write_json, write_text
+from harexport.utils.files import atomic_write, parse_json, read_json, write_json, write_text
 
 _VERSION = 3  # increase it when parsing or rebuilding gives other arrays for the same files
 _SETTLED_SECONDS = 2.0  # resolution of the coarsest file system clock in use (FAT)
@@ -84,12 +84,12 @@ def _file_stats(files: list[Path]) -> list[list[Any]] | None:
 def _lookup(seen: Path, stats: list[list[Any]]) -> str | None:
     """Return the digest of the content that had these statistics, if it is known."""
     try:
-        value = json.loads(seen.read_text(encoding="utf-8"))
+        if not seen.exists():
+            return None
+        value = read_json(seen, "cache file")
         if value["version"] == _VERSION and value["files"] == stats:
             return str(value["digest"])
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, OSError, KeyError, TypeError) as error:
         info(f"The cache file {seen} is damaged ({type(error).__name__}): the data is parsed again")
     return None
 
@@ -98,7 +98,7 @@ def _read(file: Path) -> Dataset | None:
     """Read a cache file; None if it is missing or damaged."""
     try:
         with np.load(file, allow_pickle=False) as stored:  # the zip's checksums are verified
-            about = json.loads(str(stored["about"]))
+            about = parse_json(str(stored["about"]), "its description")
             contract = Contract.from_dict(about["contract"], "its contract")
             train, test = (
                 Windows(

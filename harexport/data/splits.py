@@ -40,9 +40,13 @@ def check_split(dataset: Dataset, split: dict[str, Any] | None, model: str) -> N
     Raises:
         InputError: The test set contains recordings of a training subject.
     """
-    if not split or split.get("named_subjects") != bool(dataset.subject_names):
+    if split is None:
         return
-    trained: dict[str, str] = split["train_subjects"]
+    trained = split.get("train_subjects") if isinstance(split, dict) else None
+    if not isinstance(trained, dict):
+        raise InputError(f"{model}: the split in its header is damaged; train it again")
+    if split.get("named_subjects") != bool(dataset.subject_names):
+        return
     test = _digests(dataset, dataset.test)
     same_name = [name for name in test if name in trained]
     identical = [name for name in same_name if test[name] == trained[name]]

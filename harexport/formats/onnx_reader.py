@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from harexport.formats.model_file import (
     unique_constants,
 )
 from harexport.model.contract import CONTRACT_KEY
+from harexport.utils.files import parse_json
 
 _TYPES = {number: name.lower() for name, number in TensorProto.DataType.items()} | {
     TensorProto.FLOAT: "float32",
@@ -55,6 +55,8 @@ def read(
     try:
         with_shapes = onnx.load_from_string(inferred) if inferred else file
         return _parse(file, with_shapes, problem, model, where, folder)
+    except InputError:
+        raise
     except Exception as error:  # invalid types, attributes or JSON in a damaged file
         raise InputError(f"{where} is damaged ({type(error).__name__}: {error}); get or export it again") from error
 
@@ -116,7 +118,7 @@ def _parse(
         description=sanitize(file.doc_string or file.graph.doc_string),
         about={"made by": sanitize(producer)} if producer else {},
         metadata={key: sanitize(value) for key, value in strings.items()},
-        contract=None if contract is None else json.loads(contract),
+        contract=None if contract is None else parse_json(contract, f"the contract in {where}"),
         versions=declared,
         min_runtime=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
         size_breakdown=break_down_size(len(model), inside, metadata_size, 0),

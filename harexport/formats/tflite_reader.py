@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import zipfile
 from typing import Any
 
@@ -28,6 +27,7 @@ from harexport.formats.model_file import (
     unique_constants,
 )
 from harexport.formats.tflite_builder import IDENTIFIER
+from harexport.utils.files import parse_json
 
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
 _CODES: dict[int, str] = {
@@ -97,7 +97,8 @@ def read_metadata(model: bytes, where: str) -> dict[str, Any]:
         for k in range(file.MetadataLength()):
             entry = file.Metadata(k)
             if entry.Name() == tflite_metadata.HAREXPORT_ENTRY.encode():
-                facts: dict[str, Any] = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+                text = file.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
+                facts: dict[str, Any] = parse_json(text, "its metadata")
                 if "contract" not in facts or not all(isinstance(text, str) for text in facts["metadata"].values()):
                     raise ValueError("not written by an export")
                 return facts
@@ -144,7 +145,7 @@ def _parse(file: Any, model: bytes, where: str) -> ModelFile:
     graphs = tuple(_graph(file, graph, payloads) for graph in file.subgraphs)
     entries = {sanitize(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
     attached, attached_size = _attached(model)
-    contract, strings = _harexport_metadata(entries)
+    contract, strings = _harexport_metadata(entries, where)
     if contract is not None and tflite_metadata.TFLITE_METADATA in entries and not tflite_metadata.is_complete(model):
         raise InputError(f"{where} is truncated: its label files are missing; get or export it again")
     constants = unique_constants(graphs)
@@ -253,11 +254,11 @@ def _signature(entry: Any, graphs: tuple[Graph, ...]) -> Signature:
     return Signature(sanitize(entry.signatureKey), index, inputs, outputs)
 
 
-def _harexport_metadata(entries: dict[str, bytes]) -> tuple[Any, dict[str, str]]:
+def _harexport_metadata(entries: dict[str, bytes], where: str) -> tuple[Any, dict[str, str]]:
     """Return contract and metadata of an export; None and an empty dictionary for files of other tools."""
     if tflite_metadata.HAREXPORT_ENTRY not in entries:
         return None, {}
-    facts = json.loads(entries[tflite_metadata.HAREXPORT_ENTRY])
+    facts = parse_json(entries[tflite_metadata.HAREXPORT_ENTRY].decode(), f"the metadata of {where}")
     return facts["contract"], {str(key): str(value) for key, value in facts["metadata"].items()}
 
 

@@ -96,7 +96,7 @@ def save(checkpoint: Checkpoint, path: Path | str) -> None:
     }
     arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in checkpoint.network.arrays().items()}
     # One metadata key: safetensors writes several in random order.
-    files.write_bytes(path, serialize(arrays, metadata={"harexport": json.dumps(header, sort_keys=True)}))
+    files.write_bytes(path, serialize(arrays, metadata={"harexport": json.dumps(files.finite(header), sort_keys=True)}))
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -114,7 +114,7 @@ def load(path: Path | str) -> Checkpoint:
     remedy = "give a .safetensors file that `harexport train` wrote"
     try:
         with safe_open(path, framework="numpy") as opened:
-            header = json.loads((opened.metadata() or {}).get("harexport", "null"))
+            header = files.parse_json((opened.metadata() or {}).get("harexport", "null"), "its header")
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except Exception as error:  # SafetensorError, OSError, a dtype NumPy lacks, JSON too deep, ...
         raise InputError(f"{path} is not a complete safetensors file ({error}); {remedy}") from None

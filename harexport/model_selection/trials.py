@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Dataset, Windows
-from harexport.errors import HarExportError
+from harexport.errors import HarExportError, InputError
 from harexport.evaluation.metrics import classification_metrics, cross_entropy
 from harexport.model.recipe import Recipe
 from harexport.training.validation import apply_recipe_to_dataset
@@ -162,14 +162,14 @@ class TrialCache:
     def find(self, trial: Trial) -> TrialResult | None:
         """Return the result of an earlier, identical trial; None if there is none or its file is damaged."""
         path = self._path(trial)
+        if not path.exists():
+            return None
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = files.read_json(path, "trial")
             if stored["kind"] != _KIND or stored["run"] != self._key(trial):
                 raise ValueError("it belongs to another trial")
             return TrialResult.from_dict(stored["outcome"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             info(f"{path} is damaged ({type(error).__name__}); this trial is repeated")
             return None
 

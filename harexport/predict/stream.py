@@ -15,10 +15,11 @@ from harexport.data.recordings.table import SensorTrack
 from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
 from harexport.errors import InputError
 from harexport.predict.mounting import MountOption, live_mount
+from harexport.predict.predict import NO_GYROSCOPE
 from harexport.predict.session import Session, WindowPrediction
 from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart, Values
-from harexport.preprocessing.stream import ACC, required_sensors
-from harexport.runtimes.model import Model
+from harexport.preprocessing.stream import ACC, GYRO, required_sensors
+from harexport.runtimes.model import Model, load_pretrained
 
 _WHERE = "standard input"
 _FORMAT_ROWS = 50  # lines that determine the format of times where the header has no unit
@@ -42,7 +43,7 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def predict_stream(
-    lines: Iterable[bytes], model: Model, units: Units, smoothing: str, mount: MountOption | None = None
+    lines: Iterable[bytes], model: Model | None, units: Units, smoothing: str, mount: MountOption | None = None
 ) -> Iterator[WindowPrediction | str]:
     """Predict a live stream of CSV lines, the header first.
 
@@ -50,7 +51,7 @@ def predict_stream(
 
     Args:
         lines: Lines with their ends.
-        model: The model.
+        model: The model; None for a pretrained one that fits the sensors.
         units: Units stated by the user.
         smoothing: One of `session.SMOOTHINGS`.
         mount: How the orientation of the phone is determined; None for the default of the model.
@@ -63,6 +64,10 @@ def predict_stream(
     """
     numbered = enumerate(lines, 1)
     layout = _read_header(numbered)
+    if model is None:
+        model = load_pretrained(GYRO in layout.sensors)
+        if GYRO not in layout.sensors:
+            yield NO_GYROSCOPE
     _check_sensors(layout, model)
     parsed = _parse(numbered, layout, units)
     waiting: list[Row | str] = []
