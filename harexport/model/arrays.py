@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _convert(value: Any, type_name: str) -> Any:
     if type_name == "tuple[int, int]":
         first, second = value
         return _convert(first, "int"), _convert(second, "int")
-    choices = [part.strip().strip('"') for part in type_name.removeprefix("Literal[").removesuffix("]").split(",")]
+    choices = re.findall(r"['\"](\w+)['\"]", type_name)
     expected = _TYPES.get(type_name, str)
     if type(value) is not expected or (type_name.startswith("Literal") and value not in choices):
         raise ValueError(f"{value!r} instead of {type_name}")
