@@ -264,7 +264,7 @@ def test_export_options(folder: Path, uci_har_path: Path, tmp_path: Path) -> Non
         (["--format", "onnx", "--quantize=int8"], "onnx comes in float32"),
         (["--quantize", "int4"], "choose one of float16, int8-weights, int8"),
         (["--batch", "many"], "--batch many: give a number of windows from 1 to 4096, or dynamic"),
-        (["--android", tmp_path / "gone"], "has no folder app"),
+        (["--android", tmp_path / "gone"], "has no app module"),
     ):
         refused = run_export(tmp_path / "no", *options)
         assert refused.exit_code == 2

@@ -1,10 +1,11 @@
-"""Writes a model, its labels, its contract and its test vectors to the assets of the Android demo."""
+"""Writes a model, its labels, its contract and its test vectors to the assets of an Android app."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harexport.errors import InputError
@@ -15,31 +16,75 @@ from harexport.model.contract import CHANNELS, Contract
 from harexport.runtimes import model as models
 from harexport.utils.files import atomic_write, check_writable
 
-ASSETS = Path("app/src/main/assets")
+ASSETS = Path("src/main/assets")  # in a module
 MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
 # Higher rates need the permission HIGH_SAMPLING_RATE_SENSORS, which the demo does not request.
 _MAX_RATE_HZ = 200.0
 # Limits of the demo's Contract.kt and SosFilter.kt.
 _MAX_WINDOW_SIZE, _MAX_MEDIAN = 1_000_000, 9999
 _UNITS = {"acc": "g", "gyro": "rad/s"}
+_SCRIPTS = ("build.gradle.kts", "build.gradle")
+_APP_PLUGIN = re.compile(
+    r"""["']com\.android\.application["']|plugins\.android\.application|plugins\.androidApplication"""
+)
 
 
 def check_project(contract: Contract, files: Sequence[ExportOptions], project: Path) -> None:
-    """Check that the Android demo supports a model, before its export.
+    """Check that a project has an app, and that the code for Android supports a model, before its export.
 
     Args:
         contract: Contract of the model.
         files: Options of the files to export.
-        project: Folder of the Android project.
+        project: Folder of the Android project, or of its app module.
 
     Raises:
-        InputError: The folder is no Android project, it is not writable, or the demo does not support the model.
+        InputError: The folder is no Android project, it is not writable, or the code does not support the model.
     """
-    if not (project / "app").is_dir():
-        raise InputError(f"{project} has no folder app; give the path of the Android project")
-    check_writable(project / ASSETS)
+    check_writable(find_app_module(project) / ASSETS)
+    check_model(contract, files)
+
+
+def find_app_module(project: Path) -> Path:
+    """Return the folder of the app in an Android project.
+
+    Args:
+        project: Folder of the project, or of the module. A module is an app if its Gradle script applies the plugin
+            com.android.application, by name or from a version catalog; without scripts, its folder is named app.
+
+    Raises:
+        InputError: There is no app, or more than one.
+    """
+    folders = [project, *sorted(path for depth in ("*", "*/*") for path in project.glob(depth) if path.is_dir())]
+    apps = [folder for folder in folders if any(_applies_app_plugin(folder / name) for name in _SCRIPTS)]
+    if not apps and (project / "app").is_dir():
+        apps = [project / "app"]
+    if not apps:
+        raise InputError(f"{project} has no app module; give the folder of an Android project")
+    if len(apps) > 1:
+        names = ", ".join(str(app) for app in apps)
+        raise InputError(f"{project} has {len(apps)} apps ({names}); give the folder of one of them")
+    return apps[0]
+
+
+def _applies_app_plugin(script: Path) -> bool:
+    if not script.is_file():
+        return False
+    lines = script.read_text("utf-8", errors="replace").splitlines()
+    return any(_APP_PLUGIN.search(line) and not re.search(r"apply\(?\s*false", line) for line in lines)
+
+
+def check_model(contract: Contract, files: Sequence[ExportOptions]) -> None:
+    """Check that the code for Android supports a model, before its export.
+
+    Args:
+        contract: Contract of the model.
+        files: Options of the files to export.
+
+    Raises:
+        InputError: It does not support the model, or there are several files.
+    """
     if len(files) != 1:
-        raise InputError("the Android demo takes one model; give one quantization scheme")
+        raise InputError("an Android app takes one model; give one quantization scheme")
     options, reasons = files[0], []
     if options.format != "tflite":
         reasons.append(f"it runs .tflite files, not {options.format}")
@@ -65,17 +110,15 @@ def check_project(contract: Contract, files: Sequence[ExportOptions], project: P
     if contract.hop > contract.window:
         reasons.append(f"a hop of {contract.hop} skips samples between windows of {contract.window}")
     if reasons:
-        raise InputError(f"the Android demo does not support this model: {'; '.join(reasons)}")
+        raise InputError(f"the code for Android does not support this model: {'; '.join(reasons)}")
 
 
 def write_assets(model: Path, project: Path) -> list[Path]:
-    """Write a .tflite file of `harexport export`, its labels, its contract and its test vectors to an Android project.
-
-    All files are written before the first one replaces an existing file.
+    """Write a .tflite file of `harexport export`, its labels, its contract and its test vectors to an Android app.
 
     Args:
         model: The .tflite file.
-        project: Folder of the Android project.
+        project: Folder of the Android project, or of its app module.
 
     Returns:
         The paths of the written files.
@@ -83,24 +126,50 @@ def write_assets(model: Path, project: Path) -> list[Path]:
     Raises:
         InputError: The file is not an export of this tool, or a file cannot be written. Nothing was changed.
     """
+    folder = find_app_module(project) / ASSETS
+    return write_contents({folder / name: content for name, content in make_assets(model).items()})
+
+
+def make_assets(model: Path) -> dict[str, bytes]:
+    """Return the files that an Android app needs for a model, by name.
+
+    Args:
+        model: A .tflite file of `harexport export`.
+
+    Raises:
+        InputError: The file is not an export of this tool.
+    """
     loaded, content = models.load_model(model), model.read_bytes()
     contract = loaded.contract
     contract_json = (json.dumps(contract.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
     golden = android_golden.make_test_vectors(
         loaded.runner, loaded.runner.metadata["scheme"], contract, content, contract_json
     )
-    contents = {
+    return {
         MODEL_NAME: content,
         tflite_metadata.LABELS_NAME: tflite_metadata.labels_text(contract.labels).encode(),
         CONTRACT_NAME: contract_json,
         GOLDEN_NAME: android_golden.to_json(golden).encode(),
     }
-    paths = [project / ASSETS / name for name in contents]
-    for path in paths:
+
+
+def write_contents(contents: Mapping[Path, bytes]) -> list[Path]:
+    """Write files; all of them are written before the first one replaces an existing file.
+
+    Args:
+        contents: Content by path.
+
+    Returns:
+        The paths.
+
+    Raises:
+        InputError: A file cannot be written. Nothing was changed.
+    """
+    for path in contents:
         if path.is_dir():
             raise InputError(f"{path} is a folder; remove it")
     with contextlib.ExitStack() as stack:
-        temporaries = [stack.enter_context(atomic_write(path)) for path in paths]
-        for temporary, part in zip(temporaries, contents.values(), strict=True):
-            temporary.write_bytes(part)
-    return paths
+        temporaries = [stack.enter_context(atomic_write(path)) for path in contents]
+        for temporary, content in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(content)
+    return list(contents)

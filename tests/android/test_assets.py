@@ -14,7 +14,7 @@ from harexport.exporters import android
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DEMO = _ROOT / "android_demo"
-_ASSETS = _DEMO / android.ASSETS
+_ASSETS = _DEMO / "app" / android.ASSETS
 
 
 def _demo_model() -> Path:

@@ -62,13 +62,47 @@ def test_needs_one_model_and_an_android_project(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     with pytest.raises(InputError, match="one model"):
         android.check_project(Contract(), [OPTIONS, OPTIONS], tmp_path)
-    with pytest.raises(InputError, match="has no folder app"):
+    with pytest.raises(InputError, match="has no app module"):
         android.check_project(Contract(), [OPTIONS], tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "script"),
+    [
+        ("mobile", "build.gradle.kts", 'plugins {\n    id("com.android.application")\n}\n'),
+        ("mobile", "build.gradle", "apply plugin: 'com.android.application'\n"),
+        ("apps/phone", "build.gradle.kts", "plugins {\n    alias(libs.plugins.android.application)\n}\n"),
+        (".", "build.gradle", "plugins {\n    id 'com.android.application'\n}\n"),
+    ],
+)
+def test_the_app_may_have_any_name(tmp_path: Path, folder: str, name: str, script: str) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "build.gradle.kts").write_text('plugins { id("com.android.library") }\n')
+    (tmp_path / "build.gradle.kts").write_text(
+        "plugins {\n    alias(libs.plugins.android.application) apply false\n}\n"
+    )
+    app = tmp_path / folder
+    app.mkdir(parents=True, exist_ok=True)
+    (app / name).write_text(script)
+    assert android.find_app_module(tmp_path) == app
+    assert android.find_app_module(app) == app
+    written = android.write_assets(_ARTIFACTS / "edge-unrolled-float32.tflite", tmp_path)
+    assert {path.parent for path in written} == {app / "src" / "main" / "assets"}
+
+
+def test_two_apps_are_ambiguous(tmp_path: Path) -> None:
+    for name in ("phone", "watch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "build.gradle.kts").write_text('plugins { id("com.android.application") }\n')
+    with pytest.raises(InputError, match=r"2 apps .*phone.*watch.*give the folder of one"):
+        android.find_app_module(tmp_path)
+    assert android.find_app_module(tmp_path / "phone") == tmp_path / "phone"
 
 
 def test_writes_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, other = _ARTIFACTS / "edge-unrolled-float32.tflite", _ARTIFACTS / "edge-unrolled-int8-weights.tflite"
-    assets = tmp_path / android.ASSETS
+    (tmp_path / "app").mkdir()
+    assets = tmp_path / "app" / android.ASSETS
     android.write_assets(model, tmp_path)
     before = {path.name: path.read_bytes() for path in assets.iterdir()}
     assert sorted(before) == ["contract.json", "golden.json", "labels.txt", "model.tflite"]
@@ -97,13 +131,14 @@ def test_writes_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_files_of_other_tools_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
     foreign = tmp_path / "foreign.tflite"
     foreign.write_bytes(b"TFL3 is missing here")
     with pytest.raises(InputError):
         android.write_assets(foreign, tmp_path)
     with pytest.raises(InputError, match="model not found"):
         android.write_assets(tmp_path / "none.tflite", tmp_path)
-    assert not (tmp_path / android.ASSETS).exists()
+    assert not (tmp_path / "app" / android.ASSETS).exists()
 
 
 def test_limits_match_the_app() -> None:
