@@ -47,7 +47,7 @@ installed. `python benchmarks/own_networks.py` repeats it.
 <!-- /own-networks -->
 
 """
-_LIMIT = "- Speed and size were not compared with those of other converters yet; `python benchmarks/own_networks.py` does it.\n"
+_LIMIT = "- Speed and size are not compared with those of other converters yet (`python benchmarks/own_networks.py`).\n"
 
 
 @dataclass(frozen=True)
