@@ -192,11 +192,11 @@ def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) ->
         axis = graph.constant(np.array([1], np.int32))
         rows = context.shaped(x)
         rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
-        states = tflite_lstm.sequence_lstm(graph, cell, rows, context.scheme, name)
+        rows = tflite_lstm.sequence_lstm(graph, cell, rows, context.scheme, name)
         if layer.sequence:
-            states = graph.op("REVERSE_V2", [states, axis], graph.shapes[states]) if layer.backward else states
-            return Value(states, shape)
-        return _slice_step(context, Value(states, (x.shape[0], cell.hidden)), x.shape[0] - 1)
+            rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
+            return Value(rows, shape)
+        return _slice_step(context, Value(rows, (x.shape[0], cell.hidden)), x.shape[0] - 1)
     rows, leading_shape = context.rows(x)
     states = _unroll(context, cell, rows, leading_shape, name, layer.backward)
     if not layer.sequence:
@@ -255,7 +255,7 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
         else:
             bounds = graph.constant(np.array([[0, 0], layer.padding, [0, 0], [0, 0]], np.int32))
             image = graph.op("PAD", [image, bounds], (context.windows, steps + sum(layer.padding), 1, channels))
-    dilation = {"dilationHFactor": layer.dilation, "dilationWFactor": 1} if layer.dilation > 1 else {}
+    dilation: dict[str, Any] = {"dilationHFactor": layer.dilation, "dilationWFactor": 1} if layer.dilation > 1 else {}
     rows = graph.op(
         "CONV_2D",
         [image, kernel, bias],

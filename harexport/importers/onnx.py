@@ -118,8 +118,7 @@ def _check_external(tensor: Any, path: Path) -> None:
 def import_model(model: Any, where: str, num_channels: int | None = None) -> ImportedModel:
     """Import an onnx.ModelProto; arguments and errors as for `from_onnx`."""
     graph = read_graph(model, where, num_channels)
-    window, channels = graph.window
-    network = Network(window, channels, _as_stack(graph.value.layers, channels))
+    network = _import_layers(graph)
     notes = []
     if graph.axes in _TURNED:
         notes.append(
@@ -128,8 +127,7 @@ def import_model(model: Any, where: str, num_channels: int | None = None) -> Imp
     if len(model.graph.output) > 1:
         notes.append(f"Of the outputs of the ONNX model, {graph.output_name} was imported.")
     run = _run_in_onnxruntime(model, where, graph)
-    props = {entry.key: entry.value for entry in model.metadata_props}
-    contract = json.loads(props[CONTRACT_KEY]) if model.producer_name == "harexport" and CONTRACT_KEY in props else None
+    contract = _stored_contract(model)
     imported = ImportedModel(network, where, graph.axes, graph.output, run, tuple(notes), contract)
     imported.compare(random_windows(network))
     return imported
@@ -141,27 +139,39 @@ def random_windows(network: Network) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def _as_stack(layers: tuple[Layer, ...], channels: int) -> tuple[Layer, ...]:
-    """Return layers that begin with a normalization and an input layer, if LSTM or GRU layers come first.
-
-    The exporters have more compact forms for these networks.
-    """
-    result: list[Layer] = []
-    for layer in layers:
-        last = result[-1] if result else None
+def _import_layers(graph: Graph) -> Network:
+    """Return the network: as a stack if it can be one, since the exporters have more compact forms for stacks."""
+    window, channels = graph.window
+    layers: list[Layer] = []
+    for layer in graph.value.layers:
+        last = layers[-1] if layers else None
         if isinstance(layer, Step) and layer.index == -1 and isinstance(last, Recurrent) and not last.backward:
-            result[-1] = dataclasses.replace(last, sequence=False)
+            layers[-1] = dataclasses.replace(last, sequence=False)
         else:
-            result.append(layer)
-    if not result or not isinstance(result[0], Normalize):
-        result.insert(0, Normalize(np.zeros(channels, np.float32), np.ones(channels, np.float32)))
-    second = result[1] if len(result) > 1 else None
+            layers.append(layer)
+    network = Network(window, channels, tuple(layers))
+    if not layers or not isinstance(layers[0], Normalize):
+        layers.insert(0, Normalize(np.zeros(channels, np.float32), np.ones(channels, np.float32)))
+    second = layers[1] if len(layers) > 1 else None
     if isinstance(second, Recurrent):
         eye = np.eye(channels, dtype=np.float32)[:, None]
-        result.insert(1, Conv1d(eye, np.zeros(channels, np.float32)))
+        layers.insert(1, Conv1d(eye, np.zeros(channels, np.float32)))
     elif isinstance(second, Linear):
-        result[1] = Conv1d(second.weight[:, None], second.bias, relu=second.relu)
-    return tuple(result)
+        layers[1] = Conv1d(second.weight[:, None], second.bias, relu=second.relu)
+    stack = Network(window, channels, tuple(layers))
+    return stack if stack.is_stack else network
+
+
+def _stored_contract(model: Any) -> dict[str, Any] | None:
+    """Return the contract in a file of harexport; None if there is none."""
+    if model.producer_name != "harexport":
+        return None
+    try:
+        found = json.loads(next(entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY))
+    except (StopIteration, ValueError):
+        return None
+    # of two heads, only the first one is imported
+    return {**found, "coarse_labels": []} if isinstance(found, dict) else None
 
 
 def _run_in_onnxruntime(model: Any, where: str, graph: Graph) -> Run:
