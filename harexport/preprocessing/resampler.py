@@ -161,7 +161,7 @@ class Resampler:
             for other in self._tracks.values():  # samples of the old clock do not fit the new one
                 other.clear()
             self._origin_ns = None
-            out.append(Restart(time_ns, f"the time of the {sensor} runs back"))
+            out.append(Restart(time_ns, f"the {sensor} timestamps jumped backwards"))
         track.push(time_ns, values)
         self._advance(out)
         if track.pending and track.pending[-1].time_ns - track.pending[0].time_ns > SENSOR_TIMEOUT_S * SECOND:

@@ -265,7 +265,7 @@ def test_a_stream_with_faults_continues() -> None:
         "line 302 was left out: it has 1 columns, the header 7",
         "line 303 was left out: 'timestamp_s' is not a number",
         "at 15.20 s the filters restart: no accelerometer for 1.22 s",
-        "at 2.00 s the filters restart: the time of the accelerometer runs back",
+        "at 2.00 s the filters restart: the accelerometer timestamps jumped backwards",
         f"the stream ended in the middle of line {len(spoiled)}; that line was left out",
         "samples of the accelerometer dropped because they have the time of the sample before: 1",
         "samples of the accelerometer dropped because they are earlier than the sample before: 1",

@@ -187,7 +187,7 @@ def test_a_clock_that_runs_back_starts_everything_anew() -> None:
     later = {name: (times - 3600 * SECOND, values) for name, (times, values) in samples.items()}
     events = run(Stream(CONTRACT), in_order(samples) + in_order(later))
     assert [event.reason for event in events if isinstance(event, Restart)] == [
-        "the time of the accelerometer runs back"
+        "the accelerometer timestamps jumped backwards"
     ]
     assert_same(windows_of(events), batch_twin(samples) + batch_twin(later))
 

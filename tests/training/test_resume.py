@@ -94,6 +94,7 @@ def test_resumed_run_has_the_same_bytes(
     assert not state.exists()
 
 
+@pytest.mark.serial
 def test_sigterm_saves_the_run(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
@@ -119,8 +120,8 @@ def test_printed_command_resumes_the_run(uci_har_path: Path, tmp_path: Path) -> 
                 break
         rest = child.stderr.read()
         assert child.wait() == 130, rest
-    (command,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
-    again = shlex.split(command)
+    (printed,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
+    again = shlex.split(printed)
     assert again[:4] == ["python", "-m", "harexport", "train"]
     assert sorted(again) == sorted(["python", "-m", "harexport", *command[3:], *options, "--resume"])
     end = subprocess.run([sys.executable, *again[1:]], capture_output=True, text=True)
