@@ -17,6 +17,7 @@ from harexport.importers.values import Constant, UnsupportedError, Value
 _QUANTIZED = re.compile(r"quantize|^qlinear|integer$|^qattention", re.IGNORECASE)
 _AFTER_SOFTMAX = (*PASS_THROUGH, "Reshape", "Squeeze", "Flatten")
 _LAYOUTS = (("b", "t", "c"), ("b", "c", "t"), ("t", "b", "c"))
+_GROWING = ("ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile")  # an input is the output's size
 _MAX_CONSTANT = 50_000_000  # values of a folded constant
 
 
@@ -161,8 +162,10 @@ def _fold(node: Any, found: dict[str, Value | Constant | None], opset: int) -> l
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
     graph = helper.make_graph([node], "constant", values, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    if node.op_type in ("ConstantOfShape", "Expand", "Tile") and any(
-        np.prod(value, dtype=float) > _MAX_CONSTANT for value in feeds.values() if value.dtype == np.int64
+    if node.op_type in _GROWING and any(
+        np.prod(np.abs(value), dtype=float) > _MAX_CONSTANT
+        for value in feeds.values()
+        if value.dtype.kind in "iu" and value.size < 16
     ):
         raise UnsupportedError("its output is too large")
     try:

@@ -23,6 +23,7 @@ from harexport.importers.graph import Graph, read_graph
 from harexport.model.contract import CONTRACT_KEY
 from harexport.model.layers import Conv1d, Layer, Linear, Normalize, Recurrent, Step
 from harexport.model.network import Network, softmax
+from harexport.utils.console import info
 
 _TOLERANCE = 1e-4  # of the logits, relative to the largest one (at least 1)
 _RANDOM_WINDOWS = 8
@@ -86,7 +87,10 @@ def from_onnx(path: Path | str, num_channels: int | None = None) -> Network:
     Raises:
         InputError: The file cannot be read, has an unsupported node, or differs from the imported network.
     """
-    return load_onnx(path, num_channels).network
+    imported = load_onnx(path, num_channels)
+    for note in imported.notes:
+        info(note)
+    return imported.network
 
 
 def load_onnx(path: Path | str, num_channels: int | None = None) -> ImportedModel:
@@ -122,10 +126,10 @@ def import_model(model: Any, where: str, num_channels: int | None = None) -> Imp
     notes = []
     if graph.axes in _TURNED:
         notes.append(
-            f"The input of the ONNX model is {_TURNED[graph.axes]}; exported files read [batch, time, channels]."
+            f"The input of the original is {_TURNED[graph.axes]}; exported files read [batch, time, channels]."
         )
     if len(model.graph.output) > 1:
-        notes.append(f"Of the outputs of the ONNX model, {graph.output_name} was imported.")
+        notes.append(f"Of the outputs of the original, {graph.output_name} was imported.")
     run = _run_in_onnxruntime(model, where, graph)
     contract = _stored_contract(model)
     imported = ImportedModel(network, where, graph.axes, graph.output, run, tuple(notes), contract)

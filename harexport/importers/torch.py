@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harexport.errors import InputError
 from harexport.importers.onnx import import_model, random_windows
 from harexport.model.network import Network
+from harexport.utils.console import info
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,4 +63,6 @@ def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = No
         return np.stack([output.numpy().ravel() for output in outputs])
 
     imported.compare(random_windows(imported.network), run)
+    for note in imported.notes:
+        info(note)
     return imported.network

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import harexport
 from harexport import cli
 from harexport.errors import InputError
 from harexport.exporters.export import export
@@ -57,6 +58,19 @@ def test_dynamic_batch(tmp_path: Path, name: str, fmt: str) -> None:
     network = imported(name)
     result = export(network, tmp_path / f"m.{fmt}", batch=None, lowering="auto", dataset=labeled(network))
     assert result.batch is None
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm"])
+def test_a_module_is_imported_by_export(tmp_path: Path, name: str) -> None:
+    """The CNN reads [batch, channels, time]."""
+    dataset = labeled(imported(name))
+    result = harexport.export(evaluated(name), tmp_path / "m.onnx", dataset=dataset)
+    assert result.parity is not None
+    assert result.parity.agreement == 1.0
+    with pytest.raises(InputError, match="training mode"):
+        harexport.export(torch.nn.Linear(9, 6), tmp_path / "other.onnx")
+    with pytest.raises(InputError, match=r"not a torch\.nn\.Module"):
+        harexport.export("module", tmp_path / "other.onnx")  # type: ignore[arg-type]
 
 
 def _activated(kind: str, alpha: float = 1.0) -> Network:
