@@ -118,6 +118,7 @@ def require(name: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "requires(*names): skip the test unless the machine has what it needs")
+    config.addinivalue_line("markers", "figures: the test needs the figures of a training")
     config.addinivalue_line("markers", "serial: the test measures time or sends signals; `make test` runs it alone")
 
 
