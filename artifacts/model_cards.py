@@ -78,8 +78,8 @@ def _what(checkpoint: Checkpoint) -> str:
         network.kind.upper(),
         " and ".join(dict.fromkeys(str(layer.hidden) for layer in network.recurrent_layers)),
     )
-    steps = f"{network.num_steps} steps of one sample"
-    if network.input.kernel_size > 1:
+    steps = f"{network.num_steps} steps" + (" of one sample" if network.is_stack else "")
+    if network.is_stack and network.input.kernel_size > 1:
         steps = (
             f"{network.num_steps} steps of {network.input.kernel_size} samples, every {network.input.stride} samples"
         )

@@ -122,7 +122,7 @@ def test_bench_detects_other_weights(onnx_folder: Path, uci_har_path: Path, data
     head = replace(checkpoint.network.head, weight=checkpoint.network.head.weight * np.float32(1.01))
     liar = onnx_folder / "tiny-float32.onnx"
     metadata = {"recipe": "tiny", "network_sha256": checkpoint.digest}
-    export(replace(checkpoint.network, head=head), liar, metadata=metadata, dataset=dataset)
+    export(checkpoint.network.replace(head=head), liar, metadata=metadata, dataset=dataset)
     result = harexport("bench", onnx_folder, "--data", uci_har_path, "--out", tmp_path / "report")
     assert result.exit_code == 1
     assert "FAILED tiny-float32.onnx: logits differ by up to" in result.stdout
@@ -155,7 +155,7 @@ def test_bench_of_two_checkpoints_of_one_recipe(
     folder: Path, uci_har_path: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     first = checkpoints.load(folder / "tiny.safetensors")
-    halved = replace(first.network, head=replace(first.network.head, weight=first.network.head.weight / 2))
+    halved = first.network.replace(head=replace(first.network.head, weight=first.network.head.weight / 2))
     second, other = replace(first, network=halved), tmp_path / "other"
     checkpoints.save(second, other / "tiny.safetensors")
     metadata = {"recipe": "tiny", "network_sha256": second.digest}

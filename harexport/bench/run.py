@@ -304,7 +304,7 @@ def _reference(benchmark: Benchmark, digest: str) -> Reference:
         checkpoint=path.name,
         digest=checkpoint.digest,
         steps=network.num_steps,
-        hidden=network.recurrent_layers[0].hidden,
+        hidden=network.recurrent_layers[0].hidden if network.recurrent_layers else 0,
         parameters=network.parameters,
         figures=metrics,
         calibration_error=calibration_error,

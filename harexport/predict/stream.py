@@ -156,7 +156,9 @@ class _RowParser:
         self._format: TimeFormat | None = None
         self._pending: list[tuple[int, list[str]]] = []
         self._bad = 0
-        self._is_format_known = (units.time or layout.time_unit) is not None
+        is_known = (units.time or layout.time_unit) is not None and not layout.extra_time
+        # A second column of times shows only after a second whether it counts on.
+        self._format_rows = 1 if is_known else 10 * _FORMAT_ROWS if layout.extra_time else _FORMAT_ROWS
 
     def add(self, number: int, raw: bytes) -> Iterator[Row | str]:
         layout = self._layout
@@ -171,7 +173,7 @@ class _RowParser:
             return
         if self._format is None:
             self._pending.append((number, cells))
-            if len(self._pending) >= (1 if self._is_format_known else _FORMAT_ROWS):
+            if len(self._pending) >= self._format_rows:
                 yield from self.flush()
             return
         yield self._convert(number, cells)
@@ -181,9 +183,16 @@ class _RowParser:
         if self._format is None and self._pending:
             layout, units = self._layout, self._units
             texts = [cells[layout.time] for _, cells in self._pending if cells[layout.time].strip()]
-            extra = layout.extra_time[1] if layout.extra_time else None
+            column, extra_unit = layout.extra_time or (0, None)
+            extra = [cells[column] for _, cells in self._pending] if extra_unit else []
             self._format = detect_format(
-                texts, layout.time_unit, units.time, _WHERE, lambda unit: units.option_hint("time", unit), extra
+                texts,
+                layout.time_unit,
+                units.time,
+                _WHERE,
+                lambda unit: units.option_hint("time", unit),
+                extra_unit,
+                extra,
             )
             for number, cells in self._pending:
                 yield self._convert(number, cells)

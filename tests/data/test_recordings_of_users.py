@@ -324,12 +324,13 @@ def test_a_time_of_day_passes_midnight(tmp_path: Path) -> None:
     assert_walk(read(written(tmp_path / "walk.csv", _with_times(times))))
 
 
-def test_a_date_and_a_column_of_milliseconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counts_on", [False, True], ids=["of the second", "since the start"])
+def test_a_date_and_a_column_of_milliseconds(counts_on: bool, tmp_path: Path) -> None:
     lines = ["Timestamp,Milliseconds,X,Y,Z"]
-    files = {}
+    files, limit = {}, 10**9 if counts_on else 1000
     for name, values in (("Accelerometer", ACCS * G), ("Gyroscope", GYROS)):
         body = [
-            f"{_clock(t, '2024-01-15 {h:02d}:{m:02d}:{s:02d}')},{t // 1_000_000 % 1000},{x},{y},{z}"
+            f"{_clock(t, '2024-01-15 {h:02d}:{m:02d}:{s:02d}')},{t // 1_000_000 % limit},{x},{y},{z}"
             for t, (x, y, z) in zip(TIMES.tolist(), values.tolist(), strict=True)
         ]
         files[f"{name}.csv"] = "\n".join(lines + body) + "\n"

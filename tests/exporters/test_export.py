@@ -237,7 +237,7 @@ def broken_tflite(network, *arguments):
     for part in (layer.input_weight, layer.recurrent_weight, layer.bias):
         i, f, g, o = np.split(part, 4)
         parts.append(np.concatenate([i, g, f, o]))
-    wrong = dataclasses.replace(network, recurrent_layers=(*network.recurrent_layers[:-1], LstmLayer(*parts)))
+    wrong = network.replace(recurrent_layers=(*network.recurrent_layers[:-1], LstmLayer(*parts)))
     return _build_tflite(wrong, *arguments)
 
 
@@ -285,9 +285,7 @@ def test_checks_compare_probabilities(tmp_path, monkeypatch):
 @pytest.mark.parametrize("fmt", ["onnx", "tflite"])
 def test_checks_compare_the_second_head(tmp_path, monkeypatch, fmt):
     network = GRU_SHAPES["baseline-gru"]
-    other = dataclasses.replace(
-        network, coarse_head=dataclasses.replace(network.coarse_head, weight=-network.coarse_head.weight)
-    )
+    other = network.replace(coarse_head=dataclasses.replace(network.coarse_head, weight=-network.coarse_head.weight))
     monkeypatch.setattr(onnx_export, "build", lambda _, *arguments: _build_onnx(other, *arguments))
     monkeypatch.setattr(tflite, "build", lambda _, *arguments: _build_tflite(other, *arguments))
     with pytest.raises(CheckFailedError, match="coarse_logits differ"):

@@ -31,6 +31,7 @@ from tests.fuzz.targets import TARGETS, clean_up
 
 RECORD = Path(__file__).with_name("record.json")
 _PART = 1000  # inputs of a child process, times the share of the target
+_LARGEST_PART = 5000
 _HANG_SECONDS = 10  # of processor time
 _MEMORY = 6 << 30  # bytes of address space
 _MOST_FINDINGS = 20  # recorded for a target
@@ -151,7 +152,7 @@ def main(seconds: float, inputs: int, again: list[str]) -> int:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and sum(target["inputs"] for target in by_target.values()) < inputs:
         name = min(TARGETS, key=lambda target: by_target[target]["inputs"] / TARGETS[target].share)
-        count = round(_PART * TARGETS[name].share)
+        count = min(_LARGEST_PART, round(_PART * TARGETS[name].share))
         part = _run_child(name, by_target[name]["parts"], count)
         _add(by_target[name], part, count)
         _write(by_target)

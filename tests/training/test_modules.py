@@ -49,7 +49,7 @@ def test_network_and_module_have_equal_logits(shape: str) -> None:
     network, windows = model.to_network(), _windows(7)
     assert network.heads().keys() == model.heads().keys()
     with torch.no_grad():
-        state = model.last_state(torch.from_numpy(windows))
+        state = model.features(torch.from_numpy(windows))
         for name, head in model.heads().items():
             expected = network.logits(windows, head=name)
             np.testing.assert_allclose(head(state).numpy(), expected, atol=2e-5 * np.abs(expected).max())
@@ -71,8 +71,7 @@ def test_initial_values_of_baseline_gru() -> None:
     assert [(m.in_features, m.out_features) for m in linear] == [(9, 16), (16, 12), (12, 6), (16, 6)]
     values = torch.cat([p.flatten() for m in linear for p in m.parameters()])
     assert abs(values.std().item() - 1) < 0.1
-    (layer,) = model.stack
-    assert isinstance(layer, TF1GRU)
+    (layer,) = (module for module in model.modules() if isinstance(module, TF1GRU))
     for kernel in (layer.input_weight, layer.recurrent_weight):
         assert kernel.abs().max() <= math.sqrt(3 / 32)
         assert abs(kernel.std().item() - math.sqrt(1 / 32)) < 0.01
@@ -105,10 +104,10 @@ def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, to
     generator = torch.Generator().manual_seed(3)
     x = augment.batch(torch.arange(6), generator)
     assert x.device.type == device
-    loss = torch.stack([head(model.last_state(x)).square().sum() for head in model.heads().values()]).sum()
+    loss = torch.stack([head(model.features(x)).square().sum() for head in model.heads().values()]).sum()
     loss.backward()
     TF1RMSprop(model.parameters(), 0.1).step()
-    gradient = model.input.weight.grad
+    gradient = model.layers[0].linear.weight.grad
     assert gradient is not None
     return gradient, torch.cat([torch.get_rng_state(), generator.get_state()])
 

@@ -28,7 +28,6 @@ def side_by_side(monkeypatch: Patch) -> None:
     """Run short passes side by side too, on any number of cores."""
     monkeypatch.setattr(passes, "MIN_PARALLEL_WINDOWS", 0)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    monkeypatch.setattr("harexport.training.report.plot_results", lambda *_: ())
 
 
 def test_same_bytes_side_by_side_and_in_sequence(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
