@@ -90,8 +90,8 @@ data_option = option(
     "--data",
     section="Input",
     type=click.Path(path_type=Path),
-    help="UCI HAR as a folder or zip, or a folder of recordings with a harexport.toml. Default: $HAREXPORT_DATA, then "
-    "the cache, then a download.",
+    help="UCI HAR, or recordings with a harexport.toml, as a folder or zip. Default: "
+    "$HAREXPORT_DATA, then the cache, then a download.",
 )
 recipe_option = option(
     "--recipe",

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from harexport.data.cache import load_cached
+from harexport.data.custom.archive import is_dataset_zip
 from harexport.data.dataset import Dataset, contract_mismatches
 from harexport.data.uci_har import download, manifest, reader
 from harexport.data.uci_har.download import file_sha256
@@ -21,8 +22,8 @@ def load_dataset(path: Path | None = None) -> Dataset:
     """Load a dataset. Parsed data is cached.
 
     Args:
-        path: Official folder or zip, or a folder of custom recordings with harexport.toml. Default: $HAREXPORT_DATA,
-            else what `load_or_download` finds.
+        path: Official folder or zip, or a folder or zip of custom recordings with harexport.toml. Default:
+            $HAREXPORT_DATA, else what `load_or_download` finds.
 
     Raises:
         InputError: The data is missing, damaged, or cannot be downloaded.
@@ -81,7 +82,7 @@ def load_or_download(source: str = "auto") -> Dataset:
 
 
 def _load_path(path: Path) -> Dataset:
-    if path.name == reader.CUSTOM_CONFIG or _has_config(path):
+    if path.name == reader.CUSTOM_CONFIG or _has_config(path) or is_dataset_zip(path):
         return _load_custom(path)
     place = reader.locate(path)
     return load_cached(place, reader.source_files(place), lambda: reader.read_dataset(place))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from harexport.data.recordings.reader import PhoneRecording, read_recording
 from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, Lowpass
+from harexport.predict.predict import read_for_prediction
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
 from tests.helpers import custom_dataset
 from tests.preprocessing.phones import G
@@ -204,3 +207,52 @@ def test_a_model_of_other_data_is_refused(
         mine.matching(Contract())
     fewer = Contract(channels=CHANNELS[6:], units=("g",) * 3, hop=16)
     assert dataset.matching(fewer).test.signals.shape == (len(dataset.test), 128, 3)
+
+
+def test_a_zip_is_the_same_dataset_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    folder = custom_dataset.write(tmp_path / "mine", seconds=9.0)
+    shared = Path(shutil.make_archive(str(tmp_path / "shared"), "zip", folder))
+    expected = load_dataset(folder)
+    for _ in range(2):  # the second time from the cache
+        found = load_dataset(shared)
+        assert found.digest == expected.digest
+        assert found.contract == expected.contract
+        np.testing.assert_array_equal(found.train.signals, expected.train.signals)
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(shared.read_bytes().replace(b"carla", b"c\xffrla", 1))
+    with pytest.raises(InputError, match=r"damaged\.zip cannot be unpacked"):
+        load_dataset(damaged)
+
+
+def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("harexport.toml", "")
+        archive.writestr("../../../../outside.csv", "x")
+    with pytest.raises(InputError):
+        load_dataset(evil)
+    assert not [path for path in tmp_path.rglob("outside.csv") if "unpacked" not in path.parts]
+
+
+def test_a_zip_with_a_column_of_subjects_is_trained_on_and_read_by_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    shared = tmp_path / "recordings.zip"
+    with zipfile.ZipFile(shared, "w") as archive:
+        archive.writestr(
+            "harexport.toml", 'rate_hz = 50.0\nwindow = 128\nhop = 64\nsensors = ["accelerometer", "gyroscope"]\n'
+        )
+        for person, (who, cell) in enumerate({"Anna": "Anna", "Ben, jr.": '"Ben, jr."'}.items()):
+            head, *lines = custom_dataset.record_screen(person, [("walk", 9.0), ("sit", 9.0)]).splitlines()
+            body = "".join(f"{line},{cell}\n" for line in lines)
+            archive.writestr(f"{who}-walk-waist-20261128-120000.csv", f"{head},subject\n{body}")
+    dataset = load_dataset(shared)
+    assert dataset.contract.labels == ("sit", "walk")
+    assert dataset.subject_names == ("Anna", "Ben, jr.")
+    assert len(dataset.train.labels) == len(dataset.test.labels) >= 8
+    recordings, _ = read_for_prediction(shared, Units())
+    assert len(recordings) == 2
+    assert all(len(recording.tracks) == 2 for recording in recordings)

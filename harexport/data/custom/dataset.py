@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harexport.data.custom import config as configs
+from harexport.data.custom.archive import is_dataset_zip, unpack
 from harexport.data.custom.config import CONFIG_NAME, CustomConfig, list_some
 from harexport.data.custom.recording import (
     SETTLED,
@@ -42,7 +43,13 @@ class _Part:
 
 
 def find_folder(path: Path) -> Path:
-    """Return the folder of a dataset: the path, or the folder of its harexport.toml. Raises InputError."""
+    """Return the folder of a dataset: the path, the folder of its harexport.toml, or its unpacked zip.
+
+    Raises:
+        InputError: There is no harexport.toml, or the zip cannot be unpacked.
+    """
+    if is_dataset_zip(path):
+        return unpack(path)
     folder = path.parent if path.name == CONFIG_NAME else path
     if not (folder / CONFIG_NAME).is_file():
         raise InputError(f"{folder} holds no {CONFIG_NAME}, which describes the recordings")
