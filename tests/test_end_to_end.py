@@ -338,12 +338,12 @@ def test_demo_resumes_an_interrupted_training(
 
         return stop
 
-    monkeypatch.setattr(ResumableRun, "reporter", impatient)
     arguments = ("demo", "--recipe", recipe, "--data", uci_har_path, "--out", tmp_path / "out")
-    cut = harexport(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableRun, "reporter", impatient)
+        cut = harexport(*arguments)
     assert cut.exit_code == 130
     assert "--resume" in cut.stderr
-    monkeypatch.undo()
     shutil.copytree(tmp_path / "out", tmp_path / "other")
     recipe.write_text(_TINY.replace("hidden = 16", "hidden = 12"))
     other = harexport(*arguments[:-1], tmp_path / "other")

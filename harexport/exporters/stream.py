@@ -14,7 +14,7 @@ import numpy as np
 from harexport.errors import InputError
 from harexport.exporters.options import ExportOptions
 from harexport.model.contract import LOGITS_NAME, NEW_STATE_NAME, Contract, Stream
-from harexport.model.layers import Activation, Conv1d, Layer, Linear, LstmLayer, Normalize, Pool, Recurrent, Step
+from harexport.model.layers import Activation, Array, Conv1d, Layer, Linear, LstmLayer, Normalize, Pool, Recurrent, Step
 from harexport.model.network import Network
 from harexport.runtimes import Floats
 
@@ -105,7 +105,7 @@ class StreamRunner:
         window: Samples of a whole window.
     """
 
-    batch = 1
+    batch: int | None = 1
 
     def __init__(self, model: bytes, fmt: str, name: str, contract: Contract, window: int) -> None:
         from harexport.runtimes.litert import LiteRtModel
@@ -133,6 +133,6 @@ class StreamRunner:
         logits: Floats = self.outputs(windows)[LOGITS_NAME]
         return logits
 
-    def logits(self, windows: Floats) -> Floats:
+    def logits(self, windows: Array) -> Floats:
         """Run windows [n, window, channels] -> logits [n, labels]."""
-        return np.concatenate([self.run_batch(window[None]) for window in windows])
+        return np.concatenate([self.run_batch(window[None].astype(np.float32)) for window in windows])

@@ -75,11 +75,11 @@ def _input_layouts(value: Any, where: str, num_channels: int | None) -> list[tup
     sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in value.type.tensor_type.shape.dim]
     if len(sizes) != 3:
         raise InputError(f"{where}: the input {value.name} has {len(sizes)} axes; windows have three")
-    found = []
+    found: list[tuple[tuple[str, ...], tuple[int, int]]] = []
     for axes in _LAYOUTS:
         named = dict(zip(axes, sizes, strict=True))
         if named["b"] in (0, 1) and named["t"] > 1 and named["c"] > 0 and num_channels in (None, named["c"]):
-            found.append((axes, (named["t"], named["c"])))
+            found.append((axes, (int(named["t"]), int(named["c"]))))
     if not found:
         shape = [size or "dynamic" for size in sizes]
         expected = f"{num_channels} channels as in its contract" if num_channels else "a fixed number of channels"

@@ -241,8 +241,8 @@ def _matmul(node: Node) -> Value:
     matrix = node.constant(1)
     if matrix is None or matrix.ndim < 2 or any(size != 1 for size in matrix.shape[:-2]):
         raise UnsupportedError("its second input is not a matrix")
-    matrix = matrix.reshape(matrix.shape[-2:])
-    return _linear(node.value, matrix.T, np.zeros(matrix.shape[1]))
+    rows, columns = matrix.shape[-2:]
+    return _linear(node.value, matrix.reshape(rows, columns).T, np.zeros(columns))
 
 
 def _gemm(node: Node) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Value:
         return self.then(Conv1d(eye, np.zeros(len(eye), np.float32), stride), axes)
 
 
-def join(kind: str, parts: tuple[Value, ...]) -> Value:
+def join(kind: Literal["sum", "concat"], parts: tuple[Value, ...]) -> Value:
     """Return the sum ("sum") or concatenation ("concat") of values, as branches after their common layers."""
     prefix, first = 0, parts[0].layers
     while all(len(part.layers) > prefix and part.layers[prefix] is first[prefix] for part in parts):
@@ -204,8 +204,8 @@ def reshape(value: Value, target: list[int]) -> Value:
         target[target.index(-1)] = int(np.prod(sizes)) // max(known, 1)
     if int(np.prod(target)) != int(np.prod(sizes)):
         raise UnsupportedError(f"it reshapes {sizes} to {target}")
-    axes, merged, value = _match_axes(value, target)
-    axes = _place_batch(axes, value)
+    labels, merged, value = _match_axes(value, target)
+    axes = _place_batch(labels, value)
     if merged == ("s", "c"):
         joined = join("concat", value.parts)
         return dataclasses.replace(joined, axes=axes)

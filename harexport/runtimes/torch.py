@@ -92,8 +92,9 @@ def _function(layer: Layer) -> _Function:
             return convolve
         case Linear():
             weight, offset = _tensor(layer.weight), _tensor(layer.bias)
-            product = lambda x: functional.linear(x, weight, offset)  # noqa: E731
-            return (lambda x: torch.relu(product(x))) if layer.relu else product
+            if layer.relu:
+                return lambda x: torch.relu(functional.linear(x, weight, offset))
+            return lambda x: functional.linear(x, weight, offset)
         case Activation():
             activation = _ACTIVATIONS[layer.kind]
             options = (layer.alpha,) if layer.kind in ("leaky_relu", "elu") else ()

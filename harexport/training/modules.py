@@ -145,7 +145,7 @@ def _run(modules: nn.ModuleList, x: Tensor, layout: str) -> Output:
 
 
 def _to_layers(modules: nn.ModuleList) -> tuple[Layer, ...]:
-    return tuple(layer for module in modules for layer in module.to_layers())  # type: ignore[operator, union-attr]
+    return tuple(layer for module in modules for layer in module.to_layers())  # type: ignore[operator]
 
 
 def _arrange(x: Tensor, layout: str, target: str) -> Tensor:
@@ -336,9 +336,12 @@ class _Tf1Gru(_Module):
         return (states.t().contiguous(), "nc") if last else (states, "tcn")
 
     def to_layers(self) -> tuple[Layer, ...]:
-        return _to_recurrent(
-            self.config, lambda suffix: self.cells[1 if suffix and len(self.cells) > 1 else 0].to_layer()
-        )
+        def cell(suffix: str) -> GruLayer:
+            module = self.cells[1 if suffix else 0]
+            assert isinstance(module, TF1GRU)
+            return module.to_layer()
+
+        return _to_recurrent(self.config, cell)
 
 
 class _Branches(_Module):

@@ -33,7 +33,7 @@ from harexport.training.validation import check_windows_and_recipe
 # Steps per micro-batch on a CPU. The gradients of the micro-batches add up to that of the batch. 1500 windows of 128
 # steps exceed the cache: in micro-batches of 64 windows the LSTM takes half the time. The GRU launches many small
 # operators, whose overhead is lower with larger micro-batches.
-_MICRO_BATCH_STEPS = {False: 8192, True: 131072}  # with TF1GRU
+_MICRO_BATCH_STEPS = {"lstm": 8192, "gru": 131072}
 
 LossAndAccuracy = tuple[float, float]
 
@@ -339,8 +339,8 @@ def micro_batch_size(model: HarNet, device: torch.device) -> int:
     """Return the number of windows per forward pass: all of the batch on a GPU."""
     if device.type != "cpu":
         return 2**31
-    has_tf1_gru = any(isinstance(module, TF1GRU) for module in model.modules())
-    return max(1, _MICRO_BATCH_STEPS[has_tf1_gru] // model.num_steps)
+    cell = "gru" if any(isinstance(module, TF1GRU) for module in model.modules()) else "lstm"
+    return max(1, _MICRO_BATCH_STEPS[cell] // model.num_steps)
 
 
 def _l2_penalty(parameters: list[torch.nn.Parameter], keys: OptimizerConfig) -> Tensor:
