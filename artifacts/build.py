@@ -43,9 +43,6 @@ from harexport.utils.console import info, print_messages
 # Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
 # (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
 DEMO_MODEL = ROOT / "artifacts" / "edge-any-mount" / "edge-any-mount-unrolled-float32.tflite"
-# For phones without a gyroscope.
-DEMO_MODEL_ACC = ROOT / "artifacts" / "edge-any-mount-acc" / "edge-any-mount-acc-unrolled-float32.tflite"
-DEMO_FOLDER_ACC = "accelerometer-only"  # in the assets
 JSON = ROOT / "benchmarks" / "exports.json"
 SEED = 0  # the first seed; no other was tried
 
@@ -84,9 +81,6 @@ def build(names: list[str], train: bool) -> dict[str, Any]:
     files.write_json(JSON, exports)
     if DEMO_MODEL.parent.name in checkpoints:
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
-    if DEMO_MODEL_ACC.parent.name in checkpoints:
-        folder = ROOT / "android_demo" / "app" / android.ASSETS / DEMO_FOLDER_ACC
-        android.write_contents({folder / name: data for name, data in android.make_assets(DEMO_MODEL_ACC).items()})
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())
     model_cards.write_cards()

@@ -23,6 +23,8 @@ CHECKS = Path(__file__).resolve().parent
 ROOT = CHECKS.parents[1]
 FIDELITY = ROOT / "benchmarks" / "android_fidelity.py"
 LIBRARY_MODEL = ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite"
+# For phones without a gyroscope; the demo does not contain it.
+MODEL_ACC = ROOT / "artifacts" / "edge-any-mount-acc" / "edge-any-mount-acc-unrolled-float32.tflite"
 APK = CHECKS / "apk" / "target" / "demo.apk"
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 # tool -> Debian package
@@ -97,6 +99,14 @@ def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[
     return lines, succeeded
 
 
+def write_model_acc() -> None:
+    """Write the files of a model without gyroscope for checks/recognition."""
+    from harexport.exporters.android import make_assets, write_contents
+
+    folder = CHECKS / "recognition" / "target" / "accelerometer-only"
+    write_contents({folder / name: content for name, content in make_assets(MODEL_ACC).items()})
+
+
 def write_foreign_project() -> None:
     """Write the library and the example of its README for checks/foreign."""
     from harexport.exporters.android_library import write_library
@@ -136,6 +146,7 @@ def main() -> int:
     if written.returncode:
         print("!!! The test data could not be written (see above).", file=sys.stderr)
         return 1
+    write_model_acc()
     write_foreign_project()
     done = subprocess.run([*command, "verify"], check=False)
     lines, succeeded = format_summary(CHECKS, done.returncode == 0, time.monotonic() - start)
