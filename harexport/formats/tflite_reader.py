@@ -91,7 +91,7 @@ def unpack(model: bytes, where: str) -> Any:
 def _unpacked_size(model: bytes, limit: int) -> int:
     """The bytes that unpacking visits, counted up to a limit. They exceed the file's where offsets share tables."""
     file = schema.Model.GetRootAs(model, 0)
-    size = 0
+    size: int = 0
     for k in range(file.SubgraphsLength()):
         graph = file.Subgraphs(k)
         size += 4 * (graph.TensorsLength() + graph.OperatorsLength())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -74,3 +76,17 @@ def test_any_bytes_and_any_text_are_accepted_or_refused(name: str) -> None:
         _try(target, data)
 
     check()
+
+
+def test_the_record_of_the_long_run_has_no_open_finding() -> None:
+    record = json.loads(Path(__file__).with_name("record.json").read_text("utf-8"))
+    assert record["total"] == {
+        key: sum(target[key] for target in record["targets"].values()) for key in record["total"]
+    }
+    assert record["total"]["inputs"] >= 200_000
+    assert set(record["targets"]) == set(TARGETS)
+    for name, target in record["targets"].items():
+        assert target["inputs"], name
+        assert not target["findings"], name
+        assert target["exceptions"] == target["hangs"] == target["deaths"] == 0
+        assert target["peak_memory_mb"] < 2000

@@ -243,7 +243,9 @@ def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
     recipe = small_recipe(optimizer={"learning_rate": 0.05})
     fit(small.train, None, recipe, 6, on_report=lambda row, state, steps: states.append(state))
     for k in range(2):
-        np.testing.assert_array_equal(states[-1].model[f"layers.{2 * k + 2}.lstm.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16))
+        np.testing.assert_array_equal(
+            states[-1].model[f"layers.{2 * k + 2}.lstm.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16)
+        )
 
 
 def test_one_cycle_learning_rate() -> None:
