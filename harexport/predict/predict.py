@@ -60,7 +60,7 @@ class LabelAgreement:
     smoothed: float
 
 
-NO_GYROSCOPE = "no gyroscope: the model that uses the accelerometer only was chosen; its accuracy is lower"
+NO_GYROSCOPE = "no gyroscope{}: the model that uses the accelerometer only was chosen; its accuracy is lower"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def predict_recording(
     Raises:
         InputError: A sensor is missing, slow or of unknown unit, or the recording is shorter than a window.
     """
-    choice = [] if model is not None or GYRO in recording.tracks else [NO_GYROSCOPE]
+    reason = f" ({recording.missing[GYRO]})" if GYRO in recording.missing else ""
+    choice = [] if model is not None or GYRO in recording.tracks else [NO_GYROSCOPE.format(reason)]
     model = model or load_pretrained(GYRO in recording.tracks)
     contract = model.contract
     info = resolve_sensors(recording.tracks, contract, units, recording.where, recording.missing)

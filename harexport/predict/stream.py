@@ -67,7 +67,7 @@ def predict_stream(
     if model is None:
         model = load_pretrained(GYRO in layout.sensors)
         if GYRO not in layout.sensors:
-            yield NO_GYROSCOPE
+            yield NO_GYROSCOPE.format("")
     _check_sensors(layout, model)
     parsed = _parse(numbered, layout, units)
     waiting: list[Row | str] = []

@@ -25,10 +25,12 @@ ACCS, GYROS = walking(TIMES)
 BARE = "timestamp_s,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
 METADATA = "version,platform,standardisation\n3,{},false\n"
 WALK = plain(TIMES, ACCS * G, GYROS, BARE)
+EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safetensors"
 
 
-def predict(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["predict", "--no-picture", *map(str, arguments)])
+def predict(*arguments: str | Path, model: tuple[str | Path, ...] = ("--model", EDGE)) -> Result:
+    """Run `predict` with a model that predicts windows without an estimate of the mounting."""
+    return CliRunner().invoke(main, ["predict", "--no-picture", *map(str, (*model, *arguments))])
 
 
 def predict_json(*arguments: str | Path) -> dict[str, Any]:
@@ -183,6 +185,10 @@ def test_watch_and_phone_are_not_combined(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "no gyroscope" in result.stderr
     assert "WristMotion.csv has one, but of another device (watch)" in result.stderr
+    default = predict(place, model=())
+    assert default.exit_code == 0, default.stderr
+    printed = " ".join(default.stdout.split()).lower()
+    assert "no gyroscope (wristmotion.csv has one, but of another device (watch))" in printed
 
 
 def test_the_phone_is_used_and_the_watch_is_mentioned(tmp_path: Path) -> None:
