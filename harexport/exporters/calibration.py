@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Windows
-from harexport.errors import InputError
+from harexport.errors import CheckFailedError, InputError
 from harexport.formats.tflite_builder import QuantParams
 from harexport.model.layers import Doubles, LayerActivations, LstmLayer, sigmoid
 from harexport.model.network import Network, check_windows
@@ -270,8 +270,14 @@ def fake_quantize(values: Doubles, within: Range) -> Doubles:
 
 
 def range_of(values: Doubles, share: float = 1.0) -> Range:
-    """Return the range of this share of the values, with equal shares above and below it."""
+    """Return the range of this share of the values, with equal shares above and below it.
+
+    Raises:
+        CheckFailedError: The range is not finite.
+    """
     low, high = np.quantile(values, [(1 - share) / 2, (1 + share) / 2])
+    if not np.isfinite([low, high]).all():
+        raise CheckFailedError("the network's activations overflow; train it again with a smaller learning rate")
     return float(low), float(high)
 
 

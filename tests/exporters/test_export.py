@@ -308,6 +308,20 @@ def test_integer_overflow_does_not_abort_the_process(tmp_path, shape):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("scheme", ["float32", "int8"])
+def test_activations_that_overflow_are_rejected(tmp_path, scheme):
+    gru = GRU_SHAPES["baseline-gru"]
+    stack = tuple(
+        dataclasses.replace(layer, recurrent_weight=layer.recurrent_weight * np.float32(3e37))
+        for layer in gru.recurrent_layers
+    )
+    message = {"float32": "logits differ from the float64 reference by nan", "int8": "activations overflow"}[scheme]
+    with pytest.raises(CheckFailedError, match=message):
+        exported(gru.replace(recurrent_layers=stack), tmp_path / "m.tflite", scheme=scheme)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_checks_detect_a_damaged_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "build", lambda *arguments: _build_tflite(*arguments)[:5000])
     with pytest.raises(CheckFailedError, match="cannot be read back"):
