@@ -39,6 +39,8 @@ docs: $(VENV)/.test ## Generate docs/cli.md and the tables in the documentation
 
 artifacts: $(VENV)/.test ## Build every file in artifacts/ from its checkpoint
 	$(BIN)/python artifacts/build.py
+	$(BIN)/python artifacts/mounted_models.py
+	$(BIN)/python artifacts/layer_models.py
 
 bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (needs an idle machine)
 	$(BIN)/python benchmarks/summary.py

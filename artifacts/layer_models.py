@@ -16,26 +16,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from artifacts import model_cards
+from artifacts import build, model_cards
 from benchmarks import ship_pretrained
 from harexport.data import load_dataset
 from harexport.evaluation.plots import format_label
-from harexport.exporters.export import ExportFailure, export_checkpoint, format_result
-from harexport.formats import tflite_metadata
-from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.utils import files, tables
-from harexport.utils.console import info, print_messages
+from harexport.utils.console import print_messages
 
 MODELS = ("deepconvlstm", "cnn-lstm", "baseline-residual-bilstm")
-SCHEMES = ("float32", "int8-weights")
+PLAN = [("all", "auto", ("float32", "int8-weights"))]
 JSON = ROOT / "benchmarks" / "layer_exports.json"
-
-
-def load_checkpoints() -> dict[str, Checkpoint]:
-    """Load the existing checkpoints."""
-    paths = {name: ship_pretrained.checkpoint_path(name) for name in MODELS}
-    return {name: checkpoints.load(path) for name, path in paths.items() if path.exists()}
 
 
 def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
@@ -43,13 +34,7 @@ def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
     dataset = load_dataset()
     exports: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
     for name, checkpoint in found.items():
-        folder = ship_pretrained.ARTIFACTS / name
-        results = export_checkpoint(checkpoint, folder, dataset, "all", SCHEMES)
-        for result in results:
-            info(f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result))
-        labels = tflite_metadata.labels_text(checkpoint.contract.labels)
-        files.write_text(folder / tflite_metadata.LABELS_NAME, labels)
-        exports[name] = [{**result.to_dict(), "path": result.path.name} for result in results]
+        exports[name] = build.export_model(name, checkpoint, dataset, PLAN)
     exports = {name: exports[name] for name in MODELS if name in exports}
     files.write_json(JSON, exports)
     return exports
@@ -63,16 +48,8 @@ def format_card(name: str, checkpoint: Checkpoint, exported: list[dict[str, Any]
         checkpoint: Its checkpoint.
         exported: Its entry in layer_exports.json.
     """
-    test, labels = checkpoint.figures["test"], checkpoint.contract.labels
-    recall = [("recall", "windows", "this model")]
-    for k, label in enumerate(labels):
-        recall.append((format_label(label), str(sum(test["confusion"][k])), f"{test['label_recall'][k]:.2%}"))
-    figures = [
-        ("official test set", "this model"),
-        ("accuracy", f"{test['accuracy']:.2%}"),
-        ("macro F1", f"{test['macro_f1']:.2%}"),
-        ("calibration error (ECE)", f"{test['ece']:.3f}"),
-    ]
+    labels = checkpoint.contract.labels
+    tested = model_cards.figure_tables(checkpoint, "official test set")
     epochs = checkpoint.recipe.schedule.epochs
     limits = (
         f"Trained for {epochs} epochs only; the recipe states how it differs from the published network.",
@@ -85,7 +62,7 @@ def format_card(name: str, checkpoint: Checkpoint, exported: list[dict[str, Any]
         f"# {name}": model_cards._what(checkpoint),
         "## Intended use": "An example of a network that many people use for sensor windows, for comparisons and "
         "learning. In an app use `edge`. Not for uses in which an error causes harm.",
-        "## Figures": "\n\n".join(tables.format_markdown(rows) for rows in (figures, recall)),
+        "## Figures": "\n\n".join(tables.format_markdown(rows) for rows in tested),
         "## Protocol": _protocol(checkpoint),
         "## Files": model_cards._files(name, exported),
         "## Limits": "\n".join(f"- {line}" for line in limits),
@@ -111,14 +88,14 @@ def build_cards() -> dict[Path, str]:
     exports = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
     return {
         ship_pretrained.ARTIFACTS / name / model_cards.CARD: format_card(name, checkpoint, exports.get(name, []))
-        for name, checkpoint in load_checkpoints().items()
+        for name, checkpoint in ship_pretrained.load_checkpoints(MODELS).items()
     }
 
 
 def main() -> None:
     """Rebuild everything, or only the cards."""
     if "--cards" not in sys.argv[1:]:
-        export(load_checkpoints())
+        export(ship_pretrained.load_checkpoints(MODELS))
     for path, text in build_cards().items():
         files.write_text(path, text)
     ship_pretrained.write_checksums()

@@ -180,6 +180,26 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
     return "\n\n".join(paragraphs)
 
 
+def figure_tables(checkpoint: Checkpoint, title: str) -> tuple[tables.Table, tables.Table]:
+    """Return the test figures of one model, and its recall by label.
+
+    Args:
+        checkpoint: Its checkpoint.
+        title: Heading of the first column: what the figures were measured on.
+    """
+    test = checkpoint.figures["test"]
+    figures: tables.Table = [
+        (title, "this model"),
+        ("accuracy", f"{test['accuracy']:.2%}"),
+        ("macro F1", f"{test['macro_f1']:.2%}"),
+        ("calibration error (ECE)", f"{test['ece']:.3f}"),
+    ]
+    recall: tables.Table = [("recall", "windows", "this model")]
+    for k, label in enumerate(checkpoint.contract.labels):
+        recall.append((format_label(label), str(sum(test["confusion"][k])), f"{test['label_recall'][k]:.2%}"))
+    return figures, recall
+
+
 def _head(over: dict[str, Any]) -> str:
     if not over:
         return ""

@@ -20,7 +20,7 @@ Constant = NDArray[Any]
 
 
 class UnsupportedError(Exception):
-    """A node that cannot be imported; the message says why."""
+    """A node that cannot be imported; the message states why."""
 
 
 @dataclass(frozen=True)

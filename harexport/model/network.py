@@ -45,7 +45,7 @@ class Network:
     The input is physical: a network that normalizes begins with `Normalize`.
 
     A *stack* has the layers Normalize, Conv1d, LSTM layers or GRU layers of one convention, and Linear. All recipes in
-    the short form are stacks, and full-integer quantization is for stacks. Its parts are `mean`, `std`, `input`,
+    the short form are stacks. Its parts are `mean`, `std`, `input`,
     `recurrent_layers` and `head`.
     """
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from artifacts import mounted_models
 from harexport.exporters import android
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -17,18 +17,8 @@ _DEMO = _ROOT / "android_demo"
 _ASSETS = _DEMO / "app" / android.ASSETS
 
 
-def _demo_model() -> Path:
-    spec = importlib.util.spec_from_file_location("benchmark_artifacts", _ROOT / "artifacts" / "build.py")
-    assert spec
-    assert spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert isinstance(script.DEMO_MODEL, Path)
-    return script.DEMO_MODEL
-
-
 def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
-    model = _demo_model()
+    model = mounted_models.DEMO_MODEL
     assert sorted(path.name for path in _ASSETS.iterdir()) == [
         "contract.json", "golden.json", "labels.txt", "model.tflite"
     ]  # fmt: skip
@@ -45,7 +35,7 @@ def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
 def test_golden_vectors_match_the_present_code(tmp_path: Path) -> None:
     """Samples are identical; windows and logits match within the tolerances of the app."""
     (tmp_path / "app").mkdir()
-    made = json.loads(android.write_assets(_demo_model(), tmp_path)[-1].read_text("utf-8"))
+    made = json.loads(android.write_assets(mounted_models.DEMO_MODEL, tmp_path)[-1].read_text("utf-8"))
     stored = json.loads((_ASSETS / "golden.json").read_text("utf-8"))
     assert stored.keys() == made.keys(), "make artifacts"
     for key in set(made) - {"windows", "logits", "samples"}:

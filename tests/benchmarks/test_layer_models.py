@@ -16,7 +16,7 @@ _EXPORTS = json.loads(layer_models.JSON.read_text("utf-8"))
 
 @pytest.mark.parametrize("name", layer_models.MODELS)
 def test_files_are_those_of_the_checkpoint(name: str) -> None:
-    checkpoint = layer_models.load_checkpoints()[name]
+    checkpoint = ship_pretrained.load_checkpoints(layer_models.MODELS)[name]
     assert checkpoint.recipe == recipes.load(name), "the recipe changed since: train again"
     assert not checkpoint.network.is_stack
     folder = ship_pretrained.ARTIFACTS / name
