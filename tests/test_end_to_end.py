@@ -86,6 +86,22 @@ def test_report_is_a_single_file(demo: tuple[Path, Path, Result]) -> None:
         assert model in page
 
 
+def test_a_file_that_fails_its_checks_does_not_end_the_demo(
+    demo: tuple[Path, Path, Result], uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, made, _ = demo
+    out = tmp_path / "out"
+    shutil.copytree(made, out, ignore=shutil.ignore_patterns("*int8*"))
+    impossible = replace(comparison.TOLERANCES["int8-weights"], min_agreement=1.1)
+    monkeypatch.setitem(comparison.TOLERANCES, "int8-weights", impossible)
+    result = harexport("demo", "--recipe", recipe, "--data", uci_har_path, "--out", out)
+    assert result.exit_code == 1
+    assert f"Report: {out / 'report.html'}" in result.stdout
+    assert "tiny-float32.onnx" in result.stdout
+    assert "the onnx/int8-weights export failed its checks" in result.stderr
+    assert not list(out.glob("*int8*"))
+
+
 def test_demo_reuses_a_checkpoint(demo: tuple[Path, Path, Result], uci_har_path: Path) -> None:
     recipe, out, _ = demo
     before = (out / "tiny.safetensors").stat().st_mtime_ns
