@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import ModelFile, Operator, Size
+from harexport.formats.model_file import ModelFile, Operator
 from harexport.runtimes.sandbox import SandboxResult
 
 Severity = Literal["danger", "warning", "note"]
@@ -59,13 +59,3 @@ def join_names(names: Iterable[str]) -> str:
 def end_sentence(text: str) -> str:
     """Add a full stop unless there is one."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def pluralize(count: int, singular: str, plural: str = "") -> str:
-    """Format a count with its noun."""
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"
-
-
-def format_shape(shape: tuple[Size, ...]) -> str:
-    """Format a shape as "[1, 128, 9]"."""
-    return f"[{', '.join(str(size) for size in shape)}]"

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from harexport.formats import op_versions
 from harexport.formats.macs import Macs
 from harexport.formats.model_file import FLOATS, ModelFile
-from harexport.inspection.findings import (
-    SEVERITIES,
-    Finding,
-    Rule,
-    RuleContext,
-    Severity,
-    end_sentence,
-    join_names,
-    pluralize,
-)
+from harexport.inspection.findings import SEVERITIES, Finding, Rule, RuleContext, Severity, end_sentence, join_names
 from harexport.inspection.performance_rules import PERFORMANCE_RULES
 from harexport.runtimes.sandbox import SandboxResult
+from harexport.utils.tables import pluralize
 
 _TFLITE_LSTMS = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 _RECURRENT = (*_TFLITE_LSTMS, "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM")
@@ -296,31 +287,21 @@ def _check_cell_clip(context: RuleContext) -> Iterator[Finding]:
 
 
 def _check_values(context: RuleContext) -> Iterator[Finding]:
-    constants = [
-        tensor
+    arrays = [
+        (tensor.name, tensor.values)
         for tensor in context.model.constants
         if tensor.values is not None and tensor.values.dtype.kind in "fiu" and tensor.count > 1
     ]
-    checks: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-        ("nan-weights", "NaN", np.isnan),
-        ("infinite-weights", "infinity", np.isinf),
-    )
-    for identifier, value, test in checks:
-        if names := [tensor.name for tensor in constants if test(tensor.values).any()]:
-            yield Finding(
-                identifier,
-                "danger",
-                f"{join_names(names)}: there is {value} among its weights.",
-                "Check the model it was exported from.",
-            )
-    zeros = [weight.name for weight in context.model.weights if weight.is_filling and not np.any(weight.values)]
-    if zeros:
+    advice = "Check the model it was exported from."
+    if names := [name for name, values in arrays if np.isnan(values).any()]:
+        yield Finding("nan-weights", "danger", f"{join_names(names)}: there is NaN among its weights.", advice)
+    if names := [name for name, values in arrays if np.isinf(values).any()]:
         yield Finding(
-            "zero-weights",
-            "warning",
-            f"{join_names(zeros)}: all weights are zero.",
-            "Check the model it was exported from.",
+            "infinite-weights", "danger", f"{join_names(names)}: there is infinity among its weights.", advice
         )
+    zeros = [weight.name for weight in context.model.weights if weight.has_equal_values and not np.any(weight.values)]
+    if zeros:
+        yield Finding("zero-weights", "warning", f"{join_names(zeros)}: all weights are zero.", advice)
 
 
 def _check_quantization(context: RuleContext) -> Iterator[Finding]:
