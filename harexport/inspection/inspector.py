@@ -11,8 +11,8 @@ from typing import Any
 from harexport.formats import read_model_bytes
 from harexport.formats.macs import Macs, count_macs
 from harexport.formats.model_file import Graph, ModelFile, Tensor
-from harexport.inspection.findings import Finding
-from harexport.inspection.rules import run_rules
+from harexport.inspection.performance_rules import PERFORMANCE_RULES
+from harexport.inspection.rules import CORRECTNESS_RULES, SEVERITIES, Finding, RuleContext
 from harexport.runtimes.sandbox import SandboxResult, read_sandboxed
 from harexport.utils import files
 
@@ -83,6 +83,22 @@ def inspect(path: Path, run: bool = True) -> Inspection:
     model, result = read_sandboxed(content, path.name, path, run=run)
     macs, outcome = count_macs(model), result if run else None
     return Inspection(model, macs, outcome, run_rules(model, macs, outcome))
+
+
+def run_rules(model: ModelFile, macs: Macs, run: SandboxResult | None) -> tuple[Finding, ...]:
+    """Find all problems of a file.
+
+    Args:
+        model: The file.
+        macs: Its multiply-accumulates.
+        run: The result of running it, None if it was not run.
+
+    Returns:
+        The findings, the most severe first.
+    """
+    context = RuleContext(model, macs, run)
+    found = [finding for rule in (*CORRECTNESS_RULES, *PERFORMANCE_RULES) for finding in rule(context)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _tensor_names(arguments: dict[str, int], graph: Graph) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harexport.formats.macs import LOOPS
 from harexport.formats.model_file import Tensor, format_shape
-from harexport.inspection.findings import Finding, Rule, RuleContext, join_names
+from harexport.inspection.rules import Finding, Rule, RuleContext, join_names
 from harexport.utils.tables import pluralize
 
 _BRANCHES = ("IF", "If", "STABLEHLO_CASE")

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from harexport.formats.model_file import Tensor, decode_text, format_shape
 from harexport.formats.op_versions import UNKNOWN
-from harexport.inspection.findings import Severity
 from harexport.inspection.inspector import Inspection
+from harexport.inspection.rules import Severity
 
 _WIDTH = 100
 _BAR_WIDTH = 24

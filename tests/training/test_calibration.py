@@ -13,7 +13,7 @@ from harexport.data import Dataset
 from harexport.evaluation import metrics
 from harexport.model import checkpoint as checkpoints
 from harexport.model.network import softmax
-from harexport.training.calibration import apply_temperature, fit_temperature
+from harexport.training.temperature import apply_temperature, fit_temperature
 from harexport.training.train import train
 from tests.helpers.networks import random_gru
 
