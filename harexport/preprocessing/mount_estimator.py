@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -274,11 +274,7 @@ class WalkingMountEstimator:
         return MountEstimate(gravity, spread_deg, total * self._hop_s)
 
     def _refine(self) -> None:
-        """Set the estimate: from standing where there is enough of it, otherwise from walking."""
-        self.estimate = self.walking
-        if self.walking is not None and sum(weight for _, weight in self._standing) >= _MIN_STANDING_WEIGHT:
-            gravity, spread_deg = robust_direction(list(self._standing))
-            self.estimate = MountEstimate(gravity, spread_deg, self.walking.seconds)
+        self.estimate = None if self.walking is None else _refine(self.walking, self._standing)
 
 
 @dataclass(frozen=True)
@@ -344,10 +340,15 @@ def refine_by_standing(
             features = gait_features(window, rate_hz)
             if _is_standing(features, probability, estimate):
                 standing.append((features.gravity, probability))
+    return _refine(estimate, standing)
+
+
+def _refine(walking: MountEstimate, standing: Collection[tuple[Vector, float]]) -> MountEstimate:
+    """Return the estimate from standing where there is enough of it, otherwise the one from walking."""
     if sum(weight for _, weight in standing) < _MIN_STANDING_WEIGHT:
-        return estimate
-    gravity, spread_deg = robust_direction(standing)
-    return MountEstimate(gravity, spread_deg, estimate.seconds)
+        return walking
+    gravity, spread_deg = robust_direction(list(standing))
+    return MountEstimate(gravity, spread_deg, walking.seconds)
 
 
 def _is_standing(features: GaitFeatures, probability: float, walking: MountEstimate) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import convert
 from numpy.typing import NDArray
 
 from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
@@ -92,23 +93,7 @@ class Robustness:
     @staticmethod
     def from_dict(value: dict[str, Any]) -> Robustness:
         """Parse the result of `to_dict`."""
-        found = []
-        for one in value["models"]:
-            figures, outcomes = one["figures"], one["outcomes"]
-            rows = tuple(tuple(row) for row in figures["confusion"])
-            recall = tuple(figures["label_recall"])
-            found.append(
-                ModelRobustness(
-                    one["name"],
-                    one["runtime"],
-                    ClassificationMetrics(**{**figures, "confusion": rows, "label_recall": recall}),
-                    {subject: SubjectAccuracy(**share) for subject, share in one["subjects"].items()},
-                    tuple(
-                        ConditionResult(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes
-                    ),
-                )
-            )
-        return Robustness(value["source"], value["data_sha256"], tuple(value["labels"]), tuple(found))
+        return convert(value, Robustness)
 
     @property
     def conditions(self) -> list[str]:
