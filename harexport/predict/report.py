@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
 from harexport.utils.console import sanitize
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from harexport.predict.predict import Prediction
 
@@ -48,16 +48,16 @@ def time_per_activity(prediction: Prediction) -> list[tuple[str, float]]:
 
 def print_prediction(prediction: Prediction) -> None:
     """Print strip, legend, segments and notes to standard output, with colors on a terminal."""
-    _print(lambda width: _format_prediction(prediction, min(width, 110)))
-
-
-def _print(parts: Callable[[int], Iterable[RenderableType]]) -> None:
-    """Print what `parts` returns for the width of the console, without control characters."""
     from rich.console import Console
 
     console = Console(highlight=False)
+    _print(console, _format_prediction(prediction, min(console.width, 110)))
+
+
+def _print(console: Console, parts: Sequence[RenderableType]) -> None:
+    """Print `parts` without control characters."""
     with console.capture() as capture:
-        for part in parts(console.width):
+        for part in parts:
             console.print(part)
     click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)
 
@@ -249,6 +249,7 @@ def _letters(labels: Sequence[str]) -> list[str]:
 
 def print_summary(predictions: Sequence[Prediction]) -> None:
     """Print one row per recording: name, duration and time per activity."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -259,4 +260,4 @@ def print_summary(predictions: Sequence[Prediction]) -> None:
         table.add_row(
             prediction.recording, format_duration(prediction.seconds), spent or "-", str(len(prediction.notes))
         )
-    _print(lambda width: [table])
+    _print(Console(highlight=False), [table])
