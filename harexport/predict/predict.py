@@ -193,7 +193,8 @@ def predict_recording(
         mounts = list(mounting.mounts)
     outcome = _classify(events, mounts, samples, model, resampled, classifier)
     windows = [event for event in outcome if isinstance(event, WindowPrediction)]
-    notes = [*recording.notes, *choice, *info.notes, *_describe_coverage(samples), *describe_dropped(dropped)]
+    spans = {sensor: (int(times.min()), int(times.max())) for sensor, (times, _) in samples.items()}
+    notes = [*recording.notes, *choice, *info.notes, *describe_coverage(spans), *describe_dropped(dropped)]
     notes += mounting.notes()
     if recording.has_labels:
         windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
@@ -238,9 +239,8 @@ def _too_short(recording: PhoneRecording, contract: Contract, length_ns: int) ->
     )
 
 
-def _describe_coverage(samples: Samples) -> list[str]:
-    """Describe sensors that start seconds after the others, or end before them."""
-    spans = {sensor: (int(times.min()), int(times.max())) for sensor, (times, _) in samples.items()}
+def describe_coverage(spans: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Describe sensors that start seconds after the others, or end before them, from their first and last times."""
     first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
     return [
         f"the {sensor} has samples from {(start - first) / SECOND:.1f} to {(end - first) / SECOND:.1f} s only: the "
