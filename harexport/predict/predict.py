@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from harexport.data.custom import dataset as custom
 from harexport.data.dataset import contract_mismatches
-from harexport.data.recordings.csv_format import Units, normalize_label
+from harexport.data.recordings.column_names import normalize_label
+from harexport.data.recordings.csv_format import Units
 from harexport.data.recordings.reader import PhoneRecording, ReadOptions, read_recordings
 from harexport.data.recordings.sensors import SensorInfo, resolve_sensors
 from harexport.errors import InputError

@@ -9,12 +9,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from harexport.data.recordings.column_names import APPLE_NAMES, LINEAR, kind_of_row
 from harexport.data.recordings.csv_format import (
-    APPLE_NAMES,
-    LINEAR,
     Layout,
     Units,
-    kind_of_row,
     read_separator,
     recognize_layout,
     split_cells,

@@ -22,7 +22,8 @@ from harexport.data.custom.recording import (
     read_options,
 )
 from harexport.data.dataset import Coverage, Dataset, Windows
-from harexport.data.recordings.csv_format import Units, normalize_label
+from harexport.data.recordings.column_names import normalize_label
+from harexport.data.recordings.csv_format import Units
 from harexport.data.recordings.files import SUFFIXES, list_folder
 from harexport.data.recordings.reader import PhoneRecording, read_recordings
 from harexport.errors import InputError

@@ -7,69 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from harexport.data.recordings.column_names import (
+    APPLE_SENSORS,
+    GRAVITY,
+    KIND_NAMES,
+    LABEL_NAMES,
+    LINEAR,
+    SECOND_NAMES,
+    SENSOR_NAMES,
+    SHORT_NAMES,
+    SUBJECT_NAMES,
+    TIME_UNITS,
+    UNIT_SPELLINGS,
+    UNIT_TIMES,
+    axis_name,
+    classify_column,
+    compact,
+    kind_of,
+    list_columns,
+    sensor_of_stem,
+    split_unit,
+    time_rank,
+)
 from harexport.errors import InputError
 from harexport.preprocessing.stream import ACC, GYRO
 
-LINEAR, GRAVITY = "linear acceleration", "gravity"
 PLAIN = "the plain layout is timestamp_s, acc_x, acc_y, acc_z, gyro_x, gyro_y, gyro_z and optionally label"
 LONGEST_HEADER = 20_000  # characters; AndroSensor's has about 1,500
-# Lower-case names without spaces and punctuation, in order of preference.
-_NAMES = {
-    ACC: (
-        "totalacceleration", "totalacc", "accelerationincludinggravity", "acceleration", "acc", "accel",
-        "accelerometer", "accelerometeracceleration", "gforce", "gf", "accelerometeruncalibrated", "accelerations", "a",
-    ),
-    LINEAR: (
-        "linearacceleration", "linearacc", "linacc", "linearaccelerometer", "useracceleration", "useracc",
-        "motionuseracceleration", "bodyacc", "accelerationwithoutg",
-    ),
-    GRAVITY: ("gravity", "motiongravity", "grav"),
-    GYRO: (
-        "gyroscope", "gyro", "gyr", "rotationrate", "motionrotationrate", "gyrorotation", "gyroscoperotation",
-        "angularvelocity", "angvel", "angularrate", "gyroscopeuncalibrated", "g", "w",
-    ),
-}  # fmt: skip
-_PREFIXES = ("imu", "raw", "phone", "sensor", "mpu", "calibrated", "android", "lsm", "bmi")
-# Names of iOS (CoreMotion), and of SensorLog there: at rest the axis that points up is negative.
-APPLE_NAMES = "the accelerations have names that iOS uses"
-_APPLE = ("useracceleration", "motionuseracceleration", "accelerometeracceleration")
-# "gx" is a gyroscope beside accelerations only; "a" and "w" are common in short loggers.
-_SHORT = ("a", "g", "w")
-_UNITS = {
-    "m/s2": (
-        "m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2", "m/s/s", "ms^-2", "mss", "m/sec2", "m/sec^2", "m/s**2",
-        "m/(s^2)", "m/(s2)",
-        "m s-2", "m s^-2", "meters per second squared", "metres per second squared", "meters/second^2",
-    ),
-    "mg": ("mg", "milli-g", "millig"),
-    "g": ("g", "gs", "g's", "g-force", "gforce"),
-    "rad/s": ("rad/s", "rad_s", "rads", "radps", "rps", "rad/sec", "rad s-1", "radians/s", "radians per second"),
-    "mdps": ("mdps", "mdeg/s", "millidps"),
-    "deg/s": (
-        "deg/s", "deg_s", "degs", "dps", "°/s", "degps", "deg/sec", "°/sec", "degrees/s", "degrees per second",
-    ),
-    "min": ("min", "minutes"),
-    "s": ("s", "sec", "secs", "seconds", "second"),
-    "ms": ("ms", "msec", "millis", "milliseconds", "millisecond"),
-    "us": ("us", "µs", "usec", "micros", "microseconds"),
-    "ns": ("ns", "nsec", "nanos", "nanoseconds"),
-}  # fmt: skip
-_SPELLINGS = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
-TIME_UNITS = ("s", "ms", "us", "ns", "min")
-# In order of preference: Sensor Logger has two. Names with a unit in them follow.
-_TIMES = (
-    "secondselapsed", "timestamp", "time", "t", "elapsed", "elapsedtime", "timesincestart", "timesincebeginning",
-    "epoch", "epoc", "unixtime", "unixtimestamp", "datetime", "dateandtime", "loggingtime", "sampletime",
-    "timestampunix", "systemtime", "localtime", "yyyymoddhhmisssss", "clock", "timeofday", "date",
-)  # fmt: skip
-# Names that are only a unit: the time, or a part of it beside a date or a time of day.
-_UNIT_TIMES = {name: unit for unit in ("ms", "us", "ns") for name in _UNITS[unit]}
-_SECONDS = _UNITS["s"][1:]
-_LABELS = ("label", "activity", "class", "labels", "activitylabel")
-_SUBJECTS = ("subject", "subjectid", "participant", "person", "user")
-_KINDS = ("sensor", "sensorname", "sensortype")
-_ANDROID_TYPES = {"1": ACC, "4": GYRO, "9": GRAVITY, "10": LINEAR}  # android.hardware.Sensor.TYPE_...
-_DEVICES = {"wrist": "watch", "watch": "watch", "headphone": "headphones", "airpods": "headphones"}
 
 
 class UnrecognizedError(InputError):
@@ -186,7 +150,7 @@ def read_separator(line: str) -> str:
 def find_units(header: str, cells: Sequence[str], delimiter: str) -> str | None:
     """Return the header with the units that the line after it states; None where that line states none."""
     units = [cell.strip(' ()[]"').lower() for cell in cells]
-    if not any(units) or not all(unit in _SPELLINGS or not unit for unit in units):
+    if not any(units) or not all(unit in UNIT_SPELLINGS or not unit for unit in units):
         return None
     names = split_cells(header, delimiter)
     if len(names) != len(units):
@@ -247,15 +211,15 @@ def recognize_layout(
         sensors = {sensor: SensorColumns((x, y, z), None) for sensor in (ACC, GYRO, LINEAR, GRAVITY)}
     else:
         sensors = _find_sensors(names, stem, is_sensor_logger, stated, hidden | {time}, where)
-    label = stated.get("label") if columns.label else _find_named(names, _LABELS)
-    subject = stated.get("subject") if columns.subject else _find_named(names, _SUBJECTS)
+    label = stated.get("label") if columns.label else _find_named(names, LABEL_NAMES)
+    subject = stated.get("subject") if columns.subject else _find_named(names, SUBJECT_NAMES)
     text = None
     if not sensors:
         text = next((k for k, name in enumerate(names) if name.lower() == "text"), None)
         if not (is_sensor_logger and text is not None and stem.lower().startswith("annotation")):
             raise UnrecognizedError(_unrecognized(f"{where}: no sensor is recognized", names, rows), is_sensor_logger)
     family = "Sensor Logger" if is_sensor_logger else "phyphox" if names[time].lower() == "time (s)" else "plain layout"
-    has_apple_signs = any(axis_name(split_unit(name)[0])[0] in _APPLE for name in names)
+    has_apple_signs = any(axis_name(split_unit(name)[0])[0] in APPLE_SENSORS for name in names)
     return Layout(
         family, delimiter, names, time, time_unit, sensors, label, subject, extra, text, kind, has_apple_signs
     )
@@ -297,22 +261,15 @@ def _find_time(
             unit = "s" if compact(base) == "secondselapsed" else unit if unit in TIME_UNITS else None
             candidates.append((rank, unit is None, column, unit))
     compacts = [compact(name) for name in names]
-    extra = next(((k, _UNIT_TIMES[name]) for k, name in enumerate(compacts) if name in _UNIT_TIMES), None)
+    extra = next(((k, UNIT_TIMES[name]) for k, name in enumerate(compacts) if name in UNIT_TIMES), None)
     if not candidates:
         if extra is not None:
             return extra[0], extra[1], None
-        if (seconds := next((k for k, name in enumerate(compacts) if name in _SECONDS), None)) is not None:
+        if (seconds := next((k for k, name in enumerate(compacts) if name in SECOND_NAMES), None)) is not None:
             return seconds, "s", None
         raise UnrecognizedError(_unrecognized(f"{where}: no column of times is recognized", names, rows), False)
     _, _, column, unit = min(candidates)
     return column, unit, extra if unit is None else None
-
-
-def time_rank(base: str) -> int | None:
-    """Return the rank of a name (without unit) among the names of times; None: it is not one."""
-    name = compact(base)
-    name = next((name.removesuffix(end) for end in ("unix", "utc", "in") if name.endswith(end) and name != end), name)
-    return _TIMES.index(name) if name in _TIMES else None
 
 
 def _find_sensors(
@@ -333,9 +290,9 @@ def _find_sensors(
         if not sensor:
             kind, sensor = stem_kind or _kind_of_bare_axes(names), compact(stem)
         if (
-            sensor in _SHORT
+            sensor in SHORT_NAMES
             and sensor == "g"
-            and not accelerations & {*_NAMES[ACC], *_NAMES[LINEAR]}
+            and not accelerations & {*SENSOR_NAMES[ACC], *SENSOR_NAMES[LINEAR]}
             and "" not in {axis_name(split_unit(other)[0])[0] for other in names if axis_name(split_unit(other)[0])[1]}
         ):
             kind = None  # gx, gy, gz alone may be g-forces or a gyroscope
@@ -367,15 +324,7 @@ def _find_sensors(
 def _find_kinds(names: tuple[str, ...]) -> int | None:
     """Return the column that names the sensor of each row, beside the columns x, y and z."""
     bare = [axis for sensor, axis in (axis_name(split_unit(name)[0]) for name in names) if axis and not sensor]
-    return _find_named(names, _KINDS) if sorted(bare) == ["x", "y", "z"] else None
-
-
-def kind_of_row(text: str) -> str | None:
-    """Return the sensor that a cell names: ACC, LINEAR, GRAVITY, GYRO or None."""
-    text = text.strip()
-    if "uncalibrated" in text.lower():
-        return None
-    return _ANDROID_TYPES.get(text) or sensor_of_stem(text)
+    return _find_named(names, KIND_NAMES) if sorted(bare) == ["x", "y", "z"] else None
 
 
 def _kind_of_bare_axes(names: tuple[str, ...]) -> str | None:
@@ -385,7 +334,7 @@ def _kind_of_bare_axes(names: tuple[str, ...]) -> str | None:
 
 
 def _choose(kind: str, by_name: dict[str, _Found], where: str) -> SensorColumns | None:
-    order = _NAMES[kind]
+    order = SENSOR_NAMES[kind]
 
     def rank(name: str) -> int:
         return order.index(name) if name in order else len(order)
@@ -393,7 +342,7 @@ def _choose(kind: str, by_name: dict[str, _Found], where: str) -> SensorColumns 
     name = min(by_name, key=lambda name: (len(by_name[name].axes) < 3, rank(name)))
     axes = by_name[name].axes
     if missing := [axis for axis in "xyz" if axis not in axes]:
-        if name in _SHORT or len(missing) == 2:
+        if name in SHORT_NAMES or len(missing) == 2:
             return None
         raise InputError(f"{where}: the {kind} lacks the axis {' and '.join(missing)}; {PLAIN}")
     units = {unit for _, unit in axes.values()}
@@ -412,115 +361,6 @@ def _sensor_unit(kind: str, unit: str | None) -> str | None:
 
 def _find_named(names: tuple[str, ...], known: tuple[str, ...]) -> int | None:
     return next((k for k, name in enumerate(names) if compact(name) in known), None)
-
-
-def classify_column(name: str) -> tuple[str | None, str | None]:
-    """Return what a column is by its name ("time", "label", "subject", a sensor, or None) and the unit in the name."""
-    base, unit = split_unit(name)
-    if time_rank(base) is not None:
-        return "time", unit
-    if compact(name) in _LABELS:
-        return "label", None
-    if compact(name) in _SUBJECTS:
-        return "subject", None
-    sensor, axis = axis_name(base)
-    return (kind_of(sensor) if axis else None), unit
-
-
-def axis_name(base: str) -> tuple[str, str | None]:
-    """Split a name into sensor and axis: acc_x, AccX, x-axis, X, accelerometerAccelerationX; axis None: it has none."""
-    name = compact(base)
-    if len(name) > 60 or not name:
-        return "", None
-    if name in ("x", "y", "z"):
-        return "", name
-    if name in ("xaxis", "yaxis", "zaxis", "axisx", "axisy", "axisz"):
-        return "", name.replace("axis", "")
-    if name.endswith("axis") and name[-5] in "xyz":  # acceleration x-axis
-        return name[:-5], name[-5]
-    if name[-1] in "xyz":
-        return name[:-1], name[-1]
-    if name[0] in "xyz" and kind_of(name[1:]) is not None:  # xAcc
-        return name[1:], name[0]
-    return name, None
-
-
-def kind_of(sensor: str) -> str | None:
-    """Return the sensor of a compact name: ACC, LINEAR, GRAVITY, GYRO or None."""
-    rest = sensor
-    while True:
-        kind = next((kind for kind, names in _NAMES.items() if rest in names), None)
-        if kind is not None and (rest == sensor or rest not in _SHORT):
-            return kind
-        prefix = next((prefix for prefix in _PREFIXES if rest.startswith(prefix)), None)
-        if prefix is None:
-            return None
-        rest = rest.removeprefix(prefix)  # android.sensor.accelerometer.x has two
-
-
-def sensor_of_stem(stem: str) -> str | None:
-    """Return the sensor in a file's name, if any."""
-    words = [compact(word) for word in _words(stem)]
-    joined = compact(stem)
-    for kind in (LINEAR, GRAVITY, ACC, GYRO):
-        names = [name for name in _NAMES[kind] if name not in _SHORT]
-        if joined in names or any(word in names for word in words):
-            return kind
-    return next(
-        (kind for kind in (LINEAR, ACC, GYRO) for name in _NAMES[kind] if len(name) > 5 and name in joined), None
-    )
-
-
-def stem_without_sensor(stem: str) -> str:
-    """Return a file's name without the name of a sensor: files of one recording share it."""
-    known = {name for names in _NAMES.values() for name in names if name not in _SHORT} | {"uncalibrated", "raw"}
-    joined = compact(stem)
-    for name in sorted(known, key=len, reverse=True):
-        if len(name) > 5 and name in joined:
-            return joined.replace(name, "").removesuffix("uncalibrated").removesuffix("raw")
-    return "".join(word for word in map(compact, _words(stem)) if word not in known)
-
-
-def device_of_stem(stem: str) -> str:
-    """Return the device that a file's name names: phone, watch or headphones."""
-    name = compact(stem)
-    return next((device for prefix, device in _DEVICES.items() if name.startswith(prefix)), "phone")
-
-
-def _words(stem: str) -> list[str]:
-    return [word for word in "".join(c if c.isalnum() else " " for c in stem).split() if word]
-
-
-def split_unit(name: str) -> tuple[str, str | None]:
-    """Split a column's name into name and unit: "Time (s)", "acc_x_m/s2", "timestamp_ns", "Time since start in ms"."""
-    name = name.strip()[:200]
-    for opening, closing in ("()", "[]"):
-        start = name.find(opening)
-        if start > 0 and name.endswith(closing):
-            text = name[start + 1 : -1].strip().lower()
-            return name[:start].rstrip(), _SPELLINGS.get(text, text or None)
-    lower = name.lower()
-    for spelling, unit in _SPELLINGS.items():
-        for separator in ("_", " ", "-"):
-            if lower.endswith(separator + spelling) and len(lower) > len(spelling) + 1:
-                return name[: -len(spelling) - 1].rstrip(), unit
-    return name, None
-
-
-def compact(name: str) -> str:
-    """Return a name in lower case without spaces and punctuation."""
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-def normalize_label(label: str) -> str:
-    """Return a label in upper case with underscores, so that its spellings are equal."""
-    return label.strip().upper().replace(" ", "_").replace("-", "_")
-
-
-def list_columns(names: Sequence[str]) -> str:
-    """List the names of columns for messages."""
-    shown = ", ".join(name[:60] for name in names[:40])
-    return shown + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
 
 def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[str]]) -> str:

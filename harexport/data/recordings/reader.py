@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,27 +13,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.csv_format import (
+from harexport.data.recordings.column_names import (
     APPLE_NAMES,
     GRAVITY,
     LINEAR,
+    device_of_stem,
+    stem_without_sensor,
+)
+from harexport.data.recordings.csv_format import (
     PLAIN,
     ColumnNames,
     Units,
     UnrecognizedError,
-    device_of_stem,
-    stem_without_sensor,
 )
 from harexport.data.recordings.files import ZIP_ERRORS, OpenedFiles, RecordingFile, is_zip
 from harexport.data.recordings.sampling import find_fault, repair_sampling
+from harexport.data.recordings.sessions import TablePart, group_parts, split_sessions
 from harexport.data.recordings.table import SensorTrack, Table, read_table
 from harexport.errors import InputError
-from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO
 
-_MOST_SESSIONS = 50  # of one file; more jumps of the clock are a fault of the times
-_LONGEST_PAUSE = 6 * 3600 * SECOND  # a longer one separates recordings, such as a clock that is set after the start
-_WRONG_TIMES, _WRONG_SHARE = 5, 0.001  # single rows with a wrong time; more are another fault
 _FAMILY_ORDER = ("Sensor Logger", "phyphox", "plain layout")
 _LINEAR_SHARE = 0.5  # of gravity: the mean of an acceleration without gravity is far below
 
@@ -98,41 +97,6 @@ class PhoneRecording:
         last = int(np.searchsorted(self.label_times, end_ns, "right"))
         codes = np.unique(self.label_codes[first:last])
         return self.label_names[int(codes[0])] if len(codes) == 1 else None
-
-
-@dataclass
-class _Part:
-    """A table of a recording, or a range of its rows."""
-
-    file: RecordingFile
-    table: Table
-    first: int
-    end: int
-
-    @property
-    def kinds(self) -> set[str]:
-        return {kind for kind, (rows, _) in self.table.sensors.items() if self._range(rows)[0] < self._range(rows)[1]}
-
-    def _range(self, rows: NDArray[np.int64]) -> tuple[int, int]:
-        low, high = np.searchsorted(rows, [self.first, self.end])
-        return int(low), int(high)
-
-    def track(self, kind: str) -> SensorTrack:
-        rows, values = self.table.sensors[kind]
-        low, high = self._range(rows)
-        times = self.table.time_ns[rows[low:high]]
-        return SensorTrack(times, values[low:high], self.table.layout.sensors[kind].unit, self.file.where)
-
-    def lines(self, kind: str) -> NDArray[np.int64]:
-        """Return the line of each sample."""
-        rows = self.table.sensors[kind][0]
-        low, high = self._range(rows)
-        return self.table.line_numbers[rows[low:high]]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        times = self.table.time_ns[self.first : self.end]
-        return int(times.min()), int(times.max())
 
 
 def read_recordings(path: Path, options: ReadOptions | None = None) -> list[PhoneRecording]:
@@ -202,7 +166,7 @@ def _read_folder(
     options: ReadOptions,
     refused: list[tuple[str, InputError]],
 ) -> list[PhoneRecording]:
-    parts: list[_Part] = []
+    parts: list[TablePart] = []
     annotations: list[Table] = []
     platform = None
     is_single = len(files) == 1 and files[0].name == path.name
@@ -215,7 +179,7 @@ def _read_folder(
             if table.layout.text is not None:
                 annotations.append(table)
             elif table.sensors:
-                parts += _split_sessions(file, table)
+                parts += split_sessions(file, table)
             elif table.layout.kind is not None:
                 column = table.layout.names[table.layout.kind]
                 raise InputError(f"{file.where}: no row is of an accelerometer or gyroscope, by the column {column!r}")
@@ -225,7 +189,7 @@ def _read_folder(
             if is_single or (options.is_strict and not (isinstance(error, UnrecognizedError) and error.is_logger)):
                 raise
             refused.append((file.name, error))
-    devices: dict[str, list[_Part]] = {}
+    devices: dict[str, list[TablePart]] = {}
     for part in parts:
         devices.setdefault(device_of_stem(part.file.stem), []).append(part)
     usable = {device: group for device, group in devices.items() if any({ACC, LINEAR} & part.kinds for part in group)}
@@ -233,7 +197,7 @@ def _read_folder(
     chosen = next(iter([*order, *devices]), "phone")
     others = {part.file.name: device for device, group in devices.items() if device != chosen for part in group}
     recordings = []
-    groups = _group(devices.get(chosen, []))
+    groups = group_parts(devices.get(chosen, []))
     base = path.name if not folder else f"{path.name}/{folder}"
     for group in groups:
         name = _name(path, base, folder, group, len(groups) > 1, is_single)
@@ -244,7 +208,7 @@ def _read_folder(
     return recordings
 
 
-def _name(path: Path, base: str, folder: str, group: list[_Part], is_one_of_many: bool, is_single: bool) -> str:
+def _name(path: Path, base: str, folder: str, group: list[TablePart], is_one_of_many: bool, is_single: bool) -> str:
     part = group[0]
     if is_single:
         name = path.name
@@ -301,117 +265,16 @@ def _read_platform(file: RecordingFile) -> str | None:
     return "apple" if is_apple else "android" if "platform" in values else None
 
 
-def _split_sessions(file: RecordingFile, table: Table) -> list[_Part]:
-    """Split a table where its header is repeated, its subject changes, or its clock jumps back."""
-    table = _drop_wrong_times(file, table)
-    count = len(table.time_ns)
-    breaks = {row for row in table.breaks if 0 < row < count}
-    if len(table.subjects):
-        known = table.subjects != (table.subject_names.index(None) if None in table.subject_names else -1)
-        rows = np.flatnonzero(known)
-        breaks |= {int(row) for row in rows[1:][np.diff(table.subjects[rows]) != 0]}
-    starts = [0, *sorted(breaks)]
-    jumps: list[int] = []
-    for first, end in zip(starts, [*starts[1:], count], strict=True):
-        jumps += _find_jumps(table, first, end)
-    if len(jumps) >= _MOST_SESSIONS or (jumps and count / (len(jumps) + len(starts)) < 30):
-        row = jumps[0]
-        raise InputError(
-            f"{file.where}, line {table.line_numbers[row]}: time runs backwards, also in {len(jumps) - 1} more lines; "
-            "sort the lines by time, or record again"
-        )
-    starts = sorted({*starts, *jumps})
-    return [_Part(file, table, first, end) for first, end in zip(starts, [*starts[1:], count], strict=True)]
-
-
-def _drop_wrong_times(file: RecordingFile, table: Table) -> Table:
-    """Leave out single rows whose time is far from those of the rows before and after, which fit together."""
-    times, gap_ns = table.time_ns, round(GAP_SECONDS * SECOND)
-    if len(times) < 3:
-        return table
-    around = times[2:] - times[:-2]
-    is_far = (times[1:-1] < times[:-2] - gap_ns) | (times[1:-1] > times[:-2] + gap_ns)
-    wrong = np.flatnonzero(is_far & (around >= 0) & (around <= gap_ns)) + 1
-    if not 0 < len(wrong) <= max(_WRONG_TIMES, _WRONG_SHARE * len(times)):
-        return table
-    fixed = times.copy()
-    fixed[wrong] = times[wrong - 1]
-    sensors = {}
-    for kind, (rows, values) in table.sensors.items():
-        is_right = ~np.isin(rows, wrong)
-        sensors[kind] = (rows[is_right], values[is_right])
-    lines = ", ".join(str(line) for line in table.line_numbers[wrong[:5]].tolist())
-    note = f"{file.where}: rows were left out because their times are far from those around, in lines {lines}"
-    note += f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return replace(table, time_ns=fixed, sensors=sensors, notes=(*table.notes, note))
-
-
-def _find_jumps(table: Table, first: int, end: int) -> list[int]:
-    """Return the rows at which a sensor's time is a gap before its latest one, or hours after it."""
-    jumps: list[int] = []
-    gap_ns = round(GAP_SECONDS * SECOND)
-    while len(jumps) < _MOST_SESSIONS:
-        found = end
-        for rows, _ in table.sensors.values():
-            low, high = np.searchsorted(rows, [first, end])
-            times = table.time_ns[rows[low:high]]
-            latest = np.maximum.accumulate(times) if len(times) else times
-            is_jump = times < latest - gap_ns
-            is_jump[1:] |= np.diff(latest) > _LONGEST_PAUSE
-            if is_jump.any():
-                found = min(found, int(rows[low + int(np.argmax(is_jump))]))
-        if found == end:
-            return jumps
-        jumps.append(found)
-        first = found
-    return jumps
-
-
-def _group(parts: list[_Part]) -> list[list[_Part]]:
-    """Group tables to recordings: a table with both sensors is one by itself, others are grouped by name and time."""
-    groups: dict[str, list[_Part]] = {}
-    split = {id(part.table) for part in parts if part.first > 0}
-    for k, part in enumerate(parts):
-        is_whole = bool({ACC, LINEAR} & part.kinds) and GYRO in part.kinds
-        key = f"{k}" if is_whole or id(part.table) in split else "/" + stem_without_sensor(part.file.stem)
-        groups.setdefault(key, []).append(part)
-    merged = list(groups.values())
-    lonely = [group for group in merged if len({ACC, GYRO} & _kinds(group)) == 1]
-    for group in lonely:
-        partners = [
-            other for other in lonely if other is not group and _kinds(other).isdisjoint(_kinds(group)) and
-            any(_overlap(a, b) for a in group for b in other)
-        ]  # fmt: skip
-        if len(partners) == 1 and group in merged and partners[0] in merged:
-            rivals = [
-                other for other in lonely
-                if other is not partners[0] and _kinds(other).isdisjoint(_kinds(partners[0]))
-                and any(_overlap(a, b) for a in other for b in partners[0])
-            ]  # fmt: skip
-            if len(rivals) == 1:
-                merged.remove(partners[0])
-                group.extend(partners[0])
-    return merged
-
-
-def _kinds(group: Sequence[_Part]) -> set[str]:
-    return set().union(*(part.kinds for part in group))
-
-
-def _overlap(a: _Part, b: _Part) -> bool:
-    return a.span[0] <= b.span[1] and b.span[0] <= a.span[1]
-
-
 def _assemble(
     name: str,
     path: str,
     where: str,
     device: str,
-    group: list[_Part],
+    group: list[TablePart],
     annotations: list[Table],
     platform: str | None,
     others: dict[str, str],
-    devices: dict[str, list[_Part]],
+    devices: dict[str, list[TablePart]],
     options: ReadOptions,
 ) -> PhoneRecording:
     notes: list[str] = [note for part in group if part.first == 0 for note in part.table.notes]
@@ -420,7 +283,7 @@ def _assemble(
         for part in group
         if part.first > 0
     ]
-    best: dict[str, tuple[int, _Part]] = {}
+    best: dict[str, tuple[int, TablePart]] = {}
     for part in group:
         for kind in part.kinds:
             rank = part.table.layout.sensors[kind].rank
@@ -535,7 +398,7 @@ def _length(track: SensorTrack) -> float:
 
 
 def _labels(
-    group: list[_Part], annotations: list[Table], tracks: dict[str, SensorTrack]
+    group: list[TablePart], annotations: list[Table], tracks: dict[str, SensorTrack]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], tuple[str | None, ...]]:
     """Return times, codes and names of the labels: a column of a table, else the annotations."""
     for part in group:

@@ -249,7 +249,8 @@ def infer_gyroscope_unit(
     if float(np.median(magnitude.max(axis=1))) > 500 and largest > 3000:
         raise InputError(
             f"{where}: the gyroscope reaches {largest:.0f}, which is neither rad/s nor deg/s: mdps or raw counts? "
-            f"To state it, {hint('mdps')}, or the counts per degree per second of the sensor, such as 131/dps"
+            f"To choose, {hint('mdps')}, or state the counts per degree per second of the sensor, such as "
+            f"{hint('131/dps')}"
         )
     if largest > _FULL_SCALE_RAD_S:
         return "deg/s"
