@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harexport.cli import main
-from harexport.data.recordings import table
+from harexport.data.recordings import text
 from tests.helpers import custom_dataset
 
 ANNA, BEN, CARLA = (f"{name}_monday.csv" for name in custom_dataset.PEOPLE)
@@ -192,7 +192,7 @@ def test_a_huge_file_is_refused_before_it_is_read(
 ) -> None:
     for name, content in good.items():
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(table, "_LARGEST", 30_000)
+    monkeypatch.setattr(text, "_LARGEST", 30_000)
     result = CliRunner().invoke(main, ["data", "info", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert re.search(r"_monday.csv has more than \d+ MB; .* Cut it into several recordings", result.stderr)
