@@ -397,8 +397,8 @@ def _compare_stream(
     predictions = logits.argmax(axis=1)
     return {
         # compared with Python on the official windows, and on the windows computed by Kotlin
-        "same_answers": int((predictions == expected.argmax(axis=1)).sum()),
-        "same_answers_to_its_windows": int((predictions == _compute_logits(runner, signals).argmax(axis=1)).sum()),
+        "same_predictions": int((predictions == expected.argmax(axis=1)).sum()),
+        "same_predictions_to_its_windows": int((predictions == _compute_logits(runner, signals).argmax(axis=1)).sum()),
         "accuracy": float((predictions == labels).mean()),
         "largest_signal_difference": _round(np.abs(signals - official).max()),
         "largest_logit_difference": _round(np.abs(logits - expected).max()),
@@ -413,10 +413,10 @@ def check(measured: dict[str, Any]) -> None:
     """Raise CheckFailedError if the agreement of the float32 model is below MIN_AGREEMENT."""
     streams, total = measured["models"][FLOAT]["streams"], measured["windows"]
     for name, minimum in MIN_AGREEMENT.items():
-        if streams[name]["same_answers"] < minimum * total:
+        if streams[name]["same_predictions"] < minimum * total:
             raise CheckFailedError(
-                f"{measured['streams'][name]}: {streams[name]['same_answers']} of {total} predictions match Python; "
-                f"the minimum is {minimum:.0%}."
+                f"{measured['streams'][name]}: {streams[name]['same_predictions']} of {total} predictions match "
+                f"Python; the minimum is {minimum:.0%}."
             )
     mounted = measured["mounted"]
     if not mounted["windows"] == mounted["same_predictions"] == mounted["same_states"] == mounted["same_flags"]:
@@ -435,7 +435,7 @@ def render(measured: dict[str, Any]) -> str:
         "|---|" + "---:|" * len(schemes),
     ]
     for name, description in measured["streams"].items():
-        cells = [f"{measured['models'][model]['streams'][name]['same_answers']} of {total}" for model in schemes]
+        cells = [f"{measured['models'][model]['streams'][name]['same_predictions']} of {total}" for model in schemes]
         lines.append(f"| {description} | " + " | ".join(cells) + " |")
     mounted = measured["mounted"]
     windows = mounted["windows"]
@@ -459,7 +459,7 @@ def render(measured: dict[str, Any]) -> str:
     ]
     lines += ["| file | same prediction | largest logit difference |", "|---|---:|---:|"]
     for model, figures in measured["official_windows"].items():
-        lines.append(f"| {model} | {figures['same_answers']} of {total} | {figures['max_logit_difference']:.1e} |")
+        lines.append(f"| {model} | {figures['same_predictions']} of {total} | {figures['max_logit_difference']:.1e} |")
     lines += ["", f"From [{JSON.name}](../benchmarks/{JSON.name})."]
     return "\n".join(lines)
 

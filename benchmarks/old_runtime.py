@@ -7,7 +7,8 @@ The Java interpreter of an Android app (classes of 2.6.0, native library of 2.6.
 downloads both to the cache once. Each file runs test windows in order, with the default kernels and with XNNPACK, with
 resetVariableTensors() before each window, once or never, and with windows of NaN and of large values in between. The
 logits are compared with those of the current LiteRT in Python. Without arguments, the files in artifacts/ and all other
-combinations of scheme, lowering and batch run, and the result is written to old_runtime.json.
+combinations of scheme, lowering and batch run, and the result is written to old_runtime.json. Files that it contains
+with the same bytes are not run again.
 
 Exit codes: 1 if a file that declares 2.6 fails, 2 if a tool is missing.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -74,6 +76,7 @@ def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) ->
         "file": subject.name,
         "sha256": hashlib.sha256(subject.model).hexdigest(),
         "shipped": subject.shipped,
+        "processor": describe()["processor"],
         "scheme": runner.metadata.get("scheme", ""),
         "min_runtime_version": claimed,
         "operators_need": held.min_runtime[1],
@@ -81,7 +84,7 @@ def run_file(old: OldRuntime, subject: Subject, dataset: Dataset, count: int) ->
         <= op_versions.version_key(OLDEST),
         "operators": _operators(held),
         "windows": len(what.signals),
-        "made_up_windows": what.labels is None,
+        "synthetic_windows": what.labels is None,
         "at_once": list(feed.sizes),
     }
     if what.labels is not None:
@@ -121,7 +124,7 @@ def _figures(
     figures = {
         "max_logit_difference": _three(difference.max()) if finite else None,
         "rms_logit_difference": _three(np.sqrt(np.square(difference).mean())) if finite else None,
-        "same_answers": _share(logits.argmax(axis=1) == reference.argmax(axis=1)),
+        "same_predictions": _share(logits.argmax(axis=1) == reference.argmax(axis=1)),
         "largest_logit": _three(np.abs(reference).max()),
         "zeros_only": int((logits == 0).all(axis=1).sum()),
     }
@@ -189,8 +192,8 @@ def _complaints(row: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
         return
     if difference > max(MAX_DIFFERENCES.get(row["scheme"], np.inf), RTOL * figures["largest_logit"]):
         yield f"logits differ by {difference:.2g} from LiteRT's"
-    if figures["same_answers"] < MIN_AGREEMENT:
-        yield f"only {figures['same_answers']:.1%} of the predictions agree with LiteRT's"
+    if figures["same_predictions"] < MIN_AGREEMENT:
+        yield f"only {figures['same_predictions']:.1%} of the predictions agree with LiteRT's"
     if figures["zeros_only"]:
         yield f"all logits of {figures['zeros_only']} windows are zero"
     if moved is None or moved > STATELESS:
@@ -211,7 +214,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
                 row["file"].removesuffix(".tflite") + ("" if row["shipped"] else " *"),
                 runs,
                 "-" if not ran else ("NaN" if None in differences else f"{max(differences):.1e}"),
-                f"{min(figures['same_answers'] for figures in ran):.2%}" if ran else "-",
+                f"{min(figures['same_predictions'] for figures in ran):.2%}" if ran else "-",
                 str(max(figures["zeros_only"] for figures in ran)) if ran else "-",
                 "-" if not ran else ("NaN" if None in moved else f"{max(moved):.0e}" if any(moved) else "0"),
                 _microseconds(row["ways"]["default-reset"]),
@@ -238,6 +241,16 @@ def _microseconds(figures: dict[str, Any]) -> str:
     return "-" if "failure" in figures else f"{figures['p50_us']:.0f} / {figures['min_us']:.0f}"
 
 
+def _stored_rows(count: int) -> dict[str, dict[str, Any]]:
+    """Return the rows of old_runtime.json with so many test windows, by the digest of the file."""
+    if not JSON.exists():
+        return {}
+    measured = json.loads(JSON.read_text("utf-8"))
+    (runtime,) = measured["runtime"]
+    rows = [row for row in measured["rows"] if row["synthetic_windows"] or row["windows"] == count]
+    return {row["sha256"]: {**row, "runtime": runtime} for row in rows}
+
+
 def run_all(paths: list[Path], every: bool) -> dict[str, Any]:
     """Run all files and return the content of the JSON. Raises InputError."""
     old = OldRuntime()
@@ -247,14 +260,16 @@ def run_all(paths: list[Path], every: bool) -> dict[str, Any]:
         info("exporting the files that are not published ...")
         known = {subject.name for subject in subjects}
         subjects += [subject for subject in unshipped(dataset) if subject.name not in known]
+    count = len(dataset.test) if every else WINDOWS
+    stored = {} if paths else _stored_rows(count)
     rows = []
     with progress("TensorFlow Lite 2.6.2", len(subjects), "files") as advance:
         for done, subject in enumerate(subjects, 1):
-            rows.append(run_file(old, subject, dataset, len(dataset.test) if every else WINDOWS))
+            row = stored.get(hashlib.sha256(subject.model).hexdigest()) or run_file(old, subject, dataset, count)
+            rows.append({**row, "file": subject.name, "shipped": subject.shipped})
             advance(done)
     return {
         "command": COMMAND + (" --all" if every else ""),
-        "machine": describe(),
         "runtime": sorted({row.pop("runtime") for row in rows}),
         "artifacts": old.parts,
         "java": old.java,

@@ -242,7 +242,7 @@ def render(measured: dict[str, Any]) -> str:
     total = measured["windows"]
     lines = ["| recording | same prediction | accuracy |", "|---|---:|---:|"]
     for name, figures in measured["stream"].items():
-        lines.append(f"| {name} | {figures['same_answers']} of {total} | {figures['accuracy']:.2%} |")
+        lines.append(f"| {name} | {figures['same_predictions']} of {total} | {figures['accuracy']:.2%} |")
     started, steady = measured["chain_started_seconds_before"], measured["chain_started_steady_seconds_before"]
     gaps = measured["gap_bridged_seconds"]
     lived = measured["lived_through"]
@@ -280,7 +280,7 @@ def main() -> None:
         predictions = runner.logits(windows.astype(np.float32)).argmax(axis=1)
         return {
             "accuracy": float((predictions == truth).mean()),
-            "same_answers": int((predictions == expected).sum()),
+            "same_predictions": int((predictions == expected).sum()),
             "largest_difference": float(np.abs(windows - official).max()),
         }
 

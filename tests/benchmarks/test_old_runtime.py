@@ -89,7 +89,7 @@ def _row(**changes: Any) -> dict[str, Any]:
     good = {
         "max_logit_difference": 1e-6,
         "largest_logit": 5.0,
-        "same_answers": 1.0,
+        "same_predictions": 1.0,
         "zeros_only": 0,
         "moved_without_reset": 0.0,
         "moved_after": [],
@@ -104,7 +104,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         ({"failure": "IllegalArgumentException: no"}, "IllegalArgumentException: no"),
         ({"max_logit_difference": 1e-3}, "differ by 0.001"),
         ({"max_logit_difference": None}, "not finite"),
-        ({"same_answers": 0.5}, "only 50.0%"),
+        ({"same_predictions": 0.5}, "only 50.0%"),
         ({"zeros_only": 7}, "all logits of 7 windows are zero"),
         ({"moved_without_reset": 0.1}, "change by 0.1"),
         ({"moved_after": ["NaN"]}, "after a window of NaN"),

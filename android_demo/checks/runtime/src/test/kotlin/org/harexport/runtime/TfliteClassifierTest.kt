@@ -59,7 +59,7 @@ class TfliteClassifierTest {
                 }
             }
             assertTrue("$name: the number of reference logits differs", !expected.hasRemaining())
-            report.put(name, JSONObject().put("max_logit_difference", difference).put("same_answers", same))
+            report.put(name, JSONObject().put("max_logit_difference", difference).put("same_predictions", same))
             if (model.getString("scheme") == "float32") {
                 assertTrue("$name: logits differ by $difference", difference <= 1e-4)
                 assertEquals("$name: labels", windows.count, same)
