@@ -240,8 +240,8 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
     if is_adjacent:
         kernel, scheme = context.weight(layer.weight.reshape(outputs, -1), f"{name}.weight", x)
         options = {"fusedActivationFunction": _activation(layer)}
-        rows = (context.windows * count,)
-        return Value(fully_connected(graph, x.tensor, kernel, bias, rows, scheme, **options), shape)
+        shape_of_rows = (context.windows * count,)
+        return Value(fully_connected(graph, x.tensor, kernel, bias, shape_of_rows, scheme, **options), shape)
     weight = layer.weight.reshape(outputs, layer.kernel_size, 1, channels)
     if is_hybrid := context.scheme == "int8-weights" and x.tensor != context.window:
         kernel = add_rows(graph, weight, f"{name}.weight")
