@@ -36,15 +36,16 @@ class ApkTest {
     }
 
     @Test
-    fun `no permissions are requested`() {
-        assertEquals("package: ${setting("demo.package")}", tool("aapt2", "dump", "permissions", apk.path).trim())
-        assertEquals(emptyList<Element>(), manifest.filter { "permission" in it.tag })
+    fun `only the permissions of the service are requested, and none for the internet`() {
+        val names = listOf("FOREGROUND_SERVICE", "FOREGROUND_SERVICE_HEALTH", "HIGH_SAMPLING_RATE_SENSORS", "POST_NOTIFICATIONS", "VIBRATE", "WAKE_LOCK")
+        val requested = manifest.filter { it.tag == "uses-permission" }.map { it.attributes.getValue("name").removePrefix("android.permission.") }
+        assertEquals(names, requested.sorted())
     }
 
     @Test
     fun `the accelerometer is required and the gyroscope is optional`() {
         assertEquals(listOf("android.hardware.sensor.accelerometer"), features("uses-feature:"))
-        assertEquals(listOf("android.hardware.sensor.gyroscope"), features("uses-feature-not-required:"))
+        assertEquals(listOf("android.hardware.sensor.gyroscope", "android.hardware.sensor.proximity"), features("uses-feature-not-required:"))
     }
 
     @Test
@@ -89,13 +90,13 @@ class ApkTest {
     }
 
     @Test
-    fun `the code consists of app, core and runtime, without AndroidX`() {
-        val foreign = listOf("androidx.", "android.", "java.", "javax.", "org.json.", "org.junit.", "org.robolectric.")
+    fun `the code consists of app, core, Compose and runtime`() {
+        val foreign = listOf("android.", "java.", "javax.", "org.json.", "org.junit.", "org.robolectric.")
         assertEquals(emptyList<String>(), (classes + kept).filter { name -> foreign.any(name::startsWith) })
         for (own in listOf("org.harexport.demo.", "org.harexport.core.")) {
             assertTrue(own, kept.any { it.startsWith(own) })
         }
-        assertTrue("${classes.size} classes", classes.size in 20..1500)
+        assertTrue("${classes.size} classes", classes.size in 20..6000)
         for (name in listOf("Interpreter", "NativeInterpreterWrapper", "TensorFlowLite")) {
             assertTrue(name, "org.tensorflow.lite.$name" in classes)
         }
@@ -142,7 +143,7 @@ class ApkTest {
             "APK: ${size / 1000} KB, including ${libraries / 1000} KB of libraries for $count ABIs and $code KB of code in " +
                 "${classes.size} classes; SHA-256 $digest",
         )
-        assertTrue("$size bytes", size - libraries < 1_500_000)
+        assertTrue("$size bytes", size - libraries < 4_000_000)
     }
 
     private fun badgingValues(key: String): List<String> =
