@@ -19,6 +19,7 @@ from harexport.data.recordings.reader import PhoneRecording, read_recording
 from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
 from harexport.model.contract import CHANNELS, Contract, Lowpass
+from harexport.predict.predict import read_for_prediction
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
 from tests.helpers import custom_dataset
 from tests.preprocessing.phones import G
@@ -234,3 +235,26 @@ def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError):
         load_dataset(evil)
     assert not [path for path in tmp_path.rglob("outside.csv") if "unpacked" not in path.parts]
+
+
+def test_the_zip_of_the_android_app_is_trained_on_and_read_by_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The column subject of RecordingWriter.kt, and a harexport.toml with the contract of the app's model."""
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    shared = tmp_path / "recordings.zip"
+    with zipfile.ZipFile(shared, "w") as archive:
+        archive.writestr(
+            "harexport.toml", 'rate_hz = 50.0\nwindow = 128\nhop = 64\nsensors = ["accelerometer", "gyroscope"]\n'
+        )
+        for person, (who, cell) in enumerate({"Anna": "Anna", "Ben, jr.": '"Ben, jr."'}.items()):
+            head, *lines = custom_dataset.record_screen(person, [("walk", 9.0), ("sit", 9.0)]).splitlines()
+            body = "".join(f"{line},{cell}\n" for line in lines)
+            archive.writestr(f"{who}-walk-waist-20261128-120000.csv", f"{head},subject\n{body}")
+    dataset = load_dataset(shared)
+    assert dataset.contract.labels == ("sit", "walk")
+    assert dataset.subject_names == ("Anna", "Ben, jr.")
+    assert len(dataset.train.labels) == len(dataset.test.labels) >= 8
+    recordings, _ = read_for_prediction(shared, Units())
+    assert len(recordings) == 2
+    assert all(len(recording.tracks) == 2 for recording in recordings)
