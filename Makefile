@@ -7,7 +7,7 @@ WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 INSTALL = $(BIN)/python tools/install.py -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint android apk docs artifacts bench clean
+.PHONY: help demo test lint android apk docs artifacts bench fuzz clean
 
 help: ## List the targets
 	@echo "make TARGET, with one of"
@@ -39,11 +39,16 @@ docs: $(VENV)/.test ## Generate docs/cli.md and the tables in the documentation
 
 artifacts: $(VENV)/.test ## Build every file in artifacts/ from its checkpoint
 	$(BIN)/python artifacts/build.py
+	$(BIN)/python artifacts/mounted_models.py
+	$(BIN)/python artifacts/layer_models.py
 
 bench: $(VENV)/.test ## Measure the figures of artifacts/ and benchmarks/ (needs an idle machine)
 	$(BIN)/python benchmarks/summary.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/batch.py
+
+fuzz: $(VENV)/.test ## Feed mutated inputs to every parser for 2 hours and record the findings; a second run continues
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 clean: ## Delete the environment, outputs and caches
 	rm -rf $(VENV) harexport-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -29,7 +29,6 @@ from artifacts import model_cards
 from benchmarks import readme, robustness, ship_pretrained
 from harexport.data import Dataset, load_dataset
 from harexport.errors import HarExportError
-from harexport.exporters import android
 from harexport.exporters.export import ExportFailure, ExportResult, export_checkpoint, format_result
 from harexport.exporters.options import SCHEMES
 from harexport.formats import tflite_metadata
@@ -37,17 +36,9 @@ from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.network import Network
 from harexport.pipeline import train_or_reuse
-from harexport.runtimes.model import update_pretrained
 from harexport.utils import files
 from harexport.utils.console import info, print_messages
 
-EDGE = ship_pretrained.ARTIFACTS / "edge"
-# Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
-# (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
-DEMO_MODEL = ROOT / "artifacts" / "edge-any-mount" / "edge-any-mount-unrolled-float32.tflite"
-# For phones without a gyroscope.
-DEMO_MODEL_ACC = ROOT / "artifacts" / "edge-any-mount-acc" / "edge-any-mount-acc-unrolled-float32.tflite"
-DEMO_FOLDER_ACC = "accelerometer-only"  # in the assets
 JSON = ROOT / "benchmarks" / "exports.json"
 SEED = 0  # the first seed; no other was tried
 
@@ -81,16 +72,9 @@ def build(names: list[str], train: bool) -> dict[str, Any]:
     exports: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
     for name in (name for name in names if name in checkpoints):
         _check_checkpoint(name, checkpoints[name], dataset)
-        exports[name] = _export_model(name, checkpoints[name], dataset)
+        exports[name] = export_model(name, checkpoints[name], dataset)
     exports = {name: exports[name] for name in checkpoints if name in exports}
     files.write_json(JSON, exports)
-    if "edge" in checkpoints:
-        update_pretrained(EDGE / "edge-unrolled-int8-weights.tflite")
-    if DEMO_MODEL.parent.name in checkpoints:
-        android.write_assets(DEMO_MODEL, ROOT / "android_demo")
-    if DEMO_MODEL_ACC.parent.name in checkpoints:
-        folder = ROOT / "android_demo" / "app" / android.ASSETS / DEMO_FOLDER_ACC
-        android.write_contents({folder / name: data for name, data in android.make_assets(DEMO_MODEL_ACC).items()})
     if not robustness.up_to_date():
         robustness.picture(robustness.measure())
     model_cards.write_cards()
@@ -104,11 +88,20 @@ def _check_checkpoint(name: str, checkpoint: Checkpoint, dataset: Dataset) -> No
         info(f"!!! {name}: its checkpoint has another recipe, seed or dataset; train it again with --train")
 
 
-def _export_model(name: str, checkpoint: Checkpoint, dataset: Dataset) -> list[dict[str, Any]]:
-    """Export all files of a model and return the results as JSON values."""
+def export_model(
+    name: str, checkpoint: Checkpoint, dataset: Dataset, plan: list[tuple[str, str, tuple[str, ...]]] | None = None
+) -> list[dict[str, Any]]:
+    """Export files of a model and return the results as JSON values.
+
+    Args:
+        name: Name of the model, and of its folder.
+        checkpoint: Its checkpoint.
+        dataset: Dataset for checks and calibration.
+        plan: Format, lowering and schemes of the files; default: `export_plan`.
+    """
     folder = ship_pretrained.ARTIFACTS / name
     results: list[ExportResult | ExportFailure] = []
-    for fmt, lowering, schemes in export_plan(checkpoint.network):
+    for fmt, lowering, schemes in plan or export_plan(checkpoint.network):
         results += export_checkpoint(checkpoint, folder, dataset, fmt, schemes, lowering)
     for result in results:
         if isinstance(result, ExportFailure):

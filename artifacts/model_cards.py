@@ -78,8 +78,8 @@ def _what(checkpoint: Checkpoint) -> str:
         network.kind.upper(),
         " and ".join(dict.fromkeys(str(layer.hidden) for layer in network.recurrent_layers)),
     )
-    steps = f"{network.num_steps} steps of one sample"
-    if network.input.kernel_size > 1:
+    steps = f"{network.num_steps} steps" + (" of one sample" if network.is_stack else "")
+    if network.is_stack and network.input.kernel_size > 1:
         steps = (
             f"{network.num_steps} steps of {network.input.kernel_size} samples, every {network.input.stride} samples"
         )
@@ -178,6 +178,26 @@ def _figures(name: str, checkpoint: Checkpoint, seeded: dict[str, Any]) -> str:
                 f"({first['seeds']} seed{'s' * (first['seeds'] > 1)} measured)."
             )
     return "\n\n".join(paragraphs)
+
+
+def figure_tables(checkpoint: Checkpoint, title: str) -> tuple[tables.Table, tables.Table]:
+    """Return the test figures of one model, and its recall by label.
+
+    Args:
+        checkpoint: Its checkpoint.
+        title: Heading of the first column: what the figures were measured on.
+    """
+    test = checkpoint.figures["test"]
+    figures: tables.Table = [
+        (title, "this model"),
+        ("accuracy", f"{test['accuracy']:.2%}"),
+        ("macro F1", f"{test['macro_f1']:.2%}"),
+        ("calibration error (ECE)", f"{test['ece']:.3f}"),
+    ]
+    recall: tables.Table = [("recall", "windows", "this model")]
+    for k, label in enumerate(checkpoint.contract.labels):
+        recall.append((format_label(label), str(sum(test["confusion"][k])), f"{test['label_recall'][k]:.2%}"))
+    return figures, recall
 
 
 def _head(over: dict[str, Any]) -> str:

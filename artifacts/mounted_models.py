@@ -21,20 +21,21 @@ from artifacts import build, model_cards
 from benchmarks import ship_pretrained
 from harexport.data import load_dataset
 from harexport.evaluation.plots import format_label
-from harexport.model import checkpoint as checkpoints
+from harexport.exporters import android
 from harexport.model.checkpoint import Checkpoint
+from harexport.runtimes.model import update_pretrained
 from harexport.utils import files, tables
 from harexport.utils.console import print_messages
 
 MODELS = ("edge-any-mount", "edge-any-mount-acc")
 JSON = ROOT / "benchmarks" / "mounted_exports.json"
 MOUNTING = ROOT / "benchmarks" / "mounting.json"
-
-
-def load_checkpoints() -> dict[str, Checkpoint]:
-    """Load the existing checkpoints."""
-    paths = {name: ship_pretrained.checkpoint_path(name) for name in MODELS}
-    return {name: checkpoints.load(path) for name, path in paths.items() if path.exists()}
+# Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
+# (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
+DEMO_MODEL = ship_pretrained.ARTIFACTS / "edge-any-mount" / "edge-any-mount-unrolled-float32.tflite"
+# For phones without a gyroscope, in a folder of its own in the assets.
+DEMO_MODEL_ACC = ship_pretrained.ARTIFACTS / "edge-any-mount-acc" / "edge-any-mount-acc-unrolled-float32.tflite"
+DEMO_FOLDER_ACC = ROOT / "android_demo" / "app" / android.ASSETS / "accelerometer-only"
 
 
 def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
@@ -42,8 +43,14 @@ def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
     dataset = load_dataset()
     exports: dict[str, Any] = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
     for name, checkpoint in found.items():
-        exports[name] = build._export_model(name, checkpoint, dataset)
+        exports[name] = build.export_model(name, checkpoint, dataset)
         files.write_json(JSON, exports)
+        update_pretrained(ship_pretrained.ARTIFACTS / name / f"{name}-unrolled-int8-weights.tflite", f"{name}.tflite")
+    if DEMO_MODEL.parent.name in found:
+        android.write_assets(DEMO_MODEL, ROOT / "android_demo")
+    if DEMO_MODEL_ACC.parent.name in found:
+        contents = android.make_assets(DEMO_MODEL_ACC)
+        android.write_contents({DEMO_FOLDER_ACC / name: content for name, content in contents.items()})
     return exports
 
 
@@ -56,17 +63,8 @@ def format_card(name: str, checkpoint: Checkpoint, exported: list[dict[str, Any]
         exported: Its entry in mounted_exports.json.
         seeds: The entries of its seeds in mounting.json.
     """
-    test, labels = checkpoint.figures["test"], checkpoint.contract.labels
     temperature = checkpoint.figures["temperature"]
-    recall = [("recall", "windows", "this model")]
-    for k, label in enumerate(labels):
-        recall.append((format_label(label), str(sum(test["confusion"][k])), f"{test['label_recall'][k]:.2%}"))
-    figures = [
-        ("official test windows, rotated by the walking of each recording", "this model"),
-        ("accuracy", f"{test['accuracy']:.2%}"),
-        ("macro F1", f"{test['macro_f1']:.2%}"),
-        ("calibration error (ECE)", f"{test['ece']:.3f}"),
-    ]
+    tested = model_cards.figure_tables(checkpoint, "official test windows, rotated by the walking of each recording")
     orientations = [("raw recordings in 20 random orientations, a file read twice", "accuracy", "worst", "smoothed")]
     for measured in seeds:
         run = measured["file"]
@@ -84,14 +82,12 @@ def format_card(name: str, checkpoint: Checkpoint, exported: list[dict[str, Any]
         "## Intended use": "The model for apps in which the phone may be worn in any orientation at the waist. It "
         f"needs the mount stage ([docs/mounting.md](../../docs/mounting.md)).{only} For learning and research. Not for "
         "uses in which an error causes harm, such as diagnosis, fall detection, care, work surveillance or insurance.",
-        "## Figures": "\n\n".join(
-            tables.format_markdown(rows) for rows in (figures, recall, orientations) if len(rows) > 1
-        )
+        "## Figures": "\n\n".join(tables.format_markdown(rows) for rows in (*tested, orientations) if len(rows) > 1)
         + f"\n\nThe probabilities are calibrated: temperature {temperature['value']:.3f}, fitted on the held-out "
         "subjects.",
         "## Protocol": model_cards._protocol(name, checkpoint),
         "## Files": model_cards._files(name, exported),
-        "## Limits": _limits(labels),
+        "## Limits": _limits(checkpoint.contract.labels),
         "## License": model_cards._license(),
         "## Reproduction": f"    harexport train --recipe {name} --seed {checkpoint.seed} --out OUT\n"
         "    python artifacts/mounted_models.py\n    python benchmarks/mounting.py",
@@ -117,7 +113,7 @@ def build_cards() -> dict[Path, str]:
     exports = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
     mounting = json.loads(MOUNTING.read_text("utf-8"))["models"] if MOUNTING.exists() else {}
     cards = {}
-    for name, checkpoint in load_checkpoints().items():
+    for name, checkpoint in ship_pretrained.load_checkpoints(MODELS).items():
         seeds = [{"name": key, **value} for key, value in mounting.items() if key.partition(",")[0] == name]
         path = ship_pretrained.ARTIFACTS / name / model_cards.CARD
         cards[path] = format_card(name, checkpoint, exports.get(name, []), seeds)
@@ -127,7 +123,7 @@ def build_cards() -> dict[Path, str]:
 def main() -> None:
     """Rebuild everything, or only the cards."""
     if "--cards" not in sys.argv[1:]:
-        export(load_checkpoints())
+        export(ship_pretrained.load_checkpoints(MODELS))
     for path, text in build_cards().items():
         files.write_text(path, text)
     ship_pretrained.write_checksums()

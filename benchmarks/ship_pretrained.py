@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from harexport.model import checkpoint as checkpoints
@@ -20,9 +21,9 @@ def checkpoint_path(name: str) -> Path:
     return ARTIFACTS / name / f"{name}.safetensors"
 
 
-def load_checkpoints() -> dict[str, Checkpoint]:
-    """Load the existing checkpoints, in the order of reports."""
-    return {name: checkpoints.load(checkpoint_path(name)) for name in MODELS if checkpoint_path(name).exists()}
+def load_checkpoints(names: Sequence[str] = MODELS) -> dict[str, Checkpoint]:
+    """Load the existing checkpoints of these models, in their order."""
+    return {name: checkpoints.load(checkpoint_path(name)) for name in names if checkpoint_path(name).exists()}
 
 
 def missing_message() -> str | None:

@@ -16,8 +16,8 @@ from harexport.version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from harexport.exporters.export import export
-    from harexport.importers.onnx import load_onnx as from_onnx
+    from harexport.api import export
+    from harexport.importers.onnx import from_onnx
     from harexport.importers.torch import from_torch
     from harexport.runtimes.model import load_model as load
 
@@ -27,13 +27,13 @@ __all__ = ["__version__", "export", "from_onnx", "from_torch", "load"]
 def __getattr__(name: str) -> Any:
     # Imported on first use: `harexport --help` needs no runtime.
     if name == "export":
-        from harexport.exporters.export import export
+        from harexport.api import export
 
         return export
     if name == "from_onnx":
-        from harexport.importers.onnx import load_onnx
+        from harexport.importers.onnx import from_onnx
 
-        return load_onnx
+        return from_onnx
     if name == "from_torch":
         from harexport.importers.torch import from_torch
 

@@ -9,7 +9,7 @@ from harexport.bench.report.html import save_report
 from harexport.bench.result import BenchResult
 from harexport.bench.run import bench
 from harexport.data.dataset import Dataset
-from harexport.errors import CheckFailedError, InputError
+from harexport.errors import InputError
 from harexport.exporters.export import ExportFailure, check_output_folder, export_checkpoint, format_result
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ from harexport.utils.console import info
 from harexport.version import __version__
 
 
-def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path]:
+def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> tuple[BenchResult, Path, list[str]]:
     """Train, export ONNX and TFLite files in float32 and int8 weights, benchmark them and write a report.
 
     Args:
@@ -31,7 +31,7 @@ def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> 
         seed: Seed of the random number generators.
 
     Returns:
-        The result of the benchmark and the path of the report.
+        The result of the benchmark, the path of the report, and why each file that failed its checks was not written.
 
     Raises:
         InputError, CheckFailedError, MissingExtraError: As `train`, `export_checkpoint` and `bench`.
@@ -40,11 +40,11 @@ def run_pipeline(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> 
     checkpoint = train_or_reuse(recipe, dataset, out, seed)
     results = export_checkpoint(checkpoint, out, dataset, "all", ("float32", "int8-weights"))
     for result in results:
-        if isinstance(result, ExportFailure):
-            raise CheckFailedError(result.reason)
-        info(format_result(result))
-    measured = bench(find_models([checkpoint_path(out, recipe), *(result.path for result in results)]), dataset)
-    return measured, save_report(measured, out, [out])
+        info(f"Failed: {result.reason}" if isinstance(result, ExportFailure) else format_result(result))
+    paths = [result.path for result in results if not isinstance(result, ExportFailure)]
+    measured = bench(find_models([checkpoint_path(out, recipe), *paths]), dataset)
+    failures = [result.reason for result in results if isinstance(result, ExportFailure)]
+    return measured, save_report(measured, out, [out]), failures
 
 
 def train_or_reuse(recipe: Recipe, dataset: Dataset, out: Path, seed: int = 0) -> Checkpoint:

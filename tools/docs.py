@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 import typing
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from harexport.exporters.android_library import read_example
 from harexport.exporters.export import ExportResult, format_result
 from harexport.exporters.options import resolve_all
 from harexport.model import checkpoint as checkpoints
+from harexport.model.layer_config import LayerConfig
 from harexport.model.recipe import Recipe
 from tests.helpers.requirements import REQUIREMENTS
 
@@ -53,8 +55,7 @@ def recipe_keys() -> str:
         if not hasattr(config, "__struct_fields__"):
             continue
         for name, hint in typing.get_type_hints(config, include_extras=True).items():
-            kind, *metas = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
-            meta = next((meta for meta in metas if isinstance(meta, Meta)), Meta())
+            kind, meta = _split_hint(hint)
             default = getattr(config(), name)
             shown = "[]" if default == () else str(default).lower() if isinstance(default, bool) else default
             meaning = (meta.description or "").replace("|", "\\|")
@@ -62,7 +63,33 @@ def recipe_keys() -> str:
     return "\n".join(lines)
 
 
+def recipe_layers() -> str:
+    """Render the table of all kinds of layers of a recipe."""
+    lines = ["| kind | keys | meaning |", "|---|---|---|"]
+    for layer in typing.get_args(LayerConfig):
+        keys = []
+        defaults = dict(zip(reversed(layer.__struct_fields__), reversed(layer.__struct_defaults__), strict=False))
+        for name, hint in typing.get_type_hints(layer, include_extras=True).items():
+            kind, meta = _split_hint(hint)
+            default = f"; default {str(defaults[name]).lower()}" if name in defaults else ""
+            keys.append(f"`{name}`: {meta.description or 'number of steps'} ({_values(kind, meta)}{default})")
+        kind = layer.__struct_config__.tag
+        lines.append(f"| `{kind}` | {'<br>'.join(keys)} | {(layer.__doc__ or '').strip()} |")
+    return "\n".join(lines)
+
+
+def _split_hint(hint: typing.Any) -> tuple[typing.Any, Meta]:
+    """Return the type of a key, and its limits and description."""
+    kind, *metas = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    found = [meta for meta in metas if isinstance(meta, Meta)]
+    limits = next((meta for meta in found if meta.ge is not None), Meta())
+    description = next((meta.description for meta in reversed(found) if meta.description), None)
+    return kind, Meta(ge=limits.ge, le=limits.le, description=description)
+
+
 def _values(kind: typing.Any, meta: Meta) -> str:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(_values(*_split_hint(part)) for part in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
@@ -101,6 +128,7 @@ def export_example() -> str:
 GENERATED = {
     "export-example": ("README.md", export_example),
     "recipe-keys": ("docs/training.md", recipe_keys),
+    "recipe-layers": ("docs/training.md", recipe_layers),
     "requirements": ("CONTRIBUTING.md", requirements),
     "kotlin": ("android_demo/README.md", kotlin),
     **{name: (block.file, block.render) for name, block in BLOCKS.items()},

@@ -34,7 +34,7 @@ class Kernel:
     """
 
     def __init__(self, network: Network, compiler: str = "gcc", flags: tuple[str, ...] = ()) -> None:
-        if not network.lstm or network.coarse_head:
+        if not network.is_stack or not network.lstm or network.coarse_head:
             raise InputError("the C kernel supports LSTM layers and one head only")
         self.window_shape = (network.window, network.num_channels)
         self._labels = network.num_labels

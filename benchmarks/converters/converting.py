@@ -145,7 +145,7 @@ def _ours(way: Pipeline, checkpoint: Path, out: Path) -> dict[str, Any]:
         (written,) = Path(place).glob(f"*{way.suffix}")
         shutil.copy(written, out)
         script = environments.FOLDER / "convert_harexport.py"
-        fmt, lowering = way.suffix[1:], next((word for word in way.command if word in ("fused", "unrolled")), "none")
+        fmt, lowering = way.suffix[1:], next((word for word in way.command if word in ("fused", "unrolled")), "auto")
     made["with_proof"] = {key: made[key] for key in ("seconds", "cpu_seconds", "megabytes")}
     if way.scheme == "int8":  # only the whole command calibrates
         return made

@@ -35,7 +35,7 @@ class Pipeline:
 
     @property
     def by_tensorflow(self) -> bool:
-        return self.command[0] == "convert_keras.py"
+        return self.command[0] == "convert_keras.py" or self.command[1].startswith("keras-")
 
 
 def _ours(fmt: str, scheme: str, lowering: str | None = None) -> Pipeline:
@@ -92,6 +92,42 @@ PIPELINES = (
     _tool(
         "quantizer-tf_keras", "legacy Keras, then ai-edge-quantizer", "int8-weights", ".tflite",
         "quantizer", "quantizer", "tf_keras-loop-float32",
+    ),
+    _tool(
+        "quantizer-litert-torch", "litert-torch, then ai-edge-quantizer", "int8-weights", ".tflite",
+        "quantizer", "quantizer", "litert-torch",
+    ),
+)  # fmt: skip
+
+
+def _network(tool: str, who: str, scheme: str, suffix: str, environment: str) -> Pipeline:
+    return Pipeline(tool, who, scheme, suffix, environment, ("convert_networks.py", tool))
+
+
+# For the networks of networks.py, which harexport imports from the file of `torchscript`.
+OWN_PIPELINES = (
+    _network("torchscript", "torch.onnx (TorchScript)", "float32", ".onnx", HERE),
+    *(_ours("onnx", scheme) for scheme in ("float32", "int8-weights")),
+    *(_ours("tflite", scheme) for scheme in ("float32", "int8-weights", "int8")),
+    _tool(
+        "ort-dynamic", "torch.onnx, then onnxruntime.quantization", "int8-weights", ".onnx",
+        HERE, "ort-dynamic", "torchscript",
+    ),
+    _network("keras-float32", "Keras 3 + TFLiteConverter", "float32", ".tflite", HERE),
+    _network("keras-dynamic", "Keras 3 + TFLiteConverter", "int8-weights", ".tflite", HERE),
+    _network("keras-int8", "Keras 3 + TFLiteConverter", "int8", ".tflite", HERE),
+    _network("litert-torch", "litert-torch", "float32", ".tflite", "litert-torch"),
+    _tool(
+        "onnx2tf-float32", "torch.onnx, then onnx2tf", "float32", ".tflite",
+        "onnx2tf", "onnx2tf-float32", "torchscript",
+    ),
+    _tool(
+        "onnx2tf-dynamic", "torch.onnx, then onnx2tf", "int8-weights", ".tflite",
+        "onnx2tf", "onnx2tf-dynamic", "torchscript",
+    ),
+    _tool(
+        "quantizer-keras", "Keras 3, then ai-edge-quantizer", "int8-weights", ".tflite",
+        "quantizer", "quantizer", "keras-float32",
     ),
     _tool(
         "quantizer-litert-torch", "litert-torch, then ai-edge-quantizer", "int8-weights", ".tflite",

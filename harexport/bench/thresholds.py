@@ -303,14 +303,8 @@ def _format(rule: Rule, interval: Interval) -> str:
 
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
-
-
 _NonNegative = Annotated[float, Meta(ge=0)]
-
-
 _Positive = Annotated[float, Meta(gt=0)]
-
-
 _Count = Annotated[int, Meta(ge=0)]
 
 

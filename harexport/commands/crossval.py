@@ -12,21 +12,18 @@ from harexport.commands.options import (
     data_option,
     json_option,
     load_data,
-    option,
     out_option,
     print_error,
     print_result,
     recipe_option,
-    search_options,
+    trial_options,
 )
 
 
 @click.command(cls=SectionedCommand)
 @recipe_option
-@option("--folds", default="loso", show_default=True, metavar="K|loso", help="K folds, or leave one subject out.")
-@option("--seeds", default="0", show_default=True, help="Comma-separated seeds; every fold is trained with each.")
 @data_option
-@search_options
+@trial_options(folds="loso", seeds="0")
 @out_option
 @json_option
 def crossval(

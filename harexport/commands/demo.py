@@ -34,11 +34,14 @@ def demo(recipe: str, data: Path | None, out: Path, seed: int, as_json: bool) ->
     Example:  harexport demo
     """
     from harexport.bench.report import text
+    from harexport.errors import CheckFailedError
     from harexport.model import recipe as recipes
     from harexport.pipeline import run_pipeline
 
-    result, page = run_pipeline(recipes.load(recipe), load_data(data), out, seed)
+    result, page, failures = run_pipeline(recipes.load(recipe), load_data(data), out, seed)
     summary = f"\n{text.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
     print_result(result.to_dict(), as_json, summary)
+    if failures:
+        raise CheckFailedError("; ".join(failures))
     if result.exit_code:
         sys.exit(result.exit_code)

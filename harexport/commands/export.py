@@ -22,9 +22,10 @@ from harexport.errors import InputError
 
 if TYPE_CHECKING:
     from harexport.data.dataset import Dataset
+    from harexport.importers.onnx import ImportedModel
     from harexport.model.contract import Contract
-    from harexport.model.network import Network
-    from harexport.model.sequential import Sequential
+
+_COMPARED_WINDOWS = 256  # test windows on which an imported network is compared with the original
 
 
 @click.command(cls=SectionedCommand)
@@ -68,6 +69,13 @@ if TYPE_CHECKING:
     help="Input and output type of full-integer files.",
 )
 @option(
+    "--stream",
+    section="Format",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Write files that read STEPS steps and the state, and return the new state. Default: whole windows.",
+)
+@option(
     "--contract",
     section="Input",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -101,6 +109,7 @@ def export(
     lowering: str,
     batch: str,
     io: str,
+    stream: int | None,
     contract: Path | None,
     labels: str | None,
     max_drop: float | None,
@@ -140,15 +149,18 @@ def export(
     if (android or android_library) and fmt == "all":
         fmt = "tflite"
     schemes, batch_size = parse_schemes(fmt, quantize), parse_batch(batch)
-    network: Network | Sequential
     if path.suffix.lower() == ".onnx":
-        network, model_contract, dataset = load_onnx_model(path, contract, labels, data)
-        name, trained = path.stem, None
+        imported, model_contract, dataset = load_onnx_model(path, contract, labels, data)
+        network, name, trained, notes = imported.network, path.stem, None, list(imported.notes)
+        if not contract and not imported.contract and not data:
+            notes.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
     elif contract or labels:
         raise InputError("--contract and --labels are for ONNX models; a checkpoint has its own contract")
     else:
         trained = load(path)
-        network, model_contract, name = trained.network, trained.contract, trained.recipe.name
+        network, model_contract, name, notes = trained.network, trained.contract, trained.recipe.name, []
+    if (android or android_library) and stream:
+        raise InputError("--android and --android-library take files of whole windows; leave out --stream")
     if android or android_library:
         options = resolve_all(network, fmt, schemes, lowering, batch_size, io)
         if android:
@@ -159,11 +171,23 @@ def export(
     if trained is None:
         metadata = {"source": path.name}
         results = export_network(
-            network, model_contract, metadata, name, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop
+            network,
+            model_contract,
+            metadata,
+            name,
+            out,
+            dataset,
+            fmt,
+            schemes,
+            lowering,
+            batch_size,
+            io,
+            max_drop,
+            stream,
         )
     else:
         dataset = load_data_for(data, model_contract, name)
-        results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop)
+        results = export_checkpoint(trained, out, dataset, fmt, schemes, lowering, batch_size, io, max_drop, stream)
         record_checkpoint(trained.digest, path)
     failures = [result for result in results if isinstance(result, ExportFailure)]
     assets = write_assets(results[0].path, android) if android and not failures else []
@@ -174,9 +198,12 @@ def export(
     lines += [f"Android: {path}" for path in assets]
     if library:
         lines.append(f"Android library: {android_library} ({len(library)} files); see its README.md")
-    if trained is None and not contract:
-        lines.append("The channels, units and sampling rate are those of UCI HAR; give others with --contract.")
-    document = {"files": [result.to_dict() for result in results], "android": [str(path) for path in assets + library]}
+    lines += notes
+    document = {
+        "files": [result.to_dict() for result in results],
+        "android": [str(path) for path in assets + library],
+        "notes": notes,
+    }
     print_result(document, as_json, "\n".join(lines))
     if failures:
         sys.exit(1)
@@ -184,39 +211,54 @@ def export(
 
 def load_onnx_model(
     path: Path, contract_path: Path | None, labels: str | None, data: Path | None
-) -> tuple[Sequential, Contract, Dataset | None]:
+) -> tuple[ImportedModel, Contract, Dataset | None]:
     """Import a .onnx file, and return it with its contract and the dataset for its checks.
 
     Args:
         path: The file.
-        contract_path: contract.json of the model. Default: the contract of UCI HAR.
+        contract_path: contract.json of the model. Default: the contract in the file, else that of the dataset, else
+            that of UCI HAR.
         labels: Labels of the model, separated by commas. Default: those of the contract.
         data: Dataset. Default: UCI HAR if the contract matches it, else None.
 
     Raises:
-        InputError: The model cannot be imported, or it does not fit the contract.
+        InputError: The model cannot be imported, it does not fit the contract, or it differs from the imported network
+            on the test windows.
     """
-    from harexport.data import contract_mismatches
+    import numpy as np
+
+    from harexport.data import contract_mismatches, load_dataset
     from harexport.importers.onnx import load_onnx
     from harexport.model.contract import Contract
     from harexport.utils.files import read_json
 
-    contract = Contract()
+    contract = load_dataset(data).contract if data and not contract_path else Contract()
     if contract_path:
         contract = Contract.from_dict(read_json(contract_path, "contract"), str(contract_path))
-    network = load_onnx(path, len(contract.channels))
+    try:
+        imported = load_onnx(path, len(contract.channels))
+    except InputError:
+        if contract_path:
+            raise
+        imported = load_onnx(path)
+    if imported.contract and not contract_path:
+        contract = Contract.from_dict(imported.contract, str(path))
     if labels:
         contract = dataclasses.replace(contract, labels=tuple(label.strip() for label in labels.split(",")))
+    network = imported.network
     if (network.window, network.num_channels) != (contract.window, len(contract.channels)):
         raise InputError(
             f"{path} takes windows of {network.window} samples and {network.num_channels} channels, the contract has "
-            f"{contract.window} and {len(contract.channels)}; give its contract with --contract"
+            f"{contract.window} and {len(contract.channels)}. Give the contract of the model with --contract"
         )
     if network.num_labels != len(contract.labels):
         raise InputError(
-            f"{path} has {network.num_labels} logits, the contract {len(contract.labels)} labels; give its labels with "
-            "--labels"
+            f"{path} has {network.num_labels} logits, the contract {len(contract.labels)} labels. Give the labels of "
+            "the model with --labels"
         )
     is_default = not contract_mismatches(contract, Contract())
     dataset = load_data_for(data, contract, path.stem) if data or is_default else None
-    return network, contract, dataset
+    if dataset is not None and len(dataset.test):
+        positions = np.linspace(0, len(dataset.test) - 1, min(len(dataset.test), _COMPARED_WINDOWS)).astype(int)
+        imported.compare(np.asarray(dataset.test.signals[positions], np.float32))
+    return imported, contract, dataset

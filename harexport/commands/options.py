@@ -121,21 +121,44 @@ seed_option = option(
 )
 
 
-def search_options(command: _F) -> _F:
-    """Add the options that select where trials run."""
-    jobs = option(
-        "--jobs",
-        section="Execution",
-        type=click.IntRange(1, 4096),
-        help="Number of parallel trainings, one process and one thread each. Default: the number of cores.",
+def trial_options(*, folds: str, seeds: str) -> Callable[[_F], _F]:
+    """Return a decorator that adds the options of trials, with these defaults: folds, seeds, and where they run."""
+    options = (
+        option(
+            "--folds",
+            section="Trials",
+            default=folds,
+            show_default=True,
+            metavar="K|loso",
+            help="K folds, or leave one subject out.",
+        ),
+        option(
+            "--seeds",
+            section="Trials",
+            default=seeds,
+            show_default=True,
+            help="Comma-separated seeds; every fold is trained with each.",
+        ),
+        option(
+            "--jobs",
+            section="Trials",
+            type=click.IntRange(1, 4096),
+            help="Number of parallel trainings, one process and one thread each. Default: the number of cores.",
+        ),
+        option(
+            "--cluster",
+            section="Trials",
+            metavar="ADDRESS",
+            help="Address of a running Ray cluster, for example 10.0.0.5:6379, or auto.",
+        ),
     )
-    cluster = option(
-        "--cluster",
-        section="Execution",
-        metavar="ADDRESS",
-        help="Address of a running Ray cluster, for example 10.0.0.5:6379, or auto.",
-    )
-    return jobs(cluster(command))
+
+    def add(command: _F) -> _F:
+        for decorate in reversed(options):
+            command = decorate(command)
+        return command
+
+    return add
 
 
 def load_data(path: Path | None) -> Dataset:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     "--model",
     section="Input",
     type=click.Path(path_type=Path),
-    help="A .tflite, .onnx or .safetensors file of harexport. Default: the edge model that comes with harexport.",
+    help="A .tflite, .onnx or .safetensors file of harexport. Default: edge-any-mount, which comes with "
+    "harexport; edge-any-mount-acc for recordings without a gyroscope.",
 )
 @option(
     "--data",
@@ -137,7 +138,7 @@ def predict(
             unit_divisor(sensor, unit, hint=f"pass --{name}-unit {{}}".format)
     units = Units(acc_unit, gyro_unit, time=time_unit, signs=signs)
     mounting = None if mount is None else MountOption.parse(mount)
-    loaded = load_model(model)
+    loaded = None if model is None else load_model(model)
     if follow:
         _follow(loaded, units, smoothing, mounting)
         return
@@ -146,7 +147,7 @@ def predict(
 
 def _predict(
     paths: tuple[Path, ...],
-    model: Model,
+    model: Model | None,
     units: Units,
     smoothing: str,
     data: Path | None,
@@ -200,8 +201,9 @@ def _file_name(recording: str) -> str:
     return name.removesuffix(".csv").removesuffix(".zip").strip(". ")[:120] or "recording"
 
 
-def _follow(model: Model, units: Units, smoothing: str, mount: MountOption | None) -> None:
+def _follow(model: Model | None, units: Units, smoothing: str, mount: MountOption | None) -> None:
     from harexport.errors import InputError
+    from harexport.model.contract import LABELS
     from harexport.predict.session import WindowPrediction
     from harexport.predict.stream import predict_stream, read_lines
     from harexport.utils.console import info
@@ -210,9 +212,10 @@ def _follow(model: Model, units: Units, smoothing: str, mount: MountOption | Non
         raise InputError("standard input is closed; pipe a phone's samples as CSV into it, the header first")
     if sys.stdin.isatty():
         info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
+    labels = LABELS if model is None else model.contract.labels
     for event in predict_stream(read_lines(sys.stdin.buffer), model, units, smoothing, mount):
         if isinstance(event, WindowPrediction):
-            click.echo(json.dumps(event.to_dict(model.contract.labels)))
+            click.echo(json.dumps(event.to_dict(labels)))
             sys.stdout.flush()
         else:
             info(event)

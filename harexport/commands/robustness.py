@@ -32,7 +32,7 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
 
     \b
     Example:  harexport robustness
-              harexport robustness artifacts
+              harexport robustness artifacts/edge artifacts/edge-any-mount
               harexport robustness edge.safetensors edge-unrolled-int8.tflite --json
     """
     from harexport.data.load import check_default_dataset

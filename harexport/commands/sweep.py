@@ -17,7 +17,7 @@ from harexport.commands.options import (
     print_error,
     print_result,
     recipe_option,
-    search_options,
+    trial_options,
 )
 
 
@@ -37,21 +37,6 @@ from harexport.commands.options import (
     "--random", "draws", section="Search", type=int, metavar="N", help="Draw N variants from --grid instead of all."
 )
 @option(
-    "--folds",
-    section="Search",
-    default="3",
-    show_default=True,
-    metavar="K|loso",
-    help="K folds, or leave one subject out.",
-)
-@option(
-    "--seeds",
-    section="Search",
-    default="0,1",
-    show_default=True,
-    help="Comma-separated seeds; every fold is trained with each.",
-)
-@option(
     "--scheme",
     section="Search",
     type=click.Choice(["float32", "float16", "int8-weights"]),
@@ -59,7 +44,7 @@ from harexport.commands.options import (
     show_default=True,
     help="Quantization scheme of the .tflite files whose latency and size are compared.",
 )
-@search_options
+@trial_options(folds="3", seeds="0,1")
 @out_option
 @json_option
 def sweep(

@@ -10,6 +10,7 @@ from harexport.utils.files import check_writable
 
 MODEL_FOLDER = Path("src/main/assets/harexport")  # ActivityRecognizer.ASSETS
 _SCRIPT = "build.gradle.kts"
+_NAMESPACE = 'namespace = "org.harexport.recognition"'
 _CODE = Path("src/main/kotlin")
 _HERE = Path(__file__).resolve().parent
 # An installed package contains the sources; in the repository they are those of the demo.
@@ -45,7 +46,7 @@ def check_folder(folder: Path) -> None:
         InputError: It is no folder, cannot be written, or contains files that are not a library of harexport.
     """
     script = folder / _SCRIPT
-    is_library = script.is_file() and "org.harexport.recognition" in script.read_text("utf-8", errors="replace")
+    is_library = script.is_file() and _NAMESPACE in script.read_text("utf-8", errors="replace")
     if folder.is_dir() and any(folder.iterdir()) and not is_library:
         raise InputError(f"{folder} is not empty and no library of harexport; give a new folder")
     check_writable(folder)

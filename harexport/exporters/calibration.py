@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.dataset import Windows
-from harexport.errors import InputError
+from harexport.errors import CheckFailedError, InputError
 from harexport.formats.tflite_builder import QuantParams
 from harexport.model.layers import Doubles, LayerActivations, LstmLayer, sigmoid
 from harexport.model.network import Network, check_windows
@@ -143,18 +143,18 @@ def calibrate(network: Network, train: Windows, count: int = 256, seed: int = 0)
     for k, layer in enumerate(network.lstm):
         activations.append(layer.forward(sequence, return_intermediates=True))
         sequence = activations[-1].states
-        ranges[f"lstm.{k}.cell"] = _range(activations[-1].cells)
-        ranges[f"lstm.{k}.state"] = _range(sequence)
+        ranges[f"lstm.{k}.cell"] = range_of(activations[-1].cells)
+        ranges[f"lstm.{k}.state"] = range_of(sequence)
     ranges |= _search_gate_limits(network.lstm, activations)
     cell_limit, cell_error = _search_cell_limit(network, _search_windows(network, windows), activations)
     ranges["cell"] = -cell_limit, cell_limit
     for name, head in network.heads().items():
-        ranges["logits" if name == "head" else name] = _range(head.forward(sequence[:, -1]))
+        ranges["logits" if name == "head" else name] = range_of(head.forward(sequence[:, -1]))
     return Calibration(
-        ranges={name: (_six_digits(low), _six_digits(high)) for name, (low, high) in ranges.items()},
+        ranges={name: (six_digits(low), six_digits(high)) for name, (low, high) in ranges.items()},
         shares=shares,
         cell="int8" if cell_error <= _MAX_INT8_CELL_ERROR else "int16",
-        cell_error=_six_digits(cell_error),
+        cell_error=six_digits(cell_error),
         indices=sample.indices,
         sha256=sample.sha256,
     )
@@ -168,25 +168,25 @@ def _clipped_ranges(network: Network, windows: Doubles) -> tuple[dict[str, Range
     def search(
         ranges_of: Callable[[float], list[Range]], error_of: Callable[[list[Range]], float]
     ) -> tuple[float, list[Range]]:
-        share = _widest_near_optimum({share: error_of(ranges_of(share)) for share in PERCENTILES})
+        share = widest_near_optimum({share: error_of(ranges_of(share)) for share in PERCENTILES})
         return share, ranges_of(share)
 
     def window_error(ranges: list[Range]) -> float:
-        return _rms(_simulate(network, _fake_quantize(searched, ranges[0])) - exact)
+        return rms(_simulate(network, fake_quantize(searched, ranges[0])) - exact)
 
     def channels_error(ranges: list[Range]) -> float:
         low, high = np.array(ranges).T
         middle, half = (low + high) / 2, np.where(high > low, (high - low) / 2, 1.0)
-        quantized = _fake_quantize((searched - middle) / half, (-1.0, 1.0)) * half + middle
-        return _rms(_simulate(network, quantized) - exact)
+        quantized = fake_quantize((searched - middle) / half, (-1.0, 1.0)) * half + middle
+        return rms(_simulate(network, quantized) - exact)
 
     def rows_error(ranges: list[Range]) -> float:
-        return _rms(_simulate(network, searched, ranges[0]) - exact)
+        return rms(_simulate(network, searched, ranges[0]) - exact)
 
     rows = network.input.forward(network.normalize(windows))
-    window = search(lambda share: [_range(windows, share)], window_error)
-    each = search(lambda share: [_range(windows[..., k], share) for k in range(network.num_channels)], channels_error)
-    row = search(lambda share: [_range(rows, share)], rows_error)
+    window = search(lambda share: [range_of(windows, share)], window_error)
+    each = search(lambda share: [range_of(windows[..., k], share) for k in range(network.num_channels)], channels_error)
+    row = search(lambda share: [range_of(rows, share)], rows_error)
     channels = {f"window.{k}": values for k, values in enumerate(each[1])}
     return (
         {"window": window[1][0], **channels, "rows": row[1][0]},
@@ -199,12 +199,12 @@ def _search_cell_limit(network: Network, windows: Doubles, activations: list[Lay
     exact = _simulate(network, windows)
     largest = max(float(np.abs(layer.cells).max()) for layer in activations) or 1.0
     limits = sorted({min(limit, largest) for limit in (*_CELL_LIMITS, largest)})
-    errors = {limit: _rms(_simulate(network, windows, cell_limit=limit) - exact) for limit in limits}
-    limit = _widest_near_optimum(errors)
-    return limit, errors[limit] / (_rms(exact) or 1.0)
+    errors = {limit: rms(_simulate(network, windows, cell_limit=limit) - exact) for limit in limits}
+    limit = widest_near_optimum(errors)
+    return limit, errors[limit] / (rms(exact) or 1.0)
 
 
-def _widest_near_optimum(errors: dict[float, float]) -> float:
+def widest_near_optimum(errors: dict[float, float]) -> float:
     """Return the largest key with nearly the least error: unseen subjects may move more than the training subjects."""
     return max(key for key, error in errors.items() if error <= _ERROR_MARGIN * min(errors.values()))
 
@@ -215,8 +215,8 @@ def _simulate(
     """Return the logits with rows or cells rounded to int8."""
     sequence = network.input.forward(network.normalize(windows))
     if rows is not None:
-        sequence = _fake_quantize(sequence, rows)
-    quantize_cell = None if cell_limit is None else partial(_fake_quantize, within=(-cell_limit, cell_limit))
+        sequence = fake_quantize(sequence, rows)
+    quantize_cell = None if cell_limit is None else partial(fake_quantize, within=(-cell_limit, cell_limit))
     for layer in network.lstm:
         sequence = layer.forward(sequence, return_intermediates=True, quantize_cell=quantize_cell).states
     return network.head.forward(sequence[:, -1])
@@ -240,11 +240,11 @@ def _search_gate_limits(layers: tuple[LstmLayer, ...], activations: list[LayerAc
     largest = float(np.abs(p).max()) or 1.0
     best = (np.inf, 0.0, 0.0, 0.0)
     for limit_r in sorted({float(np.quantile(np.abs(r), share)) or 1.0 for share in (0.99, 0.999, 1.0)}):
-        part = _fake_quantize(r, (-limit_r, limit_r))
+        part = fake_quantize(r, (-limit_r, limit_r))
         for limit_p in sorted({min(largest, limit) for limit in (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)}):
-            whole = _fake_quantize(p, (-limit_p, limit_p)) + part
+            whole = fake_quantize(p, (-limit_p, limit_p)) + part
             for limit in (4.0, 5.0, 6.0, 7.0, 8.0):
-                error = _rms(sigmoid(_fake_quantize(whole, (-limit, limit))) - exact)
+                error = rms(sigmoid(fake_quantize(whole, (-limit, limit))) - exact)
                 best = min(best, (error, limit_p, limit_r, limit))
     return {name: (-value, value) for name, value in zip(("projected", "recurrent", "gates"), best[1:], strict=True)}
 
@@ -261,7 +261,7 @@ def symmetric_int8(limit: float) -> QuantParams:
     return QuantParams(np.int8, float(np.float32(limit / 127)))
 
 
-def _fake_quantize(values: Doubles, within: Range) -> Doubles:
+def fake_quantize(values: Doubles, within: Range) -> Doubles:
     """Round values to those of `asymmetric_int8`."""
     quant = asymmetric_int8(within)
     integers = np.clip(np.rint(values / quant.scale) + quant.zero_point, -128, 127)
@@ -269,9 +269,15 @@ def _fake_quantize(values: Doubles, within: Range) -> Doubles:
     return rounded
 
 
-def _range(values: Doubles, share: float = 1.0) -> Range:
-    """Return the range of this share of the values, with equal shares above and below it."""
+def range_of(values: Doubles, share: float = 1.0) -> Range:
+    """Return the range of this share of the values, with equal shares above and below it.
+
+    Raises:
+        CheckFailedError: The range is not finite.
+    """
     low, high = np.quantile(values, [(1 - share) / 2, (1 + share) / 2])
+    if not np.isfinite([low, high]).all():
+        raise CheckFailedError("the network's activations overflow; train it again with a smaller learning rate")
     return float(low), float(high)
 
 
@@ -285,10 +291,10 @@ def _sample_values(values: Doubles) -> Doubles:
     return values.reshape(-1)[np.random.default_rng(0).integers(values.size, size=_GATE_SAMPLES)]
 
 
-def _rms(values: Doubles) -> float:
+def rms(values: Doubles) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _six_digits(value: float) -> float:
+def six_digits(value: float) -> float:
     """Round to six significant digits, to keep the metadata of the file short."""
     return float(f"{value:.6g}")

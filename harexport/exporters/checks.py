@@ -13,10 +13,11 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.comparison import Predictions, check_tolerance, compare
 from harexport.evaluation.metrics import classification_metrics
 from harexport.exporters.options import ExportOptions
+from harexport.exporters.stream import StreamRunner, split
 from harexport.formats.structure import Structure, read_structure
-from harexport.model.contract import INPUT_NAME, LOGITS_NAME, PROBABILITIES_NAME, Contract
+from harexport.model.contract import INPUT_NAME, LOGITS_NAME, NEW_STATE_NAME, PROBABILITIES_NAME, STATE_NAME, Contract
+from harexport.model.folding import simplify
 from harexport.model.network import Network, softmax
-from harexport.model.sequential import Sequential
 from harexport.runtimes import Floats, Runner
 from harexport.runtimes.sandbox import run_sandboxed
 from harexport.utils.console import progress
@@ -33,7 +34,9 @@ _SOFTMAX_TOLERANCE, _INT8_SOFTMAX_TOLERANCE = 1e-5, 0.1
 # of the wavefront's block matrices, take the rest.
 _BYTES_SAVED = {"float16": 2, "int8-weights": 3, "int8": 3}
 _MIN_SAVED_SHARE = 0.5
-_MIN_SAVED_BYTES = 4000  # below, names, scales and operators dominate the size, which is then not checked
+# Below, names, scales and operators dominate the size, which is then not checked. Full-integer files of other networks
+# than stacks have more of them.
+_MIN_SAVED_BYTES, _MIN_SAVED_BYTES_INT8 = 4000, 12000
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ReferenceOutputs:
     expected: NDArray[np.float64]
 
 
-def compute_reference(network: Network | Sequential, dataset: Dataset) -> ReferenceOutputs:
+def compute_reference(network: Network, dataset: Dataset) -> ReferenceOutputs:
     """Run the float64 reference on the test windows of a dataset that fits the network."""
     with progress("float64 reference", len(dataset.test), "windows") as advance:
         return ReferenceOutputs(dataset.test, network.logits(dataset.test.signals, advance))
@@ -105,7 +108,7 @@ class CheckResult:
 
 def check_exported_model(
     model: bytes,
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     options: ExportOptions,
     float32_size: int,
@@ -130,16 +133,21 @@ def check_exported_model(
         CheckFailedError: A check failed; the message lists all failures.
     """
     name = f"the {options.name} export"
+    part, part_contract = (network, contract) if options.stream is None else split(network, contract, options.stream)
     try:
         structure = read_structure(model, options.format, name)
         # an integer overflow aborts LiteRT, and with it this process
         if options.scheme == "int8" and (error := run_sandboxed(model, f".{options.format}").error):
             raise InputError(error)
-        runner = runtimes.load_bytes(model, f".{options.format}", name)
+        runner: Runner = (
+            runtimes.load_bytes(model, f".{options.format}", name)
+            if options.stream is None
+            else StreamRunner(model, options.format, name, part_contract, network.window)
+        )
     except InputError as error:
         raise CheckFailedError(f"{name} cannot be read back: {error}. No file was written") from error
     failures = [
-        *_check_structure(structure, network, contract, options),
+        *_check_structure(structure, part, part_contract, options),
         *_check_size(network, options, len(model), float32_size),
     ]
     if not failures:  # predictions of a file with a wrong structure are meaningless
@@ -149,13 +157,13 @@ def check_exported_model(
     return structure, result
 
 
-def _check_structure(
-    structure: Structure, network: Network | Sequential, contract: Contract, options: ExportOptions
-) -> list[str]:
+def _check_structure(structure: Structure, network: Network, contract: Contract, options: ExportOptions) -> list[str]:
     failures = []
     batch = -1 if options.batch is None else options.batch
-    inputs = {INPUT_NAME: (batch, network.window, network.num_channels)}
-    outputs = {name: (batch, len(labels)) for name, labels in contract.outputs.items()}
+    inputs: dict[str, tuple[int, ...]] = {INPUT_NAME: (batch, network.window, network.num_channels)}
+    outputs: dict[str, tuple[int, ...]] = {name: (batch, len(labels)) for name, labels in contract.outputs.items()}
+    if contract.stream:
+        inputs[STATE_NAME] = outputs[NEW_STATE_NAME] = (batch, contract.stream.state_size)
     for what, found, expected in (("inputs", structure.inputs, inputs), ("outputs", structure.outputs, outputs)):
         if found != expected:
             failures.append(f"its {what} are {found}, expected {expected}")
@@ -174,7 +182,7 @@ def _check_structure(
     return failures
 
 
-def _recurrent_operators(network: Network | Sequential, options: ExportOptions) -> dict[str, int]:
+def _recurrent_operators(network: Network, options: ExportOptions) -> dict[str, int]:
     """Return the expected number of each recurrent operator."""
     if options.format == "tflite":
         return {"UNIDIRECTIONAL_SEQUENCE_LSTM": len(network.lstm) if options.lowering == "fused" else 0, "WHILE": 0}
@@ -182,21 +190,22 @@ def _recurrent_operators(network: Network | Sequential, options: ExportOptions) 
     return {"LSTM": 0, "DynamicQuantizeLSTM": 0, "GRU": len(network.gru)} | {operator: len(network.lstm)}
 
 
-def _check_size(network: Network | Sequential, options: ExportOptions, size: int, float32_size: int) -> list[str]:
+def _check_size(network: Network, options: ExportOptions, size: int, float32_size: int) -> list[str]:
     scheme = options.scheme
     if (scheme, options.lowering) == ("int8", "unrolled"):  # it has more operators per step; a note reports the size
         return []
-    arrays = network.arrays() if isinstance(network, Sequential) else network.fold_input().arrays()
-    num_weights = sum(array.size for array in arrays.values() if array.ndim > 1)
+    folded = Network(network.window, network.num_channels, simplify(network.layers))
+    num_weights = sum(array.size for array in folded.arrays().values() if array.ndim > 1)
     expected = _MIN_SAVED_SHARE * _BYTES_SAVED.get(scheme, 0) * num_weights
-    if float32_size - size >= expected or expected < _MIN_SAVED_BYTES:
+    least = _MIN_SAVED_BYTES_INT8 if scheme == "int8" and not network.is_stack else _MIN_SAVED_BYTES
+    if float32_size - size >= expected or expected < least:
         return []
     return [f"it has {size} bytes, in float32 {float32_size}; {scheme} should save at least {expected:.0f}"]
 
 
 def _check_predictions(
     runner: Runner,
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     scheme: str,
     reference: ReferenceOutputs | None,
@@ -244,12 +253,12 @@ def _compare_on_test_windows(
     )
 
 
-def _check_other_outputs(runner: Runner, network: Network | Sequential, windows: Floats, scheme: str) -> list[str]:
+def _check_other_outputs(runner: Runner, network: Network, windows: Floats, scheme: str) -> list[str]:
     """Check the logits of the second head, and all probabilities against the softmax of the file's own logits."""
     from harexport.runtimes.litert import LiteRtRunner
     from harexport.runtimes.onnx import OnnxRunner
 
-    assert isinstance(runner, LiteRtRunner | OnnxRunner)
+    assert isinstance(runner, LiteRtRunner | OnnxRunner | StreamRunner)
     size = runner.batch or 1
     batches = [runner.outputs(np.repeat(window[None], size, axis=0)) for window in windows]
     outputs = {name: np.concatenate([batch[name][:1] for batch in batches]) for name in batches[0]}

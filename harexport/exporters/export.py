@@ -27,9 +27,9 @@ from harexport.exporters.checks import (
     synthetic_windows,
 )
 from harexport.exporters.options import ExportOptions, resolve, resolve_all
+from harexport.exporters.stream import resolve_stream, split
 from harexport.model.contract import Contract
 from harexport.model.network import Network, single_threaded_blas
-from harexport.model.sequential import Sequential
 from harexport.utils.console import progress
 from harexport.utils.files import DEFAULT_OUTPUT_DIR, atomic_write, read_json, write_json
 
@@ -106,7 +106,7 @@ class ExportFailure:
 
 
 def export(
-    network: Network | Sequential,
+    network: Network,
     path: Path | str | None = None,
     *,
     format: str | None = None,
@@ -118,6 +118,7 @@ def export(
     metadata: dict[str, str] | None = None,
     dataset: Dataset | None = None,
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> ExportResult:
     """Export a network to a file that passed its checks. An existing file is kept until then.
 
@@ -135,6 +136,7 @@ def export(
             of int8-weights. Default: UCI HAR if the contract matches it. Otherwise the file is checked on synthetic
             windows only, and a note reports that.
         max_drop: Allowed accuracy drop on the test windows in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of a file with an explicit state; None: whole windows.
 
     Raises:
         InputError: An option does not exist, or the options do not fit.
@@ -144,6 +146,8 @@ def export(
     _check_max_drop(max_drop)
     fmt = format or (Path(path).suffix.lower().removeprefix(".") if path else "tflite")
     options = resolve(network, fmt, scheme, lowering, batch, io)
+    if stream is not None:
+        options = resolve_stream(network, options, stream)
     path = Path(path) if path else DEFAULT_OUTPUT_DIR / options.file_name("model")
     if path.suffix.lower() != f".{options.format}":
         raise InputError(f"{path}: a file in the format {options.format} must be called *.{options.format}")
@@ -166,6 +170,7 @@ def export_checkpoint(
     batch: int | None = 1,
     io: str = "float32",
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> list[ExportResult | ExportFailure]:
     """Export a checkpoint to a folder, in one or more formats and schemes, with contract.json.
 
@@ -179,6 +184,7 @@ def export_checkpoint(
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of files with an explicit state; None: whole windows.
 
     Returns:
         A result for each file. A file that fails its checks does not prevent the others.
@@ -189,6 +195,8 @@ def export_checkpoint(
     folder, network = Path(folder), checkpoint.network
     _check_max_drop(max_drop)
     files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    if stream is not None:
+        files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, checkpoint.contract)
     dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
@@ -199,7 +207,7 @@ def export_checkpoint(
 
 
 def export_network(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     name: str,
@@ -211,6 +219,7 @@ def export_network(
     batch: int | None = 1,
     io: str = "float32",
     max_drop: float | None = None,
+    stream: int | None = None,
 ) -> list[ExportResult | ExportFailure]:
     """Export a network to a folder, in one or more formats and schemes, with contract.json.
 
@@ -227,11 +236,14 @@ def export_network(
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
+        stream: Steps per run of files with an explicit state; None: whole windows.
     """
     folder = Path(folder)
     _check_max_drop(max_drop)
     _check_contract(network, contract)
     files = resolve_all(network, fmt, schemes, lowering, batch, io)
+    if stream is not None:
+        files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, contract)
     dataset = None if dataset is None else dataset.matching(contract, name)
     reference = None if dataset is None else compute_reference(network, dataset)
@@ -240,7 +252,7 @@ def export_network(
 
 
 def _export_files(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     name: str,
@@ -256,15 +268,23 @@ def _export_files(
             path = folder / options.file_name(name)
             try:
                 results.append(export_file(network, contract, metadata, path, options, reference, train, max_drop))
-                write_json(folder / "contract.json", contract.to_dict())
+                _write_contract(folder, network, contract, options)
             except CheckFailedError as error:
                 results.append(ExportFailure(path, str(error)))
             advance(count)
     return results
 
 
+def _write_contract(folder: Path, network: Network, contract: Contract, options: ExportOptions) -> None:
+    if options.stream is None:
+        write_json(folder / "contract.json", contract.to_dict())
+    else:
+        _, part = split(network, contract, options.stream)
+        write_json(folder / f"contract-stream{options.stream}.json", part.to_dict())
+
+
 def export_file(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     path: Path,
@@ -299,7 +319,8 @@ def export_file(
         temporary.write_bytes(model)
         written = temporary.read_bytes()
         structure, checks = check_exported_model(written, network, contract, options, len(float32), reference, max_drop)
-    time_ratio = _measure_time_ratio(model, float32, options, contract) if options.scheme != "float32" else 1.0
+    is_timed = options.scheme != "float32" and options.stream is None
+    time_ratio = _measure_time_ratio(model, float32, options, contract) if is_timed else 1.0
     size_ratio = len(model) / len(float32)
     return ExportResult(
         path=path,
@@ -321,7 +342,7 @@ def export_file(
 
 
 def build_model(
-    network: Network | Sequential,
+    network: Network,
     contract: Contract,
     metadata: dict[str, str],
     options: ExportOptions,
@@ -339,32 +360,41 @@ def build_model(
     Raises:
         InputError: The scheme int8 has no training windows.
     """
-    if isinstance(network, Sequential):
-        from harexport.exporters import onnx_layers, tflite_layers
-
-        if options.lowering is None:
-            return onnx_layers.build(network, contract, metadata, options.scheme, options.batch)
-        return tflite_layers.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
+    if options.stream is not None:
+        network, contract = split(network, contract, options.stream)
+        train = None
     if options.lowering is None:
         from harexport.exporters import onnx
 
         return onnx.build(network, contract, metadata, options.scheme, options.batch)
-    from harexport.exporters import calibration, gptq, tflite, tflite_int8
+    from harexport.exporters import calibration, gptq, tflite
 
     if options.scheme == "int8":
         if train is None:
             raise InputError("the scheme int8 is calibrated on training windows; give the dataset of the model")
-        with single_threaded_blas():
-            ranges = calibration.calibrate(network, train)
-        metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
-        return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
-    if options.scheme == "int8-weights" and train is not None and network.lstm:
+        return _build_int8(network, contract, metadata, options, train)
+    if options.scheme == "int8-weights" and train is not None and network.is_stack and network.lstm:
         sample = calibration.sample_windows(train)
         source = {"indices": list(sample.indices), "sha256": sample.sha256}
         metadata = {**metadata, "rounded_by": json.dumps(source, separators=(",", ":"))}
         with single_threaded_blas():
             network = gptq.round_weights(network, sample.signals, options.lowering)
     return tflite.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
+
+
+def _build_int8(
+    network: Network, contract: Contract, metadata: dict[str, str], options: ExportOptions, train: Windows
+) -> bytes:
+    from harexport.exporters import calibration, layer_calibration, tflite_int8, tflite_int8_layers
+
+    assert options.lowering
+    is_lstm_stack = network.is_stack and network.kind == "lstm"
+    with single_threaded_blas():
+        ranges = calibration.calibrate(network, train) if is_lstm_stack else layer_calibration.calibrate(network, train)
+    metadata = {**metadata, "calibration": json.dumps(ranges.to_dict(), separators=(",", ":"))}
+    if isinstance(ranges, calibration.Calibration):
+        return tflite_int8.build(network, contract, metadata, options.lowering, ranges, options.io)
+    return tflite_int8_layers.build(network, contract, metadata, options.lowering, ranges, options.io)
 
 
 def _check_recorded_accuracy(checkpoint: Checkpoint, dataset: Dataset, reference: ReferenceOutputs) -> None:
@@ -434,7 +464,7 @@ def _check_max_drop(max_drop: float | None) -> None:
         raise InputError(f"max_drop {max_drop}: give percentage points from 0 to 100")
 
 
-def _check_contract(network: Network | Sequential, contract: Contract) -> None:
+def _check_contract(network: Network, contract: Contract) -> None:
     coarse = network.heads().get("coarse")
     num_coarse = len(coarse.weight) if coarse else 0
     found = (network.window, network.num_channels, network.num_labels, num_coarse)
@@ -467,6 +497,8 @@ def _notes(options: ExportOptions, kind: str, size_ratio: float, time_ratio: flo
         notes.append(f"Larger than float32: {size_ratio:.2f} times its size.")
     if options.format == "onnx" and options.scheme == "int8-weights" and kind == "lstm":
         notes.append("Its LSTM is an operator of ONNX Runtime (com.microsoft), which other runtimes do not have.")
+    if options.stream is not None:
+        notes.append(f"Checked on whole windows in parts of {options.stream} steps, with the state passed on.")
     if checks.parity is None:
         notes.append("Checked on synthetic windows only: no labeled windows were given for this contract.")
     return notes

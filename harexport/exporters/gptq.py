@@ -62,7 +62,7 @@ def round_weights(network: Network, windows: Array, lowering: str) -> Network:
         sequence = states
     head_weight = _round_columns(network.head.weight, _hessian(sequence[:, -1]), _tensor_scale(network.head.weight))
     head = replace(network.head, weight=head_weight.astype(np.float32))
-    return replace(network, input=replace(layer, weight=weight), recurrent_layers=tuple(layers), head=head)
+    return network.replace(input=replace(layer, weight=weight), recurrent_layers=tuple(layers), head=head)
 
 
 def _fused_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Doubles, Doubles]]:

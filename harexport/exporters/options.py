@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harexport.errors import InputError
+from harexport.model.layers import Activation, Linear, walk
 from harexport.model.network import Network
-from harexport.model.sequential import Sequential
 
 SCHEMES = {
     "onnx": ("float32", "float16", "int8-weights"),
@@ -22,6 +22,7 @@ IO_TYPES = ("float32", "int8")
 # shapes (0.3 to 1.5), but the file has 3000 operators, is six times as large and takes ten times as long to load.
 MAX_UNROLLED_STEPS = 32
 MAX_BATCH = 4096
+_INT8_ONLY = ("elu", "gelu")  # activations without an int16 kernel in TensorFlow Lite
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ExportOptions:
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs, "float32" or "int8".
         reason: Why "auto" selected this lowering; empty if it was requested.
+        stream: Steps per run of a file with an explicit state; None: whole windows.
     """
 
     format: str
@@ -43,6 +45,7 @@ class ExportOptions:
     batch: int | None = 1
     io: str = "float32"
     reason: str = ""
+    stream: int | None = None
 
     @property
     def name(self) -> str:
@@ -53,11 +56,13 @@ class ExportOptions:
         """Return `<recipe>-<lowering>-<scheme>.tflite` or `<recipe>-<scheme>.onnx`, with io and batch if unusual."""
         batch = [] if self.batch == 1 else ["dynamic" if self.batch is None else f"batch{self.batch}"]
         io = [] if self.io == "float32" else [f"{self.io}-io"]
-        return "-".join(part for part in (recipe, self.lowering, self.scheme, *io, *batch) if part) + f".{self.format}"
+        stream = [] if self.stream is None else [f"stream{self.stream}"]
+        parts = (recipe, *stream, self.lowering, self.scheme, *io, *batch)
+        return "-".join(part for part in parts if part) + f".{self.format}"
 
 
 def resolve(
-    network: Network | Sequential,
+    network: Network,
     fmt: str,
     scheme: str = "float32",
     lowering: str = "auto",
@@ -82,10 +87,6 @@ def resolve(
         raise InputError(f"int8 input and output need the scheme int8; {scheme} has float activations")
     if batch is not None and (type(batch) is not int or not 1 <= batch <= MAX_BATCH):
         raise InputError(f"batch {batch}: give a number of windows from 1 to {MAX_BATCH}, or dynamic (None)")
-    if scheme == "int8" and isinstance(network, Sequential):
-        raise InputError("the scheme int8 is not available for imported networks; use int8-weights or float16")
-    if scheme == "int8" and network.gru:
-        raise InputError("the scheme int8 is for LSTM networks; a GRU comes in float32, float16 and int8-weights")
     if scheme == "int8" and batch != 1:
         raise InputError("the scheme int8 takes one window at a time; set the batch to 1")
     if fmt == "onnx":
@@ -98,11 +99,13 @@ def resolve(
             raise InputError(f"the lowering {lowering!r} is for tflite; leave it at auto for onnx")
         return ExportOptions(fmt, scheme, None, batch, io)
     chosen, reason = _resolve_lowering(network, lowering, batch)
+    if scheme == "int8":
+        check_integer_layers(network, chosen)
     return ExportOptions(fmt, scheme, chosen, batch, io, reason)
 
 
 def resolve_all(
-    network: Network | Sequential, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
+    network: Network, fmt: str, schemes: Sequence[str], lowering: str, batch: int | None, io: str
 ) -> list[ExportOptions]:
     """Resolve the options of all files of an export.
 
@@ -160,7 +163,7 @@ def parse_batch(batch: str) -> int | None:
     return int(batch)
 
 
-def _resolve_lowering(network: Network | Sequential, lowering: str, batch: int | None) -> tuple[str, str]:
+def _resolve_lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, str]:
     """Return the lowering, and the reason if it was "auto"."""
     if lowering == "fused" and network.gru:
         raise InputError("TensorFlow Lite has no fused GRU operator; set the lowering to auto or unrolled")
@@ -179,3 +182,24 @@ def _resolve_lowering(network: Network | Sequential, lowering: str, batch: int |
     if network.num_steps <= MAX_UNROLLED_STEPS:
         return "unrolled", f"{network.num_steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster on x86 and Arm"
     return "fused", f"{network.num_steps} steps: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"
+
+
+def computes_on_int16(network: Network, lowering: str) -> bool:
+    """Whether activations of the scheme int8 are int16, because rounding errors add up over unrolled steps."""
+    return lowering == "unrolled" and bool(network.recurrent_layers)
+
+
+def check_integer_layers(network: Network, lowering: str) -> None:
+    """Raise InputError if a layer cannot compute on integers."""
+    if not isinstance(network.layers[-1], Linear):
+        raise InputError("the scheme int8 needs a linear layer at the end; use int8-weights")
+    for layer in walk(network.layers):
+        if not isinstance(layer, Activation):
+            continue
+        if layer.kind == "elu" and layer.alpha != 1.0:
+            raise InputError(f"TensorFlow Lite has no ELU with alpha {layer.alpha:g}; it is 1 there")
+        if layer.kind in _INT8_ONLY and computes_on_int16(network, lowering):
+            raise InputError(
+                f"the scheme int8 has no {layer.kind.upper()} in a network with unrolled recurrent layers, which "
+                "computes on int16; use int8-weights, or the lowering fused for LSTM layers"
+            )

@@ -20,34 +20,11 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporters import tflite_ops
-from harexport.exporters.tflite_lstm import concat_steps, slice_columns
+from harexport.exporters.tflite_lstm import slice_columns
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import GruLayer
 
-
-def lower(
-    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
-) -> int:
-    """Add the GRU layers.
-
-    Args:
-        graph: Graph to add to.
-        layers: GRU layers.
-        rows: Output of the input layer, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
-        leading_shape: Shape of the sequence without its last axis.
-        scheme: Type of the weights.
-
-    Returns:
-        The last layer's last state, one step of a sequence.
-    """
-    if scheme == "int8-weights" and len(layers) > 1:
-        return _wavefront(graph, layers, rows, leading_shape, scheme)
-    states: list[int] = []
-    for k, layer in enumerate(layers):
-        if states:
-            rows = concat_steps(graph, states)
-        states = unroll_layer(graph, layer, rows, leading_shape, scheme, f"gru.{k}")
-    return states[-1]
+_SCHEME = "int8-weights"  # of the wavefront
 
 
 @dataclass(frozen=True)
@@ -79,8 +56,12 @@ def unroll_layer(
     scheme: str,
     name: str,
     backward: bool = False,
+    initial: int | None = None,
 ) -> list[int]:
-    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
+    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once.
+
+    `initial` is the state before the first step.
+    """
     hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
     now = (*leading_shape[:-1], 1)
     forward = _Product.create(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
@@ -96,9 +77,8 @@ def unroll_layer(
     states: list[int] = []
     for t in reversed(range(leading_shape[-1])) if backward else range(leading_shape[-1]):
         sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
-        h, inner = None, None
-        if states:  # h = 0 before the first step
-            h = states[-1]
+        h, inner = states[-1] if states else initial, None
+        if h is not None:  # h = 0 before the first step
             back = recurrent.apply(graph, h, now)
             if layer.reset_after:
                 back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)
@@ -109,17 +89,17 @@ def unroll_layer(
     return states
 
 
-def _wavefront(
-    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
+def lower_wavefront(
+    graph: TfliteBuilder, layers: tuple[GruLayer, ...], rows: int, leading_shape: tuple[int, ...], name: str
 ) -> int:
-    """Return the last state of all layers side by side, layer k on step t - k."""
+    """Return the last state of all layers side by side, layer k on step t - k; see `tflite_lstm.lower_wavefront`."""
     first, ends = layers[0], np.cumsum([layer.hidden for layer in layers])
     width, steps, now = int(ends[-1]), leading_shape[-1], (*leading_shape[:-1], 1)
     projection, matrix, own = _stack_layer_weights(layers, ends)
-    recurrent = _Product.create(graph, *matrix, "gru.recurrent", scheme)
-    candidate = None if first.reset_after else _Product.create(graph, own, None, "gru.candidate", scheme)
+    recurrent = _Product.create(graph, *matrix, f"{name}.recurrent", _SCHEME)
+    candidate = None if first.reset_after else _Product.create(graph, own, None, f"{name}.candidate", _SCHEME)
 
-    projected = _Product.create(graph, *projection, "gru.0.input", scheme).apply(graph, rows, leading_shape)
+    projected = _Product.create(graph, *projection, f"{name}.0.input", _SCHEME).apply(graph, rows, leading_shape)
     h = None
     for t in range(steps + len(layers) - 1):
         inner = None

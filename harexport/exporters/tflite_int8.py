@@ -8,14 +8,12 @@ computes in float32. With int8 input, one scale serves all channels in physical 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporters import tflite, tflite_lstm
-from harexport.exporters.calibration import Calibration, asymmetric_int8, symmetric_int8
+from harexport.exporters.calibration import Calibration, Range, asymmetric_int8, symmetric_int8
 from harexport.exporters.tflite_lstm import ABSENT, BIASES, INPUT_WEIGHTS, RECURRENT_WEIGHTS, STATES
 from harexport.exporters.tflite_ops import (
     INT_VERSIONS,
@@ -37,7 +35,7 @@ from harexport.exporters.tflite_ops import (
 )
 from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.contract import Contract
-from harexport.model.layers import Head, LstmLayer
+from harexport.model.layers import Linear, LstmLayer
 from harexport.model.network import Network
 
 # By operator versions (tflite_ops.py); TensorFlow Lite 2.6, 2.7, 2.8, 2.11, 2.14 and LiteRT 2.3 give equal results.
@@ -45,7 +43,7 @@ OLDEST_RUNTIME = "2.6.0"
 
 _HEADROOM = 8.0  # range of an int16 activation, as a multiple of the calibrated range
 # int16 gate sums: the sigmoid reads +-8 without rescaling; a part of a sum may be larger.
-_INT16_SUM, _INT16_PART = int16_power_of_two(8.0), int16_power_of_two(32.0)
+INT16_SUM, INT16_PART = int16_power_of_two(8.0), int16_power_of_two(32.0)
 # The first four intermediates of the fused operator belong to layer normalization. The fifth is the state before the
 # projection; without a projection it is the state.
 _NUM_INTERMEDIATES = 5
@@ -98,7 +96,8 @@ def build(
         state = lower_unrolled(graph, network.lstm, rows, calibration, kernel_size, stride)
     outputs: list[int] = []
     for name, head in network.heads().items():
-        outputs += _head(graph, head, state, calibration, name, io)
+        values = calibration.ranges["logits" if name == "head" else name]
+        outputs += add_head(graph, head, state, values, name, io)
     return tflite.serialize(
         graph, network, contract, metadata, window, outputs, lowering, f"int8 with {io} input", OLDEST_RUNTIME
     )
@@ -124,7 +123,7 @@ def _quantize_input(
     factor, offset = (values.astype(np.float32) for values in (1 / half, middle / half))
     level = graph.op("MUL", [floats, graph.constant(factor, "input.factor")], shape)
     level = graph.op("SUB", [level, graph.constant(offset, "input.offset")], shape)
-    scaled = replace(network, mean=(network.mean - middle) / half, std=network.std / half)
+    scaled = network.replace(mean=(network.mean - middle) / half, std=network.std / half)
     if is_int16 or is_one_part:
         samples = [quantize(graph, level, int16_with_headroom(1.0) if is_int16 else symmetric_int8(1.0))]
     else:
@@ -139,12 +138,20 @@ def int16_with_headroom(limit: float) -> QuantParams:
     return QuantParams(np.int16, float(np.float32(_HEADROOM * limit / 32767)))
 
 
-def _head(graph: TfliteBuilder, head: Head, state: int, calibration: Calibration, name: str, io: str) -> list[int]:
-    """Return logits and probabilities [1, labels] of the state [1, 1, 1, hidden]."""
-    values = "logits" if name == "head" else name
-    int8_quant = asymmetric_int8(calibration.ranges[values])
+def add_head(graph: TfliteBuilder, head: Linear, state: int, values: Range, name: str, io: str) -> list[int]:
+    """Return logits and probabilities [1, labels].
+
+    Args:
+        graph: Graph to add to.
+        head: Linear layer.
+        state: Its input [1, 1, 1, features].
+        values: Range of the logits.
+        name: Prefix of the names in the file.
+        io: Type of the outputs.
+    """
+    int8_quant = asymmetric_int8(values)
     is_int16 = graph.quants[state].dtype is np.int16
-    quant = int16_with_headroom(calibration.limit(values)) if is_int16 else int8_quant
+    quant = int16_with_headroom(max(map(abs, values)) or 1.0) if is_int16 else int8_quant
     shape = (1, len(head.bias))
     weights = conv_weights(graph, head.weight[:, None], head.bias, graph.quants[state], quant, name)
     logits = int_reshape(graph, conv(graph, state, weights, quant), shape)
@@ -178,7 +185,7 @@ def lower_unrolled(
     """
     is_int16 = graph.quants[rows[0]].dtype is np.int16
     projected_quant, product_quant, sum_quant = (
-        (_INT16_PART, _INT16_PART, _INT16_SUM)
+        (INT16_PART, INT16_PART, INT16_SUM)
         if is_int16
         else (symmetric_int8(calibration.limit(name)) for name in ("projected", "recurrent", "gates"))
     )
@@ -205,14 +212,14 @@ def lower_unrolled(
         else:
             gates = int_add(graph, gates, conv(graph, h, weights, product_quant), sum_quant)
         started = np.ones(width) if t + 1 >= len(layers) else (np.arange(width) < ends[t]).astype(float)
-        h, c = _lstm_step(graph, gates, c, cell_quant, state_quant, started)
+        h, c = lstm_step(graph, gates, c, cell_quant, state_quant, started)
     assert h is not None
     if len(layers) == 1:
         return h
     return slice_op(graph, h, [0, 0, 0, int(ends[-2])], (1, 1, 1, layers[-1].hidden))
 
 
-def _lstm_step(
+def lstm_step(
     graph: TfliteBuilder,
     gates: int,
     cell: int | None,
@@ -262,15 +269,15 @@ def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, 
     for k, layer in enumerate(layers):
         state = asymmetric_int8(calibration.ranges[f"lstm.{k}.state"])
         cell = int16_power_of_two(calibration.limit(f"lstm.{k}.cell"))
-        rows = _sequence_lstm(graph, layer, rows, state, cell, f"lstm.{k}")
+        rows = sequence_lstm(graph, layer, rows, state, cell, f"lstm.{k}")
     _, steps, hidden = graph.shapes[rows]
     return slice_op(graph, rows, [0, steps - 1, 0], (1, 1, hidden))
 
 
-def _sequence_lstm(
+def sequence_lstm(
     graph: TfliteBuilder, layer: LstmLayer, rows: int, state: QuantParams, cell: QuantParams, name: str
 ) -> int:
-    """Return all states, int8 [1, steps, hidden]."""
+    """Add one integer UNIDIRECTIONAL_SEQUENCE_LSTM; return all its states, int8 [1, steps, hidden]."""
     inputs = [rows] + [ABSENT] * 23
     gates = zip(
         *(np.split(array, 4) for array in (layer.input_weight, layer.recurrent_weight, layer.bias)),

@@ -1,42 +1,42 @@
-"""TFLite exporter for a Sequential in float32, float16 and int8-weights: one function per layer.
+"""The layers of a .tflite file in float32, float16 and int8-weights: one function per layer.
 
-A sequence is a tensor [windows, steps, channels], a vector [windows, features]. Runs of forward LSTM layers use the
-lowerings of tflite_lstm.py. To support another layer, add a function to `_LOWERINGS`.
+A sequence is a tensor of windows * steps rows of channels. Its shape is set where an operator needs it: consecutive
+convolutions and unrolled recurrent layers read any shape with so many rows. Runs of LSTM or GRU layers use the
+lowerings of tflite_lstm.py and tflite_gru.py. To support another layer, add a function to `_LOWERINGS`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from harexport.errors import InputError
-from harexport.exporters import tflite, tflite_gru, tflite_lstm
+from harexport.exporters import tflite_gru, tflite_lstm
 from harexport.exporters.tflite_ops import add_weight, dequantize, fully_connected
 from harexport.formats.tflite_builder import TfliteBuilder
-from harexport.model.contract import Contract
-from harexport.model.layers import LstmLayer
-from harexport.model.sequential import (
+from harexport.model.layers import (
     Activation,
     Branches,
-    Convolution,
+    Cell,
+    Conv1d,
     Flatten,
     Layer,
     Linear,
+    LstmLayer,
     Normalize,
     Pool,
     Recurrent,
     Reduce,
-    Sequential,
+    Shape,
     Step,
-    simplify,
-    walk,
 )
+from harexport.model.network import cell_convention
 
-_GELU_RUNTIME = "2.9.0"  # the first TensorFlow Lite with GELU
 _ACTIVATION_OPS = {
     "relu": "RELU",
     "tanh": "TANH",
@@ -47,226 +47,292 @@ _ACTIVATION_OPS = {
 }
 
 
-def build(
-    network: Sequential,
-    contract: Contract,
-    metadata: dict[str, str],
-    lowering: str,
-    scheme: str = "float32",
-    batch: int | None = 1,
-) -> bytes:
-    """Build a .tflite file; arguments and result as for `tflite.build`."""
-    graph = TfliteBuilder()
-    window = graph.tensor((batch or 1, network.window, network.num_channels), dynamic=batch is None)
-    context = _Context(graph, lowering, scheme, window)
-    logits = context.lower(simplify(network.layers), window, "")
-    outputs = [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
-    has_gelu = any(isinstance(layer, Activation) and layer.kind == "gelu" for layer in walk(network.layers))
-    runtime = _GELU_RUNTIME if has_gelu else tflite.OLDEST_RUNTIME
-    return tflite.serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime)
+@dataclass(frozen=True)
+class Value:
+    """A tensor with the values of a sequence (steps, channels) or a vector (features,) of each window."""
+
+    tensor: int
+    shape: Shape
+
+
+@dataclass
+class State:
+    """The explicit state of a stream: one input with the states of all recurrent layers, and their new states."""
+
+    tensor: int  # [1, size]
+    new: list[int] = field(default_factory=list)
+    used: int = 0  # columns of `tensor`
+
+    def take(self, graph: TfliteBuilder, size: int) -> int:
+        """Return the next columns of the input [1, size]."""
+        self.used += size
+        return tflite_lstm.slice_columns(graph, self.tensor, 0, self.used - size, size)
 
 
 @dataclass(frozen=True)
-class _Context:
+class Context:
     """The graph and the options of its lowering."""
 
     graph: TfliteBuilder
     lowering: str
     scheme: str
-    window: int
+    window: int  # tensor of the input
+    counts: Counter[str] = field(default_factory=Counter)  # runs of recurrent layers by kind
+    state: State | None = None  # of a stream, which is unrolled
 
-    def lower(self, layers: tuple[Layer, ...], x: int, prefix: str) -> int:
+    def lower(self, layers: tuple[Layer, ...], x: Value, prefix: str) -> Value:
         """Add layers and return their output."""
         k = 0
         while k < len(layers):
-            run = _lstm_run(layers[k:])
-            if len(run) > 1:
-                x = _lower_lstm_run(self, run, x, f"{prefix}{k}")
+            if run := _recurrent_run(layers[k:]):
+                x = _lower_run(self, run, x)
                 k += len(run)
             else:
-                x = _LOWERINGS[type(layers[k])](self, layers[k], x, f"{prefix}{k}")
+                x = self.lower_layer(layers[k], x, f"{prefix}{k}" if prefix or k else "input")
                 k += 1
         return x
 
-    def weight(self, values: Any, name: str, x: int) -> tuple[int, str]:
+    def lower_layer(self, layer: Layer, x: Value, name: str) -> Value:
+        """Add a layer and return its output."""
+        return _LOWERINGS[type(layer)](self, layer, x, name)
+
+    def weight(self, values: Any, name: str, x: Value) -> tuple[int, str]:
         """Add the weight of a matrix product of `x`, and return it with the scheme of the operator.
 
         Raw windows are never quantized: with int8-weights, the weights of their layer are dequantized at load time.
         """
         weight = add_weight(self.graph, values, name, self.scheme)
-        if self.scheme == "int8-weights" and x == self.window:
+        if self.scheme == "int8-weights" and x.tensor == self.window:
             return dequantize(self.graph, weight, "int8"), "float32"
         return weight, self.scheme
 
-    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
-        if self.graph.shapes[x] == shape:
-            return x
+    @property
+    def windows(self) -> int:
+        """Windows per invocation; 1 if it is dynamic."""
+        return self.graph.shapes[self.window][0]
+
+    def shaped(self, x: Value, *shape: int) -> int:
+        """Return the tensor with the shape [windows, *shape]; without one, with that of the value."""
+        return self.reshape(x.tensor, (self.windows, *(shape or x.shape)))
+
+    def reshape(self, tensor: int, shape: tuple[int, ...]) -> int:
+        if self.graph.shapes[tensor] == shape:
+            return tensor
+        # -1 for the number of windows, which may be dynamic
         sizes = [-1, *shape[1:]]
-        return self.graph.op("RESHAPE", [x, self.graph.constant(np.array(sizes, np.int32))], shape, newShape=sizes)
+        return self.graph.op("RESHAPE", [tensor, self.graph.constant(np.array(sizes, np.int32))], shape, newShape=sizes)
+
+    def rows(self, x: Value) -> tuple[int, tuple[int, ...]]:
+        """Return a sequence as the unrolled lowerings read it, with its `leading_shape`."""
+        if self.windows == 1 and not self.graph.has_dynamic_batch:
+            return x.tensor, (x.shape[0],)
+        return self.shaped(x), (self.windows, x.shape[0])
+
+    def run_name(self, kind: str) -> str:
+        """Return the first part of the names of a run of recurrent layers."""
+        self.counts[kind] += 1
+        return kind if self.counts[kind] == 1 else f"{kind}_{self.counts[kind]}"
 
 
-def _lstm_run(layers: tuple[Layer, ...]) -> tuple[LstmLayer, ...]:
-    """Return the leading forward LSTM layers, if only the last state of the last one is used."""
-    run: list[LstmLayer] = []
+def _recurrent_run(layers: tuple[Layer, ...]) -> tuple[Cell, ...]:
+    """Return the leading forward recurrent layers of one kind, if only the last state of the last one is used."""
+    run: list[Cell] = []
     for layer in layers:
-        if not isinstance(layer, Recurrent) or layer.backward or not isinstance(layer.layer, LstmLayer):
+        if not isinstance(layer, Recurrent) or layer.backward:
             return ()
         run.append(layer.layer)
+        if cell_convention(layer.layer) != cell_convention(run[0]):
+            return ()
         if not layer.sequence:
             return tuple(run)
     return ()
 
 
-def _lower_lstm_run(context: _Context, run: tuple[LstmLayer, ...], x: int, name: str) -> int:
-    graph, (windows, steps, _) = context.graph, context.graph.shapes[x]
-    if context.lowering == "fused":
-        state = tflite_lstm.lower_fused(graph, run, x, context.scheme)
+def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
+    """Add layers of one kind, fused, as a wavefront, or unrolled one after the other."""
+    graph, scheme, is_lstm = context.graph, context.scheme, isinstance(run[0], LstmLayer)
+    name = context.run_name("lstm" if is_lstm else "gru")
+    if is_lstm and context.lowering == "fused":
+        return Value(tflite_lstm.lower_fused(graph, run, context.shaped(x), scheme, name), (run[-1].hidden,))
+    rows, leading_shape = context.rows(x)
+    is_wavefront = scheme == "int8-weights" and context.state is None
+    if is_wavefront and is_lstm and x.tensor != context.window:
+        return Value(tflite_lstm.lower_wavefront(graph, run, rows, leading_shape, name), (run[-1].hidden,))
+    if is_wavefront and not is_lstm and len(run) > 1:
+        return Value(tflite_gru.lower_wavefront(graph, run, rows, leading_shape, name), (run[-1].hidden,))
+    states: list[int] = []
+    for k, cell in enumerate(run):
+        rows = tflite_lstm.concat_steps(graph, states) if states else rows
+        states = _unroll(context, cell, rows, leading_shape, f"{name}.{k}")
+    return Value(states[-1], (run[-1].hidden,))
+
+
+def _unroll(
+    context: Context, cell: Cell, rows: int, leading_shape: tuple[int, ...], name: str, backward: bool = False
+) -> list[int]:
+    graph, scheme, state = context.graph, context.scheme, context.state
+    if isinstance(cell, LstmLayer):
+        initial = (state.take(graph, cell.hidden), state.take(graph, cell.hidden)) if state else None
+        states, last = tflite_lstm.unroll_layer(graph, cell, rows, leading_shape, scheme, name, backward, initial)
+        new = [states[-1], last]
     else:
-        leading = _leading_shape(graph, windows, steps)
-        if context.scheme == "int8-weights" and x != context.window:
-            state = tflite_lstm.lower_wavefront(graph, run, x, leading)
-        else:
-            state = tflite_lstm.lower_unrolled(graph, run, x, leading, context.scheme)
-    return context.reshape(state, (windows, run[-1].hidden))
+        h = state.take(graph, cell.hidden) if state else None
+        states = tflite_gru.unroll_layer(graph, cell, rows, leading_shape, scheme, name, backward, h)
+        new = states[-1:]
+    if state:
+        state.new += new
+    return states
 
 
-def _leading_shape(graph: TfliteBuilder, windows: int, steps: int) -> tuple[int, ...]:
-    return (steps,) if windows == 1 and not graph.has_dynamic_batch else (windows, steps)
-
-
-def _lower_recurrent(context: _Context, layer: Recurrent, x: int, name: str) -> int:
-    graph, (windows, steps, _) = context.graph, context.graph.shapes[x]
-    cell, hidden = layer.layer, layer.layer.hidden
+def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:
+    graph, cell, shape = context.graph, layer.layer, layer.output_shape(x.shape)
+    is_lstm = isinstance(cell, LstmLayer)
+    name = f"{context.run_name('lstm' if is_lstm else 'gru')}.0"
     if isinstance(cell, LstmLayer) and context.lowering == "fused":
         axis = graph.constant(np.array([1], np.int32))
-        rows = graph.op("REVERSE_V2", [x, axis], graph.shapes[x]) if layer.backward else x
-        states = tflite_lstm.sequence_lstm(graph, cell, rows, context.scheme, f"lstm.{name}")
+        rows = context.shaped(x)
+        rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
+        rows = tflite_lstm.sequence_lstm(graph, cell, rows, context.scheme, name)
         if layer.sequence:
-            return graph.op("REVERSE_V2", [states, axis], graph.shapes[states]) if layer.backward else states
-        return _slice_step(context, states, steps - 1)
-    leading = _leading_shape(graph, windows, steps)
-    if isinstance(cell, LstmLayer):
-        parts = tflite_lstm.unroll_layer(graph, cell, x, leading, context.scheme, f"lstm.{name}", layer.backward)
-    else:
-        parts = tflite_gru.unroll_layer(graph, cell, x, leading, context.scheme, f"gru.{name}", layer.backward)
+            rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
+            return Value(rows, shape)
+        return _slice_step(context, Value(rows, (x.shape[0], cell.hidden)), x.shape[0] - 1)
+    rows, leading_shape = context.rows(x)
+    states = _unroll(context, cell, rows, leading_shape, name, layer.backward)
     if not layer.sequence:
-        return context.reshape(parts[-1], (windows, hidden))
-    sequence = tflite_lstm.concat_steps(graph, parts[::-1] if layer.backward else parts)
-    return context.reshape(sequence, (windows, steps, hidden))
+        return Value(states[-1], shape)
+    return Value(tflite_lstm.concat_steps(graph, states[::-1] if layer.backward else states), shape)
 
 
-def _slice_step(context: _Context, x: int, index: int) -> int:
-    graph, (windows, _, channels) = context.graph, context.graph.shapes[x]
+def _slice_step(context: Context, x: Value, index: int) -> Value:
+    graph, (_, channels) = context.graph, x.shape
     begin = graph.constant(np.array([0, index, 0], np.int32))
-    size = graph.constant(np.array([-1 if graph.has_dynamic_batch else windows, 1, channels], np.int32))
-    return context.reshape(graph.op("SLICE", [x, begin, size], (windows, 1, channels)), (windows, channels))
+    size = graph.constant(np.array([-1 if graph.has_dynamic_batch else context.windows, 1, channels], np.int32))
+    step = graph.op("SLICE", [context.shaped(x), begin, size], (context.windows, 1, channels))
+    return Value(step, (channels,))
 
 
-def _lower_step(context: _Context, layer: Step, x: int, name: str) -> int:
-    steps = context.graph.shapes[x][1]
-    return _slice_step(context, x, layer.index % steps)
+def _lower_step(context: Context, layer: Step, x: Value, name: str) -> Value:
+    return _slice_step(context, x, layer.index % x.shape[0])
 
 
-def _lower_normalize(context: _Context, layer: Normalize, x: int, name: str) -> int:
-    graph, shape = context.graph, context.graph.shapes[x]
+def _lower_normalize(context: Context, layer: Normalize, x: Value, name: str) -> Value:
+    graph, shape = context.graph, context.graph.shapes[x.tensor]
     std, mean = layer.std.astype(np.float64), layer.mean.astype(np.float64)
     factor = graph.constant((1 / std).astype(np.float32), f"{name}.factor")
     offset = graph.constant((mean / std).astype(np.float32), f"{name}.offset")
-    return graph.op("SUB", [graph.op("MUL", [x, factor], shape), offset], shape)
+    return Value(graph.op("SUB", [graph.op("MUL", [x.tensor, factor], shape), offset], shape), x.shape)
 
 
-def _lower_convolution(context: _Context, layer: Convolution, x: int, name: str) -> int:
-    graph, (windows, steps, channels) = context.graph, context.graph.shapes[x]
-    outputs, kernel_size, _ = layer.weight.shape
-    image = context.reshape(x, (windows, steps, 1, channels))
+def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
+    """FULLY_CONNECTED where each step reads other samples, else CONV_2D.
+
+    FULLY_CONNECTED reads [windows, steps, channels] as rows of kernel size * channels values, without a RESHAPE.
+    CONV_2D needs [windows, height, width, channels]. A kernel over blocks of `stride` samples (2 taps of 16 samples
+    instead of 32 taps of one) has the same latency.
+    """
+    graph, (steps, channels), shape = context.graph, x.shape, layer.output_shape(x.shape)
+    count, outputs = shape
+    is_adjacent = layer.is_plain and layer.kernel_size == layer.stride and steps % layer.stride == 0
+    if is_adjacent and layer.is_identity:
+        return Value(x.tensor, shape)
+    bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
+    sizes = (outputs, -1) if is_adjacent else (outputs, layer.kernel_size, 1, channels)
+    kernel = add_weight(graph, layer.weight.reshape(sizes), f"{name}.weight", context.scheme)
+    if context.scheme == "int8-weights":  # CONV_2D has no hybrid kernel in TensorFlow Lite 2.6
+        kernel = dequantize(graph, kernel, "int8")
+    if is_adjacent:
+        rows = context.windows * count
+        options = {"fusedActivationFunction": _activation(layer)}
+        return Value(fully_connected(graph, x.tensor, kernel, bias, (rows,), "float32", **options), shape)
+    image = context.shaped(x, steps, 1, channels)
     padding = schema.Padding.VALID
     if any(layer.padding):
-        span = layer.dilation * (kernel_size - 1) + 1
+        span = layer.dilation * (layer.kernel_size - 1) + 1
         total = max(0, (-(-steps // layer.stride) - 1) * layer.stride + span - steps)
         if layer.padding == (total // 2, total - total // 2):
             padding = schema.Padding.SAME
         else:
             bounds = graph.constant(np.array([[0, 0], layer.padding, [0, 0], [0, 0]], np.int32))
-            steps += sum(layer.padding)
-            image = graph.op("PAD", [image, bounds], (windows, steps, 1, channels))
-    count = layer.output_shape((graph.shapes[x][1], channels))[0]
-    kernel = add_weight(
-        graph, layer.weight.reshape(outputs, kernel_size, 1, channels), f"{name}.weight", context.scheme
-    )
-    if context.scheme == "int8-weights":  # CONV_2D has no hybrid kernel in TensorFlow Lite 2.6
-        kernel = dequantize(graph, kernel, "int8")
-    bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
+            image = graph.op("PAD", [image, bounds], (context.windows, steps + sum(layer.padding), 1, channels))
+    dilation: dict[str, Any] = {"dilationHFactor": layer.dilation, "dilationWFactor": 1} if layer.dilation > 1 else {}
     rows = graph.op(
         "CONV_2D",
         [image, kernel, bias],
-        (windows, count, 1, outputs),
+        (context.windows, count, 1, outputs),
         padding=padding,
         strideH=layer.stride,
         strideW=1,
-        dilationHFactor=layer.dilation,
-        dilationWFactor=1,
+        fusedActivationFunction=_activation(layer),
+        **dilation,
     )
-    return context.reshape(rows, (windows, count, outputs))
+    return Value(rows, shape)
 
 
-def _lower_linear(context: _Context, layer: Linear, x: int, name: str) -> int:
+def _activation(layer: Conv1d | Linear) -> Any:
+    return schema.ActivationFunctionType.RELU if layer.relu else schema.ActivationFunctionType.NONE
+
+
+def _lower_linear(context: Context, layer: Linear, x: Value, name: str) -> Value:
+    graph = context.graph
     weight, scheme = context.weight(layer.weight, f"{name}.weight", x)
-    bias = context.graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
-    return fully_connected(context.graph, x, weight, bias, context.graph.shapes[x][:-1], scheme)
+    bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
+    rows = context.windows * (x.shape[0] if len(x.shape) > 1 else 1)
+    options = {"fusedActivationFunction": _activation(layer)} if layer.relu else {}
+    product = fully_connected(graph, x.tensor, weight, bias, (rows,), scheme, **options)
+    return Value(product, layer.output_shape(x.shape))
 
 
-def _lower_activation(context: _Context, layer: Activation, x: int, name: str) -> int:
+def _lower_activation(context: Context, layer: Activation, x: Value, name: str) -> Value:
     if layer.kind == "elu" and layer.alpha != 1.0:
         raise InputError(f"TensorFlow Lite has no ELU with alpha {layer.alpha:g}; it is 1 there")
     options: dict[str, Any] = {"alpha": layer.alpha} if layer.kind == "leaky_relu" else {}
-    return context.graph.op(_ACTIVATION_OPS[layer.kind], [x], context.graph.shapes[x], **options)
+    shape = context.graph.shapes[x.tensor]
+    return Value(context.graph.op(_ACTIVATION_OPS[layer.kind], [x.tensor], shape, **options), x.shape)
 
 
-def _lower_pool(context: _Context, layer: Pool, x: int, name: str) -> int:
-    graph, (windows, steps, channels) = context.graph, context.graph.shapes[x]
-    count = layer.output_shape((steps, channels))[0]
-    rows = graph.op(
+def _lower_pool(context: Context, layer: Pool, x: Value, name: str) -> Value:
+    count, channels = shape = layer.output_shape(x.shape)
+    rows = context.graph.op(
         "MAX_POOL_2D" if layer.kind == "max" else "AVERAGE_POOL_2D",
-        [context.reshape(x, (windows, steps, 1, channels))],
-        (windows, count, 1, channels),
+        [context.shaped(x, x.shape[0], 1, channels)],
+        (context.windows, count, 1, channels),
         padding=schema.Padding.VALID,
         strideH=layer.stride,
         strideW=1,
         filterHeight=layer.kernel_size,
         filterWidth=1,
     )
-    return context.reshape(rows, (windows, count, channels))
+    return Value(rows, shape)
 
 
-def _lower_reduce(context: _Context, layer: Reduce, x: int, name: str) -> int:
-    graph, (windows, _, channels) = context.graph, context.graph.shapes[x]
-    axis = graph.constant(np.array([1], np.int32))
-    operator = "REDUCE_MAX" if layer.kind == "max" else "MEAN"
-    return graph.op(operator, [x, axis], (windows, channels), keepDims=False)
+def _lower_reduce(context: Context, layer: Reduce, x: Value, name: str) -> Value:
+    axis = context.graph.constant(np.array([1], np.int32))
+    operator, channels = "REDUCE_MAX" if layer.kind == "max" else "MEAN", x.shape[1]
+    rows = context.graph.op(operator, [context.shaped(x), axis], (context.windows, channels), keepDims=False)
+    return Value(rows, (channels,))
 
 
-def _lower_flatten(context: _Context, layer: Flatten, x: int, name: str) -> int:
-    windows, *shape = context.graph.shapes[x]
-    return context.reshape(x, (windows, int(np.prod(shape))))
+def _lower_flatten(context: Context, layer: Flatten, x: Value, name: str) -> Value:
+    return Value(x.tensor, layer.output_shape(x.shape))
 
 
-def _lower_branches(context: _Context, layer: Branches, x: int, name: str) -> int:
+def _lower_branches(context: Context, layer: Branches, x: Value, name: str) -> Value:
     graph = context.graph
-    parts = [context.lower(branch, x, f"{name}.{k}.") for k, branch in enumerate(layer.branches)]
+    parts = [context.shaped(context.lower(branch, x, f"{name}.{k}.")) for k, branch in enumerate(layer.branches)]
+    shape = layer.output_shape(x.shape)
     if layer.kind == "concat":
-        *leading, _ = graph.shapes[parts[0]]
-        width = sum(graph.shapes[part][-1] for part in parts)
-        return graph.op("CONCATENATION", parts, (*leading, width), axis=len(leading))
+        return Value(graph.op("CONCATENATION", parts, (context.windows, *shape), axis=len(shape)), shape)
     total = parts[0]
     for part in parts[1:]:
         total = graph.op("ADD", [total, part], graph.shapes[total])
-    return total
+    return Value(total, shape)
 
 
-_LOWERINGS: dict[type, Callable[[_Context, Any, int, str], int]] = {
+_LOWERINGS: dict[type, Callable[[Context, Any, Value, str], Value]] = {
     Activation: _lower_activation,
     Branches: _lower_branches,
-    Convolution: _lower_convolution,
+    Conv1d: _lower_conv,
     Flatten: _lower_flatten,
     Linear: _lower_linear,
     Normalize: _lower_normalize,

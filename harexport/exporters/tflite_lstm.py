@@ -30,29 +30,6 @@ _CONCAT_INPUTS = 4
 _WAVEFRONT_SCHEME = "int8-weights"
 
 
-def lower_unrolled(
-    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...], scheme: str
-) -> int:
-    """Add the layers as plain operators for each step, layer after layer.
-
-    Args:
-        graph: Graph to add to.
-        layers: LSTM layers.
-        rows: Output of the input layer, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
-        leading_shape: Shape of the sequence without its last axis.
-        scheme: Type of the weights.
-
-    Returns:
-        The last layer's last state, one step of a sequence.
-    """
-    states: list[int] = []
-    for k, layer in enumerate(layers):
-        if states:
-            rows = concat_steps(graph, states)
-        states = unroll_layer(graph, layer, rows, leading_shape, scheme, f"lstm.{k}")
-    return states[-1]
-
-
 def unroll_layer(
     graph: TfliteBuilder,
     layer: LstmLayer,
@@ -61,8 +38,12 @@ def unroll_layer(
     scheme: str,
     name: str,
     backward: bool = False,
-) -> list[int]:
-    """Return the state h after each step, in the order of execution. The inputs of all steps are projected at once."""
+    initial: tuple[int, int] | None = None,
+) -> tuple[list[int], int]:
+    """Return the state h after each step, in the order of execution, and the last cell.
+
+    The inputs of all steps are projected at once. `initial` has the state and the cell before the first step.
+    """
     hidden = layer.hidden
     factor = np.ones((4 * hidden, 1))
     factor[2 * hidden : 3 * hidden] = 2.0  # rows of the candidate, see `lstm_step`
@@ -75,31 +56,42 @@ def unroll_layer(
     *windows, steps = leading_shape
     projected = fully_connected(graph, rows, forward, bias, leading_shape, scheme)  # [*leading_shape, 4 * hidden]
     states: list[int] = []
-    cell = None
+    state, cell = initial or (None, None)
     for t in reversed(range(steps)) if backward else range(steps):
         gates = slice_step(graph, projected, t)
-        if states:  # h = 0 before the first step
-            product = fully_connected(graph, states[-1], recurrent, no_bias, (*windows, 1), scheme)
+        if state is not None:  # h = 0 before the first step
+            product = fully_connected(graph, state, recurrent, no_bias, (*windows, 1), scheme)
             gates = graph.op("ADD", [gates, product], graph.shapes[gates])
         state, cell = lstm_step(graph, gates, cell, two, one)
         states.append(state)
-    return states
+    assert cell is not None
+    return states, cell
 
 
 def lower_wavefront(
-    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...]
+    graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, leading_shape: tuple[int, ...], name: str
 ) -> int:
     """Add the layers side by side, layer k on step t - k: one matrix product per step serves all layers.
 
-    Arguments and result as for `lower_unrolled`; the weights are int8.
+    The weights are int8.
+
+    Args:
+        graph: Graph to add to.
+        layers: LSTM layers.
+        rows: Output of the layer before, a sequence. If `leading_shape` is (steps,), any shape with so many rows.
+        leading_shape: Shape of the sequence without its last axis.
+        name: First part of the names in the file.
+
+    Returns:
+        The last layer's last state, one step of a sequence.
     """
     ends = np.cumsum([layer.hidden for layer in layers])
     width = int(ends[-1])
     projection, recurrent, input_bias, upper_bias = stack_layer_weights(layers, ends)
-    forward = add_weight(graph, projection, "lstm.0.input_weight", _WAVEFRONT_SCHEME)
-    weight = add_weight(graph, recurrent, "lstm.recurrent_weight", _WAVEFRONT_SCHEME)
-    bias = graph.constant(upper_bias.astype(np.float32), "lstm.bias")
-    first_bias = graph.constant(input_bias.astype(np.float32), "lstm.0.bias")
+    forward = add_weight(graph, projection, f"{name}.0.input_weight", _WAVEFRONT_SCHEME)
+    weight = add_weight(graph, recurrent, f"{name}.recurrent_weight", _WAVEFRONT_SCHEME)
+    bias = graph.constant(upper_bias.astype(np.float32), f"{name}.bias")
+    first_bias = graph.constant(input_bias.astype(np.float32), f"{name}.0.bias")
 
     *windows, steps = leading_shape
     projected = fully_connected(graph, rows, forward, first_bias, leading_shape, _WAVEFRONT_SCHEME)
@@ -214,20 +206,21 @@ def _concat(graph: TfliteBuilder, parts: list[int]) -> int:
     return graph.op("CONCATENATION", parts, (*windows, count, width), axis=len(windows))
 
 
-def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, scheme: str) -> int:
+def lower_fused(graph: TfliteBuilder, layers: tuple[LstmLayer, ...], rows: int, scheme: str, name: str) -> int:
     """Add one UNIDIRECTIONAL_SEQUENCE_LSTM per layer.
 
     Args:
         graph: Graph to add to.
         layers: LSTM layers.
-        rows: Output of the input layer [windows, steps, inputs].
+        rows: Output of the layer before [windows, steps, inputs].
         scheme: Type of the weights.
+        name: First part of the names in the file.
 
     Returns:
         The last layer's last state [windows, 1, hidden].
     """
     for k, layer in enumerate(layers):
-        rows = sequence_lstm(graph, layer, rows, scheme, f"lstm.{k}")
+        rows = sequence_lstm(graph, layer, rows, scheme, f"{name}.{k}")
     windows, steps, hidden = graph.shapes[rows]
     begin = graph.constant(np.array([0, steps - 1, 0], np.int32))
     shape = (windows, 1, hidden)

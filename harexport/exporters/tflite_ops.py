@@ -17,13 +17,24 @@ from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 
 # The lowest version of each operator that reads float32 activations and int8 weights ("hybrid").
 HYBRID_VERSIONS = {"FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
-# The versions that read int8 and int16. All of them are in TensorFlow Lite 2.4.
+# The versions that read int8 and int16. All of them are in TensorFlow Lite 2.6, except GELU.
 INT_VERSIONS = {
     "ADD": (2, 3),
+    "AVERAGE_POOL_2D": (2, 3),
+    "CONCATENATION": (2, 3),
     "CONV_2D": (3, 4),
     "DEQUANTIZE": (2, 3),
+    "ELU": (1, 1),
+    "GATHER": (2, 4),
+    "GELU": (2, 2),
+    "LEAKY_RELU": (2, 2),
     "LOGISTIC": (2, 3),
+    "MAX_POOL_2D": (2, 3),
+    "MEAN": (2, 3),
     "MUL": (2, 4),
+    "PAD": (2, 3),
+    "REDUCE_MAX": (2, 3),
+    "RELU": (2, 3),
     "RESHAPE": (1, 1),
     "SLICE": (2, 4),
     "SOFTMAX": (2, 3),
@@ -184,7 +195,13 @@ def conv_weights(
 
 
 def conv(
-    graph: TfliteBuilder, rows: int, weights: tuple[int, ...], quant: QuantParams, stride: int = 1, relu: bool = False
+    graph: TfliteBuilder,
+    rows: int,
+    weights: tuple[int, ...],
+    quant: QuantParams,
+    stride: int = 1,
+    relu: bool = False,
+    dilation: int = 1,
 ) -> int:
     """Add the convolution of `rows` [1, n, 1, inputs] with the `weights` of `conv_weights`.
 
@@ -196,7 +213,8 @@ def conv(
         [1, steps, 1, outputs].
     """
     outputs, kernel_size, _, _ = graph.shapes[weights[0]]
-    steps = (graph.shapes[rows][1] - kernel_size) // stride + 1
+    steps = (graph.shapes[rows][1] - dilation * (kernel_size - 1) - 1) // stride + 1
+    options = {"dilationHFactor": dilation, "dilationWFactor": 1} if dilation > 1 else {}
     activation = schema.ActivationFunctionType.RELU if relu else schema.ActivationFunctionType.NONE
     return int_op(
         graph,
@@ -208,6 +226,7 @@ def conv(
         strideH=stride,
         strideW=1,
         fusedActivationFunction=activation,
+        **options,
     )
 
 
@@ -220,6 +239,7 @@ def matmul_high_low(
     name: str,
     stride: int = 1,
     relu: bool = False,
+    dilation: int = 1,
 ) -> int:
     """Add the convolution of an input that is the sum of `parts`: one tensor, or a high and a low part.
 
@@ -232,13 +252,14 @@ def matmul_high_low(
         name: Prefix of the names in the file.
         stride: Stride of the convolution.
         relu: Whether a ReLU follows.
+        dilation: Dilation of the convolution.
 
     Returns:
         [1, steps, 1, outputs].
     """
     if len(parts) == 1:
         weights = conv_weights(graph, weight, bias, graph.quants[parts[0]], quant, name)
-        return conv(graph, parts[0], weights, quant, stride, relu)
+        return conv(graph, parts[0], weights, quant, stride, relu, dilation)
     high, low = parts
     # The largest value of the low product: the rounding error of a phone at rest is the same in all samples, so the
     # products of all samples add up.
@@ -248,9 +269,9 @@ def matmul_high_low(
     bottom = (-128 - quant.zero_point) * quant.scale
     high_quant = asymmetric_int8((bottom - low_quant.scale * 127, (127 - quant.zero_point) * quant.scale))
     weights = conv_weights(graph, weight, bias, graph.quants[high], high_quant, name)
-    high_product = conv(graph, high, weights, high_quant, stride)
+    high_product = conv(graph, high, weights, high_quant, stride, dilation=dilation)
     weights = conv_weights(graph, weight, np.zeros_like(bias), graph.quants[low], low_quant, f"{name}.fine")
-    low_product = conv(graph, low, weights, low_quant, stride)
+    low_product = conv(graph, low, weights, low_quant, stride, dilation=dilation)
     activation = schema.ActivationFunctionType.RELU if relu else schema.ActivationFunctionType.NONE
     return int_add(graph, high_product, low_product, quant, fusedActivationFunction=activation)
 

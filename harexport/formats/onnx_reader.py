@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,10 @@ def _parse(
     reader.graph(with_shapes.graph, {})
     graphs = tuple(reader.graphs)
     strings = {sanitize(entry.key): entry.value for entry in file.metadata_props}
-    contract = strings.pop(CONTRACT_KEY, None)
+    contract = None
+    with contextlib.suppress(KeyError, InputError):  # a contract that is no JSON remains a string of the metadata
+        contract = parse_json(strings[CONTRACT_KEY], where)
+        del strings[CONTRACT_KEY]
     opsets = {entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in file.opset_import}
     producer = f"{file.producer_name} {file.producer_version}".strip()
     declared = {"opset": str(opsets.pop("", 0)), "ir": str(file.ir_version)}
@@ -118,7 +122,7 @@ def _parse(
         description=sanitize(file.doc_string or file.graph.doc_string),
         about={"made by": sanitize(producer)} if producer else {},
         metadata={key: sanitize(value) for key, value in strings.items()},
-        contract=None if contract is None else parse_json(contract, f"the contract in {where}"),
+        contract=contract,
         versions=declared,
         min_runtime=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
         size_breakdown=break_down_size(len(model), inside, metadata_size, 0),

@@ -285,6 +285,7 @@ _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEQUANTIZE": "DequantizeOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GATHER": "GatherOptions",
     "GELU": "GeluOptions",
     "LEAKY_RELU": "LeakyReluOptions",
     "LESS": "LessOptions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import zipfile
 from typing import Any
 
@@ -36,6 +37,9 @@ _CODES: dict[int, str] = {
 _BODIES = (
     "condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex", "initSubgraphIndex", "subgraph",
 )  # fmt: skip
+# Fields of a table that are vectors: shape and name; inputs and outputs.
+_VECTORS = {schema.Tensor: (4, 10), schema.Operator: (6, 8)}
+_MAX_SHARING = 8  # of the file's size; converters share names and shapes, but few
 _NUMPY = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -73,9 +77,37 @@ def unpack(model: bytes, where: str) -> Any:
     """
     _check_identifier(model, where)
     try:
+        is_too_large = _unpacked_size(model, _MAX_SHARING * len(model)) > _MAX_SHARING * len(model)
+    except Exception as error:  # as below
+        raise InputError(f"{where} is damaged: it cannot be read as a .tflite file; export it again") from error
+    if is_too_large:
+        raise InputError(f"{where} is damaged: its tables share their content many times; get or export it again")
+    try:
         return schema.ModelT.InitFromPackedBuf(model, 0)
     except Exception as error:  # the generated reader does not check offsets: struct.error, IndexError, ...
         raise InputError(f"{where} is damaged: it cannot be read as a .tflite file; export it again") from error
+
+
+def _unpacked_size(model: bytes, limit: int) -> int:
+    """The bytes that unpacking visits, counted up to a limit. They exceed the file's where offsets share tables."""
+    file = schema.Model.GetRootAs(model, 0)
+    size: int = 0
+    for k in range(file.SubgraphsLength()):
+        graph = file.Subgraphs(k)
+        size += 4 * (graph.TensorsLength() + graph.OperatorsLength())
+        items = itertools.chain(
+            map(graph.Tensors, range(graph.TensorsLength())), map(graph.Operators, range(graph.OperatorsLength()))
+        )
+        for item in items:
+            if size > limit:
+                return size
+            size += sum(_vector_bytes(item._tab, field) for field in _VECTORS[type(item)])
+    return size
+
+
+def _vector_bytes(table: Table, field: int) -> int:
+    offset = table.Offset(field)
+    return 4 + table.VectorLen(offset) if offset else 0
 
 
 def read_metadata(model: bytes, where: str) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from harexport.errors import InputError
 
 CONTRACT_VERSION = 2  # written for contracts with a frame; those without stay files of version 1
 _VERSION_WITHOUT_FRAME = 1
+_VERSION_WITH_STREAM = 3  # with or without a frame
 MOUNT_STAGE = "one rotation of acceleration and angular velocity into the frame, before the filters"
 INPUT_NAME = "window"
+STATE_NAME, NEW_STATE_NAME = "state", "new_state"  # input and output of a stream
 LOGITS_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
 COARSE_LOGITS_NAME, COARSE_PROBABILITIES_NAME = f"coarse_{LOGITS_NAME}", f"coarse_{PROBABILITIES_NAME}"
@@ -105,6 +107,23 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """The explicit state of a model that reads a part of a window per run.
+
+    The model also has an input `state` float32 [1, state_size], which is 0 before the first part, and an output
+    `new_state`, which is the state for the next part. Parts start `Contract.hop` samples apart.
+    """
+
+    steps: int  # of the recurrent layers per run
+    runs: int  # per window of the network
+    state_size: int
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            _check_integer(f"stream.{name}", value, 1, _MAX_SAMPLES)
+
+
+@dataclass(frozen=True)
 class Contract:
     """Input and output of a model. Raises InputError for values that no model can have.
 
@@ -122,6 +141,7 @@ class Contract:
     filters: FilterChain = FilterChain()
     coarse_labels: tuple[str, ...] = ()  # in the order of the coarse logits; an empty one never occurs
     frame: Frame | None = None
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         _check_number("rate_hz", self.rate_hz, _MAX_RATE_HZ)
@@ -150,6 +170,11 @@ class Contract:
             version = _VERSION_WITHOUT_FRAME
         else:
             plain["mount"] = MOUNT_STAGE
+        if self.stream is None:
+            del plain["stream"]
+        else:
+            version = _VERSION_WITH_STREAM
+            plain["stream"] |= {"input": STATE_NAME, "output": NEW_STATE_NAME, "initial": 0.0}
         tensors = {
             "input": {"name": INPUT_NAME, "shape": [1, self.window, len(self.channels)], "dtype": "float32"},
             "outputs": [
@@ -169,11 +194,14 @@ class Contract:
         Raises:
             InputError: It is no contract of a known version, or a value is missing or impossible.
         """
-        versions = (_VERSION_WITHOUT_FRAME, CONTRACT_VERSION)
-        if not isinstance(value, dict) or value.get("contract_version") not in versions:
-            raise InputError(f"{where}: not a harexport contract of version {versions[0]} or {versions[1]}")
-        frame = _frame(value, where) if value["contract_version"] == CONTRACT_VERSION else None
+        versions = (_VERSION_WITHOUT_FRAME, CONTRACT_VERSION, _VERSION_WITH_STREAM)
+        version = value.get("contract_version") if isinstance(value, dict) else None
+        if type(version) is not int or version not in versions:
+            raise InputError(f"{where}: not a harexport contract of a version from {versions[0]} to {versions[-1]}")
+        has_frame = version == CONTRACT_VERSION or (version == _VERSION_WITH_STREAM and "frame" in value)
+        frame = _frame(value, where) if has_frame else None
         try:
+            stream = value["stream"] if version == _VERSION_WITH_STREAM else None
             filters = value["filters"]
             return Contract(
                 rate_hz=_real(value["rate_hz"]),
@@ -191,6 +219,7 @@ class Contract:
                 ),
                 coarse_labels=_strings(value.get("coarse_labels", [])),
                 frame=frame,
+                stream=stream and Stream(*(_whole(stream[key]) for key in ("steps", "runs", "state_size"))),
             )
         except InputError as error:
             raise InputError(f"{where}: the contract is invalid: {error}") from None

@@ -1,6 +1,7 @@
 """Training recipes: all hyperparameters of a network in one TOML file.
 
-The shipped recipes are in `recipes/`. Every key has a default.
+The shipped recipes are in `recipes/`. Every key has a default. The layers are a list, `[[model.layers]]`, or in the
+short form the keys of a convolution with LSTM or GRU layers after it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 
 from harexport.errors import InputError
+from harexport.model.layer_config import Conv1dConfig, DropoutConfig, GruConfig, LayerConfig, LstmConfig
 
 Channel = Literal[
     "body_acc_x", "body_acc_y", "body_acc_z",
@@ -43,7 +45,10 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """[model]: the architecture of the network."""
+    """[model]: the architecture of the network.
+
+    An output layer with one unit per label follows the layers.
+    """
 
     frame: Annotated[int, Meta(ge=1, description="samples per step: kernel size of the input convolution")] = 32
     hop: Annotated[int, Meta(ge=1, description="samples from one step to the next: stride of the convolution")] = 16
@@ -57,7 +62,13 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         "tanh"
     )
     hidden: Annotated[int, Meta(ge=1, le=4096, description="hidden units per recurrent layer")] = 48
-    layers: Annotated[int, Meta(ge=1, le=8, description="number of recurrent layers")] = 2
+    layers: Annotated[
+        Annotated[int, Meta(ge=1, le=8)] | tuple[LayerConfig, ...],
+        Meta(
+            description="number of recurrent layers, or the list `[[model.layers]]` of all layers, which replaces the "
+            "other keys of the short form"
+        ),
+    ] = 2
     head_units: Annotated[
         int,
         Meta(ge=0, le=4096, description="units of an additional linear layer before the output layer; 0: none"),
@@ -71,13 +82,36 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=0, le=0.95, description="dropout after the input layer, between recurrent layers, before the head"),
     ] = 0.4
     init: Annotated[
-        Literal["torch", "tf1"],
-        Meta(description="initial values; tf1: N(0, 1) for linear layers, uniform unit scaling for recurrent layers"),
+        Literal["torch", "tf1", "normal"],
+        Meta(
+            description="initial values; tf1: N(0, 1) for linear layers, uniform unit scaling for recurrent layers; "
+            "normal: N(0, 0.2) for the weights of linear layers and N(0.3, 0.2) for their biases"
+        ),
     ] = "torch"
     forget_bias: Annotated[float, Meta(description="constant added to the forget gate (lstm only); not trained")] = 1.0
     normalize: Annotated[
         bool, Meta(description="standardize inputs with mean and standard deviation of the training windows")
     ] = True
+
+    def layer_list(self) -> tuple[LayerConfig, ...]:
+        """Return the layers before the output layer, those of the short form as well."""
+        if not isinstance(self.layers, int):
+            return self.layers
+        activation: Literal["relu", "none"] = "relu" if self.relu else "none"
+        layers: list[LayerConfig] = [Conv1dConfig(self.input_units, self.frame, self.hop, activation=activation)]
+        for k in range(self.layers):
+            is_last = k == self.layers - 1
+            cell = (
+                GruConfig(self.hidden, last=is_last, reset_after=False, candidate=self.candidate)
+                if self.cell == "gru"
+                else LstmConfig(self.hidden, last=is_last, forget_bias=self.forget_bias)
+            )
+            layers += [DropoutConfig(self.dropout), cell]
+        return *layers, DropoutConfig(self.dropout)
+
+
+# keys of ModelConfig that [[model.layers]] replaces
+_SHORT_FORM = ("frame", "hop", "input_units", "relu", "cell", "candidate", "hidden", "dropout", "forget_bias")
 
 
 class AugmentConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +148,7 @@ class OptimizerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     l2: Annotated[
         float, Meta(ge=0, description="factor of half the sum of squares of all parameters, added to the loss")
     ] = 0.0
+    l2_biases: Annotated[bool, Meta(description="whether this sum includes the biases")] = True
     label_smoothing: Annotated[float, Meta(ge=0, le=0.9, description="label smoothing of the cross-entropy")] = 0.0
     clip_norm: Annotated[float, Meta(ge=0, description="maximum gradient norm; 0: no limit")] = 0.0
     average: Annotated[
@@ -164,6 +199,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         plain["data"]["channels"] = list(self.data.channels)
         plain["model"]["coarse"] = list(self.model.coarse)
         plain["validation"]["subjects"] = list(self.validation.subjects)
+        if not isinstance(self.model.layers, int):
+            plain["model"] = {key: value for key, value in plain["model"].items() if key not in _SHORT_FORM}
+        if self.optimizer.l2_biases:  # checkpoints of recipes without this key keep their bytes
+            del plain["optimizer"]["l2_biases"]
         return plain
 
 
@@ -225,6 +264,10 @@ def parse(table: Any, source: str) -> Recipe:
         recipe = convert(table, Recipe)
     except ValidationError as error:
         raise InputError(f"recipe {source}: {_explain(str(error), table)}") from None
+    if not isinstance(recipe.model.layers, int) and (unused := [key for key in _SHORT_FORM if key in table["model"]]):
+        raise InputError(
+            f"recipe {source}: model.{unused[0]} has no effect with [[model.layers]]; remove it, and set it in a layer"
+        )
     for path, value in _floats(recipe):
         if not math.isfinite(value):
             raise InputError(f"recipe {source}: {path} must be a finite number, got {value!r}")
@@ -240,33 +283,58 @@ def _explain(message: str, table: Any) -> str:
         full = f"{key}.{unknown[1]}" if key else unknown[1]
         if full in _RENAMED:
             return f"unknown key {full}; it is now called {_RENAMED[full]}"
-        struct = typing.get_type_hints(Recipe)[key] if key else Recipe
-        valid = struct.__struct_fields__
+        valid = _struct_at(table, key).__struct_fields__
         prefix = f"{key}." if key else ""
         return f"unknown key {full}; valid: {', '.join(valid)}." + _suggestion(unknown[1], valid, prefix)
-    value = table
-    for part in re.findall(r"[^.\[\]]+", key):
-        value = value[int(part)] if isinstance(value, list | tuple) else value[part]
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", text, re.DOTALL):
+        return f"{key} needs the key {missing[1]}"
+    value = _value_at(table, key)
     shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
     if key == "name":
         return f"name {shown} must be 1 to 60 lower-case letters, digits, - and _, because it is part of file names"
     if key == "model.init" and value == "seed":
         return "model.init 'seed' is now called 'tf1'"
-    if text.startswith("Invalid enum value"):
-        section, _, leaf = key.partition(".")
+    if text.startswith("Invalid enum value") or key.endswith(".kind"):
+        section, _, leaf = key.rpartition(".")
         leaf, is_item, _ = leaf.partition("[")
-        hint = typing.get_type_hints(typing.get_type_hints(Recipe)[section])[leaf]
-        choices = typing.get_args(typing.get_args(hint)[0] if is_item else hint)
+        if leaf == "kind":
+            choices = tuple(_LAYER_KINDS)
+        else:
+            hint = typing.get_type_hints(_struct_at(table, section))[leaf]
+            choices = typing.get_args(typing.get_args(hint)[0] if is_item else hint)
         return f"{key} must be one of {', '.join(choices)}, got {shown}"
     expected = text.partition(",")[0].replace("`", "").removeprefix("Expected ")
     names = {
         "array": "a list", "bool": "true or false", "float": "a number", "int": "a whole number",
+        "int | array": "a whole number or a list",
         "object": "a table", "str": "text", "Number out of range": "a number within the range of float64",
     }  # fmt: skip
     kind, limit, bound = expected.partition(" >= ") if ">=" in expected else expected.partition(" <= ")
     words = {"": "", " >= ": " of at least ", " <= ": " of at most "}[limit]
     what = f"{names.get(kind, kind)}{words}{f'{float(bound):g}' if bound else ''}"
     return f"{key or 'the recipe'} must be {what}, got {shown}"
+
+
+_LAYER_KINDS: dict[str, type[Struct]] = {
+    str(layer.__struct_config__.tag): layer for layer in typing.get_args(LayerConfig)
+}
+
+
+def _value_at(table: Any, key: str) -> Any:
+    """Return the value at a path like model.layers[2].units."""
+    for part in re.findall(r"[^.\[\]]+", key):
+        table = table[int(part)] if isinstance(table, list | tuple) else table[part]
+    return table
+
+
+def _struct_at(table: Any, key: str) -> type[Struct]:
+    """Return the type of the table at a path."""
+    if not key:
+        return Recipe
+    if "[" in key:
+        return _LAYER_KINDS[_value_at(table, key)["kind"]]
+    struct: type[Struct] = typing.get_type_hints(Recipe)[key]
+    return struct
 
 
 def _suggestion(name: str, valid: typing.Sequence[str], prefix: str = "") -> str:

@@ -31,8 +31,8 @@ from harexport.predict.session import WindowClassifier, WindowPrediction, descri
 from harexport.preprocessing.batch import ArrayWindow, preprocess_samples
 from harexport.preprocessing.mount import AS_IS, Mount
 from harexport.preprocessing.resampler import SECOND, Restart
-from harexport.preprocessing.stream import ACC, unit_divisor
-from harexport.runtimes.model import Model
+from harexport.preprocessing.stream import ACC, GYRO, unit_divisor
+from harexport.runtimes.model import Model, load_pretrained
 from harexport.utils.console import progress
 
 # Gravity is within 60 degrees of the x axis in at least a tenth of the windows of a phone worn as in UCI HAR.
@@ -58,6 +58,9 @@ class LabelAgreement:
     windows: int
     single: float
     smoothed: float
+
+
+NO_GYROSCOPE = "no gyroscope{}: the model that uses the accelerometer only was chosen; its accuracy is lower"
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def read_for_prediction(path: Path, units: Units, data: Path | None = None) -> t
 
 def predict(
     path: Path,
-    model: Model,
+    model: Model | None,
     units: Units,
     smoothing: str,
     data: Path | None = None,
@@ -154,13 +157,13 @@ def predict(
 
 
 def predict_recording(
-    recording: PhoneRecording, model: Model, units: Units, smoothing: str, mount: MountOption | None = None
+    recording: PhoneRecording, model: Model | None, units: Units, smoothing: str, mount: MountOption | None = None
 ) -> Prediction:
     """Predict a recording.
 
     Args:
         recording: The recording.
-        model: The model.
+        model: The model; None for a pretrained one that fits the sensors.
         units: Units stated by the user.
         smoothing: One of `session.SMOOTHINGS`.
         mount: How the orientation of the phone is determined; None for the default of the model.
@@ -168,6 +171,9 @@ def predict_recording(
     Raises:
         InputError: A sensor is missing, slow or of unknown unit, or the recording is shorter than a window.
     """
+    reason = f" ({recording.missing[GYRO]})" if GYRO in recording.missing else ""
+    choice = [] if model is not None or GYRO in recording.tracks else [NO_GYROSCOPE.format(reason)]
+    model = model or load_pretrained(GYRO in recording.tracks)
     contract = model.contract
     info = resolve_sensors(recording.tracks, contract, units, recording.where, recording.missing)
     samples = {sensor: (recording.tracks[sensor].time_ns, recording.tracks[sensor].values) for sensor in info.rates}
@@ -188,7 +194,7 @@ def predict_recording(
         mounts = list(mounting.mounts)
     outcome = _classify(events, mounts, samples, model, info, classifier)
     windows = [event for event in outcome if isinstance(event, WindowPrediction)]
-    notes = [*recording.notes, *info.notes, *describe_dropped(dropped), *mounting.notes()]
+    notes = [*recording.notes, *choice, *info.notes, *describe_dropped(dropped), *mounting.notes()]
     if recording.has_labels:
         windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
         if unknown:

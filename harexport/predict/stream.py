@@ -15,10 +15,11 @@ from harexport.data.recordings.table import SensorTrack
 from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
 from harexport.errors import InputError
 from harexport.predict.mounting import MountOption, live_mount
+from harexport.predict.predict import NO_GYROSCOPE
 from harexport.predict.session import Session, WindowPrediction
 from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart, Values
-from harexport.preprocessing.stream import ACC, required_sensors
-from harexport.runtimes.model import Model
+from harexport.preprocessing.stream import ACC, GYRO, required_sensors
+from harexport.runtimes.model import Model, load_pretrained
 
 _WHERE = "standard input"
 _FORMAT_ROWS = 50  # lines that determine the format of times where the header has no unit
@@ -42,7 +43,7 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def predict_stream(
-    lines: Iterable[bytes], model: Model, units: Units, smoothing: str, mount: MountOption | None = None
+    lines: Iterable[bytes], model: Model | None, units: Units, smoothing: str, mount: MountOption | None = None
 ) -> Iterator[WindowPrediction | str]:
     """Predict a live stream of CSV lines, the header first.
 
@@ -50,7 +51,7 @@ def predict_stream(
 
     Args:
         lines: Lines with their ends.
-        model: The model.
+        model: The model; None for a pretrained one that fits the sensors.
         units: Units stated by the user.
         smoothing: One of `session.SMOOTHINGS`.
         mount: How the orientation of the phone is determined; None for the default of the model.
@@ -63,6 +64,10 @@ def predict_stream(
     """
     numbered = enumerate(lines, 1)
     layout = _read_header(numbered)
+    if model is None:
+        model = load_pretrained(GYRO in layout.sensors)
+        if GYRO not in layout.sensors:
+            yield NO_GYROSCOPE.format("")
     _check_sensors(layout, model)
     parsed = _parse(numbered, layout, units)
     waiting: list[Row | str] = []
@@ -151,7 +156,9 @@ class _RowParser:
         self._format: TimeFormat | None = None
         self._pending: list[tuple[int, list[str]]] = []
         self._bad = 0
-        self._is_format_known = (units.time or layout.time_unit) is not None
+        is_known = (units.time or layout.time_unit) is not None and not layout.extra_time
+        # A second column of times shows only after a second whether it counts on.
+        self._format_rows = 1 if is_known else 10 * _FORMAT_ROWS if layout.extra_time else _FORMAT_ROWS
 
     def add(self, number: int, raw: bytes) -> Iterator[Row | str]:
         layout = self._layout
@@ -166,7 +173,7 @@ class _RowParser:
             return
         if self._format is None:
             self._pending.append((number, cells))
-            if len(self._pending) >= (1 if self._is_format_known else _FORMAT_ROWS):
+            if len(self._pending) >= self._format_rows:
                 yield from self.flush()
             return
         yield self._convert(number, cells)
@@ -176,9 +183,16 @@ class _RowParser:
         if self._format is None and self._pending:
             layout, units = self._layout, self._units
             texts = [cells[layout.time] for _, cells in self._pending if cells[layout.time].strip()]
-            extra = layout.extra_time[1] if layout.extra_time else None
+            column, extra_unit = layout.extra_time or (0, None)
+            extra = [cells[column] for _, cells in self._pending] if extra_unit else []
             self._format = detect_format(
-                texts, layout.time_unit, units.time, _WHERE, lambda unit: units.option_hint("time", unit), extra
+                texts,
+                layout.time_unit,
+                units.time,
+                _WHERE,
+                lambda unit: units.option_hint("time", unit),
+                extra_unit,
+                extra,
             )
             for number, cells in self._pending:
                 yield self._convert(number, cells)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
 from harexport.data.dataset import Dataset, Windows
+from harexport.data.mounting import mount_windows, recording_ids
+from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
 from harexport.evaluation import metrics
 from harexport.evaluation.metrics import ClassificationMetrics, SubjectAccuracy
@@ -203,16 +205,11 @@ class _MountStage:
     """Rotates test windows by the mount of their recording, which is estimated from its level walking."""
 
     def __init__(self, dataset: Dataset) -> None:
-        from harexport.data.mounting import recording_ids
-        from harexport.data.uci_har.manifest import SPLITS
-
         self._test, self._contract = dataset.test, dataset.contract
         self._recordings = recording_ids(dataset, SPLITS[1])
 
     def apply(self, signals: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rotate the signals [n, window, channels] of the test windows `kept`."""
-        from harexport.data.mounting import mount_windows
-
         windows = Windows(signals, self._test.labels[kept], self._test.subjects[kept])
         return mount_windows(windows, self._contract, self._recordings[kept]).signals
 

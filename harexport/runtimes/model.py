@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,7 +20,8 @@ from harexport.runtimes import Runner
 from harexport.runtimes.sandbox import SandboxedRunner
 from harexport.utils import files
 
-PRETRAINED = "edge.tflite"  # a copy of a file in artifacts/
+# Copies of files in artifacts/; the second one is for recordings without a gyroscope.
+PRETRAINED, PRETRAINED_ACC = "edge-any-mount.tflite", "edge-any-mount-acc.tflite"
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def load_model(path: Path | str | None = None) -> Model:
         InputError: The file cannot be run, or has no contract.
     """
     if path is None:
-        name = f"{PRETRAINED}, the pretrained model"
-        content = (resources.files("harexport.pretrained") / PRETRAINED).read_bytes()
-        return _to_model(runtimes.load_bytes(content, ".tflite", name), content, ".tflite", name)
+        return load_pretrained()
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
         from harexport.model import checkpoint as checkpoints
@@ -73,9 +71,21 @@ def load_model(path: Path | str | None = None) -> Model:
     return _to_model(SandboxedRunner(content, path.suffix, str(path)), content, path.suffix, path.name)
 
 
-def update_pretrained(source: Path) -> Path:
-    """Copy an exported .tflite over the pretrained model of the package (called by artifacts/build.py)."""
-    target = Path(str(resources.files("harexport.pretrained") / PRETRAINED))
+def load_pretrained(has_gyroscope: bool = True) -> Model:
+    """Load a pretrained model of the package, for a phone that is worn in any orientation at the waist.
+
+    Args:
+        has_gyroscope: Whether the recording has a gyroscope; the model for those without has a lower accuracy.
+    """
+    file = PRETRAINED if has_gyroscope else PRETRAINED_ACC
+    name = f"{file}, the pretrained model"
+    content = (resources.files("harexport.pretrained") / file).read_bytes()
+    return _to_model(runtimes.load_bytes(content, ".tflite", name), content, ".tflite", name)
+
+
+def update_pretrained(source: Path, name: str = PRETRAINED) -> Path:
+    """Copy an exported .tflite over a pretrained model of the package (called by artifacts/mounted_models.py)."""
+    target = Path(str(resources.files("harexport.pretrained") / name))
     files.write_bytes(target, source.read_bytes())
     return target
 
@@ -106,7 +116,4 @@ def _read_contract(content: bytes, suffix: str, runner: Runner, where: str) -> A
         from harexport.formats.tflite_reader import read_metadata
 
         return read_metadata(content, where)["contract"]
-    try:
-        return json.loads(runner.metadata.get(CONTRACT_KEY, "null"))
-    except ValueError as error:
-        raise InputError(f"{where}: the contract in it is not JSON ({error}); export it again") from error
+    return files.parse_json(runner.metadata.get(CONTRACT_KEY, "null"), f"the contract in {where}")

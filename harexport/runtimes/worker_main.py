@@ -186,7 +186,7 @@ def _limit(kind: str, soft: int) -> None:
 
 
 def _address_space() -> int:
-    """The address space of this process in bytes; 0 where the system does not tell it."""
+    """The address space of this process in bytes; 0 where the system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     return 0

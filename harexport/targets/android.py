@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Benchmark, Candidate, prepare_benchmark
 from harexport.bench.discovery import FoundModels, ModelUnderTest
 from harexport.bench.result import BenchResult, ColdStart, SkippedModel, Throughput, group_reasons
+from harexport.bench.run import Measurements, bench_result, model_result
 from harexport.data.dataset import Dataset
 from harexport.errors import InputError
 from harexport.evaluation.comparison import Predictions

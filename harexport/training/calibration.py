@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.evaluation import metrics
-from harexport.model.layers import Head
+from harexport.model.layers import Linear
 from harexport.model.network import Network, softmax
 
 _MIN, _MAX = 0.05, 20.0
@@ -75,5 +75,5 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
 
 def apply_temperature(network: Network, value: float) -> Network:
     """Divide weights and bias of the output layer by a temperature. A coarse head is not changed."""
-    head = Head(*((part / np.float64(value)).astype(np.float32) for part in (network.head.weight, network.head.bias)))
-    return dataclasses.replace(network, head=head)
+    weight, bias = ((part / np.float64(value)).astype(np.float32) for part in (network.head.weight, network.head.bias))
+    return dataclasses.replace(network, layers=(*network.layers[:-1], Linear(weight, bias)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harexport.errors import InputError, MissingExtraError
@@ -122,6 +124,9 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path) -> None:
+        # TensorBoard then uses its own file writer instead of TensorFlow's: where TensorFlow is loaded, the triton of
+        # PyTorch ends the process ("inconsistency in registered CommandLine options").
+        sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

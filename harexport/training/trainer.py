@@ -21,13 +21,13 @@ from torch.nn.functional import cross_entropy
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
 from harexport.model.network import Network
-from harexport.model.recipe import Recipe
+from harexport.model.recipe import OptimizerConfig, Recipe
 from harexport.training import coarse_labels, schedule
 from harexport.training.augmentation import Augmenter
 from harexport.training.history import EvalSet, LogEntry, TrainerState
 from harexport.training.modules import HarNet
 from harexport.training.schedule import BatchSchedule
-from harexport.training.tf1 import TF1RMSprop
+from harexport.training.tf1 import TF1GRU, TF1RMSprop
 from harexport.training.validation import check_windows_and_recipe
 
 # Steps per micro-batch on a CPU. The gradients of the micro-batches add up to that of the batch. 1500 windows of 128
@@ -220,7 +220,7 @@ class Trainer:
         size = micro_batch_size(self.model, self.device)
         for start in range(0, len(windows), size):
             part = slice(start, start + size)
-            state = self.model.last_state(windows[part])  # [n, hidden]
+            state = self.model.features(windows[part])  # [n, features]
             for name, head in self.model.heads().items():
                 with torch.set_grad_enabled(name == trained):
                     logits, target = head(state), targets[name][part]
@@ -230,7 +230,7 @@ class Trainer:
                     loss.backward()  # type: ignore[no-untyped-call]
                 losses[name], correct[name] = losses[name] + loss.detach(), correct[name] + num_correct(logits, target)
         if keys.l2:
-            penalty = _l2_penalty(self.parameters, keys.l2)
+            penalty = _l2_penalty(self.parameters, keys)
             penalty.backward()  # type: ignore[no-untyped-call]
             losses = {name: loss + penalty.detach() for name, loss in losses.items()}
         if keys.clip_norm:
@@ -313,13 +313,13 @@ def evaluate(model: HarNet, windows: Windows, recipe: Recipe) -> dict[str, LossA
         size = micro_batch_size(model, device)
         for start in range(0, len(windows), size):
             part = slice(start, start + size)
-            state = model.last_state(torch.from_numpy(windows.signals[part].copy()).to(device))
+            state = model.features(torch.from_numpy(windows.signals[part].copy()).to(device))
             for name, head in model.heads().items():
                 logits, target = head(state), targets[name][part]
                 loss = float(cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum"))
                 sums[name] = (sums[name][0] + loss, sums[name][1] + num_correct(logits, target))
         parameters = [p for p in model.parameters() if p.requires_grad]
-        penalty = float(_l2_penalty(parameters, recipe.optimizer.l2)) if recipe.optimizer.l2 else 0.0
+        penalty = float(_l2_penalty(parameters, recipe.optimizer)) if recipe.optimizer.l2 else 0.0
     n = len(windows)
     return {name: (loss / n + penalty, correct / n) for name, (loss, correct) in sums.items()}
 
@@ -339,11 +339,13 @@ def micro_batch_size(model: HarNet, device: torch.device) -> int:
     """Return the number of windows per forward pass: all of the batch on a GPU."""
     if device.type != "cpu":
         return 2**31
-    return max(1, _MICRO_BATCH_STEPS[model.cell] // model.steps)
+    cell = "gru" if any(isinstance(module, TF1GRU) for module in model.modules()) else "lstm"
+    return max(1, _MICRO_BATCH_STEPS[cell] // model.num_steps)
 
 
-def _l2_penalty(parameters: list[torch.nn.Parameter], factor: float) -> Tensor:
-    return factor * torch.stack([p.square().sum() / 2 for p in parameters]).sum()
+def _l2_penalty(parameters: list[torch.nn.Parameter], keys: OptimizerConfig) -> Tensor:
+    parts = [p.square().sum() / 2 for p in parameters if keys.l2_biases or p.ndim > 1]
+    return keys.l2 * torch.stack(parts).sum()
 
 
 def _check_tensors(values: list[Tensor], expected: list[Tensor]) -> None:

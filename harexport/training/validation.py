@@ -74,7 +74,7 @@ def check_windows_and_recipe(train: Windows, held_out: Windows | None, recipe: R
         InputError: Windows are missing, not finite or all of one label, or do not fit the recipe.
     """
     window = train.signals.shape[1]
-    if recipe.model.frame > window:
+    if isinstance(recipe.model.layers, int) and recipe.model.frame > window:
         raise InputError(
             f"recipe {recipe.name}: model.frame {recipe.model.frame} is longer than a window of {window} samples"
         )

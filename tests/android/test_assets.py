@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from artifacts import mounted_models
 from harexport.exporters import android
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -18,39 +17,8 @@ _DEMO = _ROOT / "android_demo"
 _ASSETS = _DEMO / "app" / android.ASSETS
 
 
-def _build_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_artifacts", _ROOT / "artifacts" / "build.py")
-    assert spec
-    assert spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-def _demo_model() -> Path:
-    return Path(_build_script().DEMO_MODEL)
-
-
-def test_phones_without_a_gyroscope_have_a_model() -> None:
-    model = Path(_build_script().DEMO_MODEL_ACC)
-    folder = _ASSETS / _build_script().DEMO_FOLDER_ACC
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "contract.json",
-        "golden.json",
-        "labels.txt",
-        "model.tflite",
-    ]
-    assert (folder / "model.tflite").read_bytes() == model.read_bytes(), "make artifacts"
-    contract = json.loads((folder / "contract.json").read_text("utf-8"))
-    assert contract["labels"] == json.loads((_ASSETS / "contract.json").read_text("utf-8"))["labels"]
-    assert not any("gyro" in name for name in contract["channels"])
-    golden = json.loads((folder / "golden.json").read_text("utf-8"))
-    for name, file in (("model_sha256", "model.tflite"), ("contract_sha256", "contract.json")):
-        assert golden[name] == hashlib.sha256((folder / file).read_bytes()).hexdigest()
-
-
 def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
-    model = _demo_model()
+    model = mounted_models.DEMO_MODEL
     assert sorted(path.name for path in _ASSETS.iterdir() if path.is_file()) == [
         "contract.json", "golden.json", "labels.txt", "model.tflite"
     ]  # fmt: skip
@@ -64,10 +32,24 @@ def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
     assert (_ASSETS / "labels.txt").read_text("utf-8").splitlines() == contract["labels"]
 
 
+def test_phones_without_a_gyroscope_have_a_model() -> None:
+    folder = mounted_models.DEMO_FOLDER_ACC
+    contents = android.make_assets(mounted_models.DEMO_MODEL_ACC)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(contents)
+    for name in set(contents) - {"golden.json"}:
+        assert (folder / name).read_bytes() == contents[name], "make artifacts"
+    contract = json.loads((folder / "contract.json").read_text("utf-8"))
+    assert contract["labels"] == json.loads((_ASSETS / "contract.json").read_text("utf-8"))["labels"]
+    assert not any("gyro" in name for name in contract["channels"])
+    golden = json.loads((folder / "golden.json").read_text("utf-8"))
+    for name, file in (("model_sha256", "model.tflite"), ("contract_sha256", "contract.json")):
+        assert golden[name] == hashlib.sha256((folder / file).read_bytes()).hexdigest()
+
+
 def test_golden_vectors_match_the_present_code(tmp_path: Path) -> None:
     """Samples are identical; windows and logits match within the tolerances of the app."""
     (tmp_path / "app").mkdir()
-    made = json.loads(android.write_assets(_demo_model(), tmp_path)[-1].read_text("utf-8"))
+    made = json.loads(android.write_assets(mounted_models.DEMO_MODEL, tmp_path)[-1].read_text("utf-8"))
     stored = json.loads((_ASSETS / "golden.json").read_text("utf-8"))
     assert stored.keys() == made.keys(), "make artifacts"
     for key in set(made) - {"windows", "logits", "samples"}:

@@ -105,6 +105,7 @@ def test_a_bad_file_is_one_message(kind: str, made_up: Dataset, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.serial
 def test_one_bad_file_among_ten_does_not_stop_the_others(made_up: Dataset, tmp_path: Path) -> None:
     """Three good files and every bad one: each bad one has its message."""
     folder = tmp_path / "models"

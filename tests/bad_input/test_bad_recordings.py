@@ -24,8 +24,11 @@ LINEAR = ACC - ACC.mean(axis=0)
 BARE = "timestamp_s,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
 
 
+EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safetensors"
+
+
 def harexport(*arguments: str | Path, given: bytes | None = None) -> Result:
-    return CliRunner().invoke(main, ["predict", *map(str, arguments)], input=given)
+    return CliRunner().invoke(main, ["predict", "--model", str(EDGE), *map(str, arguments)], input=given)
 
 
 def _assert_refused(result: Result, *words: str) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 import onnx.inliner
@@ -398,3 +399,28 @@ def test_weights_in_a_device_are_not_read(tmp_path: Path) -> None:
     model = read_model((tmp_path / "m.onnx").read_bytes(), "m.onnx", tmp_path)
     assert model.external == {"w.data": None}
     assert time.monotonic() - start < 5
+
+
+def test_shared_tables_are_refused_before_they_are_unpacked() -> None:
+    """2,000 graphs that are one table, with 2,000 tensors that are one table: 16 GB in 21 kB."""
+    builder = flatbuffers.Builder(1 << 16)
+    tensor = schema.TensorT(name=b"x" * 1000, shape=[1] * 1000).Pack(builder)
+    schema.SubGraphStartTensorsVector(builder, 2000)
+    for _ in range(2000):
+        builder.PrependUOffsetTRelative(tensor)
+    tensors = builder.EndVector()
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graph = schema.SubGraphEnd(builder)
+    schema.ModelStartSubgraphsVector(builder, 2000)
+    for _ in range(2000):
+        builder.PrependUOffsetTRelative(graph)
+    graphs = builder.EndVector()
+    schema.ModelStart(builder)
+    schema.ModelAddVersion(builder, 3)
+    schema.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    start = time.process_time()
+    with pytest.raises(InputError, match=r"m\.tflite is damaged: its tables share their content"):
+        read_model(bytes(builder.Output()), "m.tflite")
+    assert time.process_time() - start < 2

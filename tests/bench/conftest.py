@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harexport.bench import cold_start, timing
 from harexport.data.dataset import Dataset
-from harexport.evaluation import latency
 from harexport.exporters import onnx, tflite
 from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
@@ -20,21 +15,6 @@ from tests.helpers import third_party_models
 from tests.helpers.networks import contract_of, random_network
 
 _NETWORK = random_network(frame=16, hop=16, units=8, hidden=(8, 8), relu=True)
-
-
-@pytest.fixture(autouse=True)
-def short_measurements(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure the cold start in one process per file instead of three, and time fewer runs.
-
-    Tests of the measured times are marked `serial`: in them all runs are timed.
-    """
-    monkeypatch.setattr(cold_start, "measure", functools.partial(cold_start.measure, processes=1))
-    if request.node.get_closest_marker("serial") is None:
-
-        def measure(load: Callable[[], Any], windows: Any, runs: int, *, sessions: int = 1, **options: Any) -> Any:
-            return latency.measure(load, windows, min(runs, 100 if sessions > 1 else 1), sessions=1, **options)
-
-        monkeypatch.setattr(timing, "measure", measure)
 
 
 @pytest.fixture(scope="session")

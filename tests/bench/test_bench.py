@@ -120,7 +120,7 @@ def test_an_exceeded_tolerance_is_explained(ours: Path, made_up: Dataset, checkp
 
     layer = checkpoint.network.lstm[1]
     wrong = replace(layer, recurrent_weight=layer.recurrent_weight * np.float32(0.5))
-    network = replace(checkpoint.network, recurrent_layers=(checkpoint.network.recurrent_layers[0], wrong))
+    network = checkpoint.network.replace(recurrent_layers=(checkpoint.network.recurrent_layers[0], wrong))
     facts = {"recipe": "edge", "network_sha256": checkpoint.digest, "scheme": "float32"}
     (ours / "edge-float32.onnx").write_bytes(onnx.build(network, checkpoint.contract, facts))
     result = bench(find_models([ours]), made_up)

@@ -55,7 +55,7 @@ def test_a_wrong_recurrent_weight_diverges_at_the_second_step(form: str, layer: 
     """The state of the first step is zero."""
     stack = list(_NETWORK.lstm)
     stack[layer] = replace(stack[layer], recurrent_weight=-stack[layer].recurrent_weight)
-    wrong = replace(_NETWORK, recurrent_layers=tuple(stack))
+    wrong = _NETWORK.replace(recurrent_layers=tuple(stack))
     found = divergence.find_divergence(*_emitted(wrong, form), "float32", _NETWORK, _WINDOW, 4)
     assert (found.layer, found.step) == (layer, 1), found.summary
     assert f"Layer {layer} diverges at step 1" in found.summary
@@ -63,14 +63,14 @@ def test_a_wrong_recurrent_weight_diverges_at_the_second_step(form: str, layer: 
 
 
 def test_a_wrong_input_layer_diverges_at_the_first_step() -> None:
-    wrong = replace(_NETWORK, mean=_NETWORK.mean + np.float32(0.5))
+    wrong = _NETWORK.replace(mean=_NETWORK.mean + np.float32(0.5))
     found = divergence.find_divergence(*_emitted(wrong, "unrolled/float32"), "float32", _NETWORK, _WINDOW, 0)
     assert (found.layer, found.step) == (0, 0)
     assert "normalization" in found.summary
 
 
 def test_a_wrong_head_has_no_divergence() -> None:
-    wrong = replace(_NETWORK, head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
+    wrong = _NETWORK.replace(head=replace(_NETWORK.head, bias=_NETWORK.head.bias + np.float32(1)))
     found = divergence.find_divergence(*_emitted(wrong, "onnx"), "float32", _NETWORK, _WINDOW, 0)
     assert found.layer is None
     assert "check the head" in found.summary

@@ -62,7 +62,7 @@ def test_orientations_are_rotations_of_the_seed(mounting: ModuleType, measured: 
 
 
 def test_figures_are_of_the_published_models(measured: dict[str, Any]) -> None:
-    for name, checkpoint in mounted_models.load_checkpoints().items():
+    for name, checkpoint in ship_pretrained.load_checkpoints(mounted_models.MODELS).items():
         entry = measured["models"].get(f"{name}, seed {checkpoint.seed}")
         if entry is not None:
             assert entry["network"] == checkpoint.digest, "the artifacts changed since: python benchmarks/mounting.py"
@@ -91,7 +91,7 @@ def test_cards_are_current() -> None:
 
 def test_every_form_is_published_or_refused() -> None:
     exports = json.loads((_ROOT / "benchmarks" / "mounted_exports.json").read_text("utf-8"))
-    assert set(exports) == set(mounted_models.load_checkpoints())
+    assert set(exports) == set(ship_pretrained.load_checkpoints(mounted_models.MODELS))
     for name, results in exports.items():
         assert len(results) == 11
         folder = ship_pretrained.ARTIFACTS / name

@@ -35,7 +35,7 @@ def bare_network() -> Network:
     """Return a network of two LSTM layers without an input layer."""
     drawn = random_network(units=9, hidden=HIDDEN, window=16)
     passing = Conv1d(np.eye(9, dtype=np.float32).reshape(9, 1, 9), np.zeros(9, np.float32), stride=1, relu=False)
-    return dataclasses.replace(drawn, mean=np.zeros(9, np.float32), std=np.ones(9, np.float32), input=passing)
+    return drawn.replace(mean=np.zeros(9, np.float32), std=np.ones(9, np.float32), input=passing)
 
 
 def float_file(network: Network) -> bytes:

@@ -210,7 +210,6 @@ def test_a_model_of_other_data_is_refused(
 
 
 def test_a_zip_is_the_same_dataset_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Android app shares its recordings as such a zip."""
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
     folder = custom_dataset.write(tmp_path / "mine", seconds=9.0)
     shared = Path(shutil.make_archive(str(tmp_path / "shared"), "zip", folder))
@@ -237,10 +236,9 @@ def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pyte
     assert not [path for path in tmp_path.rglob("outside.csv") if "unpacked" not in path.parts]
 
 
-def test_the_zip_of_the_android_app_is_trained_on_and_read_by_predict(
+def test_a_zip_with_a_column_of_subjects_is_trained_on_and_read_by_predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The column subject of RecordingWriter.kt, and a harexport.toml with the contract of the app's model."""
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
     shared = tmp_path / "recordings.zip"
     with zipfile.ZipFile(shared, "w") as archive:

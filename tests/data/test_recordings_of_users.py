@@ -25,10 +25,12 @@ ACCS, GYROS = walking(TIMES)
 BARE = "timestamp_s,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
 METADATA = "version,platform,standardisation\n3,{},false\n"
 WALK = plain(TIMES, ACCS * G, GYROS, BARE)
+EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safetensors"
 
 
-def predict(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["predict", "--no-picture", *map(str, arguments)])
+def predict(*arguments: str | Path, model: tuple[str | Path, ...] = ("--model", EDGE)) -> Result:
+    """Run `predict` with a model that predicts windows without an estimate of the mounting."""
+    return CliRunner().invoke(main, ["predict", "--no-picture", *map(str, (*model, *arguments))])
 
 
 def predict_json(*arguments: str | Path) -> dict[str, Any]:
@@ -183,6 +185,10 @@ def test_watch_and_phone_are_not_combined(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "no gyroscope" in result.stderr
     assert "WristMotion.csv has one, but of another device (watch)" in result.stderr
+    default = predict(place, model=())
+    assert default.exit_code == 0, default.stderr
+    printed = " ".join(default.stdout.split()).lower()
+    assert "no gyroscope (wristmotion.csv has one, but of another device (watch))" in printed
 
 
 def test_the_phone_is_used_and_the_watch_is_mentioned(tmp_path: Path) -> None:
@@ -324,12 +330,13 @@ def test_a_time_of_day_passes_midnight(tmp_path: Path) -> None:
     assert_walk(read(written(tmp_path / "walk.csv", _with_times(times))))
 
 
-def test_a_date_and_a_column_of_milliseconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counts_on", [False, True], ids=["of the second", "since the start"])
+def test_a_date_and_a_column_of_milliseconds(counts_on: bool, tmp_path: Path) -> None:
     lines = ["Timestamp,Milliseconds,X,Y,Z"]
-    files = {}
+    files, limit = {}, 10**9 if counts_on else 1000
     for name, values in (("Accelerometer", ACCS * G), ("Gyroscope", GYROS)):
         body = [
-            f"{_clock(t, '2024-01-15 {h:02d}:{m:02d}:{s:02d}')},{t // 1_000_000 % 1000},{x},{y},{z}"
+            f"{_clock(t, '2024-01-15 {h:02d}:{m:02d}:{s:02d}')},{t // 1_000_000 % limit},{x},{y},{z}"
             for t, (x, y, z) in zip(TIMES.tolist(), values.tolist(), strict=True)
         ]
         files[f"{name}.csv"] = "\n".join(lines + body) + "\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from harexport.evaluation import metrics
 from harexport.model.contract import LABELS
@@ -18,7 +17,7 @@ _PUBLISHED = np.array(
         [9, 0, 0, 103, 420, 0],
         [0, 20, 7, 0, 0, 510],
     ]
-)  # SEEDS: the run that was published with 88.56 %
+)  # of the published run with 88.56 %
 
 
 def _published() -> metrics.ClassificationMetrics:
@@ -48,11 +47,15 @@ def test_a_label_that_never_occurs_counts_nothing() -> None:
     figures = metrics.classification_metrics(np.array([0, 1, 1]), np.array([0, 1, 0]), 3)
     assert figures.label_recall == (1.0, 0.5, 0.0)
     assert np.isfinite([figures.precision, figures.f1]).all()
+    from sklearn.metrics import f1_score  # imported where it is used: it takes 2 s
+
     assert figures.macro_f1 == pytest.approx(f1_score([0, 1, 1], [0, 1, 0], average="macro"))  # of 0 and 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_are_those_of_scikit_learn(seed: int) -> None:
+    from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
+
     random = np.random.default_rng(seed)
     truth = random.integers(0, 5, 200)
     predicted = np.where(random.random(200) < 0.7, truth, random.integers(0, 6, 200))

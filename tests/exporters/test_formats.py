@@ -90,7 +90,7 @@ def test_onnx_int8_weights_do_not_saturate():
     (layer,) = network.recurrent_layers
     sign = np.where(np.arange(4 * 32) % 2, 1.0, -1.0)[:, None].astype(np.float32)
     stiff = dataclasses.replace(layer, recurrent_weight=0.5 * sign * np.ones_like(layer.recurrent_weight))
-    network = dataclasses.replace(network, recurrent_layers=(stiff,))
+    network = network.replace(recurrent_layers=(stiff,))
     model = onnx_export.build(network, contract_of(network), {}, "int8-weights")
     held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(model).graph.initializer}
     for part, matrix in (("W", layer.input_weight), ("R", stiff.recurrent_weight)):

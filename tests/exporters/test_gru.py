@@ -80,9 +80,9 @@ def test_reset_gate_conventions_differ(shape: str) -> None:
     """The logits of the other convention differ, so that the tests above detect it."""
     network = GRU_SHAPES[shape]
     plain = [dataclasses.replace(layer, recurrent_bias=np.zeros_like(layer.recurrent_bias)) for layer in network.gru]
-    network = dataclasses.replace(network, recurrent_layers=tuple(plain))
+    network = network.replace(recurrent_layers=tuple(plain))
     stack = tuple(dataclasses.replace(layer, reset_after=not layer.reset_after) for layer in plain)
-    other = dataclasses.replace(network, recurrent_layers=stack)
+    other = network.replace(recurrent_layers=stack)
     expected = network.logits(windows_of(network))
     for outputs in (run_tflite(tflite_of(other), windows_of(network)), run_onnx(onnx_of(other), windows_of(network))):
         assert np.abs(outputs["logits"] - expected).max() > 0.01
@@ -115,7 +115,7 @@ def with_a_long_memory(reset_after: bool) -> Network:
     (layer,) = network.gru
     bias = layer.bias.copy()
     bias[layer.hidden : 2 * layer.hidden] = 6.0
-    return dataclasses.replace(network, recurrent_layers=(dataclasses.replace(layer, bias=bias),))
+    return network.replace(recurrent_layers=(dataclasses.replace(layer, bias=bias),))
 
 
 @every_scheme

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -148,8 +147,7 @@ def counting_network() -> Network:
     weight[0, 0, 0] = 1.0
     layer = LstmLayer(gates.reshape(4, 1), np.zeros((4, 1), np.float32), np.float32([20.0, 20.0, 0.0, 20.0]))
     base = random_network(units=1, hidden=(1,))
-    return dataclasses.replace(
-        base,
+    return base.replace(
         mean=np.zeros(9, np.float32),
         std=np.ones(9, np.float32),
         input=Conv1d(weight, np.zeros(1, np.float32), stride=1, relu=False),

@@ -22,6 +22,8 @@ from harexport.preprocessing.stream import Stream, Window
 from harexport.runtimes import model
 from tests.helpers.requirements import requires
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 _HERE = Path(__file__).resolve().parent
 _GOLDEN = _HERE / "stream.json"
 _MOUNT = _HERE / "mount.json"
@@ -85,8 +87,9 @@ def test_stream_and_model_reproduce_windows_and_logits(golden: dict[str, Any]) -
         np.testing.assert_allclose(window.array(), signals, rtol=0, atol=1e-9)
     (restart,) = [event for event in events if isinstance(event, Restart)]
     assert restart.time_ns == case["restarts"][0]["time_ns"]
-    logits = model.load_model().runner.logits(np.array([window.array() for window in windows], np.float32))
-    np.testing.assert_allclose(logits, case["logits"]["harexport/pretrained/edge.tflite"], rtol=0, atol=1e-3)
+    name = "artifacts/edge/edge-unrolled-int8-weights.tflite"
+    logits = model.load_model(_ROOT / name).logits(np.array([window.array() for window in windows], np.float32))
+    np.testing.assert_allclose(logits, case["logits"][name], rtol=0, atol=1e-3)
 
 
 def test_they_match_the_preprocessing_of_whole_recordings(golden: dict[str, Any]) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.contract import CHANNELS, LABELS, Contract
-from harexport.model.layers import Conv1d, GruLayer, Head, LstmLayer
+from harexport.model.layers import (
+    Activation,
+    Branches,
+    Conv1d,
+    Flatten,
+    GruLayer,
+    Layer,
+    Linear,
+    LstmLayer,
+    Normalize,
+    Pool,
+    Recurrent,
+    Reduce,
+    Step,
+    shape_after,
+)
 from harexport.model.network import Network
 
 
@@ -44,7 +59,7 @@ def random_network(
             bias[size : 2 * size] = forget_bias
         layers.append(LstmLayer(normal(4 * size, width, inputs=width), normal(4 * size, size, inputs=size), bias))
         width = size
-    return Network(
+    return Network.stack(
         window=window,
         mean=random.normal(0.0, 0.3, channels).astype(np.float32),
         std=random.uniform(0.1, 0.5, channels).astype(np.float32),
@@ -52,7 +67,7 @@ def random_network(
             normal(units, frame, channels, inputs=frame * channels), normal(units, inputs=4), stride=hop, relu=relu
         ),
         recurrent_layers=tuple(layers),
-        head=Head(normal(labels, width, inputs=1), normal(labels, inputs=1)),
+        head=Linear(normal(labels, width, inputs=1), normal(labels, inputs=1)),
     )
 
 
@@ -128,8 +143,8 @@ def random_gru(
             )
         )  # fmt: skip
         width = size
-    head = Head(normal(labels - 1, width), normal(labels - 1)) if coarse else None
-    return replace(like, recurrent_layers=tuple(layers), coarse_head=head)
+    head = Linear(normal(labels - 1, width), normal(labels - 1)) if coarse else None
+    return like.replace(recurrent_layers=tuple(layers), coarse_head=head)
 
 
 GRU_SHAPES: dict[str, Network] = {
@@ -144,3 +159,80 @@ GRU_SHAPES: dict[str, Network] = {
     "two-relu-layers": random_gru(frame=8, hop=8, units=24, hidden=(17, 9)),
     "other-labels": random_gru(frame=20, hop=10, channels=6, labels=4, window=100, hidden=(12, 12), reset_after=True),
 }
+
+
+def _normal(*shape: int) -> np.ndarray:
+    inputs = int(np.prod(shape[1:])) if len(shape) > 1 else 4
+    random = np.random.default_rng(shape)
+    return (random.normal(size=shape) / np.sqrt(inputs)).astype(np.float32)
+
+
+def conv(outputs: int, kernel: int, inputs: int, **options: Any) -> Conv1d:
+    return Conv1d(_normal(outputs, kernel, inputs), _normal(outputs), **options)
+
+
+def linear(outputs: int, inputs: int, relu: bool = False) -> Linear:
+    return Linear(_normal(outputs, inputs), _normal(outputs), relu)
+
+
+def lstm(hidden: int, inputs: int, **options: bool) -> Recurrent:
+    arrays = _normal(4 * hidden, inputs), _normal(4 * hidden, hidden), _normal(4 * hidden)
+    return Recurrent(LstmLayer(*arrays), **options)
+
+
+def gru(hidden: int, inputs: int, reset_after: bool = True, **options: bool) -> Recurrent:
+    recurrent_bias = _normal(hidden) if reset_after else np.zeros(hidden, np.float32)
+    arrays = _normal(3 * hidden, inputs), _normal(3 * hidden, hidden), _normal(3 * hidden), recurrent_bias
+    return Recurrent(GruLayer(*arrays, reset_after=reset_after), **options)
+
+
+def both(add: Any, hidden: int, inputs: int, sequence: bool) -> Branches:
+    """Return a bidirectional layer."""
+    parts = (add(hidden, inputs, backward=backward, sequence=sequence) for backward in (False, True))
+    return Branches("concat", tuple((part,) for part in parts))
+
+
+_normalize = Normalize(np.linspace(-0.2, 0.3, 9).astype(np.float32), np.linspace(0.3, 0.9, 9).astype(np.float32))
+
+# Every layer, by name: the layers between windows of 24 samples with 9 channels and the output layer. A new layer needs
+# an entry here; it is then tested in all formats, schemes, lowerings and runtimes.
+LAYERS: dict[str, tuple[Layer, ...]] = {
+    "conv, padding and dilation": (
+        _normalize,
+        conv(8, 5, 9, padding=(2, 2), relu=True),
+        conv(8, 3, 8, stride=2, dilation=2),
+        Flatten(),
+    ),
+    "conv, uneven padding": (conv(8, 4, 9, padding=(3, 0)), Activation("tanh"), Reduce("max")),
+    "linear at every step": (_normalize, linear(8, 9, relu=True), Reduce("mean")),
+    "pools": (conv(8, 3, 9), Pool("max", 2, 2), conv(8, 3, 8), Pool("mean", 3, 2), Flatten()),
+    "activations": (
+        linear(8, 9),
+        Activation("leaky_relu", 0.2),
+        Activation("elu", 1.0),
+        Activation("sigmoid"),
+        Step(3),
+    ),
+    "gelu": (linear(8, 9), Activation("gelu"), Step()),
+    "normalization inside": (conv(9, 3, 9), _normalize, Activation("relu"), Reduce("mean")),
+    "lstm, not normalized": (lstm(8, 9), lstm(6, 8), Step()),
+    "lstm after normalization": (_normalize, lstm(8, 9, sequence=False)),
+    "lstm, all steps": (conv(8, 3, 9), lstm(8, 8), Reduce("mean"), linear(5, 8), Activation("relu")),
+    "lstm, both directions": (both(lstm, 6, 9, True), both(lstm, 5, 12, False)),
+    "lstm, two runs": (lstm(6, 9, sequence=True), lstm(5, 6, backward=True), lstm(4, 5), lstm(4, 4, sequence=False)),
+    "gru": (conv(8, 3, 9), gru(7, 8), gru(6, 7, sequence=False)),
+    "gru, both directions": (both(gru, 6, 9, True), gru(5, 12, reset_after=False, backward=True, sequence=False)),
+    "gru and lstm": (gru(6, 9, reset_after=False), lstm(5, 6, sequence=False)),
+    "residual": (conv(8, 3, 9), Branches("sum", ((), (linear(8, 8, relu=True), linear(8, 8)), (lstm(8, 8),))), Step()),
+    "concat of vectors": (
+        conv(8, 3, 9),
+        Branches("concat", ((Reduce("mean"),), (Reduce("max"),), (Step(),), (Flatten(),))),
+    ),
+}
+
+
+def layer_network(name: str, labels: int = 6) -> Network:
+    """Return a network of LAYERS, with an output layer."""
+    layers = LAYERS[name]
+    (width,) = shape_after(layers, (24, 9))
+    return Network(24, 9, (*layers, linear(labels, width)))

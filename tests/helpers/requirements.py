@@ -8,6 +8,7 @@ fails instead.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import platform
 import shutil
@@ -82,6 +83,11 @@ REQUIREMENTS = {
         "apt-get install default-jdk maven, on Linux x86-64",
         lambda: _has("java", "javac", "mvn")() and (platform.system(), platform.machine()) == ("Linux", "x86_64"),
     ),
+    "onnx-exporters": Requirement(
+        "ONNX models of Keras, tf2onnx and torch.onnx's dynamo exporter",
+        "pip install 'harexport[peers]', for tensorflow, tf2onnx and onnxscript",
+        lambda: all(importlib.util.find_spec(name) for name in ("tensorflow", "tf2onnx", "onnxscript")),
+    ),
     "posix": Requirement("file modes", "run on Linux or macOS", lambda: os.name == "posix"),
 }
 
@@ -112,6 +118,7 @@ def require(name: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "requires(*names): skip the test unless the machine has what it needs")
+    config.addinivalue_line("markers", "figures: the test needs the figures of a training")
     config.addinivalue_line("markers", "serial: the test measures time or sends signals; `make test` runs it alone")
 
 

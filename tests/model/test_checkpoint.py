@@ -18,7 +18,7 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import Contract
-from harexport.model.layers import Conv1d, Head, LstmLayer
+from harexport.model.layers import Conv1d, Linear, LstmLayer
 from harexport.model.network import Network
 
 
@@ -29,13 +29,13 @@ def checkpoint() -> Checkpoint:
     def draw(*shape: int) -> np.ndarray:
         return rng.normal(size=shape).astype(np.float32)
 
-    network = Network(
+    network = Network.stack(
         window=128,
         mean=draw(9),
         std=np.abs(draw(9)) + 0.1,
-        input=Conv1d(draw(8, 32, 9), draw(8), 16, True),
+        input=Conv1d(draw(8, 32, 9), draw(8), 16, relu=True),
         recurrent_layers=(LstmLayer(draw(16, 8), draw(16, 4), draw(16)), LstmLayer(draw(16, 4), draw(16, 4), draw(16))),
-        head=Head(draw(6, 4), draw(6)),
+        head=Linear(draw(6, 4), draw(6)),
     )
     return Checkpoint(network, Contract(), recipes.load("edge"), 7, {"digest": "d"}, {"test": {"accuracy": 0.5}})
 
@@ -90,7 +90,7 @@ def _header(**changes: object) -> dict[str, str]:
         (_header(contract={}), "not a harexport contract"),
         (_header(recipe={"name": "x", "bogus": 1}), "unknown key bogus"),
         (_header(seed="x"), r"lacks .* or has a wrong value"),
-        (_header(), "unknown arrays a"),
+        (_header(), "the array 'mean' is missing"),
     ],
 )
 def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str] | None, words: str) -> None:

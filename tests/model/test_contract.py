@@ -35,7 +35,7 @@ def _with_noise(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"contract_version": 3}, "not a harexport contract of version 1 or 2"),
+        ({"contract_version": 4}, "not a harexport contract of a version from 1 to 3"),
         ({"labels": None}, "expected a list of strings, got None"),
         ({"labels": "WALK"}, "expected a list of strings, got 'WALK'"),
         ({"labels": ["WALK", 2]}, "expected a list of strings"),

@@ -93,34 +93,33 @@ def test_round_trip_of_arrays() -> None:
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     network = random_network()
-    with pytest.raises(InputError, match=r"head\.weight has shape \(6, 31\), expected \(6, 32\)"):
-        replace(network, head=replace(network.head, weight=network.head.weight[:, :31]))
-    with pytest.raises(InputError, match=r"lstm\.1\.bias has shape"):
-        replace(
-            network,
+    with pytest.raises(InputError, match=r"head: weight has shape \(6, 31\), expected \(6, 32\)"):
+        network.replace(head=replace(network.head, weight=network.head.weight[:, :31]))
+    with pytest.raises(InputError, match=r"lstm\.1: bias has shape"):
+        network.replace(
             recurrent_layers=(
                 network.recurrent_layers[0],
                 replace(network.recurrent_layers[1], bias=network.recurrent_layers[1].bias[:5]),
             ),
         )
-    with pytest.raises(InputError, match="std > 0"):
-        replace(network, std=np.zeros(9))
-    with pytest.raises(InputError, match="0 layers"):
-        replace(network, recurrent_layers=())
-    wide = Conv1d(np.zeros((32, 200, 9)), np.zeros(32), 1, False)
-    with pytest.raises(InputError, match="frame 200, window 128"):
-        replace(network, input=wide)
+    with pytest.raises(InputError, match="std is 0"):
+        network.replace(std=np.zeros(9))
+    with pytest.raises(InputError, match="ends with a sequence"):
+        network.replace(recurrent_layers=())
+    wide = Conv1d(np.zeros((32, 200, 9)), np.zeros(32))
+    with pytest.raises(InputError, match="reads 200 steps every 1, but its input has 128"):
+        network.replace(input=wide)
     with pytest.raises(InputError, match="contains NaN"):
-        replace(network, mean=np.full(9, np.nan))
+        network.replace(mean=np.full(9, np.nan))
     arrays, shape = network.arrays(), network.structure()
     with pytest.raises(InputError, match=r"x\.bin: the array 'input.bias' is missing"):
         Network.from_arrays({k: v for k, v in arrays.items() if k != "input.bias"}, shape, "x.bin")
     with pytest.raises(InputError, match=r"x\.bin: unknown arrays lstm\.1\.scale"):
         Network.from_arrays({**arrays, "lstm.1.scale": np.ones(1)}, shape, "x.bin")
     renamed = {name.replace("lstm.1.bias", "zzz"): array for name, array in arrays.items()}
-    with pytest.raises(InputError, match=r"unknown arrays .*zzz"):  # otherwise a valid one-layer network
+    with pytest.raises(InputError, match=r"the array 'lstm.1.bias' is missing"):
         Network.from_arrays(renamed, shape)
-    with pytest.raises(InputError, match="too few dimensions"):
+    with pytest.raises(InputError, match="expected three axes"):
         Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
 
 

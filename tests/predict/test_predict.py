@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from harexport.cli import main
 from harexport.data.recordings.reader import SensorTrack
 from harexport.data.recordings.sensors import SensorInfo, Units, resolve_sensors
+from harexport.errors import InputError
 from harexport.model.contract import LABELS, Contract
 from harexport.predict.predict import Prediction, predict
 from harexport.predict.report import format_duration, format_notes, label_color, time_per_activity
@@ -60,12 +61,17 @@ def scripted(*labels: int, contract: Contract = CONTRACT) -> Model:
     return Model("scripted", Scripted(*labels), contract)
 
 
-def test_the_shipped_model_is_the_artifact() -> None:
-    shipped = _ROOT / "harexport" / "pretrained" / model.PRETRAINED
-    assert shipped.read_bytes() == (EDGE / "edge-unrolled-int8-weights.tflite").read_bytes(), (
-        "harexport.runtimes.model.update_pretrained(artifacts/edge/edge-unrolled-int8-weights.tflite)"
-    )
-    assert model.load_model().contract == CONTRACT
+def test_the_pretrained_models_are_artifacts() -> None:
+    for file, channels in ((model.PRETRAINED, 9), (model.PRETRAINED_ACC, 6)):
+        name = file.removesuffix(".tflite")
+        artifact = _ROOT / "artifacts" / name / f"{name}-unrolled-int8-weights.tflite"
+        assert (_ROOT / "harexport" / "pretrained" / file).read_bytes() == artifact.read_bytes(), (
+            "python artifacts/mounted_models.py"
+        )
+        contract = model.load_pretrained(has_gyroscope=channels == 9).contract
+        assert contract.frame is not None
+        assert len(contract.channels) == channels
+    assert model.load_model().contract == model.load_pretrained().contract
 
 
 def test_shipping_replaces_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,14 +81,34 @@ def test_shipping_replaces_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert model.load_model().contract == CONTRACT
 
 
+def test_the_model_is_chosen_by_the_sensors(tmp_path: Path) -> None:
+    acc, gyro = walking(TIMES)
+    both = predict(written(tmp_path / "both.csv", WALK), None, UNITS, "none")
+    assert both.model == f"{model.PRETRAINED}, the pretrained model"
+    text = plain(TIMES, acc, gyro[:, :0], "timestamp_s,acc_x,acc_y,acc_z")
+    alone = written(tmp_path / "alone.csv", text)
+    result = predict(alone, None, UNITS, "none")
+    assert result.model == f"{model.PRETRAINED_ACC}, the pretrained model"
+    assert any("no gyroscope" in note for note in result.notes)
+    assert not any("no gyroscope" in note for note in both.notes)
+    with pytest.raises(InputError, match="gyroscope"):
+        predict(alone, model.load_model(EDGE / "edge-float32.onnx"), UNITS, "none")
+    followed = harexport("--follow", input=alone.read_text())
+    assert followed.exit_code == 0, followed.stderr
+    assert "no gyroscope" in followed.stderr
+    assert len(followed.stdout.splitlines()) == WINDOWS
+
+
 def test_file_equals_batch_preprocessing_and_model(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = harexport(written(tmp_path / "walk.csv", WALK), "--json", "--out", out, "--smoothing", "none")
+    file = EDGE / "edge-unrolled-int8-weights.tflite"
+    path = written(tmp_path / "walk.csv", WALK)
+    result = harexport(path, "--model", file, "--json", "--out", out, "--smoothing", "none")
     assert result.exit_code == 0, result.stderr
     result = json.loads(result.stdout)
     signals = preprocess(*walking(TIMES), CONTRACT.filters, 50.0, "steady")
     windows = np.stack([signals[k : k + 128] for k in range(0, len(signals) - 127, 64)])
-    logits = model.load_model().runner.logits(windows.astype(np.float32)).astype(np.float64)
+    logits = model.load_model(file).logits(windows.astype(np.float32)).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert len(result["windows"]) == len(windows) == WINDOWS
     for k, (window, chances) in enumerate(zip(result["windows"], expected, strict=True)):
@@ -114,7 +140,8 @@ def test_every_exported_format_predicts_the_same(name: str, tmp_path: Path) -> N
 
 
 def test_other_units_and_rates_predict_the_same(tmp_path: Path) -> None:
-    expected = predict(written(tmp_path / "walk.csv", WALK), model.load_model(), UNITS, "none")
+    edge = model.load_model(EDGE / "edge-unrolled-int8-weights.tflite")
+    expected = predict(written(tmp_path / "walk.csv", WALK), edge, UNITS, "none")
     fast, slow = regular(14.1, 100), regular(14.1, 49.2, 0.003)
     path = zipped(
         tmp_path / "walk.zip",
@@ -123,7 +150,7 @@ def test_other_units_and_rates_predict_the_same(tmp_path: Path) -> None:
             "Gyroscope.csv": sensor_logger(slow, walking(slow)[1]),
         },
     )
-    result = predict(path, model.load_model(), UNITS, "none")
+    result = predict(path, edge, UNITS, "none")
     assert result.family == "Sensor Logger"
     assert result.source.units == {ACC: "m/s2", GYRO: "rad/s"}
     assert result.source.average_over == {ACC: 2, GYRO: 1}

@@ -36,7 +36,7 @@ def test_stream_predicts_the_official_windows(
     official = dataset.test
     assert windows.shape == official.signals.shape == (2947, 128, 9)
     np.testing.assert_allclose(windows, official.signals, rtol=0, atol=1e-6)
-    runner = model.load_model().runner
+    runner = model.load_model(_BENCHMARKS.parent / "artifacts/edge/edge-unrolled-int8-weights.tflite").runner
     predictions = runner.logits(windows.astype(np.float32)).argmax(axis=1)
     expected = runner.logits(official.signals).argmax(axis=1)
     assert np.array_equal(predictions, expected)

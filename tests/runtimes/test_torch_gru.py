@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from harexport.exporters import checks
+from harexport.runtimes import torch as torch_runner
 from harexport.runtimes.torch import TorchRunner
 from tests.helpers.networks import GRU_SHAPES, contract_of
 
@@ -23,5 +24,5 @@ def test_torch_matches_the_reference(shape: str) -> None:
 
 def test_torch_gru_is_used_where_possible() -> None:
     for shape, own in (("pytorch", True), ("baseline-gru", False), ("relu-after", False)):
-        modules = TorchRunner(GRU_SHAPES[shape])._layers
+        modules = [torch_runner._module(layer) for layer in GRU_SHAPES[shape].recurrent_layers]
         assert all(isinstance(module, torch.nn.GRU) == own for module in modules)

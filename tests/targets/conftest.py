@@ -12,9 +12,9 @@ import pytest
 
 from harexport.targets.arm64 import emulator as arm64
 from harexport.targets.arm64.setup import WHEELS
-from tests.bench.conftest import checkpoint, made_up, ours, short_measurements
+from tests.bench.conftest import checkpoint, made_up, ours
 
-__all__ = ["checkpoint", "made_up", "ours", "short_measurements"]
+__all__ = ["checkpoint", "made_up", "ours"]
 
 # Takes the emulator's command line; runs the script behind -s on this machine's Python, as the emulator would on Arm.
 _NATIVE = """#!{python}

@@ -9,6 +9,13 @@ from harexport.model import recipe as recipes
 from harexport.model.recipe import Recipe
 
 
+@pytest.fixture(autouse=True)
+def no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which take longer than these trainings, except in tests with the marker `figures`."""
+    if request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr("harexport.training.report.plot_results", lambda *_: ())
+
+
 def small_recipe(**sections: dict[str, object]) -> Recipe:
     """Return a recipe of 16 units and 3 epochs with everything that draws random numbers."""
     table: dict[str, object] = {

@@ -88,7 +88,8 @@ def test_repeated_entries_replace_earlier_ones(tmp_path: Path) -> None:
 def test_missing_tensorboard(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harexport.training.trainer.fit", lambda *_, **__: pytest.fail("trained first"))
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtraError, match=r"--tensorboard needs tensorboard.*pip install 'harexport\[logging\]'"):
+    install = r"pip install -c constraints.txt '\.\[logging\]'"
+    with pytest.raises(MissingExtraError, match=rf"--tensorboard needs tensorboard.*{install}"):
         train(small, small_recipe(), tmp_path / "out", tensorboard=True)
 
 

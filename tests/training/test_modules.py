@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harexport.errors import InputError
 from harexport.model import recipe as recipes
 from harexport.model.recipe import AugmentConfig, Recipe
 from harexport.training.augmentation import Augmenter
@@ -49,10 +50,75 @@ def test_network_and_module_have_equal_logits(shape: str) -> None:
     network, windows = model.to_network(), _windows(7)
     assert network.heads().keys() == model.heads().keys()
     with torch.no_grad():
-        state = model.last_state(torch.from_numpy(windows))
+        state = model.features(torch.from_numpy(windows))
         for name, head in model.heads().items():
             expected = network.logits(windows, head=name)
             np.testing.assert_allclose(head(state).numpy(), expected, atol=2e-5 * np.abs(expected).max())
+
+
+_EVERY_KIND: list[dict[str, Any]] = [
+    {"kind": "conv1d", "channels": 8, "kernel": 5, "padding": 2, "activation": "leaky_relu"},
+    {"kind": "batch_norm"},
+    {"kind": "max_pool", "kernel": 2},
+    {"kind": "conv1d", "channels": 8, "kernel": 3, "stride": 2, "dilation": 2, "activation": "gelu"},
+    {"kind": "sum", "branches": [[], [{"kind": "linear", "units": 8, "activation": "tanh"}]]},
+    {"kind": "gru", "units": 6, "direction": "both", "reset_after": False, "candidate": "relu"},
+    {"kind": "dropout", "rate": 0.5},
+    {"kind": "activation", "function": "elu"},
+    {"kind": "gru", "units": 5, "direction": "both"},
+    {"kind": "lstm", "units": 5, "direction": "both"},
+    {"kind": "average_pool", "kernel": 3},
+    {
+        "kind": "concat",
+        "branches": [
+            [{"kind": "lstm", "units": 4, "direction": "both", "last": True}],
+            [{"kind": "gru", "units": 4, "direction": "backward", "reset_after": False, "last": True}],
+            [{"kind": "mean"}],
+            [{"kind": "max"}],
+            [{"kind": "last_step"}],
+            [{"kind": "flatten"}],
+        ],
+    },
+    {"kind": "linear", "units": 12, "activation": "sigmoid"},
+]
+
+
+def test_every_kind_of_layer_has_equal_logits() -> None:
+    def kinds(layers: list[dict[str, Any]]) -> set[str]:
+        inner = [kinds(branch) for layer in layers for branch in layer.get("branches", [])]
+        return {layer["kind"] for layer in layers}.union(*inner)
+
+    assert kinds(_EVERY_KIND) == set(recipes._LAYER_KINDS)
+    torch.manual_seed(0)
+    recipe = recipes.parse({"name": "x", "model": {"layers": _EVERY_KIND}}, "x")
+    model = HarNet(recipe, 128, np.full(9, 0.1), np.full(9, 0.7), 6)
+    windows = _windows(20)
+    model.train()
+    model(torch.from_numpy(windows)).square().mean().backward()  # also updates the statistics of batch_norm
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(windows)).numpy()
+    expected = model.to_network().logits(windows)
+    np.testing.assert_allclose(logits, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([{"kind": "lstm", "units": 4}], "last of model.layers returns a sequence"),
+        ([{"kind": "flatten"}, {"kind": "mean"}], r"model.layers\[1\]: this layer needs a sequence"),
+        (
+            [{"kind": "conv1d", "channels": 4, "kernel": 200}, {"kind": "flatten"}],
+            r"model.layers\[0\]: Conv1d reads 200",
+        ),
+        ([{"kind": "sum", "branches": [[], [{"kind": "linear", "units": 4}]]}, {"kind": "mean"}], "cannot be joined"),
+        ([{"kind": "gru", "units": 4, "candidate": "relu", "last": True}], "needs reset_after = false"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(layers: list[dict[str, Any]], words: str) -> None:
+    recipe = recipes.parse({"name": "x", "model": {"layers": layers}}, "x")
+    with pytest.raises(InputError, match=words):
+        HarNet(recipe, 128, np.zeros(9), np.ones(9), 6)
 
 
 def test_number_of_coarse_outputs() -> None:
@@ -71,8 +137,7 @@ def test_initial_values_of_baseline_gru() -> None:
     assert [(m.in_features, m.out_features) for m in linear] == [(9, 16), (16, 12), (12, 6), (16, 6)]
     values = torch.cat([p.flatten() for m in linear for p in m.parameters()])
     assert abs(values.std().item() - 1) < 0.1
-    (layer,) = model.stack
-    assert isinstance(layer, TF1GRU)
+    (layer,) = (module for module in model.modules() if isinstance(module, TF1GRU))
     for kernel in (layer.input_weight, layer.recurrent_weight):
         assert kernel.abs().max() <= math.sqrt(3 / 32)
         assert abs(kernel.std().item() - math.sqrt(1 / 32)) < 0.01
@@ -105,10 +170,10 @@ def _trained(recipe_keys: dict[str, Any], device: str) -> tuple[torch.Tensor, to
     generator = torch.Generator().manual_seed(3)
     x = augment.batch(torch.arange(6), generator)
     assert x.device.type == device
-    loss = torch.stack([head(model.last_state(x)).square().sum() for head in model.heads().values()]).sum()
+    loss = torch.stack([head(model.features(x)).square().sum() for head in model.heads().values()]).sum()
     loss.backward()
     TF1RMSprop(model.parameters(), 0.1).step()
-    gradient = model.input.weight.grad
+    gradient = model.layers[0].linear.weight.grad
     assert gradient is not None
     return gradient, torch.cat([torch.get_rng_state(), generator.get_state()])
 

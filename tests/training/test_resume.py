@@ -30,13 +30,6 @@ from .conftest import small_recipe
 Patch = pytest.MonkeyPatch
 
 
-@pytest.fixture(autouse=True)
-def unseen(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
-    """Skip the figures, which take longer than these trainings, except in the tests of a full disk."""
-    if "name" not in request.fixturenames:
-        monkeypatch.setattr("harexport.training.report.plot_results", lambda *_: ())
-
-
 def _interrupt(monkeypatch: Patch, reports: int, how: Callable[[], None]) -> None:
     """Call `how` after a number of log entries."""
     original, seen = ResumableRun.reporter, []
@@ -94,6 +87,7 @@ def test_resumed_run_has_the_same_bytes(
     assert not state.exists()
 
 
+@pytest.mark.serial
 def test_sigterm_saves_the_run(small: Dataset, whole: bytes, tmp_path: Path, monkeypatch: Patch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
@@ -107,7 +101,7 @@ def test_sigterm_saves_the_run(small: Dataset, whole: bytes, tmp_path: Path, mon
 def test_printed_command_resumes_the_run(uci_har_path: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "my recipe.toml", tmp_path / "my out"
     recipe.write_text(
-        'name = "mine"\n[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 6\nreport_windows = 640\n'
+        'name = "mine"\n[model]\nhidden = 8\ninput_units = 8\n[schedule]\nepochs = 3\nreport_windows = 640\n'
     )
     command = [sys.executable, "-m", "harexport", "train", "--recipe", str(recipe), "--data", str(uci_har_path)]
     options = ["--out", str(out), "--seed", "3", "--device", "cpu", "--json"]
@@ -119,8 +113,8 @@ def test_printed_command_resumes_the_run(uci_har_path: Path, tmp_path: Path) -> 
                 break
         rest = child.stderr.read()
         assert child.wait() == 130, rest
-    (command,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
-    again = shlex.split(command)
+    (printed,) = [line.split("Resume it with: ")[1] for line in rest.splitlines() if "Resume it with: " in line]
+    again = shlex.split(printed)
     assert again[:4] == ["python", "-m", "harexport", "train"]
     assert sorted(again) == sorted(["python", "-m", "harexport", *command[3:], *options, "--resume"])
     end = subprocess.run([sys.executable, *again[1:]], capture_output=True, text=True)
@@ -257,6 +251,7 @@ def _full(monkeypatch: Patch, *names: str) -> None:
     monkeypatch.setattr(files, "atomic_write", replacing)
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize(
     "name", ["small.safetensors", "history.json", "history.csv", "curves.png", "confusion.png", "reliability.png"]
 )

@@ -22,6 +22,7 @@ from harexport.training.train import train
 from .conftest import small_recipe
 
 
+@pytest.mark.figures
 def test_files_of_a_run(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -98,6 +99,7 @@ def test_watch_test_marks_the_checkpoint(small: Dataset, tmp_path: Path) -> None
     assert watched.checkpoint.digest == train(small, small_recipe(), tmp_path / "b").checkpoint.digest
 
 
+@pytest.mark.figures
 def test_without_test_windows(small: Dataset, tmp_path: Path) -> None:
     none = replace(
         small.test, signals=small.test.signals[:0], labels=small.test.labels[:0], subjects=small.test.subjects[:0]

@@ -165,7 +165,7 @@ def test_stage_2_makes_a_coarse_step_then_a_fine_one(small: Dataset) -> None:
         (model.head, fine, labels),
     ):
         optimizer.zero_grad()
-        loss = cross_entropy(head(model.last_state(signals)), truth)
+        loss = cross_entropy(head(model.features(signals)), truth)
         loss.backward()
         optimizer.step()
     for name, array in model.to_network().arrays().items():
@@ -227,10 +227,10 @@ def test_initial_values_of_tf1() -> None:
     """N(0, 1) for the linear layers with their biases, U(+-sqrt(3 / 64)) for the kernels, forget bias 1, else 0."""
     torch.manual_seed(0)
     model = HarNet(recipes.load("baseline-lstm"), 128, np.zeros(9), np.ones(9), 6)
-    linear = torch.cat([p.flatten() for layer in (model.input, model.head) for p in layer.parameters()])
+    linear = torch.cat([p.flatten() for layer in (model.layers[0], model.head) for p in layer.parameters()])
     assert abs(linear.std().item() - 1) < 0.1
-    for layer in model.stack:
-        for kernel in (layer.weight_ih_l0, layer.weight_hh_l0):
+    for module in model.recurrent_modules:
+        for kernel in (module.lstm.weight_ih_l0, module.lstm.weight_hh_l0):
             assert kernel.abs().max() <= math.sqrt(3 / 64)
             assert abs(kernel.std().item() - math.sqrt(3 / 64) / math.sqrt(3)) < 0.01
     network = model.to_network()
@@ -243,7 +243,9 @@ def test_the_forget_bias_is_not_trained(small: Dataset) -> None:
     recipe = small_recipe(optimizer={"learning_rate": 0.05})
     fit(small.train, None, recipe, 6, on_report=lambda row, state, steps: states.append(state))
     for k in range(2):
-        np.testing.assert_array_equal(states[-1].model[f"stack.{k}.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16))
+        np.testing.assert_array_equal(
+            states[-1].model[f"layers.{2 * k + 2}.lstm.bias_hh_l0"], np.repeat([0, 1, 0, 0], 16)
+        )
 
 
 def test_one_cycle_learning_rate() -> None:

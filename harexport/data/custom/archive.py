@@ -1,4 +1,4 @@
-"""A zip with recordings and harexport.toml, as the Android app shares it."""
+"""A zip with recordings and harexport.toml."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def unpack(path: Path) -> Path:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except ZIP_ERRORS as error:
-        raise InputError(f"{path} cannot be unpacked ({error}); share the recordings again") from error
+        raise InputError(f"{path} cannot be unpacked ({error}); make the zip again") from error
     return folder

@@ -86,10 +86,11 @@ def label_recording(recording: PhoneRecording, config: CustomConfig) -> PhoneRec
         times = np.unique(np.concatenate([track.time_ns for track in recording.tracks.values()]))
         return replace(recording, label_times=times, label_codes=np.zeros(len(times), np.int32), label_names=(found,))
     if not recording.has_labels:
+        patterns = (f"{SUBJECT}_{LABEL}.csv", f"{LABEL}/*", f"{SUBJECT}/{LABEL}/*")  # by the number of folders
         raise InputError(
             f"{recording.path}: no labels: no column of labels is filled. Name the column by columns.label, "
-            f'or write label_pattern = "{SUBJECT}_{LABEL}.csv" in {CONFIG_NAME} if file names contain the label; or '
-            "remove the recording from the folder"
+            f'or write label_pattern = "{patterns[min(recording.path.count("/"), 2)]}" in {CONFIG_NAME} if names of '
+            "files or folders contain the label; or remove the recording from the folder"
         )
     return recording
 

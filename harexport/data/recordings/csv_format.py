@@ -476,7 +476,8 @@ def list_columns(names: Sequence[str]) -> str:
 def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[str]]) -> str:
     """Describe unrecognized columns, with the lines of harexport.toml that name them."""
     message = f"{problem} among its columns ({list_columns(names)}); {PLAIN}"
-    numeric = [k for k in range(len(names)) if rows and all(k < len(row) and _is_number(row[k]) for row in rows[:20])]
+    rows = rows[:20]
+    numeric = [k for k in range(len(names)) if rows and all(k < len(row) and _is_number(row[k]) for row in rows)]
     if len(numeric) < 4:
         return message
     increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]

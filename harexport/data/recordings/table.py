@@ -304,14 +304,17 @@ class _Parser:
         layout = self._layout
         assert layout is not None
         texts = [row[layout.time] for row in cells[:_FORMAT_ROWS] if row[layout.time].strip()]
-        extra = layout.extra_time[1] if layout.extra_time else None
+        column, unit = layout.extra_time or (0, None)
+        extra = [row[column] for row in cells[:_FORMAT_ROWS]] if unit else []
 
         def hint(unit: str) -> str:
             return self._hint("time", unit)
 
         stated = None if layout.family == "Sensor Logger" else self._time_unit  # its unit is certain
         is_checked = bool(layout.sensors)  # annotations are rare
-        self._format = detect_format(texts, layout.time_unit, stated, self._where, hint, extra, is_checked=is_checked)
+        self._format = detect_format(
+            texts, layout.time_unit, stated, self._where, hint, unit, extra, is_checked=is_checked
+        )
 
     def _add_cells(self, columns: Mapping[int, Sequence[str]], count: int) -> None:
         """Convert `count` rows to arrays. Raises ValueError, before anything is added."""

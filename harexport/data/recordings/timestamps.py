@@ -31,6 +31,7 @@ class TimeFormat:
     Attributes:
         unit: Unit of numbers; None: dates or times of day.
         extra_unit: Unit of a second column that is added, such as milliseconds beside a date.
+        is_elapsed: The second column counts on beyond a second: it is the time, and the dates are not used.
         origin: How the unit is known: "" (header or option) or a description for messages.
         days_first: In dates like 05/01/2024 the day comes first.
     """
@@ -39,6 +40,7 @@ class TimeFormat:
     extra_unit: str | None = None
     origin: str = ""
     days_first: bool = True
+    is_elapsed: bool = False
 
 
 def detect_format(
@@ -48,6 +50,7 @@ def detect_format(
     where: str,
     hint: Callable[[str], str],
     extra_unit: str | None = None,
+    extra: Sequence[str] = (),
     is_checked: bool = True,
 ) -> TimeFormat:
     """Determine the format of a column of times from its first values.
@@ -59,6 +62,7 @@ def detect_format(
         where: Name of the file, for messages.
         hint: Describes how to state a unit.
         extra_unit: Unit of a column that is added to the times, if any.
+        extra: First values of that column.
         is_checked: Check that a stated unit gives a possible rate.
 
     Raises:
@@ -72,7 +76,10 @@ def detect_format(
                 int(groups[1]) for text in dates if len(groups := re.findall(r"\d+", text[:_LONGEST])) > 5
             }
             origin = "dates" if len(re.findall(r"\d+", dates[0][:_LONGEST])) > 5 else "times of day"
-            return TimeFormat(None, extra_unit, origin, days_first=max(second_numbers, default=0) <= 12)
+            numbers = [number for text in extra if (number := _to_float(text)) is not None and math.isfinite(number)]
+            is_elapsed = bool(extra_unit and numbers) and max(numbers) * NANOSECONDS[str(extra_unit)] >= SECOND
+            days_first = max(second_numbers, default=0) <= 12
+            return TimeFormat(None, extra_unit, origin, days_first, is_elapsed)
         return TimeFormat(stated_unit or header_unit or "s", extra_unit)  # the first row reports the error
     rows_per_unit = _count_rows_per_unit(np.array(values))
     if (named_unit := stated_unit or header_unit) is not None:
@@ -111,10 +118,10 @@ def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = (
         ValueError: A value is not a time.
     """
     if form.unit is None:
-        times = np.array([_clock(text, form.days_first) for text in texts], np.int64)
-        if extra and form.extra_unit:
-            times += _scale(np.array([_number(text) for text in extra]), form.extra_unit)
-        return times
+        added = _scale(np.array([_number(text) for text in extra]), form.extra_unit) if form.extra_unit else 0
+        if form.is_elapsed:
+            return np.asarray(added, np.int64)
+        return np.array([_clock(text, form.days_first) for text in texts], np.int64) + added
     if form.unit == "ns" and all(map(_is_integer, texts)):
         values = [int(text) for text in texts]  # nanoseconds since 1970 exceed the precision of float64
         if values and not max(map(abs, values)) < 2**62:

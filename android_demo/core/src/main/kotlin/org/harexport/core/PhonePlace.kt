@@ -15,7 +15,7 @@ enum class PhonePlace {
 }
 
 /**
- * Recognizes a phone on a table or in the hand from the accelerometer, to tell the user that it is not worn.
+ * Recognizes a phone on a table or in the hand from the accelerometer: a phone that is not worn.
  *
  * ON_TABLE: the screen is horizontal, and each axis varies by less than [MAX_TABLE_G] for two seconds. No two seconds of
  * the training recordings do, not even of lying persons; a phone with a noisy accelerometer is not recognized. IN_HAND:

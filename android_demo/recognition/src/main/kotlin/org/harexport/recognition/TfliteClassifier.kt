@@ -54,7 +54,7 @@ public class TfliteClassifier(model: ByteBuffer, private val contract: Contract)
         return output[0].copyOf()
     }
 
-    override fun close() = interpreter.close()
+    override fun close(): Unit = interpreter.close()
 
     private fun mismatchMessage(): String =
         "model and contract do not match: the contract specifies a float32 window of ${contract.window} samples of " +

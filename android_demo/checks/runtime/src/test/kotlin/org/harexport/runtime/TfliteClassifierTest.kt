@@ -25,7 +25,7 @@ class TfliteClassifierTest {
     private val repository = File(System.getProperty("repository")).canonicalFile
     private val contractJson = File(repository, "artifacts/edge/contract.json").readText()
     private val contract = Contract.parse(contractJson)
-    private val shipped = File(repository, "harexport/pretrained/edge.tflite")
+    private val shipped = File(repository, "artifacts/edge/edge-unrolled-int8-weights.tflite")
     private val float32 = File(repository, "artifacts/edge/edge-unrolled-float32.tflite")
 
     /** Windows and reference logits are written by benchmarks/android_fidelity.py and not committed. */

@@ -1,0 +1,79 @@
+"""Every layer in every format, scheme and lowering, and in PyTorch, against the float64 reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harexport.errors import InputError
+from harexport.exporters.checks import check_exported_model, synthetic_windows
+from harexport.exporters.export import build_model, export
+from harexport.exporters.options import resolve
+from harexport.model import checkpoint as checkpoints
+from harexport.model import recipe as recipes
+from harexport.model.checkpoint import Checkpoint
+from harexport.model.folding import simplify
+from harexport.model.layers import Activation
+from harexport.model.network import Network
+from harexport.runtimes.torch import TorchRunner
+from tests.helpers.networks import LAYERS, contract_of, layer_network
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+_SCHEMES = (
+    ("float32", 1),
+    ("float32", 3),
+    ("float32", None),
+    ("float16", 1),
+    ("int8-weights", 1),
+    ("int8-weights", None),
+)
+
+
+@every_layer
+@pytest.mark.parametrize(("fmt", "lowering"), [("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "fused")])
+def test_exported_files_pass_their_checks(name: str, fmt: str, lowering: str) -> None:
+    network = layer_network(name)
+    contract = contract_of(network)
+    if lowering == "fused" and (network.gru or not network.lstm):
+        pytest.skip("no fused form")
+    for scheme, batch in _SCHEMES:
+        needs_fixed_batch = lowering == "fused" or (fmt == "onnx" and scheme != "float32" and network.lstm)
+        if batch is None and needs_fixed_batch:
+            continue
+        files = [resolve(network, fmt, each, lowering, batch) for each in ("float32", scheme)]
+        float32, model = (build_model(network, contract, {}, options, None) for options in files)
+        structure, _ = check_exported_model(model, network, contract, files[1], len(float32), None)
+        if lowering == "fused":
+            assert structure.ops["UNIDIRECTIONAL_SEQUENCE_LSTM"] == len(network.lstm)
+
+
+@every_layer
+def test_pytorch_and_simplified_layers_have_equal_logits(name: str) -> None:
+    network = layer_network(name)
+    windows = synthetic_windows(contract_of(network))
+    expected = network.logits(windows)
+    np.testing.assert_allclose(TorchRunner(network).logits(windows), expected, atol=2e-5 * np.abs(expected).max())
+    folded = Network(network.window, network.num_channels, simplify(network.layers))
+    np.testing.assert_allclose(folded.logits(windows), expected, atol=1e-10)
+
+
+@every_layer
+def test_a_checkpoint_keeps_the_layers(name: str, tmp_path: Path) -> None:
+    network = layer_network(name)
+    saved = Checkpoint(network, contract_of(network), recipes.load("cnn-lstm"), 0)
+    checkpoints.save(saved, tmp_path / "x.safetensors")
+    found = checkpoints.load(tmp_path / "x.safetensors")
+    assert (found.digest, found.recipe) == (saved.digest, saved.recipe)
+    windows = synthetic_windows(contract_of(network))
+    np.testing.assert_array_equal(found.network.logits(windows), network.logits(windows))
+    assert [type(layer) for layer in found.network.layers] == [type(layer) for layer in network.layers]
+
+
+def test_a_layer_that_tflite_lacks_is_refused(tmp_path: Path) -> None:
+    network = layer_network("gelu")
+    other = Network(24, 9, (network.layers[0], Activation("elu", 0.5), *network.layers[2:]))
+    with pytest.raises(InputError, match=r"no ELU with alpha 0\.5"):
+        export(other, tmp_path / "x.tflite", contract=contract_of(other))
+    assert not list(tmp_path.iterdir())
