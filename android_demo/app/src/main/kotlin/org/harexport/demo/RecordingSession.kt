@@ -118,7 +118,7 @@ class RecordingSession(
         try {
             if (sensors.isEmpty()) throw InputException(context.getString(R.string.record_no_sensors))
             val folder = folder() ?: throw InputException(context.getString(R.string.record_no_storage))
-            val opened = RecordingWriter(folder, fileName(choices, label), sensors, open, choices.subject)
+            val opened = RecordingWriter(folder, fileName(choices, label), sensors, choices.subject, open)
             synchronized(lock) {
                 writer = opened
                 pending.clear()

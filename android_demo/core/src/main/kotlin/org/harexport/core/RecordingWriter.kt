@@ -36,8 +36,8 @@ class RecordingWriter(
     folder: File,
     name: String,
     private val sensors: List<Sensor> = Sensor.values().toList(),
-    open: (File) -> OutputStream = ::FileOutputStream,
     private val subject: String = "",
+    open: (File) -> OutputStream = ::FileOutputStream,
 ) {
     /** The file's name once it is finished. */
     val file: File
@@ -64,6 +64,7 @@ class RecordingWriter(
         private set
 
     init {
+        if (subject.any(Char::isISOControl)) throw InputException("a subject must not contain line breaks")
         if (!folder.isDirectory && !folder.mkdirs()) throw InputException("the folder ${folder.name} for recordings cannot be created")
         val safe = name.map { if (it.isLetterOrDigit() || it in "-_.") it else '-' }.joinToString("").trim('.').ifEmpty { "recording" }
         file = generateSequence(1) { it + 1 }
@@ -76,7 +77,6 @@ class RecordingWriter(
             } catch (error: IOException) {
                 throw InputException("the recording cannot be started (${error.message}); check the phone's free storage", error)
             }
-        if (subject.any(Char::isISOControl)) throw InputException("a subject must not contain line breaks")
         lines.append(header(sensors))
         if (subject.isNotEmpty()) lines.append(",subject")
         lines.append('\n')
