@@ -19,9 +19,8 @@ from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import START_SECONDS, design_sos
-from harexport.preprocessing.gait import gait_features
 from harexport.preprocessing.mount import Mount, StandingMountEstimator
-from harexport.preprocessing.mount_estimator import WalkingMountEstimator
+from harexport.preprocessing.mount_estimator import WalkingMountEstimator, gait_features
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, GridSample, Resampler
 from harexport.preprocessing.stream import (
     ACC,

@@ -30,13 +30,13 @@ from harexport.model import checkpoint as checkpoints
 from harexport.model.contract import Contract
 from harexport.model.network import softmax
 from harexport.preprocessing.filters import preprocess
-from harexport.preprocessing.gait import gait_features
 from harexport.preprocessing.mount import AS_IS, Mount, angle_deg, estimate_from_standing
 from harexport.preprocessing.mount_estimator import (
     CHANGED,
     MountSegment,
     WalkingMountEstimator,
     estimate_segments,
+    gait_features,
     refine_by_standing,
 )
 from harexport.preprocessing.resampler import SECOND

@@ -21,7 +21,7 @@ from benchmarks import readme, ship_pretrained
 from harexport.data import load_dataset
 from harexport.evaluation import plots
 from harexport.robustness import evaluate as robust
-from harexport.robustness import perturbations, plot
+from harexport.robustness import perturbations, report
 from harexport.robustness.evaluate import Robustness
 from harexport.utils import files, tables
 from harexport.utils.console import print_messages
@@ -58,7 +58,7 @@ def up_to_date() -> bool:
 
 def picture(measured: dict[str, Any]) -> None:
     """Draw artifacts/robustness.png."""
-    plots.save_figure(plot.plot_robustness(Robustness.from_dict(measured)), PICTURE)
+    plots.save_figure(report.plot_robustness(Robustness.from_dict(measured)), PICTURE)
     ship_pretrained.write_checksums()
 
 
@@ -68,14 +68,14 @@ def render(measured: dict[str, Any]) -> str:
     draws = {one.group: one.draws for one in result.models[0].outcomes}
     return "\n\n".join(
         [
-            tables.format_markdown(robust.condition_rows(result)),
+            tables.format_markdown(report.condition_rows(result)),
             f"Mean of {draws['tilt']} directions of tilt, {draws['noise']} draws of noise and losses and "
             f"{draws['gain']} sets of signs of the gain errors; in brackets the worst. All vectors are rotated "
             f"together; the gyroscope's noise is {measured['degrees_per_second_for_each_mg']:g} degrees per second "
             "per mg. From [robustness.json](robustness.json).",
-            *robust.left_out_notes(result),
-            tables.format_markdown(robust.label_rows(result)),
-            tables.format_markdown(robust.subject_rows(result)),
+            *report.left_out_notes(result),
+            tables.format_markdown(report.label_rows(result)),
+            tables.format_markdown(report.subject_rows(result)),
         ]
     )
 

@@ -60,9 +60,9 @@ PUBLISHED = {
 
 def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
     """Train on all training subjects and evaluate on the test set once."""
-    from harexport.training.calibration import apply_temperature
     from harexport.training.history import LogEntry, TrainerState
     from harexport.training.report import evaluate_logits
+    from harexport.training.temperature import apply_temperature
     from harexport.training.trainer import fit, network_at
 
     stage_1: TrainerState | None = None

@@ -235,7 +235,7 @@ def test_bench_skips_foreign_checkpoints(folder: Path, uci_har_path: Path, tmp_p
 def test_bench_without_models_or_checkpoints(
     folder: Path, uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))  # where the checkpoint is, is not recorded there
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))  # a cache without the location of the checkpoint
 
     def refused(*paths: Path) -> str:
         result = harexport("bench", *paths, "--data", uci_har_path, "--out", tmp_path / "report")
@@ -301,7 +301,7 @@ def test_export_with_a_failed_check(
 ) -> None:
     monkeypatch.setitem(
         comparison.TOLERANCES, "int8-weights", comparison.Tolerance(max_accuracy_drop=-90.0)
-    )  # nothing can keep that
+    )  # no file can have that accuracy
     out = tmp_path / "o"
     options = ["--format", "tflite", "--quantize", "--quantize=float16", "--data", uci_har_path, "--out", out]
     result = harexport("export", folder / "tiny.safetensors", *options, "--json")

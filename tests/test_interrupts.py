@@ -41,7 +41,7 @@ def test_interrupted_export_writes_nothing(
     there: list[Path] = []
 
     def interrupted(*_: object) -> None:
-        there.extend(tmp_path.iterdir())  # the file that is being looked at has a temporary name
+        there.extend(tmp_path.iterdir())  # the file that is being checked has a temporary name
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(exporter, "check_exported_model", interrupted)

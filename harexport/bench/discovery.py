@@ -16,7 +16,7 @@ from harexport.errors import InputError
 from harexport.evaluation.comparison import Kind
 from harexport.exporters.locations import find_recorded_checkpoint
 from harexport.formats import macs, read_model_bytes, structure
-from harexport.formats.model_file import Format, ModelFile, Size, Tensor
+from harexport.formats.model_file import Format, ModelFile, Size, format_shape
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
@@ -295,17 +295,13 @@ def _check_input(file: ModelFile, window: tuple[int, int]) -> None:
     if len(shape) != 3 or not all(_fits(size, length) for size, length in zip(shape[1:], window, strict=True)):
         is_swapped = len(shape) == 3 and all(_fits(s, n) for s, n in zip(shape[1:], window[::-1], strict=True))
         hint = " (time and channels are swapped: add a transpose before the first layer)" if is_swapped else ""
-        raise InputError(f"{file.name} has the input {_format_shape(shape)}{hint}; {expected}")
+        raise InputError(f"{file.name} has the input {format_shape(shape)}{hint}; {expected}")
     if tensor.dtype not in _INPUT_DTYPES or (tensor.dtype != "float32" and tensor.quantization is None):
         raise InputError(f"{file.name} has an input of {tensor.dtype}; {expected} (int8 needs a scale)")
 
 
 def _fits(size: Size, length: int) -> bool:
     return not isinstance(size, int) or size == length
-
-
-def _format_shape(shape: tuple[Size, ...]) -> str:
-    return f"[{', '.join(str(size) for size in shape)}]"
 
 
 def _check_constants(file: ModelFile) -> None:
@@ -321,17 +317,13 @@ def _select_output(file: ModelFile, labels: int, probabilities: Sequence[str]) -
     It is the one named as in our exports, else logits before probabilities, else the first of a fitting shape.
     """
     names = [tensor.name for tensor in file.outputs]
-    fitting = [k for k, tensor in enumerate(file.outputs) if _has_size(tensor, labels)]
+    fitting = [k for k, tensor in enumerate(file.outputs) if tensor.shape and _fits(tensor.shape[-1], labels)]
     if not fitting:
-        shapes = ", ".join(f"{tensor.name} {_format_shape(tensor.shape)}" for tensor in file.outputs)
+        shapes = ", ".join(f"{tensor.name} {format_shape(tensor.shape)}" for tensor in file.outputs)
         raise InputError(f"{file.name} has the outputs {shapes}; the data have {labels} labels")
     if LOGITS_NAME in names and names.index(LOGITS_NAME) in fitting:
         return names.index(LOGITS_NAME)
     return min(fitting, key=lambda k: (names[k] in probabilities, k))
-
-
-def _has_size(tensor: Tensor, labels: int) -> bool:
-    return bool(tensor.shape) and _fits(tensor.shape[-1], labels)
 
 
 def _check_batch_axis(runner: Runner, name: str, window: tuple[int, int]) -> None:

@@ -114,7 +114,10 @@ def _time_latency(
     }
 
     def load() -> dict[str, Model]:
-        loaded = {model.name: _repeat_window(model.load(threads), model.batch or 1) for model in models}
+        loaded: dict[str, Model] = {}
+        for model in models:
+            runner, size = model.load(threads), model.batch or 1
+            loaded[model.name] = runner if size == 1 else _RepeatedWindow(runner, size)
         return loaded | {
             name: SandboxedRunner(content, f".{fmt}", name, threads=threads, output=0)
             for name, (content, fmt) in files.items()
@@ -125,13 +128,10 @@ def _time_latency(
         return measure(load, windows, runs, sessions=_SESSIONS, progress=advance)
 
 
-def _repeat_window(model: Model, size: int) -> Model:
-    """Adapt a model with a fixed batch size to single windows, by copies of the window."""
-    return model if size == 1 else _Repeated(model, size)
-
-
 @dataclass(frozen=True)
-class _Repeated:
+class _RepeatedWindow:
+    """Adapts a model with a fixed batch size to single windows, by copies of the window."""
+
     model: Model
     size: int
 

@@ -37,21 +37,21 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
     """
     from harexport.data.load import check_default_dataset
     from harexport.evaluation import plots
-    from harexport.robustness import evaluate as robust
-    from harexport.robustness import plot
+    from harexport.robustness import report
+    from harexport.robustness.evaluate import evaluate_robustness, load_models
     from harexport.utils import files
 
     picture, table = out / "robustness.png", out / "robustness.md"
     for output in (picture, table):
         files.check_output(output)
-    models_by_name = robust.load_models(models or (out,))
+    models_by_name = load_models(models or (out,))
     if data is None:
         for model in models_by_name.values():
             check_default_dataset(model.contract, model.name)
     if out.exists():  # a new folder is created only when there is a file to write
         files.check_writable(out)
-    result = robust.evaluate_robustness(models_by_name, load_data(data))
-    plots.save_figure(plot.plot_robustness(result), picture)
-    files.write_text(table, robust.format_markdown(result))
+    result = evaluate_robustness(models_by_name, load_data(data))
+    plots.save_figure(report.plot_robustness(result), picture)
+    files.write_text(table, report.format_markdown(result))
     found = {**result.to_dict(), "picture": str(picture), "table": str(table)}
-    print_result(found, as_json, f"\n{robust.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}")
+    print_result(found, as_json, f"\n{report.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}")

@@ -17,8 +17,8 @@ from harexport.data.dataset import Dataset, Windows
 from harexport.data.uci_har.manifest import SPLITS, load_window_index
 from harexport.errors import InputError
 from harexport.model.contract import Contract, Frame
-from harexport.preprocessing.gait import gait_features
 from harexport.preprocessing.mount import Mount, robust_direction
+from harexport.preprocessing.mount_estimator import gait_features
 from harexport.preprocessing.stream import check_vectors
 
 STANDING, WALKING = "standing", "walking"

@@ -21,9 +21,6 @@ class Interval:
     low: float
     high: float
 
-    def overlaps(self, other: Interval) -> bool:
-        return self.low <= other.high and other.low <= self.high
-
 
 def median_interval(times: NDArray[np.float64], seed: int = 0) -> Interval:
     """Return the median of times [sessions, rounds, runs] with its percentile bootstrap interval."""

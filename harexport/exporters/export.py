@@ -363,11 +363,7 @@ def build_model(
     if options.stream is not None:
         network, contract = split(network, contract, options.stream)
         train = None
-    if options.lowering is None:
-        from harexport.exporters import onnx
-
-        return onnx.build(network, contract, metadata, options.scheme, options.batch)
-    from harexport.exporters import calibration, gptq, tflite
+    from harexport.exporters import calibration, gptq
 
     if options.scheme == "int8":
         if train is None:
@@ -379,6 +375,12 @@ def build_model(
         metadata = {**metadata, "rounded_by": json.dumps(source, separators=(",", ":"))}
         with single_threaded_blas():
             network = gptq.round_weights(network, sample.signals, options.lowering)
+    if options.lowering is None:
+        from harexport.exporters import onnx
+
+        return onnx.build(network, contract, metadata, options.scheme, options.batch)
+    from harexport.exporters import tflite
+
     return tflite.build(network, contract, metadata, options.lowering, options.scheme, options.batch)
 
 

@@ -5,7 +5,7 @@ same direction in all samples. GPTQ rounds the columns one after the other and a
 compensate for the error so far, by the inverse Hessian of the inputs (Frantar et al. 2022, "GPTQ", algorithm 1).
 
 On held-out training subjects the RMS error of a logit drops from 0.034 to 0.007 (edge) and from 0.055 to 0.027
-(baseline LSTM).
+(baseline LSTM) in TFLite files, from 0.043 to 0.005 and from 0.024 to 0.011 in ONNX files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INT8_MAX = 127
 _DAMPING = 1e-3  # share of the Hessian's mean diagonal added to it, for directions that the windows do not cover
 
 
-def round_weights(network: Network, windows: Array, lowering: str) -> Network:
+def round_weights(network: Network, windows: Array, lowering: str | None) -> Network:
     """Round the weights of an LSTM network to multiples of the scales of the scheme int8-weights.
 
     Exporting the result changes no weight any more. The exported file is compared with the original network.
@@ -30,7 +30,8 @@ def round_weights(network: Network, windows: Array, lowering: str) -> Network:
     Args:
         network: Network; other than LSTM networks are returned unchanged.
         windows: Windows of training subjects [n, window, channels].
-        lowering: Which weights share a scale: "fused" (those of a gate) or "unrolled" (see `_unrolled_scales`).
+        lowering: Which weights share a scale: "fused" (those of a gate), "unrolled" (see `_unrolled_scales`) or
+            None for ONNX (those of a row).
     """
     if network.kind != "lstm":
         return network
@@ -41,13 +42,13 @@ def round_weights(network: Network, windows: Array, lowering: str) -> Network:
     starts = np.arange(network.num_steps) * layer.stride
     frames = centered[:, starts[:, None] + np.arange(layer.kernel_size)]  # [n, steps, kernel size, channels]
     flat = (layer.weight / std).reshape(layer.out_channels, -1)
-    rounded = _round_columns(flat, _hessian(frames.reshape(-1, flat.shape[1])), _tensor_scale(flat))
+    scale = _row_scales if lowering is None else _tensor_scale
+    rounded = _round_columns(flat, _hessian(frames.reshape(-1, flat.shape[1])), scale(flat))
     weight = (rounded.reshape(layer.weight.shape) * std).astype(np.float32)
 
     sequence = layer.forward(centered / std)
     layers = []
-    scales = _fused_scales(network.lstm) if lowering == "fused" else _unrolled_scales(network.lstm)
-    for lstm, (forward, recurrent) in zip(network.lstm, scales, strict=True):
+    for lstm, (forward, recurrent) in zip(network.lstm, _lstm_scales(network.lstm, lowering), strict=True):
         states = lstm.forward(sequence)
         before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
         input_weight = _round_columns(lstm.input_weight, _hessian(sequence), forward)
@@ -60,13 +61,17 @@ def round_weights(network: Network, windows: Array, lowering: str) -> Network:
             )
         )
         sequence = states
-    head_weight = _round_columns(network.head.weight, _hessian(sequence[:, -1]), _tensor_scale(network.head.weight))
+    head_weight = _round_columns(network.head.weight, _hessian(sequence[:, -1]), scale(network.head.weight))
     head = replace(network.head, weight=head_weight.astype(np.float32))
     return network.replace(input=replace(layer, weight=weight), recurrent_layers=tuple(layers), head=head)
 
 
-def _fused_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Doubles, Doubles]]:
-    """Return the scales [rows, 1] of each layer's input and recurrent weights: one per gate and matrix."""
+def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tuple[Doubles, Doubles]]:
+    """Return the scales [rows, 1] of each layer's input and recurrent weights."""
+    if lowering == "unrolled":
+        return _unrolled_scales(layers)
+    if lowering is None:
+        return [(_row_scales(layer.input_weight), _row_scales(layer.recurrent_weight)) for layer in layers]
 
     def by_gate(weight: Array) -> Doubles:
         return np.concatenate([_tensor_scale(gate) for gate in np.split(weight, 4)])
@@ -91,6 +96,13 @@ def _tensor_scale(weight: Array) -> Doubles:
     """Return one scale for a whole matrix, repeated for each row: [rows, 1]."""
     scale = float(np.float32(np.abs(weight).max() / _INT8_MAX)) or 1.0
     return np.full((len(weight), 1), scale)
+
+
+def _row_scales(weight: Array) -> Doubles:
+    """Return one scale per row of a matrix: [rows, 1]."""
+    scales: Doubles = (np.abs(weight).max(axis=1, keepdims=True) / _INT8_MAX).astype(np.float32).astype(np.float64)
+    scales[scales == 0] = 1.0
+    return scales
 
 
 def _hessian(inputs: Doubles) -> Doubles:

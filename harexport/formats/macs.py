@@ -50,7 +50,7 @@ _PRODUCTS = (
     "com.microsoft.MatMulIntegerToFloat", "com.microsoft.FusedMatMul", "com.microsoft.FusedGemm", "com.microsoft.QGemm",
 )  # fmt: skip
 _ALL = {*_TFLITE_RECURRENT, *_CONVOLUTIONS, *_ONNX_RECURRENT, *_PRODUCTS, "FULLY_CONNECTED"}
-_LOOPS = ("WHILE", "STABLEHLO_WHILE", "Loop", "Scan")
+LOOPS = ("WHILE", "STABLEHLO_WHILE", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _Counter:
         total = Counter[str]()
         for kinds in inside:
             total += kinds
-        if op.kind in _LOOPS and total:
+        if op.kind in LOOPS and total:
             trips = trip_count(self._contents, graph, op)
             self.complete &= trips is not None
             total = Counter({kind: number * (1 if trips is None else trips) for kind, number in total.items()})

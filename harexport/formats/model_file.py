@@ -63,7 +63,7 @@ class Tensor:
         return self.role == "constant" and num_long_axes >= 2 and self.dtype in _WEIGHT_TYPES
 
     @property
-    def is_filling(self) -> bool:
+    def has_equal_values(self) -> bool:
         """Whether all values of a constant are equal."""
         return self.values is not None and self.values.size > 0 and bool((self.values == self.values.flat[0]).all())
 
@@ -188,6 +188,16 @@ class ModelFile:
         return dict(Counter(op.kind for graph in self.graphs for op in graph.ops).most_common())
 
     @property
+    def op_versions(self) -> dict[str, list[int]]:
+        """Versions of the operators of a .tflite file by kind."""
+        found: dict[str, set[int]] = {}
+        for graph in self.graphs:
+            for op in graph.ops:
+                if op.version:
+                    found.setdefault(op.kind, set()).add(op.version)
+        return {kind: sorted(versions) for kind, versions in found.items()}
+
+    @property
     def inputs(self) -> tuple[Tensor, ...]:
         return tuple(self.main.tensors[k] for k in self.main.inputs)
 
@@ -214,7 +224,7 @@ class ModelFile:
             for k in op.inputs
             if k >= 0
         }
-        return tuple(t for t in self.constants if t.is_weight and (t.storage in used or not t.is_filling))
+        return tuple(t for t in self.constants if t.is_weight and (t.storage in used or not t.has_equal_values))
 
     @property
     def repeated_bytes(self) -> int:
@@ -239,7 +249,12 @@ def unique_constants(graphs: tuple[Graph, ...]) -> tuple[Tensor, ...]:
     return tuple(found.values())
 
 
-def sanitize(text: bytes | str | None) -> str:
+def format_shape(shape: tuple[Size, ...]) -> str:
+    """Return a shape as text: "[1, 128, 9]"."""
+    return f"[{', '.join(str(size) for size in shape)}]"
+
+
+def decode_text(text: bytes | str | None) -> str:
     """Decode text of an untrusted file as UTF-8 and replace characters that a terminal would interpret."""
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in decoded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 from harexport.formats import read_model_bytes
 from harexport.formats.macs import Macs, count_macs
 from harexport.formats.model_file import Graph, ModelFile, Tensor
-from harexport.inspection.findings import Finding
-from harexport.inspection.rules import run_rules
+from harexport.inspection.performance_rules import PERFORMANCE_RULES
+from harexport.inspection.rules import CORRECTNESS_RULES, SEVERITIES, Finding, RuleContext
 from harexport.runtimes.sandbox import SandboxResult, read_sandboxed
+from harexport.utils import files
 
 SCHEMA = "harexport-inspect-2"
 
@@ -46,7 +46,7 @@ class Inspection:
             "needs": {"runtime": model.min_runtime[0], "version": model.min_runtime[1]},
             "versions": model.versions,
             "operators": model.ops,
-            "operator_versions": _operator_versions(model),
+            "operator_versions": model.op_versions,
             "macs": {"total": self.macs.total, "complete": self.macs.complete, "operators": self.macs.kinds},
             "parts": {part.name: part.size_bytes for part in model.size_breakdown},
             "inputs": [_to_dict(tensor) for tensor in model.inputs],
@@ -71,7 +71,7 @@ class Inspection:
             "attached_files": list(model.attached),
             "external_files": model.external,
             "metadata": model.metadata,
-            "contract": _finite(model.contract),
+            "contract": files.finite(model.contract),
             "run": self.run.to_dict() if self.run else None,
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
         }
@@ -85,26 +85,24 @@ def inspect(path: Path, run: bool = True) -> Inspection:
     return Inspection(model, macs, outcome, run_rules(model, macs, outcome))
 
 
-def _operator_versions(model: ModelFile) -> dict[str, list[int]]:
-    versions: dict[str, set[int]] = {}
-    for graph in model.graphs:
-        for op in graph.ops:
-            if op.version:
-                versions.setdefault(op.kind, set()).add(op.version)
-    return {kind: sorted(found) for kind, found in versions.items()}
+def run_rules(model: ModelFile, macs: Macs, run: SandboxResult | None) -> tuple[Finding, ...]:
+    """Find all problems of a file.
+
+    Args:
+        model: The file.
+        macs: Its multiply-accumulates.
+        run: The result of running it, None if it was not run.
+
+    Returns:
+        The findings, the most severe first.
+    """
+    context = RuleContext(model, macs, run)
+    found = [finding for rule in (*CORRECTNESS_RULES, *PERFORMANCE_RULES) for finding in rule(context)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _tensor_names(arguments: dict[str, int], graph: Graph) -> dict[str, str]:
     return {name: graph.tensors[index].name for name, index in arguments.items()}
-
-
-def _finite(value: Any) -> Any:
-    """JSON values of a file without NaN and infinity, which are no JSON."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_dict(tensor: Tensor) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harexport.formats.model_file import Tensor
-from harexport.inspection.findings import Finding, Rule, RuleContext, format_shape, join_names, pluralize
+from harexport.formats.macs import LOOPS
+from harexport.formats.model_file import Tensor, format_shape
+from harexport.inspection.rules import Finding, Rule, RuleContext, join_names
+from harexport.utils.tables import pluralize
 
-_LOOPS = ("WHILE", "STABLEHLO_WHILE", "Loop", "Scan")
 _BRANCHES = ("IF", "If", "STABLEHLO_CASE")
 _MANY_OPERATORS = 1000
 _REPEATED_SHARE = 0.1  # of the file
@@ -21,7 +22,7 @@ _NUMBERS = ("float", "int8", "uint8")  # dtypes of sensor values and of outputs 
 
 
 def _check_control_flow(context: RuleContext) -> Iterator[Finding]:
-    if count := context.count(*_LOOPS):
+    if count := context.count(*LOOPS):
         yield Finding(
             "loop",
             "warning",

@@ -10,10 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harexport.formats.model_file import Tensor, sanitize
+from harexport.formats.model_file import Tensor, decode_text, format_shape
 from harexport.formats.op_versions import UNKNOWN
-from harexport.inspection.findings import Severity, format_shape
 from harexport.inspection.inspector import Inspection
+from harexport.inspection.rules import Severity
 
 _WIDTH = 100
 _BAR_WIDTH = 24
@@ -102,13 +102,10 @@ def _interface(inspection: Inspection) -> Table:
 def _operators(inspection: Inspection) -> RenderableType:
     """A row for each kind that multiplies, the others in a line below."""
     model, macs = inspection.model, inspection.macs
-    versions: dict[str, set[int]] = {}
-    for graph in model.graphs:
-        for op in graph.ops:
-            versions.setdefault(op.kind, set()).add(op.version)
+    versions = model.op_versions
     grid = _grid("operators", "<count", "<MACs", "<share", "")
     for kind, multiplied in macs.kinds.items():
-        numbers = ",".join(str(version) for version in sorted(versions[kind]) if version)
+        numbers = ",".join(str(version) for version in versions.get(kind, ()))
         name = Text.assemble(kind, (f" {numbers}" if numbers else "", "dim"))
         share = multiplied / macs.total
         grid.add_row(name, f"{model.ops[kind]:,}", f"{multiplied:,}", f"{share:.0%}", _bar(share))
@@ -163,7 +160,7 @@ def _contract(contract: Any) -> dict[str, str]:
         channels, labels = contract["channels"], contract["labels"]
         units = ", ".join(dict.fromkeys(contract["units"]))
         rate = f"{contract['window']} samples of {len(channels)} channels ({units}) at {contract['rate_hz']:g} Hz"
-        return {"contract": sanitize(f"{rate}, every {contract['hop']}"), "labels": sanitize(", ".join(labels))}
+        return {"contract": decode_text(f"{rate}, every {contract['hop']}"), "labels": decode_text(", ".join(labels))}
     except (KeyError, TypeError, ValueError, OverflowError):
         return {"contract": "of another version"}
 

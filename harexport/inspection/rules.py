@@ -1,29 +1,23 @@
-"""Rules of correctness: problems that stop a model or change its outputs; and `run_rules` for all rules."""
+"""Findings, and rules of correctness: problems that stop a model or change its outputs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 
 from harexport.formats import op_versions
 from harexport.formats.macs import Macs
-from harexport.formats.model_file import FLOATS, ModelFile
-from harexport.inspection.findings import (
-    SEVERITIES,
-    Finding,
-    Rule,
-    RuleContext,
-    Severity,
-    end_sentence,
-    join_names,
-    pluralize,
-)
-from harexport.inspection.performance_rules import PERFORMANCE_RULES
+from harexport.formats.model_file import FLOATS, ModelFile, Operator
 from harexport.runtimes.sandbox import SandboxResult
+from harexport.utils.tables import pluralize
 
+Severity = Literal["danger", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("danger", "warning", "note")
+_MAX_NAMES = 4  # of a list; the others are counted
 _TFLITE_LSTMS = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 _RECURRENT = (*_TFLITE_LSTMS, "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM")
 # ONNX operators that multiply uint8 activations with weights.
@@ -40,20 +34,50 @@ _SMALL_SHARE = 0.1  # converters leave small tensors in float
 _CLAIMS_INT8 = re.compile(r"int8|quant(ized|ised)?(?![a-z])|(?<![a-z])q8|dynamic[_-]?range", re.IGNORECASE)
 
 
-def run_rules(model: ModelFile, macs: Macs, run: SandboxResult | None) -> tuple[Finding, ...]:
-    """Find all problems of a file.
+@dataclass(frozen=True)
+class Finding:
+    """One problem of a file."""
 
-    Args:
-        model: The file.
-        macs: Its multiply-accumulates.
-        run: The result of running it, None if it was not run.
+    id: str  # stable, for scripts
+    severity: Severity  # danger: wrong or no outputs; warning: slow, large or easily misused; note: good to know
+    meaning: str  # one sentence: what happens on the phone
+    advice: str  # what to do
 
-    Returns:
-        The findings, the most severe first.
-    """
-    context = RuleContext(model, macs, run)
-    found = [finding for rule in RULES for finding in rule(context)]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+@dataclass(frozen=True)
+class RuleContext:
+    """A file, its cost, and the result of running it."""
+
+    model: ModelFile
+    macs: Macs
+    run: SandboxResult | None  # None: the file was not run
+
+    @property
+    def ops(self) -> list[Operator]:
+        """The operators of all graphs."""
+        return [op for graph in self.model.graphs for op in graph.ops]
+
+    def count(self, *kinds: str) -> int:
+        """Count the operators of these kinds."""
+        return sum(self.model.ops.get(kind, 0) for kind in kinds)
+
+
+class Rule(Protocol):
+    """A function that yields the findings of one kind of problem."""
+
+    def __call__(self, context: RuleContext, /) -> Iterator[Finding]: ...
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Join names with commas; of a long list the first ones and the number of the others."""
+    known = [name or "(unnamed)" for name in names]
+    more = len(known) - _MAX_NAMES
+    return ", ".join(known[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def end_sentence(text: str) -> str:
+    """Add a full stop unless there is one."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _check_run(context: RuleContext) -> Iterator[Finding]:
@@ -296,31 +320,21 @@ def _check_cell_clip(context: RuleContext) -> Iterator[Finding]:
 
 
 def _check_values(context: RuleContext) -> Iterator[Finding]:
-    constants = [
-        tensor
+    arrays = [
+        (tensor.name, tensor.values)
         for tensor in context.model.constants
         if tensor.values is not None and tensor.values.dtype.kind in "fiu" and tensor.count > 1
     ]
-    checks: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-        ("nan-weights", "NaN", np.isnan),
-        ("infinite-weights", "infinity", np.isinf),
-    )
-    for identifier, value, test in checks:
-        if names := [tensor.name for tensor in constants if test(tensor.values).any()]:
-            yield Finding(
-                identifier,
-                "danger",
-                f"{join_names(names)}: there is {value} among its weights.",
-                "Check the model it was exported from.",
-            )
-    zeros = [weight.name for weight in context.model.weights if weight.is_filling and not np.any(weight.values)]
-    if zeros:
+    advice = "Check the model it was exported from."
+    if names := [name for name, values in arrays if np.isnan(values).any()]:
+        yield Finding("nan-weights", "danger", f"{join_names(names)}: there is NaN among its weights.", advice)
+    if names := [name for name, values in arrays if np.isinf(values).any()]:
         yield Finding(
-            "zero-weights",
-            "warning",
-            f"{join_names(zeros)}: all weights are zero.",
-            "Check the model it was exported from.",
+            "infinite-weights", "danger", f"{join_names(names)}: there is infinity among its weights.", advice
         )
+    zeros = [weight.name for weight in context.model.weights if weight.has_equal_values and not np.any(weight.values)]
+    if zeros:
+        yield Finding("zero-weights", "warning", f"{join_names(zeros)}: all weights are zero.", advice)
 
 
 def _check_quantization(context: RuleContext) -> Iterator[Finding]:
@@ -355,4 +369,3 @@ CORRECTNESS_RULES: tuple[Rule, ...] = (
     _check_integer_lstm,
     _check_runtime_version,
 )
-RULES: tuple[Rule, ...] = (*CORRECTNESS_RULES, *PERFORMANCE_RULES)

@@ -65,7 +65,7 @@ def build(description: Any, arrays: dict[str, Array], name: str, depth: int = 0)
     kind: Any = getattr(kinds, str(description["layer_type"]), None)
     expected = getattr(kind, "__dataclass_fields__", None)
     if expected is None or depth > _MAX_DEPTH:
-        raise InputError(f"{name}: unknown kind of layer {description['kind']!r}; update harexport")
+        raise InputError(f"{name}: unknown kind of layer {description['layer_type']!r}; update harexport")
     values: dict[str, Any] = {}
     for field in expected.values():
         if field.type == "Array":

@@ -229,6 +229,18 @@ class Contract:
             raise InputError(f"{where}: the contract is invalid: {error}") from None
 
 
+def are_vectors(channels: tuple[str, ...]) -> bool:
+    """Return whether the channels are x, y, z of one vector after another, which rotations need."""
+    vectors = [channel.removesuffix("_x") for channel in channels[::3]]
+    return channels == tuple(f"{vector}_{axis}" for vector in vectors for axis in "xyz")
+
+
+def gravity_channels(channels: tuple[str, ...]) -> list[int] | None:
+    """Return the positions of total_acc_x, y, z; None unless there are all of them."""
+    names = [f"total_acc_{axis}" for axis in "xyz"]
+    return [channels.index(name) for name in names] if set(names) <= set(channels) else None
+
+
 def _frame(value: dict[str, Any], where: str) -> Frame:
     frame = value.get("frame")
     if not isinstance(frame, dict):

@@ -45,8 +45,7 @@ class Network:
     The input is physical: a network that normalizes begins with `Normalize`.
 
     A *stack* has the layers Normalize, Conv1d, LSTM layers or GRU layers of one convention, and Linear. All recipes in
-    the short form are stacks. Its parts are `mean`, `std`, `input`,
-    `recurrent_layers` and `head`.
+    the short form are stacks. The parts of a stack are `mean`, `std`, `input`, `recurrent_layers` and `head`.
     """
 
     window: int  # samples
@@ -76,7 +75,7 @@ class Network:
         head: Linear,
         coarse_head: Linear | None = None,
     ) -> Network:
-        """Return a stack (see the class) of its parts."""
+        """Build a stack (see the class) from its parts."""
         last = len(recurrent_layers) - 1
         recurrent = tuple(Recurrent(layer, sequence=k < last) for k, layer in enumerate(recurrent_layers))
         return Network(window, len(mean), (Normalize(mean, std), input, *recurrent, head), coarse_head)
@@ -213,20 +212,20 @@ class Network:
             InputError: An array is missing, unknown or of a wrong shape.
             KeyError, TypeError, ValueError: `structure` lacks a key or has a value of a wrong type.
         """
-        left = dict(arrays)
+        unused = dict(arrays)
         window, layers = int(structure["window"]), structure.get("layers") or _describe_stack(arrays, structure)
         names = [f"layers.{k}" for k in range(len(layers))]
         if "layers" not in structure:
             kind, count = "gru" if "gru" in structure else "lstm", len(layers) - 3
             names = ["", "input", *(f"{kind}.{k}" for k in range(count)), "head"]
         try:
-            built = tuple(named_arrays.build(layer, left, name) for layer, name in zip(layers, names, strict=True))
+            built = tuple(named_arrays.build(layer, unused, name) for layer, name in zip(layers, names, strict=True))
             has_coarse = any(key.startswith("coarse.") for key in arrays)
-            coarse = named_arrays.build({"layer_type": "Linear"}, left, "coarse") if has_coarse else None
+            coarse = named_arrays.build({"layer_type": "Linear"}, unused, "coarse") if has_coarse else None
         except named_arrays.MissingArrayError as error:
             raise InputError(f"{where}: the array '{error}' is missing") from None
-        if left:
-            raise InputError(f"{where}: unknown arrays {', '.join(sorted(left))}")
+        if unused:
+            raise InputError(f"{where}: unknown arrays {', '.join(sorted(unused))}")
         channels = int(structure["channels"]) if "channels" in structure else len(arrays["mean"])
         assert coarse is None or isinstance(coarse, Linear)
         return Network(window, channels, built, coarse)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 
 from harexport.errors import InputError
+from harexport.model.contract import are_vectors
 from harexport.model.layer_config import Conv1dConfig, DropoutConfig, GruConfig, LayerConfig, LstmConfig
 
 Channel = Literal[
@@ -268,7 +269,7 @@ def parse(table: Any, source: str) -> Recipe:
         raise InputError(
             f"recipe {source}: model.{unused[0]} has no effect with [[model.layers]]; remove it, and set it in a layer"
         )
-    for path, value in _floats(recipe):
+    for path, value in _floats(recipe.to_dict()):
         if not math.isfinite(value):
             raise InputError(f"recipe {source}: {path} must be a finite number, got {value!r}")
     _check_consistency(recipe, source)
@@ -342,10 +343,16 @@ def _suggestion(name: str, valid: typing.Sequence[str], prefix: str = "") -> str
     return f" Did you mean {prefix}{close[0]}?" if close else ""
 
 
-def _floats(recipe: Recipe) -> Iterator[tuple[str, float]]:
-    for section, keys in recipe.to_dict().items():
-        if isinstance(keys, dict):
-            yield from ((f"{section}.{key}", value) for key, value in keys.items() if isinstance(value, float))
+def _floats(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the floating-point numbers in a table and the tables in it, with their paths."""
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _floats(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            yield from _floats(item, f"{path}[{k}]")
 
 
 def _check_consistency(recipe: Recipe, source: str) -> None:
@@ -368,19 +375,13 @@ def _check_consistency(recipe: Recipe, source: str) -> None:
         )
     elif len(set(channels)) < len(channels):
         problem = f"data.channels contains a channel twice: {', '.join(channels)}"
-    elif rotated and not _are_vectors(channels):
+    elif rotated and not are_vectors(channels):
         problem = (
             f"augment.{rotated[0]} rotates whole vectors; list x, y, z of each sensor in data.channels, "
             f"got {', '.join(channels)}"
         )
     if problem:
         raise InputError(f"recipe {source}: {problem}")
-
-
-def _are_vectors(channels: tuple[str, ...]) -> bool:
-    """Return whether the channels are x, y, z of one sensor after another."""
-    sensors = [channel.removesuffix("_x") for channel in channels[::3]]
-    return channels == tuple(f"{sensor}_{axis}" for sensor in sensors for axis in "xyz")
 
 
 def _folder() -> Any:

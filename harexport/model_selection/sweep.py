@@ -28,6 +28,7 @@ from harexport.model_selection.trials import Trial, take
 from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils import files, tables
 from harexport.utils.console import info, progress
+from harexport.utils.tables import pluralize
 
 SCHEMES = ("float32", "float16", "int8-weights")
 _MAX_KEY_LINES = 12  # below the figure
@@ -287,10 +288,6 @@ def _format_value(value: Any) -> str:
     return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def _write(result: Sweep) -> None:
     keys = list(result.points[0].variant.changes)
     statistics = [f"{score}{suffix}" for score in SCORES for suffix in ("", "_std", "_subject_error", "_seed_error")]
@@ -339,8 +336,8 @@ def _plot(result: Sweep) -> Any:
     if len(key) > _MAX_KEY_LINES:
         key[_MAX_KEY_LINES:] = [f"and {len(key) - _MAX_KEY_LINES} more in the table"]
     title = (
-        f"{result.base.name}: {_count(len(complete), 'variant')}, {len(result.folds)} folds of the training subjects, "
-        f"{_count(len(result.seeds), 'seed')}"
+        f"{result.base.name}: {pluralize(len(complete), 'variant')}, {len(result.folds)} folds of the training "
+        f"subjects, {pluralize(len(result.seeds), 'seed')}"
     )
     return pareto.plot_fronts(panels, title, note, key)
 
@@ -367,8 +364,8 @@ def format_sweep(result: Sweep) -> str:
     header = ["rank", *(key.partition(".")[2] for key in keys), "accuracy, %", "std", "error by seeds", "macro F1, %",
               "cross-entropy", "p50, µs", "KB", "Pareto front"]  # fmt: skip
     lines = [
-        f"{result.base.name}: {_count(len(result.points), 'variant')}, {len(result.folds)} folds by subject, "
-        f"{_count(len(result.seeds), 'seed')}; the test set was not used",
+        f"{result.base.name}: {pluralize(len(result.points), 'variant')}, {len(result.folds)} folds by subject, "
+        f"{pluralize(len(result.seeds), 'seed')}; the test set was not used",
         "",
         tables.format_text([header, *rows]),
         "(std: over folds and seeds; error by seeds: standard error of the mean over seeds; "

@@ -1,1 +1,1 @@
-"""Activities from what a phone recorded, or is recording."""
+"""Prediction of activities in recordings and live streams of a phone."""

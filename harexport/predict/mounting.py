@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from harexport.data.recordings.sensors import SensorInfo
 from harexport.errors import InputError
-from harexport.model.contract import Contract
+from harexport.model.contract import Contract, gravity_channels
 from harexport.model.network import softmax
 from harexport.preprocessing.batch import ArrayWindow
-from harexport.preprocessing.mount import AS_IS, Mount, MountEstimate, StandingMountEstimator
+from harexport.preprocessing.mount import AS_IS, Mount, MountEstimate, StandingMountEstimator, estimate_from_standing
 from harexport.preprocessing.mount_estimator import (
     MountSegment,
     WalkingMountEstimator,
@@ -111,19 +111,6 @@ class FixedMount:
         return None
 
 
-class ScheduledMount(FixedMount):
-    """The mount of each window, known beforehand."""
-
-    def __init__(self, mounts: Sequence[Mount | None]) -> None:
-        self._mounts = iter(mounts)
-        self.mount = next(self._mounts, None)
-
-    def push_window(self, acceleration: NDArray[np.float64], probabilities: Sequence[float]) -> str | None:
-        """Continue with the mount of the next window."""
-        self.mount = next(self._mounts, self.mount)
-        return None
-
-
 class StandingMount(FixedMount):
     """The mount from an interval of standing still in a live stream; unknown before its end."""
 
@@ -196,11 +183,6 @@ class RecordingMount:
     mounts: tuple[Mount | None, ...] = ()
     fixed: Mount = AS_IS
 
-    @property
-    def source(self) -> MountSource:
-        """A source of these mounts, for one pass through the recording."""
-        return ScheduledMount(self.mounts) if self.segments and self.option.kind == AUTO else FixedMount(self.fixed)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         parts = [
@@ -247,7 +229,7 @@ def estimate_standing(
         InputError: The interval is no standing.
     """
     since_s = (times_ns - zero_ns) / SECOND
-    estimate = _standing_estimate(acceleration[(since_s >= option.start_s) & (since_s < option.end_s)], rate_hz)
+    estimate = estimate_from_standing(acceleration[(since_s >= option.start_s) & (since_s < option.end_s)], rate_hz)
     segment = MountSegment(0, 0, estimate)
     return RecordingMount(option, (segment,), ((option.start_s, option.end_s),), (), estimate.mount)
 
@@ -261,11 +243,14 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
         zero_ns: Time of the first sample.
 
     Raises:
-        InputError: The acceleration is constant or has no gravity.
+        InputError: The acceleration is constant or has no gravity, or the model has no channels with gravity.
     """
     contract = model.contract
     signals = np.array([window.array() for window in windows])
-    acceleration = signals[:, :, gravity_channels(contract)]
+    gravity = gravity_channels(contract.channels)
+    if gravity is None:
+        raise InputError("the mounting cannot be estimated: the model has no channels total_acc_x, y, z")
+    acceleration = signals[:, :, gravity]
     hop_s = contract.hop / contract.rate_hz
     segments = estimate_segments(acceleration, contract.rate_hz, hop_s)
     refined = tuple(_refined(segment, signals, acceleration, model) for segment in segments)
@@ -278,14 +263,6 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
         for part in refined
     )
     return RecordingMount(MountOption(AUTO), refined, times, tuple(mounts))
-
-
-def gravity_channels(contract: Contract) -> list[int]:
-    """Return the positions of total_acc_x, y, z. Raises InputError where the model has none."""
-    names = [f"total_acc_{axis}" for axis in "xyz"]
-    if not set(names) <= set(contract.channels):
-        raise InputError("the mounting cannot be estimated: the model has no channels total_acc_x, y, z")
-    return [contract.channels.index(name) for name in names]
 
 
 def _refined(
@@ -301,13 +278,6 @@ def _refined(
         probabilities = softmax(model.runner.logits(rotated))[:, standing].tolist()
         estimate = refine_by_standing(walking, acceleration[part], probabilities, model.contract.rate_hz)
     return MountSegment(segment.first, segment.end, estimate)
-
-
-def _standing_estimate(acceleration: NDArray[np.float64], rate_hz: float) -> MountEstimate:
-    estimator = StandingMountEstimator(rate_hz)
-    for sample in acceleration.tolist():
-        estimator.push(sample)
-    return estimator.estimate()
 
 
 def _standing_index(contract: Contract) -> int | None:

@@ -165,7 +165,7 @@ def predict_recording(
         recording: The recording.
         model: The model; None for a pretrained one that fits the sensors.
         units: Units stated by the user.
-        smoothing: One of `session.SMOOTHINGS`.
+        smoothing: "exponential" or "none".
         mount: How the orientation of the phone is determined; None for the default of the model.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.sensors import SensorInfo, Units
-from harexport.model.contract import Contract
+from harexport.data.recordings.sensors import SensorInfo
+from harexport.model.contract import gravity_channels
 from harexport.model.network import softmax
 from harexport.predict.mounting import FixedMount, MountSource
 from harexport.preprocessing.mount import AS_IS
@@ -20,9 +20,6 @@ from harexport.preprocessing.resampler import GAP_SECONDS, SECOND, Dropped, Rest
 from harexport.preprocessing.stream import Stream, Window, unit_divisor
 from harexport.runtimes.model import Model
 
-__all__ = ["SensorInfo", "Session", "Units", "WindowClassifier", "WindowPrediction"]
-
-SMOOTHINGS = ("exponential", "none")
 # With a weight of 0.4 one contrary window never changes the smoothed activity, and two certain ones do: a change of
 # activity appears one hop (1.28 s) after its first window. The weight was not tuned.
 _NEWEST_WEIGHT = 0.4
@@ -85,7 +82,7 @@ class WindowClassifier:
     Args:
         model: The model.
         info: Rates of the sensors.
-        smoothing: One of SMOOTHINGS.
+        smoothing: "exponential" or "none".
         zero_ns: Time of the first sample.
     """
 
@@ -94,7 +91,7 @@ class WindowClassifier:
         self._weight = _NEWEST_WEIGHT if smoothing == "exponential" else 1.0
         self._smoothed: NDArray[np.float64] | None = None
         contract = model.contract
-        self.gravity = find_gravity(contract)
+        self.gravity = gravity_channels(contract.channels)
         self._usual_least = _LEAST_SAMPLES * contract.window
         self._least = {
             sensor: self._usual_least * rate / contract.rate_hz
@@ -161,7 +158,7 @@ class Session:
     Args:
         model: The model.
         info: Units, rates and averaging of the sensors.
-        smoothing: One of SMOOTHINGS.
+        smoothing: "exponential" or "none".
         zero_ns: Time of the first sample.
         mounting: Source of the mount; default: as worn.
 
@@ -250,12 +247,6 @@ class Session:
             counts[sensor] = sum(1 for at in times if at <= window.end_ns)
             times.appendleft(window.start_ns - 1)  # never empty
         return counts
-
-
-def find_gravity(contract: Contract) -> list[int] | None:
-    """Return the positions of total_acc_x, y, z among the channels; None where the model has not all of them."""
-    names = [f"total_acc_{axis}" for axis in "xyz"]
-    return [contract.channels.index(name) for name in names] if set(names) <= set(contract.channels) else None
 
 
 def describe_dropped(dropped: Mapping[str, Dropped]) -> list[str]:

@@ -53,7 +53,7 @@ def predict_stream(
         lines: Lines with their ends.
         model: The model; None for a pretrained one that fits the sensors.
         units: Units stated by the user.
-        smoothing: One of `session.SMOOTHINGS`.
+        smoothing: "exponential" or "none".
         mount: How the orientation of the phone is determined; None for the default of the model.
 
     Yields:

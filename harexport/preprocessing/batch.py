@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.model.contract import Contract
-from harexport.preprocessing.filters import START_SECONDS, apply_lowpass, apply_median, mean_of_start
+from harexport.preprocessing.filters import filter_sensors
 from harexport.preprocessing.mount import AS_IS, Mount
 from harexport.preprocessing.resampler import GAP_SECONDS, MAX_PLAUSIBLE, SECOND, Dropped, Restart
 from harexport.preprocessing.stream import ACC, SETTLING_SECONDS, channel_sources, required_sensors, unit_divisor
@@ -185,18 +185,9 @@ def _interpolate(times: Times, values: Floats, grid: Times) -> Floats:
 
 def _filter(raw: Floats, contract: Contract, sensors: tuple[str, ...]) -> Floats:
     """Filter grid samples [n, 3 * sensors] to the contract's channels, from the steady state of the first samples."""
-    chain, rate = contract.filters, contract.rate_hz
-    before = np.repeat(raw[:1], chain.median // 2, axis=0)
-    middle = apply_median(np.concatenate([before, raw]), chain.median)[len(before) :]
-    total = apply_lowpass(middle, chain.noise, rate, raw[0])
-    beginning = raw[: max(1, round(START_SECONDS * rate))]
-    body = np.empty_like(total)
-    for k, sensor in enumerate(sensors):
-        axes = slice(3 * k, 3 * k + 3)
-        is_acceleration = sensor == ACC
-        slow = np.array([mean_of_start(axis) if is_acceleration else 0.0 for axis in beginning[:, axes].T.tolist()])
-        lowpass = chain.gravity if is_acceleration else chain.drift
-        body[:, axes] = total[:, axes] - apply_lowpass(total[:, axes], lowpass, rate, slow)
+    total, body = filter_sensors(
+        raw, [sensor == ACC for sensor in sensors], contract.filters, contract.rate_hz, "steady"
+    )
     return np.stack([(body if is_body else total)[:, axis] for axis, is_body in channel_sources(contract)], axis=1)
 
 

@@ -7,6 +7,8 @@ starts from zero, so the same chain can run sample by sample (see stream.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ from harexport.model.contract import FilterChain, Lowpass
 
 Floats = NDArray[np.float64]
 
-# The gravity filter starts from the mean acceleration of this time (see `preprocess`).
+# In a steady start the gravity filter starts from the mean acceleration of this time (see `preprocess`).
 START_SECONDS = 1.0
 
 
@@ -94,20 +96,42 @@ def preprocess(
     if not len(acc):
         raise InputError("the recording has no samples")
     raw = np.concatenate([acc, gyro], axis=1).astype(np.float64)
-    first, gravity = None, None
-    if start == "steady":
-        first = raw[0]
-        beginning = raw[: max(1, round(START_SECONDS * rate_hz)), :3]
-        gravity = np.array([mean_of_start(axis) for axis in beginning.T.tolist()])
+    total, body = filter_sensors(raw, (True, False), chain, rate_hz, start)
+    return np.concatenate([body, total[:, :3]], axis=1)
+
+
+def filter_sensors(
+    raw: Floats, is_acceleration: Sequence[bool], chain: FilterChain, rate_hz: float, start: str
+) -> tuple[Floats, Floats]:
+    """Filter the signals of some sensors.
+
+    Args:
+        raw: [n, 3 * sensors].
+        is_acceleration: Whether each sensor is an accelerometer; the others are gyroscopes.
+        chain: Filters of the contract.
+        rate_hz: Sampling rate.
+        start: As for `preprocess`.
+
+    Returns:
+        The smoothed signals, and the same without gravity or drift, [n, 3 * sensors] each.
+    """
+    is_steady = start == "steady"
+    if is_steady:
         before = np.repeat(raw[:1], chain.median // 2, axis=0)
         middle = apply_median(np.concatenate([before, raw]), chain.median)[len(before) :]
     else:
         middle = apply_median(raw, chain.median)
-    smooth = apply_lowpass(middle, chain.noise, rate_hz, first)
-    total_acc, rotation = smooth[:, :3], smooth[:, 3:]
-    body_acc = total_acc - apply_lowpass(total_acc, chain.gravity, rate_hz, gravity)
-    body_gyro = rotation - apply_lowpass(rotation, chain.drift, rate_hz)
-    return np.concatenate([body_acc, body_gyro, total_acc], axis=1)
+    total = apply_lowpass(middle, chain.noise, rate_hz, raw[0] if is_steady else None)
+    beginning = raw[: max(1, round(START_SECONDS * rate_hz))]
+    body = np.empty_like(total)
+    for k, has_gravity in enumerate(is_acceleration):
+        axes = slice(3 * k, 3 * k + 3)
+        slow = None
+        if is_steady:
+            slow = np.array([mean_of_start(axis) if has_gravity else 0.0 for axis in beginning[:, axes].T.tolist()])
+        lowpass = chain.gravity if has_gravity else chain.drift
+        body[:, axes] = total[:, axes] - apply_lowpass(total[:, axes], lowpass, rate_hz, slow)
+    return total, body
 
 
 def apply_median(x: Floats, size: int) -> Floats:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.errors import InputError
-from harexport.model.contract import Contract
+from harexport.model.contract import Contract, are_vectors
 from harexport.preprocessing.filters import START_SECONDS, design_sos, mean_of_start, steady_state
 from harexport.preprocessing.mount import AS_IS, Mount
 from harexport.preprocessing.resampler import GAP_SECONDS, Dropped, Resampler, Restart, Values
@@ -359,8 +359,7 @@ def required_sensors(contract: Contract) -> tuple[str, ...]:
 
 def check_vectors(contract: Contract) -> None:
     """Raise InputError where the channels are not x, y, z of one sensor after another, which a rotation needs."""
-    kinds = [channel.removesuffix("_x") for channel in contract.channels[::3]]
-    if contract.channels != tuple(f"{kind}_{axis}" for kind in kinds for axis in _AXES):
+    if not are_vectors(contract.channels):
         raise InputError(
             f"a mount needs channels that are x, y, z of whole vectors; this model has {', '.join(contract.channels)}"
         )

@@ -1,1 +1,1 @@
-"""Accuracy under rotations, noise, lost samples, clock drift and gain errors."""
+"""Accuracy on test windows with rotations, noise, lost samples, clock drift and gain errors."""

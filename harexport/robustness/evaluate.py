@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import convert
 from numpy.typing import NDArray
 
 from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
@@ -23,16 +24,12 @@ from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
 from harexport.evaluation import metrics
 from harexport.evaluation.metrics import ClassificationMetrics, SubjectAccuracy
-from harexport.evaluation.plots import format_label
 from harexport.robustness.perturbations import Perturbation, PerturbationInput, perturbations
 from harexport.runtimes import model as models
 from harexport.runtimes.model import Model
-from harexport.utils import tables
 from harexport.utils.console import progress
 from harexport.utils.files import unique_names
-from harexport.utils.tables import Table
 
-_NONE = "-"
 _Make = Callable[[int], tuple[NDArray[np.float32], NDArray[np.intp]]]
 
 
@@ -96,23 +93,7 @@ class Robustness:
     @staticmethod
     def from_dict(value: dict[str, Any]) -> Robustness:
         """Parse the result of `to_dict`."""
-        found = []
-        for one in value["models"]:
-            figures, outcomes = one["figures"], one["outcomes"]
-            rows = tuple(tuple(row) for row in figures["confusion"])
-            recall = tuple(figures["label_recall"])
-            found.append(
-                ModelRobustness(
-                    one["name"],
-                    one["runtime"],
-                    ClassificationMetrics(**{**figures, "confusion": rows, "label_recall": recall}),
-                    {subject: SubjectAccuracy(**share) for subject, share in one["subjects"].items()},
-                    tuple(
-                        ConditionResult(**{**each, "label_recall": tuple(each["label_recall"])}) for each in outcomes
-                    ),
-                )
-            )
-        return Robustness(value["source"], value["data_sha256"], tuple(value["labels"]), tuple(found))
+        return convert(value, Robustness)
 
     @property
     def conditions(self) -> list[str]:
@@ -274,59 +255,3 @@ def _condition_result(
 def _accuracy_by_subject(dataset: Dataset, predicted: NDArray[np.intp]) -> dict[str, SubjectAccuracy]:
     shares = metrics.accuracy_by_subject(dataset.test.labels, predicted, dataset.test.subjects)
     return {dataset.subject_name(subject): share for subject, share in shares.items()}
-
-
-def condition_rows(result: Robustness) -> Table:
-    """Return accuracy by condition and model, with that of the worst draw in brackets."""
-    rows: Table = [("condition", *(model.name for model in result.models))]
-    rows.append(("as recorded", *(f"{model.figures.accuracy:.1%}" for model in result.models)))
-    for name in result.conditions:
-        rows.append((name, *(_cell(model.outcome(name)) for model in result.models)))
-    return rows
-
-
-def label_rows(result: Robustness) -> Table:
-    """Return the recall of each label on the recorded windows."""
-    rows: Table = [("recall", *(model.name for model in result.models))]
-    for k, label in enumerate(result.labels):
-        rows.append((format_label(label), *(f"{model.figures.label_recall[k]:.1%}" for model in result.models)))
-    return rows
-
-
-def subject_rows(result: Robustness) -> Table:
-    """Return the accuracy of each test subject on the recorded windows."""
-    rows: Table = [("test subject", *(model.name for model in result.models))]
-    for subject in result.models[0].subjects:
-        rows.append((subject, *(f"{model.subjects[subject].accuracy:.1%}" for model in result.models)))
-    return rows
-
-
-def left_out_notes(result: Robustness) -> list[str]:
-    """Return a sentence for each condition that could not be applied to all windows."""
-    notes = {}
-    for model in result.models:
-        for condition in (condition for condition in model.outcomes if condition.left_out):
-            total = condition.windows + condition.left_out
-            notes[condition.name] = (
-                f"{condition.name}: {condition.left_out} of {total} windows are left out, their segment is too short."
-            )
-    return list(notes.values())
-
-
-def format_robustness(result: Robustness) -> str:
-    """Return all tables as text."""
-    parts = [tables.format_text(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *left_out_notes(result)])
-
-
-def format_markdown(result: Robustness) -> str:
-    """Return all tables as GitHub Markdown."""
-    parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
-    return "\n\n".join([*parts, *map(tables.escape_markdown, left_out_notes(result))]) + "\n"
-
-
-def _cell(outcome: ConditionResult | None) -> str:
-    if outcome is None or not outcome.windows:
-        return _NONE
-    worst = f" ({outcome.worst:.1%})" if outcome.draws > 1 else ""
-    return f"{outcome.mean:.1%}{worst}"

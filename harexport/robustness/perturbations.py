@@ -25,8 +25,6 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 _T = TypeVar("_T")
 
-GROUPS = ("tilt", "turn", "orientation", "noise", "lost", "clock", "gain")
-
 TILTS_DEG = (10, 20, 30)
 NOISES_MG = (5, 10, 20)
 LOSSES = (0.02, 0.05)
@@ -100,7 +98,7 @@ class Perturbation:
     """One test condition.
 
     Attributes:
-        group: Kind, one of GROUPS.
+        group: Kind: tilt, turn, orientation, noise, lost, clock or gain.
         name: Name in tables.
         level: Strength; None if it is not a number.
         draws: Number of random draws.

@@ -1,1 +1,1 @@
-"""Other machines to try files on: 64-bit Arm under emulation, prepared once in the user's cache folder."""
+"""Benchmarks on other machines: a phone through adb, and 64-bit Arm under emulation."""

@@ -1,1 +1,1 @@
-"""From a recipe and windows to a trained network. Only `models`, `augment` and `loop` import torch."""
+"""Training: from a recipe and windows to a trained network."""

@@ -1,10 +1,8 @@
-"""Training log: its entries, and their JSON, CSV and TensorBoard forms."""
+"""Training log: its entries, as JSON, as a table, and in TensorBoard."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,16 +98,12 @@ def to_dicts(passes: Mapping[str, list[LogEntry]]) -> dict[str, list[dict[str, A
     return {name: [entry.to_dict() for entry in entries] for name, entries in passes.items()}
 
 
-def to_csv(passes: Mapping[str, list[LogEntry]]) -> str:
-    """Return the log as CSV: one line per entry, its pass in column `phase`, no column without values."""
+def to_table(passes: Mapping[str, list[LogEntry]]) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and rows of the log: a row per entry, its pass in column `phase`, no column without values."""
     lines = [{"phase": name, **entry} for name, entries in to_dicts(passes).items() for entry in entries]
     names = dict.fromkeys(name for line in lines for name in line)
     columns = [name for name in names if any(line.get(name) is not None for line in lines)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return columns, [[line.get(name) for name in columns] for line in lines]
 
 
 class TensorBoardLog:

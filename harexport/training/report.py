@@ -17,7 +17,7 @@ from harexport.model.contract import Contract
 from harexport.model.network import softmax
 from harexport.training import history
 from harexport.training.history import LogEntry
-from harexport.utils import files
+from harexport.utils import files, tables
 
 HELD_OUT, TEST = "held out", "test"
 
@@ -92,7 +92,7 @@ def write_history(
         "phases": history.to_dicts(histories),
     }
     files.write_json(stem.with_name(f"{stem.name}.history.json"), document)
-    files.write_text(stem.with_name(f"{stem.name}.history.csv"), history.to_csv(histories))
+    tables.write_csv(stem.with_name(f"{stem.name}.history.csv"), *history.to_table(histories))
 
 
 def plot_results(

@@ -19,10 +19,10 @@ from harexport.model.checkpoint import Checkpoint
 from harexport.model.network import Network, softmax
 from harexport.model.recipe import Recipe
 from harexport.training import coarse_labels, report, validation
-from harexport.training.calibration import Temperature, apply_temperature, fit_temperature
 from harexport.training.history import TensorBoardLog
 from harexport.training.report import Evaluation, evaluate_logits
 from harexport.training.resume import ResumableRun, check_state_file, lock_run
+from harexport.training.temperature import Temperature, apply_temperature, fit_temperature
 from harexport.utils import files
 from harexport.utils.console import info
 from harexport.version import __version__

@@ -52,6 +52,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     files.write_text(path, text.getvalue())
 
 
+def pluralize(count: int, singular: str, plural: str = "") -> str:
+    """Return a count with its noun; the plural is the singular with an s, if none is given."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
 def format_percent(value: float | None) -> str:
     """Return a share from 0 to 1 in percent, without the sign; "-" for None."""
     return "-" if value is None else f"{100 * value:.2f}"

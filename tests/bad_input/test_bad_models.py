@@ -16,8 +16,7 @@ from harexport.exporters import onnx as onnx_format
 from harexport.exporters import tflite
 from harexport.formats import macs, read_model
 from harexport.inspection import report
-from harexport.inspection.inspector import Inspection
-from harexport.inspection.rules import run_rules
+from harexport.inspection.inspector import Inspection, run_rules
 from harexport.runtimes import sandbox
 from tests.helpers.networks import contract_of, random_network
 from tests.inspection.build import dense, loop, onnx_dense

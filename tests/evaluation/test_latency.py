@@ -1,4 +1,4 @@
-"""Latency is measured interleaved, warmed up, and counted right."""
+"""Latency: interleaved blocks, warm-up, and the number of runs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_model_is_warmed_up_until_it_is_stable() -> None:
     assert time_interleaved({"a": model}, _WINDOWS, runs=100)["a"].p90 < 60
 
 
-def test_every_sitting_loads_the_models_anew() -> None:
+def test_every_session_loads_the_models_again() -> None:
     loads: list[dict[str, object]] = []
 
     def load():  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""The published run's own confusion matrix gives the published figures."""
+"""Metrics: published figures, comparison with scikit-learn, and calibration by hand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_label_that_never_occurs_counts_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_figures_are_those_of_scikit_learn(seed: int) -> None:
+def test_figures_equal_those_of_scikit_learn(seed: int) -> None:
     from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
     random = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_calibration_error_by_hand() -> None:
     )
 
 
-def test_a_calibrated_model_has_hardly_any_and_a_boastful_one_has_much() -> None:
+def test_calibration_error_is_small_for_a_calibrated_model_and_large_for_an_overconfident_one() -> None:
     random = np.random.default_rng(0)
     confidence = random.uniform(0.5, 1.0, 20_000)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)

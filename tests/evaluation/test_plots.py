@@ -1,4 +1,4 @@
-"""The pictures of reports show the numbers that they are given."""
+"""Plots contain the given numbers."""
 
 from __future__ import annotations
 

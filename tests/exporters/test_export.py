@@ -258,8 +258,9 @@ def test_failed_checks_keep_the_previous_file(tmp_path, monkeypatch, fmt, scheme
     monkeypatch.setattr(onnx_export, "build", lambda _, *arguments: _build_onnx(other, *arguments))
     monkeypatch.setattr(tflite_int8, "build", lambda _, *arguments: _build_int8(other, *arguments))
 
-    with pytest.raises(CheckFailedError, match="differ from the float64 reference"):
+    with pytest.raises(CheckFailedError, match="differ from the float64 reference") as failure:
         exported(EDGE, path, scheme=scheme, lowering=lowering)
+    assert ("use --lowering unrolled" in str(failure.value)) == ((scheme, lowering) == ("int8", "fused"))
     assert path.read_bytes() == b"the previous export"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 

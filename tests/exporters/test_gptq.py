@@ -5,23 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harexport.exporters import checks, gptq, tflite
+from harexport.exporters import checks, gptq, onnx, tflite
 from harexport.exporters.tflite_ops import fake_quantize
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
+from harexport.runtimes.onnx import OnnxRunner
 from tests.helpers.networks import SHAPES, contract_of
 
 LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse_head is None]
-every_lowering = pytest.mark.parametrize("lowering", ["fused", "unrolled"])
+every_lowering = pytest.mark.parametrize("lowering", ["fused", "unrolled", None])
 
 
 def windows_of(network: Network, seed: int, count: int = 48) -> np.ndarray:
     return checks.synthetic_windows(contract_of(network), count, seed)
 
 
-def error_of(network: Network, emitted: Network, lowering: str, windows: np.ndarray) -> float:
-    model = tflite.build(emitted, contract_of(network), {}, lowering, "int8-weights")
-    difference = LiteRtRunner(model, "model").logits(windows) - network.logits(windows)
+def error_of(network: Network, emitted: Network, lowering: str | None, windows: np.ndarray) -> float:
+    contract = contract_of(network)
+    if lowering is None:
+        runner = OnnxRunner(onnx.build(emitted, contract, {}, "int8-weights"), "model")
+    else:
+        runner = LiteRtRunner(tflite.build(emitted, contract, {}, lowering, "int8-weights"), "model")
+    difference = runner.logits(windows) - network.logits(windows)
     return float(np.sqrt(np.mean(difference**2)))
 
 

@@ -71,7 +71,7 @@ def csv_of(person: int, plan: Sequence[tuple[str, float]], rate_hz: float = 50.0
 
 
 def record_screen(person: int, plan: Sequence[tuple[str, float]]) -> str:
-    """A recording as the Android demo's screen Record writes it: nanoseconds, a line a sample of either sensor."""
+    """A recording as the Android demo's screen Record writes it: nanoseconds, one line per sample of a sensor."""
     times, acc, gyro, labels = recording(person, plan, 100.0)
     header = "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label\n"
     lines = []
@@ -84,7 +84,7 @@ def record_screen(person: int, plan: Sequence[tuple[str, float]]) -> str:
 def write(
     folder: Path, toml: str = TOML, seconds: float = 20.0, rates: tuple[float, float, float] = (50.0, 52.6, 100.0)
 ) -> Path:
-    """Three recordings at these rates, the first 6 s of each unlabelled, then as long of each label; and TOML."""
+    """Three recordings at these rates: 6 s without a label, then 6 s of each label; and harexport.toml."""
     folder.mkdir(parents=True, exist_ok=True)
     for person, (name, rate_hz) in enumerate(zip(PEOPLE, rates, strict=True)):
         plan = [("", 6.0), ("sit", seconds), ("walk", seconds), ("jump", seconds)]

@@ -13,9 +13,8 @@ from onnx import TensorProto, helper
 
 from harexport import inspection
 from harexport.formats import macs, read_model, tflite_reader
-from harexport.inspection.findings import SEVERITIES
-from harexport.inspection.inspector import Inspection
-from harexport.inspection.rules import run_rules
+from harexport.inspection.inspector import Inspection, run_rules
+from harexport.inspection.rules import SEVERITIES
 from tests.inspection.build import File, dense, loop, onnx_dense, onnx_model, packed
 
 FOREIGN = Path(__file__).with_name("foreign")

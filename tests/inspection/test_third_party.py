@@ -12,7 +12,7 @@ from onnx import helper
 from harexport import inspection
 from harexport.exporters import tflite, tflite_lstm
 from harexport.formats import macs, read_model, tflite_reader
-from harexport.inspection.rules import run_rules
+from harexport.inspection.inspector import run_rules
 from harexport.runtimes import sandbox
 from tests.helpers.networks import contract_of, random_network, variable_state
 from tests.inspection.build import dense, onnx_model, packed

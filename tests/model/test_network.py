@@ -123,6 +123,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         Network.from_arrays({**arrays, "input.weight": np.zeros(9)}, shape)
 
 
+def test_unknown_kind_of_layer_is_refused() -> None:
+    structure = {"window": 128, "channels": 9, "layers": [{"layer_type": "Attention"}]}
+    with pytest.raises(InputError, match="unknown kind of layer 'Attention'; update harexport"):
+        Network.from_arrays({}, structure)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_non_finite_windows_are_refused(value: float) -> None:
     windows = np.zeros((3, 128, 9))

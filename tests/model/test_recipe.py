@@ -76,6 +76,10 @@ def test_every_key_is_documented() -> None:
         ({"model": {"dropout": float("nan")}}, ["model.dropout must be a number", "got nan"]),
         ({"model": {"forget_bias": float("nan")}}, ["model.forget_bias must be a finite number"]),
         ({"optimizer": {"l2": float("inf")}}, ["optimizer.l2 must be a finite number"]),
+        (
+            {"model": {"layers": [{"kind": "lstm", "units": 3, "forget_bias": float("nan")}]}},
+            ["model.layers[0].forget_bias must be a finite number"],
+        ),
         ({"optimizer": {"l2": 10**400}}, ["optimizer.l2 must be a number within the range of float64"]),
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate must be", "at most 1000"]),
         ({"model": {"hidden": 200000}}, ["model.hidden must be", "at most 4096"]),

@@ -208,7 +208,7 @@ def test_one_contrary_window_is_smoothed_and_two_are_not(tmp_path: Path) -> None
     result = predict(path, scripted(*script), UNITS, "exponential")
     names = [LABELS.index(prediction.activity) for prediction in result.windows]
     assert names == script
-    # the first is from settling filters: shown as it is, and without a say in what follows
+    # the first window is unreliable, because the filters settle: it is not smoothed and does not affect later windows
     assert [LABELS.index(prediction.smoothed) for prediction in result.windows] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     unsmoothed = predict(path, scripted(*script), UNITS, "none")
     assert [LABELS.index(prediction.smoothed) for prediction in unsmoothed.windows] == script

@@ -1,4 +1,4 @@
-"""Somebody walking with a phone, made up: no data set needed, and no two samples alike."""
+"""Synthetic signals of a person who walks or sits; no two samples are equal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def walking(time_ns: Times) -> tuple[Floats, Floats]:
 
 
 def resting(time_ns: Times) -> tuple[Floats, Floats]:
-    """Somebody sitting still: gravity and a little noise."""
+    """A person who sits still: gravity and a little noise."""
     rng = np.random.default_rng(0)
     n = len(time_ns)
     return np.array([0.6, 0.1, 0.79]) + rng.normal(0, 0.004, (n, 3)), rng.normal(0, 0.01, (n, 3))

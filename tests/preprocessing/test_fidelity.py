@@ -43,8 +43,8 @@ def test_stream_predicts_the_official_windows(
     assert (predictions == official.labels).mean() > 0.98
 
 
-def test_what_the_figures_say() -> None:
-    """The limits in the code are chosen from these figures; here is what they must bear out."""
+def test_figures_show_equal_predictions() -> None:
+    """The limits in the code follow from these figures."""
     measured = json.loads((_BENCHMARKS / "stream_fidelity.json").read_text("utf-8"))
     stream, windows = measured["stream"], measured["windows"]
     assert windows == 2947

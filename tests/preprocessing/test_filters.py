@@ -18,7 +18,7 @@ def recording(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(0.5, 0.4, (n, 3)), rng.normal(0.0, 1.0, (n, 3))
 
 
-def test_is_the_recovered_formula() -> None:
+def test_equals_the_recovered_formula() -> None:
     acc, gyro = recording(700)
     noise, gravity, drift = (
         signal.butter(order, cutoff, fs=50, output="sos") for order, cutoff in ((10, 20), (3, 0.3), (2, 0.1))
@@ -66,7 +66,7 @@ def test_an_impulse_alone_is_removed_by_the_median() -> None:
 
 
 @pytest.mark.parametrize("lowpass", [CHAIN.noise, CHAIN.gravity, CHAIN.drift])
-def test_sections_have_their_corner_where_they_say(lowpass: Lowpass) -> None:
+def test_sections_attenuate_by_3_db_at_their_cutoff(lowpass: Lowpass) -> None:
     sos = design_sos(lowpass, RATE)
     assert sos.shape == ((lowpass.order + 1) // 2, 6)
     _, response = signal.sosfreqz(sos, worN=[0.0, lowpass.cutoff_hz], fs=RATE)

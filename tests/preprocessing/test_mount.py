@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from harexport.errors import InputError
 from harexport.model.contract import Contract
 from harexport.preprocessing.filters import preprocess
-from harexport.preprocessing.gait import gait_features
 from harexport.preprocessing.mount import (
     AS_IS,
     Mount,
@@ -27,6 +26,7 @@ from harexport.preprocessing.mount_estimator import (
     UNKNOWN,
     WalkingMountEstimator,
     estimate_segments,
+    gait_features,
     refine_by_standing,
 )
 from harexport.preprocessing.stream import ACC, GYRO, Stream, Window
@@ -160,7 +160,7 @@ def test_lying_down_is_no_change_of_the_mounting() -> None:
     assert CHANGED not in states
 
 
-def test_segments_of_a_recording_leave_the_time_of_the_change_open() -> None:
+def test_segments_of_a_recording_have_no_estimate_during_a_change() -> None:
     parts = estimate_segments(
         windows(np.concatenate([level_walk(30.0), still(20.0, (0.0, 1.0, 0.0)), level_walk(30.0, DOWN)])), RATE, HOP_S
     )
@@ -196,7 +196,7 @@ def test_standing_refines_the_estimate() -> None:
     assert refine_by_standing(walking_only, windows(still(20.0, far)), [0.9] * 14, RATE) == walking_only
 
 
-def test_model_that_denies_walking_prevents_an_estimate() -> None:
+def test_no_estimate_if_the_model_predicts_no_walking() -> None:
     estimator = WalkingMountEstimator(RATE, HOP_S)
     for window in windows(level_walk(30.0)):
         estimator.push(window, walking_probability=0.0)
@@ -222,7 +222,7 @@ def test_robust_direction_ignores_a_few_outliers() -> None:
         ),
     ],
 )
-def test_signal_that_no_carried_phone_gives_is_an_input_error(signal: Floats, words: str) -> None:
+def test_signal_of_no_carried_phone_is_an_input_error(signal: Floats, words: str) -> None:
     with pytest.raises(InputError, match=words):
         estimate_segments(windows(signal), RATE, HOP_S)
 

@@ -23,10 +23,12 @@ from harexport.model.contract import CHANNELS, Contract, FilterChain
 from harexport.preprocessing.filters import preprocess
 from harexport.robustness import evaluate as robust
 from harexport.robustness import perturbations as perturb
+from harexport.robustness import report
 from harexport.robustness.evaluate import Robustness
-from harexport.robustness.perturbations import GROUPS, PerturbationInput
+from harexport.robustness.perturbations import PerturbationInput
 from tests.helpers.networks import random_network
 
+GROUPS = ("tilt", "turn", "orientation", "noise", "lost", "clock", "gain")
 _EDGE = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge.safetensors"
 
 
@@ -87,7 +89,7 @@ def test_rotations_keep_lengths_and_tilt_by_their_angle(scene: PerturbationInput
     np.testing.assert_array_equal(perturb.tilt(scene, 20, draw=0), perturb.tilt(scene, 20, draw=0))
 
 
-def test_turns_bring_all_six_sides_up_and_nothing_but_signs_and_axes_change(scene: PerturbationInput) -> None:
+def test_turns_permute_axes_and_signs_and_reach_all_six_sides(scene: PerturbationInput) -> None:
     turns = dict(perturb.side_rotations(scene))
     assert len(turns) == 9
     assert {name.split("(")[1] for name in turns} == {f"{side} up)" for side in ("x", "-x", "y", "-y", "z", "-z")}
@@ -114,7 +116,7 @@ def test_rotation_commutes_with_the_filters() -> None:
     np.testing.assert_allclose(expected, _recording(gain=gain), atol=1e-6)
 
 
-def test_noise_is_what_the_sensor_added_and_the_filters_left() -> None:
+def test_noise_passes_the_filters() -> None:
     still = _zeros(200)
     added = perturb.add_noise(still, 10, draw=2)
     seeds = [[2, *b"acceleration"], [2, *b"rotation"]]
@@ -131,7 +133,7 @@ def test_noise_is_what_the_sensor_added_and_the_filters_left() -> None:
     np.testing.assert_allclose(perturb.add_noise(_zeros(200, metres), 10, draw=2), added * factor, atol=1e-5)
 
 
-def test_lost_samples_are_bridged_by_a_line(scene: PerturbationInput) -> None:
+def test_lost_samples_are_interpolated_linearly(scene: PerturbationInput) -> None:
     signals = scene.windows.signals
     gyro = dataclasses.replace(Contract(), channels=CHANNELS[3:6], units=("rad/s",) * 3)
     bridged = perturb.drop_samples(scene, 0.05, draw=1)
@@ -166,7 +168,7 @@ def test_a_drift_of_0_is_the_identity(scene: PerturbationInput) -> None:
     assert slow.max() < high + 0.5
 
 
-def test_a_fast_clock_sees_slower_waves() -> None:
+def test_a_fast_clock_gives_slower_waves() -> None:
     at = np.arange(3)[:, None] * 64 + np.arange(128)
     wave = np.sin(2 * np.pi * 2.0 * at / 50)[:, :, None].repeat(9, axis=2).astype(np.float32)
     scene = PerturbationInput.from_windows(Windows(wave, np.zeros(3, np.int64), np.ones(3, np.int64)), Contract())
@@ -177,7 +179,7 @@ def test_a_fast_clock_sees_slower_waves() -> None:
         np.testing.assert_allclose(made[:, :, 4], expected, atol=1e-3)
 
 
-def test_gains_are_off_by_as_much_on_every_axis_of_a_sensor(scene: PerturbationInput) -> None:
+def test_gain_errors_have_one_size_on_every_axis_of_a_sensor(scene: PerturbationInput) -> None:
     signals = np.ones_like(scene.windows.signals)
     ones = dataclasses.replace(scene, windows=dataclasses.replace(scene.windows, signals=signals))
     seen = set()
@@ -232,7 +234,7 @@ def test_every_model_runs_on_the_same_perturbed_windows(of_edge: Robustness, few
             assert one.before == edge.figures.accuracy
     upside_down = edge.outcome("turned 180° about z (-x up)")
     assert upside_down is not None
-    assert upside_down.mean < 0.5 < edge.figures.accuracy  # these windows alone would not tell otherwise
+    assert upside_down.mean < 0.5 < edge.figures.accuracy  # on these windows
 
 
 def test_windows_that_cannot_be_perturbed_are_reported(of_edge: Robustness) -> None:
@@ -241,21 +243,21 @@ def test_windows_that_cannot_be_perturbed_are_reported(of_edge: Robustness) -> N
     slow = edge.outcome("clock 2 % too slow")
     assert slow is not None
     assert (slow.windows, slow.left_out) == (0, edge.figures.windows)
-    assert "clock 2 % too slow: 147 of 147 windows are left out" in robust.format_robustness(of_edge)
+    assert "clock 2 % too slow: 147 of 147 windows are left out" in report.format_robustness(of_edge)
 
 
-def test_the_tables_and_the_json_say_the_same(of_edge: Robustness) -> None:
+def test_the_tables_and_the_json_agree(of_edge: Robustness) -> None:
     plain = json.loads(json.dumps(of_edge.to_dict()))
     assert Robustness.from_dict(plain) == of_edge
     (edge,) = of_edge.models
-    rows = dict(row for row in robust.condition_rows(of_edge))
+    rows = dict(row for row in report.condition_rows(of_edge))
     noise = edge.outcome("noise of 20 mg")
     assert noise is not None
     assert rows["noise of 20 mg"] == f"{noise.mean:.1%} ({noise.worst:.1%})"
     assert rows["clock 2 % too slow"] == "-"
-    assert dict(robust.label_rows(of_edge))["Laying"] == f"{edge.figures.label_recall[5]:.1%}"
-    assert dict(robust.subject_rows(of_edge))["2"] == f"{edge.subjects['2'].accuracy:.1%}"
-    assert robust.format_markdown(of_edge).count("|---|---:|") == 3
+    assert dict(report.label_rows(of_edge))["Laying"] == f"{edge.figures.label_recall[5]:.1%}"
+    assert dict(report.subject_rows(of_edge))["2"] == f"{edge.subjects['2'].accuracy:.1%}"
+    assert report.format_markdown(of_edge).count("|---|---:|") == 3
 
 
 def test_models_of_different_channels_and_files_of_a_checkpoint(tmp_path: Path, few: Dataset) -> None:
@@ -273,8 +275,8 @@ def test_models_of_different_channels_and_files_of_a_checkpoint(tmp_path: Path, 
     assert by_name["all"].outcomes == by_name["all.onnx"].outcomes
     assert by_name["gyro"].outcomes == by_name["gyro.onnx"].outcomes
     assert by_name["gyro.onnx"].runtime == "ONNX Runtime"
-    rows = {row[0]: row[1:] for row in robust.condition_rows(result)}
-    assert rows["tilted by 10°"][1] == "-"  # nothing tells the gyroscope where down is
+    rows = {row[0]: row[1:] for row in report.condition_rows(result)}
+    assert rows["tilted by 10°"][1] == "-"  # a gyroscope does not measure gravity
     assert rows["tilted by 10°"][0] != "-"
 
 
@@ -321,7 +323,7 @@ def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypa
     found = json.loads(result.stdout)
     assert found["models"] == json.loads(json.dumps(of_edge.to_dict()))["models"]
     assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
-    assert Path(found["table"]).read_text("utf-8") == robust.format_markdown(of_edge)
+    assert Path(found["table"]).read_text("utf-8") == report.format_markdown(of_edge)
     assert "tilted by 30°" in _harexport(_EDGE, "--out", tmp_path / "out").stdout
 
 

@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
             print(f"{serial}\t{state}")
         print()
         return
-    assert arguments[0] == "-s", f"harexport must say which phone: {arguments}"
+    assert arguments[0] == "-s", f"harexport must name the phone: {arguments}"
     serial, command, rest = arguments[1], arguments[2], arguments[3:]
     if SCENARIO.get("pulled_at") == command:
         (ROOT / "gone").touch()
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 
 
 def shell(arguments: list[str]) -> None:
-    line = " ".join(arguments)  # as adb hands them to the phone's shell
+    line = " ".join(arguments)  # as adb passes them to the shell of the phone
     forgiving = line.endswith(" || true")
     words = line.removesuffix(" || true").removesuffix(" 2>&1").split()
     if words[:2] == ["pm", "path"]:
@@ -105,7 +105,7 @@ def start(words: list[str]) -> None:
 
 
 def app(path: Path, windows: Path) -> dict[str, object]:
-    """What the demo app does, by the contract in selftest.schema.json."""
+    """Do what the demo app does, as described in selftest.schema.json."""
     import numpy as np  # here: most commands need to be quick
     from ai_edge_litert.interpreter import Interpreter
 

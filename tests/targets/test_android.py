@@ -26,7 +26,7 @@ _SERIAL = "R5CT10ABCDE"
 
 
 class Phones:
-    """What is plugged in: `set` writes the scenario that the fake adb plays."""
+    """Set the scenario of the fake adb."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = folder / "phone"
@@ -49,7 +49,7 @@ class Phones:
 def phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up: Dataset) -> Phones:
     monkeypatch.setattr(command, "load_data", lambda path: made_up)
     monkeypatch.setattr(android, "_POLL_S", 0.01)
-    # what a file does to its runtime here is another test's: no process for it
+    # without a process for each file, which other tests check
     monkeypatch.setattr(
         discovery,
         "read_sandboxed",
@@ -180,12 +180,12 @@ def test_the_app_is_missing_or_too_old(model: Path, phones: Phones, tmp_path: Pa
 @pytest.mark.parametrize(
     ("at", "words"), [("push", "copied to it"), ("pull", "copied from it"), ("shell", "a command ran")]
 )
-def test_the_cable_is_pulled(at: str, words: str, model: Path, phones: Phones, tmp_path: Path) -> None:
+def test_a_disconnected_phone(at: str, words: str, model: Path, phones: Phones, tmp_path: Path) -> None:
     phones.set(pulled_at=at)
     _refused(_bench(model, tmp_path), f"the phone {_SERIAL} was disconnected", words, "Check the cable")
 
 
-def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phones: Phones, tmp_path: Path,
+def test_a_phone_disconnected_after_the_first_file(ours: Path, model: Path, phones: Phones, tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Earlier results are kept; the other files have a reason."""
     (ours / "edge-float32.onnx").unlink()
@@ -211,7 +211,7 @@ def test_the_cable_is_pulled_after_the_first_file(ours: Path, model: Path, phone
 
 
 def test_the_app_never_ends(model: Path, phones: Phones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(android, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(android, "_TEST_TIMEOUT_S", 0.3)
     phones.set(never_ends=True)
     _refused(_bench(model, tmp_path), model.name, "had not finished after 0 s", "keep it unlocked")
 

@@ -1,4 +1,4 @@
-"""The machine's own Debian mirror is found among its sources; apt's failures become sentences."""
+"""The Debian mirror is found in the apt sources of the machine; failures of apt are messages."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_a_one_line_source(tmp_path: Path, line: str, keyring: str) -> None:
         "# deb http://mirror.example/debian trixie main",
     ],
 )
-def test_other_archives_are_not_debians(tmp_path: Path, line: str) -> None:
+def test_other_archives_are_not_used(tmp_path: Path, line: str) -> None:
     disabled = _DEB822.replace("Types: deb\n#", "Enabled: no\nTypes: deb\n#")
     with pytest.raises(InputError, match=r"have no Debian mirror.*HAREXPORT_DEBIAN_MIRROR"):
         apt.mirror(_etc(tmp_path, a_list=line, b_sources=disabled, c_gpg="x"))
 
 
-def test_the_setting_goes_first_and_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_has_priority_and_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(apt.VARIABLE, "https://near.example/debian/")
     assert apt.mirror(tmp_path) == apt.Mirror("https://near.example/debian")
     monkeypatch.setenv(apt.VARIABLE, "near.example")
@@ -115,7 +115,7 @@ def test_private_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         private.download(["p"], private.needed(["p"]))
 
 
-def test_apts_first_error_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_error_of_apt_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "{ echo W: old; echo E: The repository has no Release file.; echo E: Some failed.; } >&2; exit 100"
     _fake(tmp_path / "bin", monkeypatch, apt_config="true", apt_get=script)
     private = apt.Apt(tmp_path / "work", apt.Mirror("http://mirror.example/debian"), "trixie", ("arm64",))

@@ -24,7 +24,7 @@ _WINDOWS = np.random.default_rng(3).normal(size=(5, 128, 9)).astype(np.float32)
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
 def test_the_guest_predicts_what_the_runner_predicts(set_up: _Make, path: Path) -> None:
-    (logits,) = arm64.run([path], _WINDOWS, set_up())
+    logits = set_up().run(path, _WINDOWS)
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits, runtimes.load(path).logits(_WINDOWS))
 

@@ -1,4 +1,4 @@
-"""`harexport targets ...` from outside."""
+"""The command `harexport targets`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set-up is whole or not there; on other systems, and where something is missing, there is a sentence."""
+"""A setup is complete or absent; messages on other systems and for missing tools."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _beside(place: Path) -> list[str]:
     return sorted(path.name for path in place.parent.iterdir()) if place.parent.exists() else []
 
 
-def test_it_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_target_is_installed_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "_build", _built)
     first = setup.setup_arm64()
     assert first["seconds"] >= 0
@@ -47,7 +47,9 @@ def test_it_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert setup.setup_arm64() == first
 
 
-def test_other_versions_here_mean_a_new_one(place: Path, set_up: _Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_of_the_runtimes_install_it_again(
+    place: Path, set_up: _Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_up()
     old = facts()
     old["versions"] = {**emulator.facts()["versions"], "onnxruntime": "1.0"}
@@ -59,7 +61,7 @@ def test_other_versions_here_mean_a_new_one(place: Path, set_up: _Make, monkeypa
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), InputError("apt-get update failed")])
-def test_an_interrupted_one_leaves_nothing(
+def test_an_interrupted_setup_leaves_no_files(
     place: Path, set_up: _Make, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
 ) -> None:
     def half(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> NoReturn:
@@ -77,7 +79,9 @@ def test_an_interrupted_one_leaves_nothing(
     assert emulator.load()
 
 
-def test_what_killed_ones_left_is_swept_and_what_lives_is_not(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_killed_setups_are_deleted_and_those_of_running_ones_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dead, alive = (place.with_name(f".arm64-building-{pid}-x") for pid in (2**22 + 5, os.getpid()))
     for folder in (dead, alive):
         (folder / "root").mkdir(parents=True)

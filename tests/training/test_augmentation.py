@@ -13,7 +13,7 @@ from harexport.training.augmentation import Augmenter
 
 
 def some_windows(pieces: tuple[int, ...] = (5, 1, 3)) -> Windows:
-    """Windows of 128 with 50 % overlap, cut from smooth random signals: `pieces` windows a stretch."""
+    """Windows of 128 with 50 % overlap, cut from smooth random signals: `pieces` windows per segment."""
     rng = np.random.default_rng(0)
     signals, labels = [], []
     for label, count in enumerate(pieces):
@@ -44,8 +44,8 @@ def test_integer_shift_copies_the_segment() -> None:
     for seed in range(20):
         batch = augment.batch(torch.tensor([2]), torch.Generator().manual_seed(seed))[0].numpy()
         piece = chain.signal[: chain.length[0]]
-        # a shifted window is the linear interpolation of its stretch at evenly spaced places, so somewhere
-        # along the stretch (offset 128, up to 32 either way) it fits to rounding
+        # a shifted window is the linear interpolation of its segment at evenly spaced times; for one offset
+        # (128, up to 32 more or less) it is equal up to rounding
         at = np.arange(128)
         fits = []
         for begin in np.linspace(128 - 32, 128 + 32, 6401):
@@ -59,7 +59,7 @@ def test_integer_shift_copies_the_segment() -> None:
 
 def test_windows_stay_inside_their_segment() -> None:
     windows, augment = _augmenter(shift=500, speed=0.5)
-    # make every stretch a constant of its own: a sample from a neighbour would show
+    # each segment is another constant, so a sample of a neighbor is visible
     chain = find_segments(windows)
     flat = torch.empty_like(augment.signal)
     for k, (start, length) in enumerate(zip(chain.start, chain.length, strict=True)):
@@ -77,7 +77,7 @@ def test_rotation_preserves_lengths_and_angles() -> None:
     before, after = windows.signals.reshape(-1, 128, 3, 3), batch.reshape(-1, 128, 3, 3)
     scale = np.linalg.norm(before, axis=3).max()
     np.testing.assert_allclose(np.linalg.norm(after, axis=3), np.linalg.norm(before, axis=3), atol=1e-5 * scale)
-    # one rotation a window for all three vectors: the angles between them stay, handedness too
+    # one rotation per window for all three vectors: angles between them and handedness do not change
     np.testing.assert_allclose(np.linalg.det(after), np.linalg.det(before), atol=1e-4 * scale**3)
     assert np.abs(after - before).max() > 0.1
 
@@ -128,7 +128,7 @@ def test_result_depends_on_the_generator_only() -> None:
 
 
 def _worn(tilts_deg: list[float], labels: list[int]) -> Windows:
-    """Windows with 1 g at a tilt of its own each, in the x-z plane, and a movement along y that tells them apart."""
+    """Windows with 1 g at different tilts in the x-z plane, and a different movement along y."""
     angle = np.radians(tilts_deg)[:, None]
     signals = np.zeros((len(labels), 128, 9), np.float32)
     signals[:, :, 6], signals[:, :, 8] = np.cos(angle), np.sin(angle)

@@ -13,7 +13,7 @@ from harexport.data import Dataset
 from harexport.evaluation import metrics
 from harexport.model import checkpoint as checkpoints
 from harexport.model.network import softmax
-from harexport.training.calibration import apply_temperature, fit_temperature
+from harexport.training.temperature import apply_temperature, fit_temperature
 from harexport.training.train import train
 from tests.helpers.networks import random_gru
 
@@ -21,7 +21,7 @@ from .conftest import small_recipe
 
 
 def _drawn(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of five labels, and a truth drawn from just the probabilities that they say."""
+    """Logits of five labels, and labels drawn from their probabilities."""
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (n, 5))
     shares = softmax(logits).cumsum(axis=1)
@@ -39,7 +39,7 @@ def test_known_temperature_is_recovered(boast: float) -> None:
     assert found.loss_after == pytest.approx(metrics.cross_entropy(boast / found.value * logits, truth))
     if boast != 1.0:
         assert found.ece_before > 5 * found.ece_after
-    for other in (0.98, 1.02):  # a minimum it is
+    for other in (0.98, 1.02):  # it is a minimum
         assert metrics.cross_entropy(boast / found.value / other * logits, truth) > found.loss_after
 
 

@@ -1,10 +1,9 @@
-"""Training log as CSV and in TensorBoard."""
+"""Training log as a table and in TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from harexport.data import Dataset
 from harexport.errors import InputError, MissingExtraError
-from harexport.training.history import LogEntry, TensorBoardLog, to_csv
+from harexport.training.history import LogEntry, TensorBoardLog, to_table
 from harexport.training.train import train
 
 from .conftest import small_recipe
@@ -25,17 +24,18 @@ def _rows(count: int, held: bool = True) -> list[LogEntry]:
     ]
 
 
-def test_csv_columns() -> None:
+def test_columns_of_the_table() -> None:
     phases = {"held-out pass": _rows(3), "all subjects": _rows(2, held=False)}
-    lines = list(csv.DictReader(io.StringIO(to_csv(phases))))
+    columns, rows = to_table(phases)
+    lines = [dict(zip(columns, row, strict=True)) for row in rows]
     assert [line["phase"] for line in lines] == ["held-out pass"] * 3 + ["all subjects"] * 2
-    assert list(lines[0]) == [
+    assert columns == [
         "phase", "windows", "epoch", "loss", "accuracy", "held_out_loss", "held_out_accuracy", "learning_rate",
     ]  # fmt: skip
-    assert [float(line["loss"]) for line in lines[:3]] == [row.loss for row in _rows(3)]
-    assert [line["held_out_loss"] for line in lines] == ["0.5"] * 3 + [""] * 2
+    assert [line["loss"] for line in lines[:3]] == [row.loss for row in _rows(3)]
+    assert [line["held_out_loss"] for line in lines] == [0.5] * 3 + [None] * 2
     staged = [dataclasses.replace(row, stage=1, coarse_loss=0.5) for row in _rows(1)]
-    assert to_csv({"held-out pass": staged}).splitlines()[0].endswith("learning_rate,stage,coarse_loss")
+    assert to_table({"held-out pass": staged})[0][-3:] == ["learning_rate", "stage", "coarse_loss"]
 
 
 def _shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -51,7 +51,7 @@ def _shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_reads_every_entry(small: Dataset, tmp_path: Path) -> None:
     trained = train(small, small_recipe(), tmp_path, tensorboard=True)
-    lines = list(csv.DictReader(io.StringIO((tmp_path / "small.history.csv").read_text())))
+    lines = list(csv.DictReader((tmp_path / "small.history.csv").read_text().splitlines()))
     folder = tmp_path / "small.tensorboard"
     assert sorted(path.name for path in folder.iterdir()) == ["all-subjects", "held-out-pass"]
     for phase, held in (("held-out pass", True), ("all subjects", False)):
@@ -118,5 +118,5 @@ def test_full_disk_disables_the_log(
 
 def test_columns_of_test_metrics() -> None:
     entry = dataclasses.replace(_rows(1)[0], eval_set="test")
-    assert to_csv({"all subjects": [entry]}).splitlines()[0].split(",")[5:7] == ["test_loss", "test_accuracy"]
+    assert to_table({"all subjects": [entry]})[0][5:7] == ["test_loss", "test_accuracy"]
     assert "test: loss 0.5000" in entry.format()

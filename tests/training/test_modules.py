@@ -147,7 +147,7 @@ def test_initial_values_of_baseline_gru() -> None:
 
 
 class _OneDevice(TorchDispatchMode):
-    """Inside, operands of one operator must be on one device, as a GPU demands; single numbers may be anywhere."""
+    """Inside, the operands of an operator must be on one device, as on a GPU; scalars may be on any."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         operands = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor) and a.dim()]

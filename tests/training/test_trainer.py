@@ -46,7 +46,7 @@ def test_batch_schedule_of_baseline_lstm() -> None:
     plan = BatchSchedule(7352, 1500, shuffled=False, epochs=300, report_windows=30000)
     assert plan.steps == 1470
     assert plan.report_steps == 20
-    index = plan.batch_indices(4, seed=0)  # windows 6000 .. 7499: wraps round after 7351, in file order
+    index = plan.batch_indices(4, seed=0)  # windows 6000 .. 7499: wraps around after 7351, in file order
     assert index[0] == 6000
     assert index[1352 - 1] == 7351
     assert index[1352] == 0
@@ -198,7 +198,7 @@ def test_resolve_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_micro_batches_have_the_gradient_of_the_batch(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(model={"dropout": 0.0}, optimizer={"l2": 0.01}, schedule={"epochs": 1})
     whole, history = fit(small.train, None, recipe, 6)
-    monkeypatch.setitem(trainer._MICRO_BATCH_STEPS, "lstm", 7 * 10)  # ten windows a piece
+    monkeypatch.setitem(trainer._MICRO_BATCH_STEPS, "lstm", 7 * 10)  # ten windows per micro-batch
     pieces, rows = fit(small.train, None, recipe, 6)
     assert not _same(whole, pieces), "the pieces were not cut"
     for name, array in whole.arrays().items():

@@ -58,32 +58,6 @@ def load() -> Target:
     return Target(folder(), str(facts()["python"]))
 
 
-def run(
-    files: Sequence[Path],
-    windows: Array,
-    target: Target | None = None,
-    processor: str = PROCESSOR,
-    timeout_s: float | None = None,
-) -> list[Floats]:
-    """Run files on windows, each in a process of its own.
-
-    Args:
-        files: .tflite and .onnx files.
-        windows: [n, window, channels].
-        target: Loaded if None.
-        processor: QEMU's name of the processor.
-        timeout_s: Per file; None for a default by the number of windows.
-
-    Returns:
-        Logits [n, labels] of each file.
-
-    Raises:
-        InputError: A file failed.
-    """
-    target = target or load()
-    return [target.run(path, windows, processor, timeout_s) for path in files]
-
-
 @dataclass(frozen=True)
 class Target:
     """An installed target: the emulator, arm64 files in root/, runtimes in site/.

@@ -56,7 +56,7 @@ class GaitFeatures internal constructor(
         private const val MIN_STRIDE_SECONDS = 0.8
         private const val MAX_STRIDE_SECONDS = 1.5
 
-        // Logistic regression of level walking against stairs on the training subjects (preprocessing/gait.py).
+        // Logistic regression of level walking against stairs on the training subjects (preprocessing/mount_estimator.py).
         private const val SCORE_BIAS = -10.5
         private const val SCORE_ROUGHNESS = 23.5
         private const val SCORE_VERTICAL = -19.6

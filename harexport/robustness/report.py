@@ -1,15 +1,18 @@
-"""Plot of a robustness evaluation: a panel for each kind of perturbation, all models in each."""
+"""Tables and plot of a robustness evaluation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harexport.evaluation.plots import GREY, INK, new_figure, style_axes
-from harexport.robustness.evaluate import ModelRobustness, Robustness
+from harexport.evaluation.plots import GREY, INK, format_label, new_figure, style_axes
+from harexport.robustness.evaluate import ConditionResult, ModelRobustness, Robustness
+from harexport.utils import tables
+from harexport.utils.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_NONE = "-"
 # Okabe and Ito's colors, distinguishable by color-blind readers; markers for prints in gray.
 _COLORS = ("#0072b2", "#d55e00", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#000000", "#999999")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -21,6 +24,62 @@ _SMALL = {  # small effects are plotted as changes
     "clock": ("clock drift", "%"),
     "gain": ("gain error of each axis", "%"),
 }
+
+
+def condition_rows(result: Robustness) -> Table:
+    """Return accuracy by condition and model, with that of the worst draw in brackets."""
+    rows: Table = [("condition", *(model.name for model in result.models))]
+    rows.append(("as recorded", *(f"{model.figures.accuracy:.1%}" for model in result.models)))
+    for name in result.conditions:
+        rows.append((name, *(_cell(model.outcome(name)) for model in result.models)))
+    return rows
+
+
+def label_rows(result: Robustness) -> Table:
+    """Return the recall of each label on the recorded windows."""
+    rows: Table = [("recall", *(model.name for model in result.models))]
+    for k, label in enumerate(result.labels):
+        rows.append((format_label(label), *(f"{model.figures.label_recall[k]:.1%}" for model in result.models)))
+    return rows
+
+
+def subject_rows(result: Robustness) -> Table:
+    """Return the accuracy of each test subject on the recorded windows."""
+    rows: Table = [("test subject", *(model.name for model in result.models))]
+    for subject in result.models[0].subjects:
+        rows.append((subject, *(f"{model.subjects[subject].accuracy:.1%}" for model in result.models)))
+    return rows
+
+
+def left_out_notes(result: Robustness) -> list[str]:
+    """Return a sentence for each condition that could not be applied to all windows."""
+    notes = {}
+    for model in result.models:
+        for condition in (condition for condition in model.outcomes if condition.left_out):
+            total = condition.windows + condition.left_out
+            notes[condition.name] = (
+                f"{condition.name}: {condition.left_out} of {total} windows are left out, their segment is too short."
+            )
+    return list(notes.values())
+
+
+def format_robustness(result: Robustness) -> str:
+    """Return all tables as text."""
+    parts = [tables.format_text(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
+    return "\n\n".join([*parts, *left_out_notes(result)])
+
+
+def format_markdown(result: Robustness) -> str:
+    """Return all tables as GitHub Markdown."""
+    parts = [tables.format_markdown(rows(result)) for rows in (condition_rows, label_rows, subject_rows)]
+    return "\n\n".join([*parts, *map(tables.escape_markdown, left_out_notes(result))]) + "\n"
+
+
+def _cell(outcome: ConditionResult | None) -> str:
+    if outcome is None or not outcome.windows:
+        return _NONE
+    worst = f" ({outcome.worst:.1%})" if outcome.draws > 1 else ""
+    return f"{outcome.mean:.1%}{worst}"
 
 
 def plot_robustness(result: Robustness) -> Figure:
