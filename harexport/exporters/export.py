@@ -363,13 +363,13 @@ def build_model(
     if options.stream is not None:
         network, contract = split(network, contract, options.stream)
         train = None
-    from harexport.exporters import calibration, gptq
-
     if options.scheme == "int8":
         if train is None:
             raise InputError("the scheme int8 is calibrated on training windows; give the dataset of the model")
         return _build_int8(network, contract, metadata, options, train)
     if options.scheme == "int8-weights" and train is not None and network.is_stack and network.lstm:
+        from harexport.exporters import calibration, gptq
+
         sample = calibration.sample_windows(train)
         source = {"indices": list(sample.indices), "sha256": sample.sha256}
         metadata = {**metadata, "rounded_by": json.dumps(source, separators=(",", ":"))}

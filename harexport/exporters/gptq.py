@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harexport.model.layers import Array, Doubles, LstmLayer
 from harexport.model.network import Network, check_windows
 
+Scales = NDArray[np.floating]
 _INT8_MAX = 127
 _DAMPING = 1e-3  # share of the Hessian's mean diagonal added to it, for directions that the windows do not cover
 
@@ -42,7 +43,7 @@ def round_weights(network: Network, windows: Array, lowering: str | None) -> Net
     starts = np.arange(network.num_steps) * layer.stride
     frames = centered[:, starts[:, None] + np.arange(layer.kernel_size)]  # [n, steps, kernel size, channels]
     flat = (layer.weight / std).reshape(layer.out_channels, -1)
-    scale = _row_scales if lowering is None else _tensor_scale
+    scale = row_scales if lowering is None else _tensor_scale
     rounded = _round_columns(flat, _hessian(frames.reshape(-1, flat.shape[1])), scale(flat))
     weight = (rounded.reshape(layer.weight.shape) * std).astype(np.float32)
 
@@ -66,12 +67,12 @@ def round_weights(network: Network, windows: Array, lowering: str | None) -> Net
     return network.replace(input=replace(layer, weight=weight), recurrent_layers=tuple(layers), head=head)
 
 
-def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tuple[Doubles, Doubles]]:
+def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tuple[Scales, Scales]]:
     """Return the scales [rows, 1] of each layer's input and recurrent weights."""
     if lowering == "unrolled":
         return _unrolled_scales(layers)
     if lowering is None:
-        return [(_row_scales(layer.input_weight), _row_scales(layer.recurrent_weight)) for layer in layers]
+        return [(row_scales(layer.input_weight), row_scales(layer.recurrent_weight)) for layer in layers]
 
     def by_gate(weight: Array) -> Doubles:
         return np.concatenate([_tensor_scale(gate) for gate in np.split(weight, 4)])
@@ -79,7 +80,7 @@ def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tu
     return [(by_gate(layer.input_weight), by_gate(layer.recurrent_weight)) for layer in layers]
 
 
-def _unrolled_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Doubles, Doubles]]:
+def _unrolled_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Scales, Scales]]:
     """Return the scales of the unrolled lowering, with doubled candidates.
 
     All weights except the input weights of layer 0 are one matrix, see tflite_lstm.stack_layer_weights.
@@ -98,9 +99,9 @@ def _tensor_scale(weight: Array) -> Doubles:
     return np.full((len(weight), 1), scale)
 
 
-def _row_scales(weight: Array) -> Doubles:
-    """Return one scale per row of a matrix: [rows, 1]."""
-    scales: Doubles = (np.abs(weight).max(axis=1, keepdims=True) / _INT8_MAX).astype(np.float32).astype(np.float64)
+def row_scales(weight: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return one scale per row of a matrix, [rows, 1]; that of a row of zeros is 1."""
+    scales: NDArray[np.float32] = (np.abs(weight).max(axis=1, keepdims=True) / _INT8_MAX).astype(np.float32)
     scales[scales == 0] = 1.0
     return scales
 
@@ -114,8 +115,9 @@ def _hessian(inputs: Doubles) -> Doubles:
     return damped
 
 
-def _round_columns(weight: Array, hessian: Doubles, scales: Doubles) -> Doubles:
+def _round_columns(weight: Array, hessian: Doubles, scales: Scales) -> Doubles:
     """Round a weight [rows, inputs] to multiples of the scales [rows, 1] with little change of its products."""
+    scales = scales.astype(np.float64)
     order = np.argsort(-np.diag(hessian))  # strongest inputs first: most columns remain to compensate their errors
     inverse = np.linalg.inv(hessian[np.ix_(order, order)])
     factor = np.linalg.cholesky(inverse).T

@@ -9,6 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from harexport.exporters.gptq import row_scales
+
 
 class OnnxBuilder:
     """Collects nodes and initializers; stores weights in the type of the scheme."""
@@ -48,7 +50,6 @@ class OnnxBuilder:
 
 
 def quantize_rows(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return integers and one scale per row of a matrix [rows, inputs]; the scale of a row of zeros is 1."""
-    scales = (np.abs(matrix).max(axis=1) / 127).astype(np.float32)
-    scales[scales == 0] = 1.0
-    return np.clip(np.rint(matrix / scales[:, None]), -127, 127).astype(np.int8), scales
+    """Return integers and one scale per row of a matrix [rows, inputs]."""
+    scales = row_scales(matrix)
+    return np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8), scales[:, 0]

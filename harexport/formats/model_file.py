@@ -254,8 +254,8 @@ def format_shape(shape: tuple[Size, ...]) -> str:
     return f"[{', '.join(str(size) for size in shape)}]"
 
 
-def decode_text(text: bytes | str | None) -> str:
-    """Decode text of an untrusted file as UTF-8 and replace characters that a terminal would interpret."""
+def to_printable(text: bytes | str | None) -> str:
+    """Return text of an untrusted file, decoded as UTF-8, with characters that a terminal interprets replaced."""
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in decoded)
 

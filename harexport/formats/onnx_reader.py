@@ -23,7 +23,7 @@ from harexport.formats.model_file import (
     Size,
     Tensor,
     break_down_size,
-    decode_text,
+    to_printable,
     to_quantization,
     unique_constants,
 )
@@ -81,7 +81,7 @@ def check(model: bytes, where: str) -> tuple[str | None, bytes]:
     try:
         onnx.checker.check_model(file)
     except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
-        problem = decode_text(str(error).split("\n\n")[0].replace("\n", " "))[:200]
+        problem = to_printable(str(error).split("\n\n")[0].replace("\n", " "))[:200]
     return problem, _with_shapes(file)
 
 
@@ -102,7 +102,7 @@ def _parse(
     reader = _Reader(folder)
     reader.graph(with_shapes.graph, {})
     graphs = tuple(reader.graphs)
-    strings = {decode_text(entry.key): entry.value for entry in file.metadata_props}
+    strings = {to_printable(entry.key): entry.value for entry in file.metadata_props}
     contract = None
     with contextlib.suppress(KeyError, InputError):  # a contract that is no JSON remains a string of the metadata
         contract = parse_json(strings[CONTRACT_KEY], where)
@@ -110,7 +110,7 @@ def _parse(
     opsets = {entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in file.opset_import}
     producer = f"{file.producer_name} {file.producer_version}".strip()
     declared = {"opset": str(opsets.pop("", 0)), "ir": str(file.ir_version)}
-    declared |= {f"opset {decode_text(domain)}": str(version) for domain, version in opsets.items()}
+    declared |= {f"opset {to_printable(domain)}": str(version) for domain, version in opsets.items()}
     metadata_size = sum(entry.ByteSize() for entry in file.metadata_props)
     inside = tuple(tensor for tensor in unique_constants(graphs) if tensor.storage not in reader.outside)
     return ModelFile(
@@ -119,9 +119,9 @@ def _parse(
         size_bytes=len(model),
         graphs=graphs,
         signatures=(),
-        description=decode_text(file.doc_string or file.graph.doc_string),
-        about={"made by": decode_text(producer)} if producer else {},
-        metadata={key: decode_text(value) for key, value in strings.items()},
+        description=to_printable(file.doc_string or file.graph.doc_string),
+        about={"made by": to_printable(producer)} if producer else {},
+        metadata={key: to_printable(value) for key, value in strings.items()},
         contract=contract,
         versions=declared,
         min_runtime=("ONNX Runtime", op_versions.min_onnx_runtime(int(declared["opset"]), file.ir_version)),
@@ -206,7 +206,7 @@ class _Reader:
                     tensors[node.output[0]] = self._constant(attribute.t, node.output[0])
             for name in (*node.input, *node.output):
                 if name and name not in tensors:
-                    tensors[name] = around.get(name, Tensor(decode_text(name), ("?",), "unknown", "activation"))
+                    tensors[name] = around.get(name, Tensor(to_printable(name), ("?",), "unknown", "activation"))
                 used.setdefault(name)
         used.pop("", None)
         _set_quantization(graph.node, tensors)
@@ -215,7 +215,7 @@ class _Reader:
         for node in graph.node:
             ops.append(self._op(node, numbers, scope))
         self.graphs[number] = Graph(
-            decode_text(graph.name),
+            to_printable(graph.name),
             tuple(tensors[name] for name in used),
             tuple(ops),
             tuple(numbers[name] for name in inputs),
@@ -233,10 +233,10 @@ class _Reader:
                 value = onnx.helper.get_attribute_value(attribute)
                 options[attribute.name] = tuple(value) if attribute.type == AttributeProto.INTS else value
             elif attribute.type == AttributeProto.STRING:
-                options[attribute.name] = decode_text(attribute.s)
+                options[attribute.name] = to_printable(attribute.s)
         custom = node.domain not in _STANDARD
         return Operator(
-            kind=decode_text(f"{node.domain}.{node.op_type}" if custom else node.op_type),
+            kind=to_printable(f"{node.domain}.{node.op_type}" if custom else node.op_type),
             version=0,
             inputs=tuple(numbers.get(name, -1) for name in node.input),
             outputs=tuple(numbers.get(name, -1) for name in node.output),
@@ -253,9 +253,9 @@ class _Reader:
             self.outside.add(self._count)
             data = self._outside(tensor)
             inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
-            return Tensor(decode_text(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
+            return Tensor(to_printable(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
         size = len(tensor.raw_data) or tensor.ByteSize()
-        return Tensor(decode_text(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
+        return Tensor(to_printable(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
 
     def _outside(self, tensor: Any) -> bytes:
         """Return the bytes of a tensor in another file of the same folder; empty if the file cannot be read."""
@@ -284,10 +284,10 @@ def _value(value: Any, role: Role) -> Tensor:
         shape: tuple[Size, ...] = ("?",)
     else:
         shape = tuple(
-            int(size.dim_value) if size.HasField("dim_value") else decode_text(size.dim_param) or "?"
+            int(size.dim_value) if size.HasField("dim_value") else to_printable(size.dim_param) or "?"
             for size in kind.shape.dim
         )
-    return Tensor(decode_text(value.name), shape, _TYPES.get(kind.elem_type, "unknown"), role)
+    return Tensor(to_printable(value.name), shape, _TYPES.get(kind.elem_type, "unknown"), role)
 
 
 def _values(tensor: Any) -> NDArray[Any] | None:

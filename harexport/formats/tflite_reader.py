@@ -23,7 +23,7 @@ from harexport.formats.model_file import (
     Signature,
     Tensor,
     break_down_size,
-    decode_text,
+    to_printable,
     to_quantization,
     unique_constants,
 )
@@ -176,7 +176,7 @@ def _parse(file: Any, model: bytes, where: str) -> ModelFile:
         raise InputError(f"{where} is damaged: it has no graph; get or export it again")
     payloads = [_payload(buffer, model) for buffer in file.buffers or []]
     graphs = tuple(_graph(file, graph, payloads) for graph in file.subgraphs)
-    entries = {decode_text(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
+    entries = {to_printable(entry.name): payloads[entry.buffer] for entry in file.metadata or []}
     attached, attached_size = _attached(model)
     contract, strings = _harexport_metadata(entries, where)
     if contract is not None and tflite_metadata.TFLITE_METADATA in entries and not tflite_metadata.is_complete(model):
@@ -187,7 +187,7 @@ def _parse(file: Any, model: bytes, where: str) -> ModelFile:
     kinds = {(op.kind, op.version) for graph in graphs for op in graph.ops if not op.custom}
     declared = {"schema": str(file.version)}
     if runtime := entries.get("min_runtime_version", b"").rstrip(b"\0"):
-        declared["min_runtime_version"] = decode_text(runtime)
+        declared["min_runtime_version"] = to_printable(runtime)
     signatures = tuple(_signature(entry, graphs) for entry in file.signatureDefs or [])
     return ModelFile(
         name=where,
@@ -195,7 +195,7 @@ def _parse(file: Any, model: bytes, where: str) -> ModelFile:
         size_bytes=len(model),
         graphs=graphs,
         signatures=signatures,
-        description=decode_text(file.description),
+        description=to_printable(file.description),
         about=_about(entries),
         metadata=strings,
         contract=contract,
@@ -221,7 +221,7 @@ def _graph(file: Any, graph: Any, payloads: list[bytes]) -> Graph:
     bodies = [body for op in ops for body in op.bodies]
     if any(not -1 <= k < len(tensors) for k in used) or any(not 0 <= k < len(file.subgraphs) for k in bodies):
         raise ValueError("an index is out of range")
-    return Graph(decode_text(graph.name), tensors, ops, inputs, outputs)
+    return Graph(to_printable(graph.name), tensors, ops, inputs, outputs)
 
 
 def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Tensor:
@@ -241,7 +241,7 @@ def _tensor(k: int, tensor: Any, payloads: list[bytes], inputs: tuple[int, ...],
     dtype = _TYPES[tensor.type]
     found = tensor.quantization
     return Tensor(
-        name=decode_text(tensor.name),
+        name=to_printable(tensor.name),
         shape=shape,
         dtype=dtype,
         role=role,
@@ -263,7 +263,7 @@ def _values(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | N
 def _op(record: Any, code: Any) -> Operator:
     kind = operator_name(code)
     custom = kind == "CUSTOM"
-    kind = decode_text(code.customCode) or kind if custom else kind
+    kind = to_printable(code.customCode) or kind if custom else kind
     options = {
         name: option
         for name, option in (vars(record.builtinOptions) if record.builtinOptions else {}).items()
@@ -280,11 +280,12 @@ def _indices(values: Any) -> tuple[int, ...]:
 def _signature(entry: Any, graphs: tuple[Graph, ...]) -> Signature:
     index = int(entry.subgraphIndex)
     inputs, outputs = (
-        {decode_text(item.name): int(item.tensorIndex) for item in maps or []} for maps in (entry.inputs, entry.outputs)
+        {to_printable(item.name): int(item.tensorIndex) for item in maps or []}
+        for maps in (entry.inputs, entry.outputs)
     )
     if not all(0 <= k < len(graphs[index].tensors) for k in (*inputs.values(), *outputs.values())):
         raise ValueError("a signature has an index out of range")
-    return Signature(decode_text(entry.signatureKey), index, inputs, outputs)
+    return Signature(to_printable(entry.signatureKey), index, inputs, outputs)
 
 
 def _harexport_metadata(entries: dict[str, bytes], where: str) -> tuple[Any, dict[str, str]]:
@@ -318,7 +319,7 @@ def _root(data: bytes) -> Table:
 
 def _string(table: Table, position: int) -> str:
     offset = table.Offset(4 + 2 * position)
-    return decode_text(table.String(table.Pos + offset)) if offset else ""
+    return to_printable(table.String(table.Pos + offset)) if offset else ""
 
 
 def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
@@ -333,4 +334,4 @@ def _attached(model: bytes) -> tuple[tuple[str, ...], int]:
         return (), 0  # bytes of a weight that look like an archive
     if not entries:
         return (), 0
-    return tuple(decode_text(entry.filename) for entry in entries), len(model) - min(e.header_offset for e in entries)
+    return tuple(to_printable(entry.filename) for entry in entries), len(model) - min(e.header_offset for e in entries)

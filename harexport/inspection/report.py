@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harexport.formats.model_file import Tensor, decode_text, format_shape
+from harexport.formats.model_file import Tensor, format_shape, to_printable
 from harexport.formats.op_versions import UNKNOWN
 from harexport.inspection.inspector import Inspection
 from harexport.inspection.rules import Severity
@@ -160,7 +160,7 @@ def _contract(contract: Any) -> dict[str, str]:
         channels, labels = contract["channels"], contract["labels"]
         units = ", ".join(dict.fromkeys(contract["units"]))
         rate = f"{contract['window']} samples of {len(channels)} channels ({units}) at {contract['rate_hz']:g} Hz"
-        return {"contract": decode_text(f"{rate}, every {contract['hop']}"), "labels": decode_text(", ".join(labels))}
+        return {"contract": to_printable(f"{rate}, every {contract['hop']}"), "labels": to_printable(", ".join(labels))}
     except (KeyError, TypeError, ValueError, OverflowError):
         return {"contract": "of another version"}
 

@@ -20,6 +20,7 @@ from harexport.preprocessing.mount import AS_IS, Mount, MountEstimate, StandingM
 from harexport.preprocessing.mount_estimator import (
     MountSegment,
     WalkingMountEstimator,
+    describe_estimate,
     estimate_segments,
     refine_by_standing,
 )
@@ -197,11 +198,8 @@ class RecordingMount:
         for segment, (start_s, end_s) in zip(self.segments, self.times_s, strict=True):
             part = f"from {start_s:.0f} s to {end_s:.0f} s " if len(self.segments) > 1 else ""
             if (estimate := segment.estimate) is not None:
-                what = "standing" if self.option.kind == STANDING else "level walking"
-                out.append(
-                    f"{part}the phone's x axis was {estimate.mount.tilt_deg:.0f} degrees from the vertical "
-                    f"({estimate.seconds:.0f} s of {what}, spread {estimate.spread_deg:.1f} degrees)"
-                )
+                movement = "standing" if self.option.kind == STANDING else "level walking"
+                out.append(part + describe_estimate(estimate, movement))
             elif len(self.segments) > 1:
                 out.append(f"{part}the mounting is unknown: the phone was put elsewhere in this time")
             else:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from harexport.evaluation import plots
+from harexport.evaluation.plots import format_label
 from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
 from harexport.utils.console import sanitize
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from harexport.predict.predict import Prediction
 
@@ -49,13 +51,18 @@ def print_prediction(prediction: Prediction) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
+    _print(console, _format_prediction(prediction, min(console.width, 110)))
+
+
+def _print(console: Console, parts: Sequence[RenderableType]) -> None:
+    """Print `parts` without control characters."""
     with console.capture() as capture:
-        for part in renderables(prediction, min(console.width, 110)):
+        for part in parts:
             console.print(part)
     click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)
 
 
-def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
+def _format_prediction(prediction: Prediction, width: int) -> list[RenderableType]:
     """Return the parts of a report for a console of `width` columns."""
     from rich.columns import Columns
     from rich.table import Table
@@ -78,7 +85,7 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
         [
             Text.assemble(
                 (f" {marks[name]} ", f"black on {label_color(labels, name)}"),
-                f" {_readable(name)} {format_duration(seconds)}",
+                f" {format_label(name)} {format_duration(seconds)}",
             )
             for name, seconds in time_per_activity(prediction)
         ],
@@ -92,7 +99,7 @@ def renderables(prediction: Prediction, width: int) -> list[RenderableType]:
     for segment in prediction.segments[:_ROWS]:
         mark = Text(f" {marks[segment.activity]} ", style=f"black on {label_color(labels, segment.activity)}")
         span = (segment.start_s, segment.end_s, segment.end_s - segment.start_s)
-        table.add_row(*(format_duration(seconds) for seconds in span), mark, _readable(segment.activity))
+        table.add_row(*(format_duration(seconds) for seconds in span), mark, format_label(segment.activity))
     parts: list[RenderableType] = [head, Text(), strip, scale, legend, Text(), table]
     if (more := len(prediction.segments) - _ROWS) > 0:
         parts.append(Text(f"... and {more} more segments: --json has all of them", style="dim"))
@@ -126,8 +133,6 @@ def plot_timeline(prediction: Prediction, path: Path) -> None:
     """Plot the activities as a strip, the labels under it, if any, and the probabilities; write it as PNG."""
     from matplotlib.patches import Patch
 
-    from harexport.evaluation import plots
-
     labels = prediction.labels
     is_labeled = any(window.label is not None for window in prediction.windows)
     unit, name = (60.0, "minutes") if prediction.seconds >= 180 else (1.0, "seconds")
@@ -135,12 +140,11 @@ def plot_timeline(prediction: Prediction, path: Path) -> None:
     heights = [1.0, 0.5, 2.6] if is_labeled else [1.0, 2.6]
     rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     strip, probabilities = rows[0], rows[-1]
-    for segment in prediction.segments:
-        span = (segment.start_s / unit, (segment.end_s - segment.start_s) / unit)
-        strip.broken_barh([span], (0, 1), facecolors=label_color(labels, segment.activity), linewidth=0)
-    if is_labeled:
-        for start, end, label in _label_spans(prediction.windows):
-            rows[1].broken_barh([(start / unit, (end - start) / unit)], (0, 1), facecolors=label_color(labels, label))
+    # One collection for all spans: an artist for each takes seconds for an hour of recording.
+    for axes, spans in ((strip, _segment_spans(prediction)), (rows[1], _label_spans(prediction.windows))):
+        colors = [label_color(labels, label) for _, _, label in spans]
+        bars = [(start / unit, (end - start) / unit) for start, end, _ in spans]
+        axes.broken_barh(bars, (0, 1), facecolors=colors, linewidth=0)
     for axes, title in zip(rows[:-1], ("predicted", "labeled"), strict=False):
         axes.set_ylim(0, 1)
         axes.set_yticks([0.5], [title])
@@ -159,11 +163,8 @@ def plot_timeline(prediction: Prediction, path: Path) -> None:
             below = below + share
     for at, _ in prediction.restarts:
         probabilities.axvline(at / unit, color=plots.INK, linewidth=0.8, linestyle=(0, (2, 2)))
-    for window in prediction.windows:
-        if window.doubt is not None:  # pale: unreliable
-            middle = (window.start_s + window.end_s) / 2
-            half = (window.end_s - window.start_s) / 4
-            probabilities.axvspan((middle - half) / unit, (middle + half) / unit, color="white", alpha=0.7, linewidth=0)
+    pale = [(start / unit, (end - start) / unit) for start, end in _doubtful_spans(prediction.windows)]
+    probabilities.broken_barh(pale, (0, 1), facecolors="white", alpha=0.7, linewidth=0)
     plots.style_axes(probabilities)
     probabilities.grid(visible=False)
     probabilities.set_ylim(0, 1)
@@ -171,11 +172,10 @@ def plot_timeline(prediction: Prediction, path: Path) -> None:
     probabilities.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
     probabilities.set_xlabel(name, color=plots.INK)
     probabilities.set_ylabel("probability", color=plots.INK, fontsize=9)
-    handles = [Patch(color=label_color(labels, label), label=plots.format_label(label)) for label in labels]
+    handles = [Patch(color=label_color(labels, label), label=format_label(label)) for label in labels]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     title = f"{prediction.recording}: " + ", ".join(
-        f"{plots.format_label(label)} {format_duration(seconds)}"
-        for label, seconds in time_per_activity(prediction)[:3]
+        f"{format_label(label)} {format_duration(seconds)}" for label, seconds in time_per_activity(prediction)[:3]
     )
     figure.suptitle(title, color=plots.INK, x=0.01, ha="left", fontsize=12)
     plots.save_figure(figure, path)
@@ -206,6 +206,25 @@ def _runs(prediction: Prediction) -> list[list[WindowPrediction]]:
     return [run for run in runs if run]
 
 
+def _segment_spans(prediction: Prediction) -> list[tuple[float, float, str]]:
+    return [(segment.start_s, segment.end_s, segment.activity) for segment in prediction.segments]
+
+
+def _doubtful_spans(windows: Sequence[WindowPrediction]) -> list[tuple[float, float]]:
+    """Return the times of unreliable windows, each the middle half of its window, joined where they touch."""
+    spans: list[tuple[float, float]] = []
+    for window in windows:
+        if window.doubt is None:
+            continue
+        quarter = (window.end_s - window.start_s) / 4
+        start, end = window.start_s + quarter, window.end_s - quarter
+        if spans and start <= spans[-1][1] + 0.1 * quarter:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return spans
+
+
 def _label_spans(windows: Sequence[WindowPrediction]) -> list[tuple[float, float, str]]:
     spans: list[tuple[float, float, str]] = []
     for window in windows:
@@ -228,10 +247,6 @@ def _letters(labels: Sequence[str]) -> list[str]:
     return taken
 
 
-def _readable(label: str) -> str:
-    return label.replace("_", " ").capitalize()
-
-
 def print_summary(predictions: Sequence[Prediction]) -> None:
     """Print one row per recording: name, duration and time per activity."""
     from rich.console import Console
@@ -241,11 +256,8 @@ def print_summary(predictions: Sequence[Prediction]) -> None:
     for name in ("recording", "lasted", "activities", "notes"):
         table.add_column(name, overflow="fold")
     for prediction in predictions:
-        spent = ", ".join(f"{_readable(name)} {format_duration(s)}" for name, s in time_per_activity(prediction)[:4])
+        spent = ", ".join(f"{format_label(name)} {format_duration(s)}" for name, s in time_per_activity(prediction)[:4])
         table.add_row(
             prediction.recording, format_duration(prediction.seconds), spent or "-", str(len(prediction.notes))
         )
-    console = Console(highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)
+    _print(Console(highlight=False), [table])

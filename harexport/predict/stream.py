@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from harexport.data.recordings.csv_format import LINEAR, Layout, Units, recognize_layout, split_cells
+from harexport.data.recordings.csv_format import LINEAR, Layout, Units, read_separator, recognize_layout, split_cells
 from harexport.data.recordings.sensors import resolve_sensors
 from harexport.data.recordings.table import SensorTrack
 from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
@@ -114,6 +114,7 @@ def predict_stream(
 
 
 def _read_header(numbered: Iterator[tuple[int, bytes]]) -> Layout:
+    delimiter = ""
     for _, raw in numbered:
         if len(raw) > _LONGEST_LINE:
             raise InputError(f"{_WHERE}: the first line has more than {_LONGEST_LINE:,} bytes and is not a header")
@@ -121,7 +122,11 @@ def _read_header(numbered: Iterator[tuple[int, bytes]]) -> Layout:
             continue
         if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
             raise InputError(f"{_WHERE} is binary or UTF-16; pipe CSV lines in UTF-8")
-        return recognize_layout(raw.decode("utf-8-sig", "replace").strip("\r\n"), _WHERE)
+        text = raw.decode("utf-8-sig", "replace").strip("\r\n")
+        if separator := read_separator(text):
+            delimiter = separator
+            continue
+        return recognize_layout(text, _WHERE, delimiter=delimiter)
     raise InputError(f"{_WHERE} is empty; pipe a phone's samples as CSV into it, the header first")
 
 

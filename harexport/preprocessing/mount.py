@@ -199,25 +199,19 @@ def robust_direction(weighted: Sequence[tuple[Vector, float]]) -> tuple[Vector, 
     Args:
         weighted: Unit vectors with their weights; the weights' sum is positive.
     """
-    mean = _weighted_mean(weighted, [weight for _, weight in weighted])
+    vectors = np.array([vector for vector, _ in weighted])  # [n, 3]
+    weights = np.array([weight for _, weight in weighted])
+    mean = _weighted_mean(vectors, weights)
     for _ in range(_ROUNDS):
-        factors = []
-        for (x, y, z), weight in weighted:
-            chord = math.sqrt((x - mean[0]) ** 2 + (y - mean[1]) ** 2 + (z - mean[2]) ** 2)
-            factors.append(weight * _OUTLIER / max(_OUTLIER, chord))
-        mean = _weighted_mean(weighted, factors)
-    total = sum(weight for _, weight in weighted)
-    square = sum(weight * angle_deg(vector, mean) ** 2 for vector, weight in weighted)
-    return mean, math.sqrt(square / total)
+        chords = np.sqrt(((vectors - mean) ** 2).sum(axis=1))
+        mean = _weighted_mean(vectors, weights * _OUTLIER / np.maximum(_OUTLIER, chords))
+    angles = np.degrees(np.arccos(np.clip(vectors @ np.array(mean), -1.0, 1.0)))
+    return mean, math.sqrt(float(weights @ angles**2) / float(weights.sum()))
 
 
-def _weighted_mean(weighted: Sequence[tuple[Vector, float]], factors: Sequence[float]) -> Vector:
-    x = y = z = 0.0
-    for (vector, _), factor in zip(weighted, factors, strict=True):
-        x += factor * vector[0]
-        y += factor * vector[1]
-        z += factor * vector[2]
-    return unit_vector((x, y, z))
+def _weighted_mean(vectors: Floats, factors: Floats) -> Vector:
+    # A running sum adds in the order of time, as the Kotlin version does.
+    return unit_vector(np.cumsum(factors[:, None] * vectors, axis=0)[-1])
 
 
 def angle_deg(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float:

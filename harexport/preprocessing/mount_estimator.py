@@ -243,10 +243,7 @@ class WalkingMountEstimator:
     def describe(self) -> str:
         """Return one sentence about the estimate, or about what is missing for one."""
         if self.estimate is not None:
-            return (
-                f"the phone's x axis was {self.estimate.mount.tilt_deg:.0f} degrees from the vertical "
-                f"({self.estimate.seconds:.0f} s of level walking, spread {self.estimate.spread_deg:.1f} degrees)"
-            )
+            return describe_estimate(self.estimate, "level walking")
         if not self._gait:
             return "the mounting is unknown: no walking was found in the recording"
         return "the mounting is unknown: too little level walking was found in the recording"
@@ -275,6 +272,14 @@ class WalkingMountEstimator:
 
     def _refine(self) -> None:
         self.estimate = None if self.walking is None else _refine(self.walking, self._standing)
+
+
+def describe_estimate(estimate: MountEstimate, movement: str) -> str:
+    """Return a sentence without its end; `movement` is what the estimate was made from."""
+    return (
+        f"the phone's x axis was {estimate.mount.tilt_deg:.0f} degrees from the vertical "
+        f"({estimate.seconds:.0f} s of {movement}, spread {estimate.spread_deg:.1f} degrees)"
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.formats.model_file import ModelFile, decode_text
+from harexport.formats.model_file import ModelFile, to_printable
 from harexport.runtimes import describe_error
 from harexport.runtimes.sandbox import STATE_TOLERANCE
 
@@ -112,9 +112,9 @@ def examine(load: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:
             raise _RuntimeFailure(f"cannot load it: {describe_error(error)}") from error
         return _examine(model, load, file)
     except _RuntimeFailure as error:
-        return {"error": decode_text(str(error))[:_MAX_MESSAGE]}
+        return {"error": to_printable(str(error))[:_MAX_MESSAGE]}
     except Exception as error:  # the model runs, but it cannot be examined
-        return {"unexamined": decode_text(describe_error(error))[:_MAX_MESSAGE]}
+        return {"unexamined": to_printable(describe_error(error))[:_MAX_MESSAGE]}
 
 
 def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.formats.model_file import decode_text
+from harexport.formats.model_file import to_printable
 
 _MAX_HEADER = 1 << 26  # bytes
 _MAX_ARRAYS = 1 << 32  # bytes of all arrays of a message
@@ -169,7 +169,7 @@ class Worker:
             self._errors.seek(0, os.SEEK_END)
             self._errors.seek(max(0, self._errors.tell() - _MAX_STDERR))
             lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-            reason = decode_text(lines[-1])[:_MAX_REASON] if lines else reason
+            reason = to_printable(lines[-1])[:_MAX_REASON] if lines else reason
         self.close()
         can_retry = len(self.models) > 1 and not self._is_late and reason not in _LIMIT_SIGNALS
         return WorkerEnded(stage, "" if self._is_late else reason, self._is_late, can_retry)

@@ -24,7 +24,7 @@ from harexport.errors import InputError
 from harexport.evaluation.latency import time_block
 from harexport.formats import read_model
 from harexport.formats.macs import count_macs
-from harexport.formats.model_file import ModelFile, decode_text
+from harexport.formats.model_file import ModelFile, to_printable
 from harexport.runtimes import describe_error, examination, load_bytes
 from harexport.runtimes.worker import read_message, write_message
 
@@ -133,7 +133,7 @@ class _Requests:
         except InputError as error:
             return {"input_error": str(error)}, []
         except Exception as error:  # the runtimes' errors share no base class
-            return {"error": decode_text(describe_error(error))[:_MAX_MESSAGE]}, []
+            return {"error": to_printable(describe_error(error))[:_MAX_MESSAGE]}, []
 
     def _stage(self, name: str) -> None:
         write_message(self._replies, {"stage": name})

@@ -225,6 +225,18 @@ def test_a_zip_is_the_same_dataset_as_its_folder(tmp_path: Path, monkeypatch: py
         load_dataset(damaged)
 
 
+def test_a_zip_of_blank_lines_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("harexport.toml", "")
+        archive.writestr("walk.csv", b"time,x,y,z\n" + b"\n" * 110_000_000)
+    with pytest.raises(InputError, match=r"bomb\.zip is refused: .* more than recordings do"):
+        load_dataset(bomb)
+    with pytest.raises(InputError, match=r"bomb\.zip is refused: .* more than recordings do"):
+        read_recording(bomb)
+
+
 def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAREXPORT_CACHE", str(tmp_path / "cache"))
     evil = tmp_path / "evil.zip"

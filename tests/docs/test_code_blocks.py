@@ -17,6 +17,7 @@ from harexport.cli import main
 from harexport.data.custom import config
 from harexport.data.recordings import reader
 from harexport.model import recipe as recipes
+from harexport.model.contract import Contract
 from tests.docs.pages import ROOT, CodeBlock, code_blocks, commands
 from tests.helpers.requirements import official_files
 
@@ -132,9 +133,11 @@ def test_yaml_is_valid(block: CodeBlock) -> None:
 
 @pytest.mark.parametrize("block", code_blocks("json"), ids=str)
 def test_json_is_valid(block: CodeBlock) -> None:
-    """A block is a document or a part of one."""
+    """A block is a document or a part of one; a contract is complete."""
     text = block.text.strip().rstrip(",")
-    json.loads(text if text.startswith(("{", "[")) else f"{{{text}}}")
+    content = json.loads(text if text.startswith(("{", "[")) else f"{{{text}}}")
+    if "contract_version" in content:
+        Contract.from_dict(content, str(block))
 
 
 @pytest.mark.parametrize("block", code_blocks("csv"), ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -97,6 +98,9 @@ def test_the_model_is_chosen_by_the_sensors(tmp_path: Path) -> None:
     assert followed.exit_code == 0, followed.stderr
     assert "no gyroscope" in followed.stderr
     assert len(followed.stdout.splitlines()) == WINDOWS
+    of_a_spreadsheet = "sep=;\n" + alone.read_text().replace(",", ";")
+    found = harexport("--follow", input=of_a_spreadsheet).stdout
+    assert re.sub(r'"latency_ms": .*', "", found) == re.sub(r'"latency_ms": .*', "", followed.stdout)
 
 
 def test_file_equals_batch_preprocessing_and_model(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,20 @@ def test_network_and_module_have_equal_logits(shape: str) -> None:
         for name, head in model.heads().items():
             expected = network.logits(windows, head=name)
             np.testing.assert_allclose(head(state).numpy(), expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["edge", "edge-tiny", "baseline-lstm", "baseline-gru"])
+def test_short_form_and_list_of_layers_are_the_same_network(name: str) -> None:
+    short = recipes.load(name)
+    layers = msgspec.to_builtins(short.model.layer_list())
+    other = {key: getattr(short.model, key) for key in ("init", "head_units", "coarse") if getattr(short.model, key)}
+    listed = recipes.parse({"name": name, "model": {**other, "layers": layers}}, name)
+    states = []
+    for recipe in (short, listed):
+        torch.manual_seed(0)
+        states.append(HarNet(recipe, 128, np.zeros(9), np.ones(9), 6).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 _EVERY_KIND: list[dict[str, Any]] = [

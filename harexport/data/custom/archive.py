@@ -8,12 +8,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from harexport.data.recordings.files import SUFFIXES, ZIP_ERRORS
+from harexport.data.recordings.files import SUFFIXES, ZIP_ERRORS, check_unpacked_size
 from harexport.data.uci_har.download import cache_folder
 from harexport.data.uci_har.reader import CUSTOM_CONFIG
 from harexport.errors import InputError
-
-_LARGEST = 2_000_000_000  # bytes of all members
 
 
 def is_dataset_zip(path: Path) -> bool:
@@ -53,8 +51,7 @@ def unpack(path: Path) -> Path:
                     for info in archive.infolist()
                     if info.filename == CUSTOM_CONFIG or info.filename.lower().endswith(SUFFIXES)
                 ]
-                if sum(info.file_size for info in members) > _LARGEST:
-                    raise ValueError(f"it unpacks to more than {_LARGEST:,} bytes")
+                check_unpacked_size(members, path)
                 for info in members:
                     archive.extract(info, part)  # removes ".." and absolute paths
             part.rename(folder)

@@ -165,6 +165,12 @@ def split_cells(text: str, delimiter: str) -> list[str]:
         raise ValueError(str(error)) from None
 
 
+def read_separator(line: str) -> str:
+    """Return the delimiter that a line such as `sep=;` states, as spreadsheets write it before the header; else ""."""
+    text = line.strip("\ufeff \r\n")
+    return text[4] if len(text) == 5 and text.lower().startswith("sep=") else ""
+
+
 def find_delimiter(header: str) -> str:
     """Return the delimiter of a header: comma, semicolon, tab, or white space."""
     delimiter = max(",;\t|", key=header.count)

@@ -6,7 +6,7 @@ import lzma
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,11 +16,20 @@ from harexport.errors import InputError
 
 SUFFIXES = (".csv", ".txt", ".tsv")
 _LARGEST = 2_000_000_000  # bytes of all members of a zip: a day of two sensors at 400 Hz has less
+# Recordings are 2 to 20 times as large as their zip; one of blank lines or equal rows is 400 to 1000 times as large.
+_SUSPICIOUS, _HIGHEST_RATIO = 100_000_000, 200
 _MOST_FILES = 10_000
 # All that zipfile and its decompressors raise for damaged, encrypted or unsupported members.
 ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
 )  # fmt: skip
+
+
+def check_unpacked_size(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """Raise InputError if the members of a zip unpack to more bytes than recordings have."""
+    size, packed = sum(info.file_size for info in members), sum(info.compress_size for info in members)
+    if size > _LARGEST or (size > _SUSPICIOUS and size > _HIGHEST_RATIO * packed):
+        raise InputError(f"{path} is refused: {packed:,} bytes unpack to {size:,}, more than recordings do")
 
 
 @dataclass
@@ -107,8 +116,7 @@ class OpenedFiles:
                 for info in archive.infolist()
                 if info.filename.lower().endswith(SUFFIXES) and not info.filename.startswith(("meta/", "__MACOSX/"))
             ]
-            if sum(info.file_size for info in infos) > _LARGEST:
-                raise InputError(f"{path} is refused: it unpacks to more than {_LARGEST:,} bytes")
+            check_unpacked_size(infos, path)
         except ZIP_ERRORS as error:
             raise InputError(f"{path} cannot be unpacked ({error}); export the recording again") from error
         return [

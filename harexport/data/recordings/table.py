@@ -13,7 +13,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.csv_format import ColumnNames, Layout, find_delimiter, recognize_layout, split_cells
+from harexport.data.recordings.csv_format import (
+    ColumnNames,
+    Layout,
+    find_delimiter,
+    read_separator,
+    recognize_layout,
+    split_cells,
+)
 from harexport.data.recordings.timestamps import (
     TimeFormat,
     Times,
@@ -223,8 +230,8 @@ class _Parser:
             if not text.strip(" \t,;\x1a\ufeff"):
                 continue
             if not self._header:
-                if text.lower().startswith("sep=") and len(text.strip()) == 5:
-                    self._delimiter = text.strip()[4]
+                if separator := read_separator(text):
+                    self._delimiter = separator
                     continue
                 if text.startswith(_COMMENTS):
                     continue
