@@ -1,7 +1,6 @@
 package org.harexport.demo
 
-import android.app.Application
-import androidx.lifecycle.AndroidViewModel
+import androidx.lifecycle.ViewModel
 import java.io.File
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
@@ -9,8 +8,7 @@ import org.harexport.core.InputException
 import org.harexport.core.RecordingStopped
 
 /** State and actions of the Live screen. */
-class LiveViewModel(application: Application) : AndroidViewModel(application) {
-    private val demo = application as DemoApplication
+class LiveViewModel(private val demo: DemoApplication) : ViewModel() {
     val live: StateFlow<LiveState> = demo.live.state
     val model: StateFlow<ModelState> = demo.model.states
     val background: StateFlow<Boolean> = demo.background

@@ -1,7 +1,6 @@
 package org.harexport.demo
 
-import android.app.Application
-import androidx.lifecycle.AndroidViewModel
+import androidx.lifecycle.ViewModel
 import androidx.lifecycle.viewModelScope
 import java.io.File
 import kotlinx.coroutines.flow.MutableStateFlow
@@ -23,8 +22,7 @@ sealed interface ReplayState {
 }
 
 /** State and actions of the Record screen, and of replays. */
-class RecordViewModel(application: Application) : AndroidViewModel(application) {
-    private val demo = application as DemoApplication
+class RecordViewModel(private val demo: DemoApplication) : ViewModel() {
     val model: StateFlow<ModelState> = demo.model.states
     val recording: StateFlow<RecordingState> = demo.recording.state
     val choices: StateFlow<Choices> = demo.settings.choices

@@ -63,7 +63,6 @@ import androidx.compose.ui.unit.dp
 import androidx.compose.ui.unit.em
 import androidx.compose.ui.unit.sp
 import androidx.lifecycle.compose.collectAsStateWithLifecycle
-import androidx.lifecycle.viewmodel.compose.viewModel
 import java.util.Locale
 import kotlin.math.atan2
 import kotlin.math.ceil
@@ -92,7 +91,7 @@ private const val UNRELIABLE_ALPHA = 0.45f
 
 /** The current activity, the mounting, the timeline and the probabilities. */
 @Composable
-fun LiveScreen(model: LiveViewModel = viewModel()) {
+fun LiveScreen(model: LiveViewModel) {
     val live by model.live.collectAsStateWithLifecycle()
     val state by model.model.collectAsStateWithLifecycle()
     val contract = (state as? ModelState.Verified)?.model?.contract

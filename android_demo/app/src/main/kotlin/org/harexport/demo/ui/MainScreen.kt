@@ -33,7 +33,10 @@ import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
 import androidx.compose.ui.text.style.TextOverflow
 import androidx.lifecycle.compose.collectAsStateWithLifecycle
+import androidx.lifecycle.viewmodel.compose.viewModel
+import org.harexport.demo.LiveViewModel
 import org.harexport.demo.R
+import org.harexport.demo.RecordViewModel
 import org.harexport.demo.demo
 
 /** The screens of the navigation bar. */
@@ -48,7 +51,8 @@ enum class Tab(@StringRes val title: Int, @DrawableRes val icon: Int) {
 @Composable
 fun MainScreen() {
     var tab by rememberSaveable { mutableStateOf(Tab.LIVE) }
-    val recording by LocalContext.current.demo.recording.state.collectAsStateWithLifecycle()
+    val demo = LocalContext.current.demo
+    val recording by demo.recording.state.collectAsStateWithLifecycle()
     // Back leads to Live from every other screen, and out of the app from there.
     BackHandler(tab != Tab.LIVE) { tab = Tab.LIVE }
     BoxWithConstraints(Modifier.fillMaxSize()) {
@@ -75,8 +79,8 @@ fun MainScreen() {
                 }
                 Box(Modifier.weight(1f)) {
                     when (tab) {
-                        Tab.LIVE -> LiveScreen()
-                        Tab.RECORD -> RecordScreen()
+                        Tab.LIVE -> LiveScreen(viewModel { LiveViewModel(demo) })
+                        Tab.RECORD -> RecordScreen(viewModel { RecordViewModel(demo) })
                         Tab.SELF_TEST -> SelfTestScreen()
                         Tab.ABOUT -> AboutScreen()
                     }

@@ -44,7 +44,6 @@ import androidx.compose.ui.semantics.semantics
 import androidx.compose.ui.text.font.FontWeight
 import androidx.compose.ui.unit.dp
 import androidx.lifecycle.compose.collectAsStateWithLifecycle
-import androidx.lifecycle.viewmodel.compose.viewModel
 import java.io.File
 import org.harexport.core.Contract
 import org.harexport.core.Sensor
@@ -68,7 +67,7 @@ private val TRIMS = listOf(0, 2, 5)
 
 /** Makes, shares, replays and deletes labeled recordings. */
 @Composable
-fun RecordScreen(model: RecordViewModel = viewModel()) {
+fun RecordScreen(model: RecordViewModel) {
     val replay by model.replay.collectAsStateWithLifecycle()
     replay?.let {
         ReplayScreen(it, model::closeReplay)
