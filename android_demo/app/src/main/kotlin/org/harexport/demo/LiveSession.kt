@@ -105,6 +105,9 @@ class LiveSession(context: Context, private val scope: CoroutineScope) {
     private var restartedAt = 0L
     private var startNs: Long? = null
     private var newestNs = 0L
+
+    /** The timeline adds sensor time to this value, so that it does not jump when the user sets the clock. */
+    private var wallMs = 0L
     private var latency = RecentTimes()
     private var timeline = Timeline()
     private var acceleration: List<Double>? = null
@@ -234,11 +237,17 @@ class LiveSession(context: Context, private val scope: CoroutineScope) {
         batcher.push(SensorSample(sensor, timeNs, sample))
     }
 
+    /** Returns the time of day at which the sensors' clock was 0, in ms since 1970. */
+    private fun wallClockAt0(samples: List<SensorSample>) = System.currentTimeMillis() - samples.last().timeNs / NS_IN_MS
+
     /** Classifies a batch; called with the lock of this session. */
     private fun process(samples: List<SensorSample>) {
         val recognizer = recognizer ?: return
         batches++
-        if (startNs == null) startNs = samples[0].timeNs
+        if (startNs == null) {
+            startNs = samples[0].timeNs
+            wallMs = wallClockAt0(samples)
+        }
         newestNs = maxOf(newestNs, samples.maxOf { it.timeNs })
         try {
             for (event in recognizer.push(samples)) {
@@ -247,9 +256,8 @@ class LiveSession(context: Context, private val scope: CoroutineScope) {
                         prediction = event
                         predictedAt = SystemClock.elapsedRealtime()
                         latency.push(event.inferenceNs / NS_IN_US)
-                        val ageMs = (SystemClock.elapsedRealtimeNanos() - event.endNs) / NS_IN_MS
                         val contract = checkNotNull(model).contract
-                        timeline = timeline.plus(event, System.currentTimeMillis() - ageMs, contract.hop / contract.rateHz)
+                        timeline = timeline.plus(event, wallMs + event.endNs / NS_IN_MS, contract.hop / contract.rateHz)
                         publish()
                     }
                     is Restart -> {
@@ -257,6 +265,7 @@ class LiveSession(context: Context, private val scope: CoroutineScope) {
                         restart = event.cause
                         restartedAt = SystemClock.elapsedRealtime()
                         startNs = event.timeNs
+                        if (event.cause is RestartCause.ClockReset) wallMs = wallClockAt0(samples)
                         newestNs = samples.last().timeNs
                     }
                 }

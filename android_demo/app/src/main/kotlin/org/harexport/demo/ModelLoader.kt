@@ -64,7 +64,13 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
         var contract: Contract? = null
         mutable.value =
             try {
-                val folder = chooseFolder()
+                // A contract that cannot be used is reported by the verification below, not while choosing.
+                val folder =
+                    try {
+                        chooseFolder()
+                    } catch (_: InputException) {
+                        ""
+                    }
                 val contractBytes = bytes(read(folder + CONTRACT))
                 contract = Contract.parse(String(contractBytes), CONTRACT)
                 ModelState.Verified(verify(folder, contract, contractBytes))

@@ -2,6 +2,7 @@ package org.harexport.demo
 
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -10,6 +11,8 @@ import org.robolectric.annotation.Config
 /** Invalid assets are reported on all screens and prevent predictions. */
 @RunWith(RobolectricTestRunner::class)
 class InvalidAssetsTest {
+    @get:Rule val screens = ClosedScreens()
+
     private fun assertRejected(message: String, recordable: Boolean = true) {
         Phone.open()
         Screen.assertShows("No prediction")

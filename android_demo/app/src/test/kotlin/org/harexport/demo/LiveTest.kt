@@ -13,15 +13,17 @@ import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotSame
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
-import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
 
 /** The Live screen, from simulated sensors through preprocessing and the real interpreter to the displayed text. */
 @RunWith(RobolectricTestRunner::class)
 class LiveTest {
+    @get:Rule val screens = ClosedScreens()
+
     @Test
     fun `every golden window is predicted as in Python, and a gap is reported`() {
         Phone.open()
@@ -84,13 +86,13 @@ class LiveTest {
     @Test
     fun `standing still for three seconds suffices, and moving restarts the countdown`() {
         Phone.open()
-        Phone.replay(still(1.0))
+        Phone.replay(GoldenWalk.still(1.0))
         Screen.click("Stand still for 3 seconds")
         Screen.assertShows("Stand still and do not touch the phone.")
         Phone.replay(GoldenWalk.portrait(2.0))
         Screen.assertShows("You moved.")
         assertNull(Phone.live.mountEstimate)
-        Phone.replay(still(4.0))
+        Phone.replay(GoldenWalk.still(4.0))
         assertNull(Phone.live.standing)
         assertTrue(checkNotNull(Phone.live.mountEstimate).gravity[1] > 0.99)
         Screen.assertShows("Known: tilted by 90°")
@@ -99,19 +101,9 @@ class LiveTest {
     @Test
     fun `a phone on a table is reported`() {
         Phone.open()
-        Phone.replay(still(5.0, floatArrayOf(0f, 0f, 9.81f)))
+        Phone.replay(GoldenWalk.still(5.0, floatArrayOf(0f, 0f, 9.81f)))
         Screen.assertShows("The phone lies on a table.")
     }
-
-    /** A phone that hangs upright and trembles a little. */
-    private fun still(seconds: Double, gravity: FloatArray = floatArrayOf(0f, 9.81f, 0f)): List<Sample> =
-        (0 until (seconds * 50).toInt()).flatMap { k ->
-            val tremor = 0.01f * (k % 3 - 1)
-            listOf(
-                Sample(Sensor.ACCELEROMETER, k * 20_000_000L, FloatArray(3) { gravity[it] + tremor }),
-                Sample(Sensor.GYROSCOPE, k * 20_000_000L, FloatArray(3) { tremor / 10 }),
-            )
-        }
 
     @Test
     @Config(application = ContractWithoutFrame::class)
@@ -142,8 +134,7 @@ class LiveTest {
         Phone.replay(GoldenWalk.steady(12.0))
         val before = controller.get()
         val timeline = Phone.live.timeline.segments.size
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
+        Phone.rotate(controller)
         assertNotSame(before, controller.get())
         Phone.advanceTime(Duration.ofMillis(500))
         assertTrue(Phone.listeners > 0)

@@ -9,6 +9,7 @@ import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -36,6 +37,8 @@ class NoOtherApps : DemoApplication() {
 /** Navigation, accessibility, and interactions between screens. */
 @RunWith(RobolectricTestRunner::class)
 class NavigationTest {
+    @get:Rule val screens = ClosedScreens()
+
     private fun open() = Phone.open()
 
     @Test
@@ -130,7 +133,7 @@ class NavigationTest {
         File(checkNotNull(Phone.app.folder()), "bench.json").writeText("{}")
         val intent = Intent(Phone.app, SelfTestActivity::class.java)
         names.forEach { (name, value) -> intent.putExtra(name, value) }
-        Robolectric.buildActivity(SelfTestActivity::class.java, intent).setup(android.os.Bundle())
+        Robolectric.buildActivity(SelfTestActivity::class.java, intent).also(Phone.screens::add).setup(android.os.Bundle())
         Phone.advanceTime(Duration.ofSeconds(1))
         assertTrue(Phone.app.selfTest.state("bench.json") is JobState.Idle)
         Screen.assertShows("the result is in bench.json")

@@ -20,6 +20,7 @@ import org.harexport.core.Sensor
 import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertTrue
+import org.junit.rules.ExternalResource
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
@@ -69,7 +70,29 @@ object GoldenWalk {
     fun portrait(seconds: Double): List<Sample> =
         steady(seconds).map { Sample(it.sensor, it.timeNs, floatArrayOf(-it.values[1], it.values[0], it.values[2])) }
 
+    /** Returns [seconds] of a phone that does not move but trembles a little; it hangs upright if [gravity] is not given. */
+    fun still(seconds: Double, gravity: FloatArray = floatArrayOf(0f, 9.81f, 0f)): List<Sample> =
+        (0 until (seconds * 50).toInt()).flatMap { k ->
+            val tremor = 0.01f * (k % 3 - 1)
+            listOf(
+                Sample(Sensor.ACCELEROMETER, k * 20_000_000L, FloatArray(3) { gravity[it] + tremor }),
+                Sample(Sensor.GYROSCOPE, k * 20_000_000L, FloatArray(3) { tremor / 10 }),
+            )
+        }
+
     private const val LOOP_NS = 4_500_000_000L
+}
+
+/**
+ * Closes the screens of a test and runs their last frame. Otherwise Robolectric drops that frame between two tests, and
+ * Compose, which waits for it, draws nothing in the following tests of the process.
+ */
+class ClosedScreens : ExternalResource() {
+    override fun after() {
+        Phone.screens.forEach { it.close() }
+        Phone.screens.clear()
+        Phone.advanceTime(Duration.ofMillis(2 * LiveSession.TICK_MS))
+    }
 }
 
 /** A simulated phone whose sensors and clock are controlled by the test. */
@@ -99,10 +122,19 @@ object Phone {
     fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)): ActivityController<MainActivity> {
         shadowOf(app).grantPermissions(android.Manifest.permission.POST_NOTIFICATIONS)
         setSensors(*sensors)
-        val controller = Robolectric.buildActivity(MainActivity::class.java).setup()
+        val controller = Robolectric.buildActivity(MainActivity::class.java).also(screens::add).setup()
         waitForModel()
         return controller
     }
+
+    /** Turns the phone to landscape. */
+    fun rotate(controller: ActivityController<*>) {
+        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
+        controller.configurationChange().visible() // Robolectric does not show the new window by itself
+    }
+
+    /** The screens that [ClosedScreens] closes after the test. */
+    val screens = ArrayList<ActivityController<*>>()
 
     /** Delivers [samples] at their times to all listeners. */
     fun replay(samples: List<Sample>) {
@@ -150,7 +182,10 @@ object Screen {
 
     private fun nodes(): List<SemanticsNode> {
         fun all(node: SemanticsNode): List<SemanticsNode> = listOf(node) + node.children.flatMap(::all)
-        return WindowInspector.getGlobalWindowViews().filter { it.isShown }.flatMap(::roots).flatMap { all(it.semanticsOwner.rootSemanticsNode) }
+        val roots = WindowInspector.getGlobalWindowViews().filter { it.isShown }.flatMap(::roots)
+        // Compose lays out while it draws, and Robolectric draws nothing by itself.
+        roots.forEach { it.measureAndLayoutForTest() }
+        return roots.flatMap { all(it.semanticsOwner.rootSemanticsNode) }
     }
 
     private fun texts(node: SemanticsNode): List<String> =
@@ -173,9 +208,9 @@ object Screen {
         Phone.advanceTime(Duration.ofMillis(2 * LiveSession.TICK_MS))
     }
 
-    /** Types into the only text field. */
+    /** Types into the text field of the top window. */
     fun type(text: String) {
-        val node = nodes().single { SemanticsActions.SetText in it.config }
+        val node = nodes().last { SemanticsActions.SetText in it.config }
         checkNotNull(node.config[SemanticsActions.SetText].action)(AnnotatedString(text))
         Phone.advanceTime(Duration.ofMillis(LiveSession.TICK_MS))
     }

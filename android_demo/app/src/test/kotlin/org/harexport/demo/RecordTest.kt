@@ -12,6 +12,7 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -31,6 +32,8 @@ class Crashed : DemoApplication() {
 /** The Record screen and the files it writes. */
 @RunWith(RobolectricTestRunner::class)
 class RecordTest {
+    @get:Rule val screens = ClosedScreens()
+
     private val folder: File get() = checkNotNull(Phone.app.recordings())
     private val files: List<File> get() = folder.listFiles().orEmpty().sorted()
 
@@ -114,8 +117,7 @@ class RecordTest {
         val controller = open()
         start("Sitting")
         Phone.replay(GoldenWalk.steady(3.0))
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
+        Phone.rotate(controller)
         Phone.replay(GoldenWalk.steady(3.0))
         Screen.assertShows("Recording")
         stop()

@@ -6,6 +6,7 @@ import java.io.File
 import org.harexport.core.Sensor
 import org.junit.Assert.assertTrue
 import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -17,6 +18,8 @@ import org.robolectric.shadows.ShadowBuild
 /** Renders the screens to PNG files in the folder of the system property `screenshots`. */
 @RunWith(RobolectricTestRunner::class)
 class ScreenshotsTest {
+    @get:Rule val screens = ClosedScreens()
+
     private lateinit var controller: ActivityController<MainActivity>
 
     @Before
@@ -52,7 +55,9 @@ class ScreenshotsTest {
     @Config(qualifiers = "+h1700dp")
     fun wholePage() {
         open()
-        Phone.replay(GoldenWalk.steady(14.0))
+        Phone.replay(GoldenWalk.steady(24.0))
+        Phone.replay(GoldenWalk.still(10.0, floatArrayOf(9.5f, -2.4f, 0f)))
+        Phone.replay(GoldenWalk.steady(12.0))
         Screen.click("Signals and timings")
         take("live-page")
     }

@@ -13,6 +13,7 @@ import org.junit.Assert.assertFalse
 import org.junit.Assert.assertSame
 import org.junit.Assert.assertTrue
 import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -24,6 +25,8 @@ import org.robolectric.annotation.Config
 /** The activity that `harexport bench --target adb` starts, with valid and invalid extras. */
 @RunWith(RobolectricTestRunner::class)
 class SelfTestActivityTest {
+    @get:Rule val screens = ClosedScreens()
+
     private lateinit var controller: ActivityController<SelfTestActivity>
     private val folder: File get() = checkNotNull(Phone.app.folder())
     private val result: File get() = File(folder, "bench.json")
@@ -48,7 +51,7 @@ class SelfTestActivityTest {
         val intent = Intent(RuntimeEnvironment.getApplication(), SelfTestActivity::class.java)
         extras.forEach { (name, value) -> intent.putExtra(name, value) }
         also?.let { intent.putExtras(it) }
-        controller = Robolectric.buildActivity(SelfTestActivity::class.java, intent).setup()
+        controller = Robolectric.buildActivity(SelfTestActivity::class.java, intent).also(Phone.screens::add).setup()
     }
 
     private fun validExtras() = mapOf("model" to "bench.tflite", "windows" to "bench.windows", "result" to "bench.json")

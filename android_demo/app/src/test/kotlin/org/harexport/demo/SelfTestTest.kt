@@ -9,6 +9,7 @@ import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertSame
 import org.junit.Assert.assertTrue
 import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -19,6 +20,8 @@ import org.robolectric.android.controller.ActivityController
 /** The Self-test screen: parity with Python, latency and the shared result, with the real interpreter. */
 @RunWith(RobolectricTestRunner::class)
 class SelfTestTest {
+    @get:Rule val screens = ClosedScreens()
+
     private lateinit var controller: ActivityController<MainActivity>
 
     @Before
@@ -63,8 +66,7 @@ class SelfTestTest {
     @Test
     fun `test and result survive a rotation`() {
         run()
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
+        Phone.rotate(controller)
         waitForEnd()
         val done = Phone.app.selfTest.state
         Screen.assertShows("Verified on this phone")

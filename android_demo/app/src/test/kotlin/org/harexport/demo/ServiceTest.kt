@@ -8,6 +8,7 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -19,6 +20,8 @@ import org.robolectric.shadows.ShadowPowerManager
 /** The life cycle of the service that keeps recognition and recording alive. */
 @RunWith(RobolectricTestRunner::class)
 class ServiceTest {
+    @get:Rule val screens = ClosedScreens()
+
     /** Starts the service that the app has requested. */
     private fun service(): ServiceController<ActivityService> {
         val intent = shadowOf(Phone.app).nextStartedService
@@ -83,7 +86,7 @@ class ServiceTest {
         Phone.waitForFile()
         assertTrue(service.get().isStopped())
         val file = checkNotNull(checkNotNull(Phone.app.recordings()).listFiles()).single()
-        assertTrue(file.readLines().size > 1.9 * GoldenWalk.steady(2.5).size)
+        assertEquals(1 + GoldenWalk.steady(2.0).size + GoldenWalk.steady(3.0).size, file.readLines().size)
     }
 
     @Test

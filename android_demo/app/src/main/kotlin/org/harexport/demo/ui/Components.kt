@@ -81,7 +81,11 @@ fun FoldedSection(@StringRes title: Int, content: @Composable ColumnScope.() -> 
 }
 
 /** How serious a [Notice] is. */
-enum class Tone { INFO, GOOD, BAD }
+enum class Tone(@DrawableRes val icon: Int) {
+    INFO(R.drawable.ic_tab_about),
+    GOOD(R.drawable.ic_good),
+    BAD(R.drawable.ic_warn),
+}
 
 /** A message with an icon, and the action that helps. */
 @Composable
@@ -96,7 +100,7 @@ fun Notice(text: String, tone: Tone, action: String? = null, onAction: () -> Uni
     Card(Modifier.fillMaxWidth(), colors = CardDefaults.cardColors(container, content)) {
         Column(Modifier.padding(16.dp), verticalArrangement = Arrangement.spacedBy(8.dp)) {
             Row(verticalAlignment = Alignment.CenterVertically) {
-                Icon(painterResource(if (tone == Tone.GOOD) R.drawable.ic_good else R.drawable.ic_warn), null, Modifier.size(24.dp))
+                Icon(painterResource(tone.icon), null, Modifier.size(24.dp))
                 Spacer(Modifier.width(12.dp))
                 Text(text)
             }
@@ -156,6 +160,7 @@ fun Probabilities(labels: List<String>, probabilities: List<Double>) {
                 { share.toFloat() },
                 Modifier.fillMaxWidth().padding(top = 4.dp),
                 color = if (index == best) colorOf(label) else MaterialTheme.colorScheme.outline,
+                trackColor = MaterialTheme.colorScheme.surfaceVariant,
                 drawStopIndicator = {},
             )
         }

@@ -87,7 +87,9 @@ import org.harexport.demo.startOrReport
 
 /** Share of the screen for the activity. */
 private const val HEADLINE_SHARE = 0.46f
+private val MAX_HEADLINE = 480.dp
 private const val UNRELIABLE_ALPHA = 0.45f
+private const val TRACK_ALPHA = 0.2f
 
 /** The current activity, the mounting, the timeline and the probabilities. */
 @Composable
@@ -109,7 +111,7 @@ fun LiveScreen(model: LiveViewModel) {
                 Modifier.fillMaxSize().verticalScroll(rememberScrollState()).padding(16.dp),
                 verticalArrangement = Arrangement.spacedBy(12.dp),
             ) {
-                Headline(live, state, Modifier.fillMaxWidth().heightIn(min = height * HEADLINE_SHARE))
+                Headline(live, state, Modifier.fillMaxWidth().heightIn(min = minOf(height * HEADLINE_SHARE, MAX_HEADLINE)))
                 Details(live, state, contract, model)
             }
         }
@@ -179,7 +181,7 @@ private fun Headline(live: LiveState, state: ModelState, modifier: Modifier) {
         )
         Text(content.status, color = ink, style = MaterialTheme.typography.bodyLarge, textAlign = TextAlign.Center)
         val isSettling = state is ModelState.Verified && live.failure == null && live.problem == null && live.settledShare < 1
-        if (isSettling) LinearProgressIndicator({ live.settledShare.toFloat() }, Modifier.fillMaxWidth().padding(top = 12.dp), drawStopIndicator = {})
+        if (isSettling) LinearProgressIndicator({ live.settledShare.toFloat() }, Modifier.fillMaxWidth().padding(top = 12.dp), color = ink, trackColor = ink.copy(alpha = TRACK_ALPHA), drawStopIndicator = {})
     }
 }
 
@@ -246,7 +248,7 @@ private fun MountSection(live: LiveState, model: LiveViewModel) {
                 if (standing != null) {
                     Text(stringResource(R.string.seconds, checkNotNull(remaining)), style = MaterialTheme.typography.displaySmall, fontWeight = FontWeight.Bold)
                 } else if (estimate == null) {
-                    LinearProgressIndicator({ live.mountProgress.toFloat() }, Modifier.fillMaxWidth(), drawStopIndicator = {})
+                    LinearProgressIndicator({ live.mountProgress.toFloat() }, Modifier.fillMaxWidth(), trackColor = MaterialTheme.colorScheme.surfaceVariant, drawStopIndicator = {})
                 }
             }
         }

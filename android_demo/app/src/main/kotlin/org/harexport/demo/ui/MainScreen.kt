@@ -12,6 +12,7 @@ import androidx.compose.foundation.layout.padding
 import androidx.compose.foundation.layout.safeDrawing
 import androidx.compose.foundation.layout.WindowInsets
 import androidx.compose.foundation.rememberScrollState
+import androidx.compose.foundation.text.TextAutoSize
 import androidx.compose.foundation.verticalScroll
 import androidx.compose.material3.Icon
 import androidx.compose.material3.MaterialTheme
@@ -32,6 +33,7 @@ import androidx.compose.ui.platform.LocalContext
 import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
 import androidx.compose.ui.text.style.TextOverflow
+import androidx.compose.ui.unit.sp
 import androidx.lifecycle.compose.collectAsStateWithLifecycle
 import androidx.lifecycle.viewmodel.compose.viewModel
 import org.harexport.demo.LiveViewModel
@@ -99,5 +101,5 @@ private fun TabIcon(tab: Tab, isRecording: Boolean) {
 @Composable
 private fun TabTitle(tab: Tab, isRecording: Boolean) {
     val title = if (tab == Tab.RECORD && isRecording) R.string.tab_recording else tab.title
-    Text(stringResource(title), maxLines = 1, overflow = TextOverflow.Ellipsis)
+    Text(stringResource(title), autoSize = TextAutoSize.StepBased(minFontSize = 6.sp, maxFontSize = 12.sp), maxLines = 1, overflow = TextOverflow.Ellipsis)
 }

@@ -127,7 +127,7 @@ private fun Labels(
     val context = LocalContext.current
     var isEditing by rememberSaveable { mutableStateOf(false) }
     if (recording.isActive) Text(stringResource(R.string.record_change), color = MaterialTheme.colorScheme.onSurfaceVariant)
-    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(8.dp)) {
         for (label in labels) {
             FilterChip(
                 label == selected,
