@@ -15,6 +15,7 @@ import java.util.concurrent.Executors
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 import org.harexport.core.RecordingWriter
@@ -24,6 +25,7 @@ import org.harexport.core.SampleBatcher
 open class DemoApplication : Application() {
     /** Runs one job after the other: loading, self-tests, replays and files. */
     val worker: ExecutorService = Executors.newSingleThreadExecutor { Thread(it, "worker").apply { isDaemon = true } }
+    val dispatcher by lazy { worker.asCoroutineDispatcher() }
     private val scope by lazy { CoroutineScope(SupervisorJob() + Dispatchers.Main.immediate) }
 
     val model by lazy { ModelLoader(this, ::asset) { live.available } }

@@ -1,9 +1,12 @@
 package org.harexport.demo
 
 import androidx.lifecycle.ViewModel
+import androidx.lifecycle.viewModelScope
 import java.io.File
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
 import org.harexport.core.InputException
 import org.harexport.core.RecordingStopped
 
@@ -56,15 +59,19 @@ class LiveViewModel(private val demo: DemoApplication) : ViewModel() {
         }
     }
 
-    /** Writes the timeline as CSV or picture and passes the file to [share], on the main thread. */
+    /** Writes the timeline as CSV or picture, and then passes the file to [share] on the main thread. */
     fun shareTimeline(isPicture: Boolean, share: (File) -> Unit) {
         val timeline = live.value.timeline
         val file = File(RecordingProvider.shared(demo), if (isPicture) "timeline.png" else "timeline.csv")
-        try {
-            if (isPicture) TimelinePicture.write(demo, timeline, file) else RecordingFolder.write(file, timeline.csv())
-            share(file)
-        } catch (error: InputException) {
-            mutableMessage.value = errorMessage(error)
+        viewModelScope.launch {
+            try {
+                withContext(demo.dispatcher) {
+                    if (isPicture) TimelinePicture.write(demo, timeline, file) else RecordingFolder.write(file, timeline.csv())
+                }
+                share(file)
+            } catch (error: InputException) {
+                mutableMessage.value = errorMessage(error)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.flow.distinctUntilChanged
 import kotlinx.coroutines.flow.update
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
 import org.harexport.core.InputException
 import org.harexport.core.Sensor
 
@@ -76,16 +77,18 @@ class RecordViewModel(private val demo: DemoApplication) : ViewModel() {
         updateFiles()
     }
 
-    /** Packs the selected recordings, or all if none is selected, and passes the zip to [share]. */
+    /** Packs the selected recordings, or all if none is selected, and then passes the zip to [share] on the main thread. */
     fun shareZip(share: (File) -> Unit) {
         val contract = demo.model.contract ?: return
         val chosen = files.value.filter { selected.value.isEmpty() || it.name in selected.value }
         val zip = File(RecordingProvider.shared(demo), "recordings.zip")
-        try {
-            RecordingFolder.zip(chosen, zip, contract)
-            share(zip)
-        } catch (error: InputException) {
-            mutableMessage.value = errorMessage(error)
+        viewModelScope.launch {
+            try {
+                withContext(demo.dispatcher) { RecordingFolder.zip(chosen, zip, contract) }
+                share(zip)
+            } catch (error: InputException) {
+                mutableMessage.value = errorMessage(error)
+            }
         }
     }
 

@@ -228,6 +228,7 @@ class LiveTest {
         Phone.replay(GoldenWalk.steady(14.0))
         Screen.click("Share as CSV")
         Screen.click("Share as picture")
+        repeat(2) { Phone.waitForChooser() }
         val folder = RecordingProvider.shared(Phone.app)
         val lines = File(folder, "timeline.csv").readLines()
         assertEquals("start,end,seconds,activity", lines[0])

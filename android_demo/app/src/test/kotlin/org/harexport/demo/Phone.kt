@@ -1,6 +1,7 @@
 package org.harexport.demo
 
 import android.app.NotificationManager
+import android.content.Intent
 import android.hardware.SensorManager
 import android.os.Looper
 import android.os.SystemClock
@@ -168,6 +169,12 @@ object Phone {
 
     /** Waits until the sensor thread has written the recording. */
     fun waitForFile() = waitFor("the recording's file") { app.recording.state.value.phase == RecordingPhase.IDLE }
+
+    /** Waits until a file is shared, and returns the intent. */
+    fun waitForChooser(): Intent {
+        waitFor("sharing") { shadowOf(app).peekNextStartedActivity() != null }
+        return shadowOf(app).nextStartedActivity
+    }
 
     fun waitForModel() = waitFor("the model") { app.model.state !is ModelState.Checking }
 

@@ -159,9 +159,9 @@ class RecordTest {
             stop()
         }
         Screen.click("Share 2 recordings as a zip")
+        val chooser = Phone.waitForChooser()
         val zip = File(RecordingProvider.shared(Phone.app), "recordings.zip")
         ZipFile(zip).use { opened -> assertEquals(listOf("harexport.toml") + files.map { it.name }.sorted(), opened.entries().asSequence().map { it.name }.toList().sortedBy { if (it == "harexport.toml") "" else it }) }
-        val chooser = shadowOf(RuntimeEnvironment.getApplication()).nextStartedActivity ?: shadowOf(RuntimeEnvironment.getApplication()).peekNextStartedActivity()
         assertEquals("application/zip", checkNotNull(chooser.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java)).type)
         zip.copyTo(File(File(property("kept")).apply { mkdirs() }, "recordings.zip"), overwrite = true)
         files.first().copyTo(File(property("kept"), "recording.csv"), overwrite = true)

@@ -158,7 +158,7 @@ private fun Headline(live: LiveState, state: ModelState, modifier: Modifier) {
     val ground = if (isColored) colorOf(content.label) else colors.surfaceVariant
     val ink = if (isColored) Color.White else colors.onSurfaceVariant
     Column(
-        modifier.clip(RoundedCornerShape(28.dp)).background(ground).padding(16.dp).semantics(mergeDescendants = true) { liveRegion = LiveRegionMode.Polite },
+        modifier.clip(RoundedCornerShape(28.dp)).background(ground).padding(16.dp),
         Arrangement.Center,
         Alignment.CenterHorizontally,
     ) {
@@ -171,7 +171,10 @@ private fun Headline(live: LiveState, state: ModelState, modifier: Modifier) {
         if (!content.isReliable) Text(stringResource(R.string.live_unreliable), color = ink, style = MaterialTheme.typography.labelLarge)
         Text(
             content.text,
-            Modifier.padding(vertical = 8.dp).semantics { heading() },
+            Modifier.padding(vertical = 8.dp).semantics {
+                heading()
+                liveRegion = LiveRegionMode.Polite // the activity alone: the probability changes every second
+            },
             color = ink,
             autoSize = TextAutoSize.StepBased(minFontSize = 20.sp, maxFontSize = if (content.label == null) 34.sp else 52.sp),
             maxLines = 2,
