@@ -1,9 +1,9 @@
-"""Windows a second on one core, from 1 window at once to 4096: recipes in each runtime that takes any number.
+"""Windows per second on one core in batches of 1 to 4096, in each runtime that takes a dynamic batch.
 
     python benchmarks/batch.py [--readme]
 
-Files are exported with an open batch (TFLite: unrolled, the fused operator cannot). Writes batch.json, and the README's
-block between the `batch` markers from it (--readme: from the json of an earlier run).
+Files are exported with a dynamic batch; .tflite files are unrolled, because the fused operator has a fixed one. Writes
+batch.json and the block `batch` of benchmarks/README.md (--readme: from the JSON file of an earlier run).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _models(recipe: str) -> dict[str, Model]:
 
 
 def _race(models: dict[tuple[str, str], Model], windows: Floats, batch: int) -> dict[tuple[str, str], Any]:
-    """Seconds a call of each model, by round; the models of a round in shuffled order."""
+    """Return the seconds of a call of each model in each round; each round has its own order."""
     random = np.random.default_rng(0)
     given = np.ascontiguousarray(windows[:batch])
     calls = {}

@@ -1,10 +1,10 @@
-"""Latency of every recipe in every lowering and scheme, in times of a C kernel written for its shape.
+"""Latency of every recipe in every lowering and scheme, relative to a C kernel written for its shape.
 
     python benchmarks/latency.py [--runs N] [--readme]
 
-One interleaved run a recipe: all its files, the overheads of both runtimes, and the near limit of this machine
-(benchmarks/c_kernel/). Writes latency.json and the block `latency` of benchmarks/README.md (--readme: from
-the json of an earlier run). Each file passes its checks first.
+One interleaved run per recipe measures all its files, the overheads of both runtimes and the C kernel
+(benchmarks/c_kernel/). Writes latency.json and the block `latency` of benchmarks/README.md (--readme: from the JSON
+file of an earlier run). Files that fail their checks are left out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
-    """Everything about one recipe: times in one run."""
+    """Measure all files of one recipe in one run."""
     checkpoint = checkpoints.load(ROOT / "artifacts" / name / f"{name}.safetensors")
     network = checkpoint.network
     emitted = _emitted(checkpoint, dataset)
@@ -94,7 +94,7 @@ def _recipe(name: str, dataset: Dataset, runs: int) -> dict[str, Any]:
 
 
 def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[ExportOptions, bytes]]:
-    """Every form that the network comes in, by its name; one that fails its checks is reported and left out."""
+    """Build every file of a network, by name; a file that fails its checks is reported and left out."""
     network = checkpoint.network
     wanted = [
         forms.resolve(network, fmt, scheme, lowering)
@@ -131,7 +131,7 @@ def _figures(timings: Timings, key: str) -> dict[str, Any]:
 
 
 def table(measured: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row a form: p50 and times of the limit for each recipe."""
+    """Return one row per kind of file: for each recipe, p50 and its ratio to the C kernel."""
     recipes = measured["recipes"]
     head = ["format", "lowering", "scheme"]
     for name in recipes:

@@ -1,10 +1,9 @@
-"""What is left of the shipped models' accuracy when a phone is worn, or samples, otherwise than UCI HAR's did.
+"""Accuracy of the published models on perturbed test windows: other orientations, noise, lost samples, gain errors.
 
-Every checkpoint in artifacts/ (the float64 reference) is run on the test windows, unchanged and perturbed, as
-`harexport robustness` does it. The test set is only reported on: nothing is chosen by it. Some minutes. Writes
-benchmarks/robustness.json, and from it artifacts/robustness.png and the README's block between the `robustness`
-markers.
-Usage: python benchmarks/robustness.py [--render]   (--render: picture and README from the json)
+Runs the float64 reference of every checkpoint in artifacts/ as `harexport robustness` does. Nothing is chosen on the
+test set. Takes about a quarter of an hour. Writes benchmarks/robustness.json, artifacts/robustness.png and the block
+`robustness` of benchmarks/README.md.
+Usage: python benchmarks/robustness.py [--render]   (--render: only picture and block, from the JSON file)
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ PICTURE = ship_pretrained.ARTIFACTS / "robustness.png"
 
 
 def digests() -> dict[str, str]:
-    """The networks in artifacts/ that figures are of, by recipe."""
+    """Return the digest of each network in artifacts/, by recipe."""
     return {name: checkpoint.digest for name, checkpoint in ship_pretrained.load_checkpoints().items()}
 
 
 def measure() -> dict[str, Any]:
-    """Ask every checkpoint, write the json and the picture."""
+    """Measure every checkpoint and write the JSON file."""
     networks = digests()
     models = robust.load_models([ship_pretrained.checkpoint_path(name) for name in networks])
     result = robust.evaluate_robustness(models, load_dataset())
@@ -52,7 +51,7 @@ def measure() -> dict[str, Any]:
 
 
 def up_to_date() -> bool:
-    """Whether the json is of the networks that stand in artifacts/."""
+    """Return whether the JSON file is of the networks in artifacts/."""
     return JSON.exists() and json.loads(JSON.read_text("utf-8"))["networks"] == digests()
 
 

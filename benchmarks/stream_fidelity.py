@@ -1,7 +1,7 @@
-"""The shipped model behind the sample-by-sample chain, on the raw recordings of the test subjects.
+"""Accuracy of a published model with the sample-by-sample chain, on the raw recordings of the test subjects.
 
-Asks at the very places of the 2947 official test windows, under what phones do to a signal: other units, jitter, lost
-samples, sensors with rates and phases of their own, faster sensors, vibration, gaps, a chain that has just started.
+Classifies the 2947 official test windows with the signals that phones deliver: other units, jitter, lost samples,
+sensors with different rates and phases, faster sensors, vibration, gaps, and filters that have just started.
 Writes benchmarks/stream_fidelity.json and renders the block `stream` of benchmarks/README.md from it. Needs the raw
 recordings (from the cache, or from PyPI). Some minutes. Usage: python benchmarks/stream_fidelity.py [--render]
 """
@@ -47,13 +47,13 @@ def official_runs() -> list[WindowRun]:
 
 
 def exact(recording: Recording) -> Phone:
-    """The recording as it is: both sensors at 50 Hz, in g and rad/s."""
+    """Return the unchanged recording: both sensors at 50 Hz, in g and rad/s."""
     times = np.arange(len(recording.acc), dtype=np.int64) * STEP
     return {ACC: (times, recording.acc), GYRO: (times, recording.gyro)}
 
 
 def android(recording: Recording) -> Phone:
-    """As Android reports: m/s2, and nanoseconds since 1970."""
+    """Return the recording as Android reports it: in m/s2, with nanoseconds since 1970."""
     phone = exact(recording)
     return {
         ACC: (phone[ACC][0] + EPOCH, recording.acc * STANDARD_GRAVITY),
@@ -62,7 +62,7 @@ def android(recording: Recording) -> Phone:
 
 
 def at(values: Floats, times: NDArray[np.int64]) -> Floats:
-    """What the sensor would have shown at other times: a cubic spline through the samples."""
+    """Return the values at other times, by a cubic spline through the samples."""
     from scipy.interpolate import CubicSpline
 
     result: Floats = CubicSpline(np.arange(len(values)) * STEP, values)(times)
@@ -70,7 +70,7 @@ def at(values: Floats, times: NDArray[np.int64]) -> Floats:
 
 
 def jittery(recording: Recording) -> Phone:
-    """Sampling times off by up to 5 ms either way, and one sample in a hundred lost, a sensor."""
+    """Return the recording with sampling times off by up to 5 ms and 1 % lost samples per sensor."""
     rng = np.random.default_rng(len(recording.acc))
     phone = {}
     for sensor, values in ((ACC, recording.acc), (GYRO, recording.gyro)):
@@ -82,7 +82,7 @@ def jittery(recording: Recording) -> Phone:
 
 
 def own_rates(acc_hz: float, gyro_hz: float) -> Callable[[Recording], Phone]:
-    """Both sensors at rates of their own, out of phase."""
+    """Return both sensors at different rates and phases."""
 
     def resampled(recording: Recording) -> Phone:
         phone = {}
@@ -104,7 +104,7 @@ def by_stream(
     units: dict[str, str] | None = None,
     average_over: dict[str, int] | None = None,
 ) -> Floats:
-    """All official test windows [2947, 128, 9] by the sample-by-sample chain; `change` makes a phone of a recording.
+    """Return the official test windows [2947, 128, 9] from the sample-by-sample chain; `change` returns a phone.
 
     Each recording runs through one chain from its start; for every run of official windows a window buffer of its own
     begins at the sample of the grid that is nearest to the run's first.
@@ -133,7 +133,7 @@ def by_stream(
 
 
 def _filtered(phone: Phone, units: dict[str, str], average_over: dict[str, int]) -> Iterator[tuple[int, Values]]:
-    """Times since the recording's start and channels, from the chain's stages as Stream runs them."""
+    """Return times since the start of the recording and channels, from the stages of `Stream`."""
     resampler, filters = Resampler((ACC, GYRO), CONTRACT.rate_hz, average_over), Filters(CONTRACT)
     divisors = {sensor: unit_divisor(sensor, unit) for sensor, unit in units.items()}
     start_ns = EPOCH if min(int(times[0]) for times, _ in phone.values()) >= EPOCH else 0
@@ -156,7 +156,7 @@ def _filtered(phone: Phone, units: dict[str, str], average_over: dict[str, int])
 def batch_windows(
     recordings: dict[int, list[Recording]], change: Callable[[Floats, int], tuple[Floats, int]], start: str = "zero"
 ) -> Floats:
-    """All official test windows by the batch chain, each from samples of its own.
+    """Return the official test windows from the batch chain, each from its own samples.
 
     `change` takes a recording [n, 6] and the window's first sample; it returns a recording and the position in it.
     `start` is the initial state of the filters.
@@ -178,7 +178,7 @@ def measure_start(recordings: dict[int, list[Recording]], score: Callable[[Float
 
 
 def started(seconds: float) -> Callable[[Floats, int], tuple[Floats, int]]:
-    """The chain began so long before the window."""
+    """Return the windows of a chain that started so long before each window."""
 
     def change(raw: Floats, first: int) -> tuple[Floats, int]:
         begin = max(0, first - round(50 * seconds))
@@ -203,7 +203,7 @@ def bridged(seconds: float) -> Callable[[Floats, int], tuple[Floats, int]]:
 
 
 def shaken(hertz: float, g: float) -> Callable[[Recording], Phone]:
-    """Both sensors at 200 Hz, and the acceleration shaken by a vibration of `g` (root mean square) on all axes."""
+    """Return both sensors at 200 Hz, with a vibration of `g` (root mean square) on all axes of the acceleration."""
 
     def change(recording: Recording) -> Phone:
         phone = own_rates(200.0, 200.0)(recording)
@@ -215,9 +215,9 @@ def shaken(hertz: float, g: float) -> Callable[[Recording], Phone]:
 
 
 def lived_through(recordings: dict[int, list[Recording]], model: models.Model) -> dict[str, Any]:
-    """All recordings of the test subjects as `harexport predict` classifies them, window by window from their start.
+    """Classify whole recordings of the test subjects as `harexport predict` does.
 
-    Judged are the windows without doubt whose samples all carry one of the six labels.
+    Counts the windows without a quality flag whose samples all have one of the six labels.
     """
     right, smoothed, counted = 0, 0, 0
     for subject in sorted({run.subject for run in official_runs()}):

@@ -1,4 +1,4 @@
-"""The chain's figures in one run: parity and latency of all artifacts, and what the tool itself costs (make bench).
+"""Parity and latency of all artifacts, and the time that the tool itself takes, in one run (make bench).
 
 Writes benchmarks/summary.json and renders the block `summary` of artifacts/README.md
 from it. Usage: python benchmarks/summary.py [--render]   (--render: only render the block)
@@ -76,7 +76,7 @@ def measure() -> dict[str, Any]:
 
 
 def _ratios(result: Any) -> list[dict[str, Any]]:
-    """How many times as long the first file of each pair takes, by p50 and by the fastest runs."""
+    """Return the latency of the first file of each pair relative to the second, by p50 and by the minimum."""
     latency = {model.name: model.latency for model in result.models}
     return [
         {"slower": a, "faster": b, "p50": latency[a].p50 / latency[b].p50, "min": latency[a].min / latency[b].min}

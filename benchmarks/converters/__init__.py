@@ -1,1 +1,1 @@
-"""Other people's converters, each in a process of its own, and what comes out of them."""
+"""Other converters, each in its own process, and the files that they write."""

@@ -17,7 +17,7 @@ EXPLAINED = (
 
 
 def rows(measured: dict[str, Any], model: str) -> list[tuple[str, ...]]:
-    """The cells of one model's files, the fastest first, in the order of `HEAD`."""
+    """Return the cells of the files of one model in the order of `HEAD`, the fastest file first."""
     made = [row for row in measured["rows"] if row["model"] == model and not row["failure"]]
     return [_cells(row) for row in sorted(made, key=lambda row: row["latency"]["p50"])]
 
@@ -45,7 +45,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def lowering(row: dict[str, Any]) -> str:
-    """What became of the LSTM, by the operators."""
+    """Return the lowering of the LSTM, by the operators."""
     ops = row["ops"]
     if "WHILE" in ops:
         return "WHILE loop"
@@ -55,7 +55,7 @@ def lowering(row: dict[str, Any]) -> str:
 
 
 def _weights(row: dict[str, Any]) -> str:
-    """What the weights really are, if the scheme claims another type: converters may leave LSTM weights in float32."""
+    """Return the types of the weights if the scheme names another one: converters may leave LSTM weights in float32."""
     kept = {dtype: size for dtype, size in row["weight_bytes"].items() if dtype in ("float32", "int8", "uint8")}
     plain = kept.get("float32", 0) / max(1, sum(kept.values()))
     return f"{plain:.0%} float32" if row["scheme"] != "float32" and plain > 0.05 else ""
@@ -135,7 +135,7 @@ def _met(one: dict[str, Any]) -> str:
 
 
 def failures(measured: dict[str, Any], model: str) -> list[str]:
-    """One sentence for each way that gave no file that runs."""
+    """Return one sentence for each conversion without a file that runs."""
     return [
         f"{row['who']}, {row['scheme']}: no working file. {row['failure']}"
         for row in measured["rows"]
@@ -144,7 +144,7 @@ def failures(measured: dict[str, Any], model: str) -> list[str]:
 
 
 def origin(measured: dict[str, Any]) -> str:
-    """Where the figures come from."""
+    """Return the source of the figures."""
     machine = measured["machine"]
     versions = {**measured["environments"]["harexport"]}
     for name, packages in measured["environments"].items():
@@ -159,7 +159,7 @@ def origin(measured: dict[str, Any]) -> str:
 
 
 def terminal(measured: dict[str, Any]) -> str:
-    """The same as aligned plain text."""
+    """Return the tables as aligned plain text."""
     lines: list[str] = []
     for model in measured["networks"]:
         table = [HEAD, *rows(measured, model)]

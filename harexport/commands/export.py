@@ -237,10 +237,12 @@ def load_onnx_model(
         contract = Contract.from_dict(read_json(contract_path, "contract"), str(contract_path))
     try:
         imported = load_onnx(path, len(contract.channels))
-    except InputError:
+    except InputError as error:
         if contract_path:
             raise
         imported = load_onnx(path)
+        if (imported.network.num_channels, imported.network.window) == (contract.window, len(contract.channels)):
+            raise error from None  # it can be imported only with time and channels exchanged
     if imported.contract and not contract_path:
         contract = Contract.from_dict(imported.contract, str(path))
     if labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,7 @@ def _predict(
     if picture is not None and len(every) > 1:
         raise InputError(f"--picture draws one recording, and there are {len(every)}; use --out for all of them")
     predictions, failures = [], []
+    stems: Counter[str] = Counter()  # recordings of several paths can have one name
     for path, recording, merged in every:
         try:
             prediction = predict_recording(recording, model, merged, smoothing, mount)
@@ -176,6 +178,8 @@ def _predict(
             continue
         predictions.append(prediction)
         stem = path.stem if len(every) == 1 else _file_name(recording.name)
+        stems[stem] += 1
+        stem += f"-{stems[stem]}" if stems[stem] > 1 else ""
         target = None if no_picture else picture or out / f"{stem}.activities.png"
         if target is not None:
             report.plot_timeline(prediction, target)

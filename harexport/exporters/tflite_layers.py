@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from harexport.errors import InputError
 from harexport.exporters import tflite_gru, tflite_lstm
-from harexport.exporters.tflite_ops import add_weight, dequantize, fully_connected
+from harexport.exporters.tflite_ops import HYBRID_VERSIONS, add_rows, add_weight, dequantize, fully_connected
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import (
     Activation,
@@ -237,14 +237,16 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
     if is_adjacent and layer.is_identity:
         return Value(x.tensor, shape)
     bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
-    sizes = (outputs, -1) if is_adjacent else (outputs, layer.kernel_size, 1, channels)
-    kernel = add_weight(graph, layer.weight.reshape(sizes), f"{name}.weight", context.scheme)
-    if context.scheme == "int8-weights":  # CONV_2D has no hybrid kernel in TensorFlow Lite 2.6
-        kernel = dequantize(graph, kernel, "int8")
     if is_adjacent:
-        rows = context.windows * count
+        kernel, scheme = context.weight(layer.weight.reshape(outputs, -1), f"{name}.weight", x)
         options = {"fusedActivationFunction": _activation(layer)}
-        return Value(fully_connected(graph, x.tensor, kernel, bias, (rows,), "float32", **options), shape)
+        rows = (context.windows * count,)
+        return Value(fully_connected(graph, x.tensor, kernel, bias, rows, scheme, **options), shape)
+    weight = layer.weight.reshape(outputs, layer.kernel_size, 1, channels)
+    if is_hybrid := context.scheme == "int8-weights" and x.tensor != context.window:
+        kernel = add_rows(graph, weight, f"{name}.weight")
+    else:
+        kernel, _ = context.weight(weight, f"{name}.weight", x)
     image = context.shaped(x, steps, 1, channels)
     padding = schema.Padding.VALID
     if any(layer.padding):
@@ -260,6 +262,7 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
         "CONV_2D",
         [image, kernel, bias],
         (context.windows, count, 1, outputs),
+        version=HYBRID_VERSIONS["CONV_2D"] if is_hybrid else 1,
         padding=padding,
         strideH=layer.stride,
         strideW=1,

@@ -1,7 +1,7 @@
 """Operators of a .tflite graph in float32, hybrid (float32 activations, int8 weights) and integer arithmetic.
 
-Hybrid weights have one scale per tensor. A scale per row needs FULLY_CONNECTED 12 or DEQUANTIZE 5, which TensorFlow
-Lite 2.6, the oldest supported runtime, does not have.
+Hybrid matrices have one scale per tensor. A scale per row needs FULLY_CONNECTED 12 or DEQUANTIZE 5, which TensorFlow
+Lite 2.6, the oldest supported runtime, does not have. Hybrid kernels of convolutions have a scale per output.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from harexport.exporters.calibration import asymmetric_int8, symmetric_int8
+from harexport.exporters.gptq import row_scales
 from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 
 # The lowest version of each operator that reads float32 activations and int8 weights ("hybrid").
-HYBRID_VERSIONS = {"FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
+HYBRID_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 3, "UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
 # The versions that read int8 and int16. All of them are in TensorFlow Lite 2.6, except GELU.
 INT_VERSIONS = {
     "ADD": (2, 3),
@@ -78,6 +79,13 @@ def add_weight(graph: TfliteBuilder, values: NDArray[np.floating], name: str, sc
     if scheme == "float16":
         return dequantize(graph, graph.constant(values.astype(np.float16), name), "float16")
     return graph.constant(values.astype(np.float32), name)
+
+
+def add_rows(graph: TfliteBuilder, values: NDArray[np.floating], name: str) -> int:
+    """Add a weight in int8 with one scale per output, the first axis."""
+    scales = row_scales(values.reshape(len(values), -1))
+    integers = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
+    return graph.constant(integers, name, scales.ravel())
 
 
 def dequantize(graph: TfliteBuilder, weight: int, dtype: str) -> int:

@@ -133,7 +133,7 @@ def _read_node(node: Any, found: dict[str, Value | Constant | None], opset: int)
     if _QUANTIZED.search(node.op_type):
         raise UnsupportedError("quantized models cannot be imported; import the float32 model")
     if node.domain not in ("", "ai.onnx"):
-        raise UnsupportedError(f"its domain is {node.domain}")
+        raise UnsupportedError(f"its domain is {node.domain}; supported are standard operators of ONNX")
     if node.op_type == "Loop":
         return list(read_loop(node, found))
     inputs = tuple(found[name] for name in node.input)

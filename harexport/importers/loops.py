@@ -57,7 +57,7 @@ def read_loop(node: Any, found: Mapping[str, Value | Constant | None]) -> list[V
     kernel, (state, matrix) = kernels[0], recurrent[0]
     initial = resolve(state)
     if not isinstance(initial, np.ndarray) or initial.any():
-        raise UnsupportedError("its initial state is not zero")
+        raise UnsupportedError("its initial state is not zero; supported are zeros")
     used = {name for inner in body.node for name in inner.input}
     constants = [resolve(name) for name in sorted(used)]
     bias = [array for array in constants if isinstance(array, np.ndarray) and array.shape == (2, kernel.shape[1])]

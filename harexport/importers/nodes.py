@@ -50,14 +50,14 @@ class Node:
     def value(self) -> Value:
         """The first input."""
         if not isinstance(self.inputs[0], Value):
-            raise UnsupportedError("its first input is a constant")
+            raise UnsupportedError("its first input is a constant; it must depend on the input of the network")
         return self.inputs[0]
 
     def constant(self, position: int) -> Constant | None:
         """Return an input that must be constant; None if it is absent."""
         found = self.inputs[position] if position < len(self.inputs) else None
         if isinstance(found, Value):
-            raise UnsupportedError(f"its input {position + 1} depends on the input of the network")
+            raise UnsupportedError(f"its input {position + 1} depends on the input of the network; it must be constant")
         return found if found is not None and found.size else None
 
     def integers(self, name: str, position: int) -> list[int] | None:
@@ -92,7 +92,7 @@ def _flatten(node: Node) -> Value:
 def _gather(node: Node) -> Value:
     value, indices = node.value, node.constant(1)
     if indices is None:
-        raise UnsupportedError("it has no indices")
+        raise UnsupportedError("it has no indices; constant ones are needed")
     axis = int(node.attributes.get("axis", 0)) % len(value.axes)
     size = value.sizes()[axis]
     if indices.ndim == 2:
@@ -118,7 +118,7 @@ def _reverse_sequence(node: Node) -> Value:
     axis = int(node.attributes.get("time_axis", 0))
     size = value.sizes()[axis]
     if lengths is None or (lengths != size).any():
-        raise UnsupportedError("its lengths are not that of the window")
+        raise UnsupportedError("its lengths are not that of the window; only whole windows can be reversed")
     return values.take(value, axis, list(range(size))[::-1])
 
 
@@ -126,13 +126,15 @@ def _pad(node: Node) -> Value:
     value, pads = node.value, node.integers("pads", 1)
     fill = node.constant(2)
     if node.text("mode", "constant") != "constant" or pads is None or (fill is not None and fill.any()):
-        raise UnsupportedError("it pads with other values than zeros")
+        raise UnsupportedError("it pads with other values than zeros; supported are zeros along the time axis")
     if float(node.attributes.get("value", 0.0)) or len(pads) != 2 * len(value.axes):
-        raise UnsupportedError("it pads with other values than zeros")
+        raise UnsupportedError("it pads with other values than zeros; supported are zeros along the time axis")
     padding = (0, 0)
     for axis, bounds in enumerate(zip(pads[: len(value.axes)], pads[len(value.axes) :], strict=True)):
         if any(bounds) and (value.axes[axis] != "t" or min(bounds) < 0 or value.frame or value.is_reversed):
-            raise UnsupportedError(f"it pads the axis {axis}, which is not the time")
+            raise UnsupportedError(
+                f"it pads {_names(value, [axis])}; supported are zeros before and after the time axis"
+            )
         padding = bounds if any(bounds) else padding
     low, high = value.padding
     return dataclasses.replace(value, padding=(low + padding[0], high + padding[1]))
@@ -152,11 +154,11 @@ def _conv(node: Node) -> Value:
     value, kernel, bias = node.value, node.constant(1), node.constant(2)
     time = _require_sequence(value)
     if kernel is None:
-        raise UnsupportedError("it has no kernel")
+        raise UnsupportedError("it has no kernel; a constant one is needed")
     if (groups := int(node.attributes.get("group", 1))) != 1:
-        raise UnsupportedError(f"it has {groups} groups")
+        raise UnsupportedError(f"it has {groups} groups; supported is 1")
     if any(size != 1 for k, size in enumerate(kernel.shape[2:]) if k != time):
-        raise UnsupportedError("its kernel has more than one axis")
+        raise UnsupportedError("its kernel has more than one axis; supported are kernels along the time axis")
     weight = np.asarray(kernel, np.float32).reshape(*kernel.shape[:2], -1).transpose(0, 2, 1)  # [out, kernel, in]
     stride, dilation = (int(node.attributes.get(name, [1] * 9)[time]) for name in ("strides", "dilations"))
     low, high = _padding(node, value, time, weight.shape[1], stride, dilation)
@@ -184,13 +186,13 @@ def _pool(node: Node, kind: Literal["max", "mean"]) -> Value:
     kernels, strides = node.attributes["kernel_shape"], node.attributes.get("strides", [1] * 9)
     kernel_size, stride = int(kernels[time]), int(strides[time])
     if any(size != 1 for k, size in enumerate(kernels) if k != time):
-        raise UnsupportedError("its window has more than one axis")
+        raise UnsupportedError("its window has more than one axis; supported are windows along the time axis")
     if any(_padding(node, value, time, kernel_size, stride, 1)):
-        raise UnsupportedError("it has padding")
+        raise UnsupportedError("it has padding; supported are pools without it")
     if any(rate != 1 for rate in node.attributes.get("dilations", [])):
-        raise UnsupportedError("it has a dilation")
+        raise UnsupportedError("it has a dilation; supported is 1")
     if node.attributes.get("ceil_mode") and (value.shape[0] - kernel_size) % stride:
-        raise UnsupportedError("its last window is incomplete (ceil_mode)")
+        raise UnsupportedError("its last window is incomplete; supported is ceil_mode=False")
     return value.then(Pool(kind, kernel_size, stride))
 
 
@@ -229,7 +231,9 @@ def _linear(value: Value, weight: NDArray[Any], bias: NDArray[Any]) -> Value:
         layer = Conv1d(weight.reshape(len(weight), kernel_size, channels), bias, stride)
         return value.then(layer, (*value.axes[:-1], "c"))
     if value.axes[-1] != "c" or value.directions > 1 or value.parts:
-        raise UnsupportedError(f"it multiplies {_names(value, [len(value.axes) - 1])}")
+        raise UnsupportedError(
+            f"it multiplies along {_names(value, [len(value.axes) - 1])}; supported is along the channels"
+        )
     if value.order is not None:
         permuted = np.empty_like(weight)
         permuted[:, list(value.order)] = weight
@@ -240,7 +244,7 @@ def _linear(value: Value, weight: NDArray[Any], bias: NDArray[Any]) -> Value:
 def _matmul(node: Node) -> Value:
     matrix = node.constant(1)
     if matrix is None or matrix.ndim < 2 or any(size != 1 for size in matrix.shape[:-2]):
-        raise UnsupportedError("its second input is not a matrix")
+        raise UnsupportedError("its second input is not a matrix; a constant one is needed")
     rows, columns = matrix.shape[-2:]
     return _linear(node.value, matrix.reshape(rows, columns).T, np.zeros(columns))
 
@@ -248,7 +252,9 @@ def _matmul(node: Node) -> Value:
 def _gemm(node: Node) -> Value:
     value, matrix, bias = node.value, node.constant(1), node.constant(2)
     if matrix is None or node.attributes.get("transA"):
-        raise UnsupportedError("its input is transposed, or it has no matrix")
+        raise UnsupportedError(
+            "its input is transposed, or it has no matrix; transA=0 and a constant matrix are needed"
+        )
     weight = (matrix if node.attributes.get("transB") else matrix.T) * float(node.attributes.get("alpha", 1.0))
     offset = np.zeros(len(weight)) if bias is None else bias.ravel() * float(node.attributes.get("beta", 1.0))
     return _linear(value, weight, np.broadcast_to(offset, (len(weight),)))
@@ -265,7 +271,7 @@ def _affine(value: Value, scale: NDArray[Any], shift: NDArray[Any]) -> Value:
         )
         return dataclasses.replace(value, layers=(*value.layers[:-1], folded))
     if (scale == 0).any() or any(value.padding):
-        raise UnsupportedError("a factor is 0, or its input is padded")
+        raise UnsupportedError("a factor is 0, or its input is padded; supported are other factors, without padding")
     if isinstance(last, Normalize):  # x -> (x - mean) / std, then the factor and the offset
         std = last.std.astype(np.float64) / scale
         mean = last.mean.astype(np.float64) - shift * std
@@ -283,7 +289,7 @@ def _batch_normalization(node: Node) -> Value:
     if int(node.attributes.get("training_mode", 0)):
         raise UnsupportedError("it uses the statistics of the batch; export the model in evaluation mode")
     if (len(value.axes) > 1 and value.axes[1] != "c") or not value.is_plain:
-        raise UnsupportedError(f"its input has the axes {_names(value)}")
+        raise UnsupportedError(f"its input has the axes {_names(value)}; expected are batch, channels, time")
     scale = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
     return _affine(value, scale, beta - mean * scale)
 
@@ -297,7 +303,9 @@ def _per_channel(value: Value, constant: NDArray[Any]) -> NDArray[np.float64]:
     shape = [1] * (len(value.axes) - constant.ndim) + list(constant.shape)
     position = value.axes.index("c") if "c" in value.axes else -1
     if not value.is_plain or len(shape) != len(value.axes) or [constant.size, shape[position]] != [channels, channels]:
-        raise UnsupportedError(f"its constant {list(constant.shape)} is not per channel")
+        raise UnsupportedError(
+            f"its constant has the shape {list(constant.shape)}; supported is one number, or one per channel"
+        )
     return constant.ravel()
 
 
@@ -305,10 +313,10 @@ def _operands(node: Node, is_symmetric: bool) -> tuple[Value, NDArray[np.float64
     """Return the value and the constant of a binary operator."""
     first, second = node.inputs
     if isinstance(first, Value) and isinstance(second, Value):
-        raise UnsupportedError("both inputs depend on the input of the network")
+        raise UnsupportedError("both inputs depend on the input of the network; one must be constant")
     if isinstance(second, Value):
         if not is_symmetric:
-            raise UnsupportedError("its first input is a constant")
+            raise UnsupportedError("its first input is a constant; only the second can be")
         first, second = second, first
     assert isinstance(first, Value)
     return first, _per_channel(first, np.asarray(second))
@@ -345,7 +353,7 @@ def _require_same_axes(parts: tuple[Value, ...]) -> None:
         or not part.is_plain
         for part in parts
     ):
-        raise UnsupportedError("its inputs have different axes")
+        raise UnsupportedError("its inputs have different axes; they must be the same")
 
 
 def _concat(node: Node) -> Value:
@@ -379,9 +387,11 @@ def _recurrent(node: Node, gates: int) -> list[Value]:
     is_relu = _check_functions(node, gates, count)
     weight, recurrent, bias = (node.constant(k) for k in range(1, 4))
     if weight is None or recurrent is None:
-        raise UnsupportedError("it has no weights")
+        raise UnsupportedError("it has no weights; constant ones are needed")
     if recurrent.shape[1] != gates * recurrent.shape[2]:
-        raise UnsupportedError("it has a projection, or its recurrent weights are not square")
+        raise UnsupportedError(
+            "it has a projection, or its recurrent weights are not square; supported are layers without one"
+        )
     _check_recurrent_inputs(node, value.shape[0])
     before = bool(int(node.attributes.get("linear_before_reset", 0)))
     pairs: list[tuple[Recurrent, Recurrent]] = []
@@ -409,7 +419,7 @@ def _recurrent(node: Node, gates: int) -> list[Value]:
 def _check_functions(node: Node, gates: int, count: int) -> bool:
     """Check the activations; return whether the candidate of a GRU has a ReLU."""
     if "clip" in node.attributes or int(node.attributes.get("input_forget", 0)):
-        raise UnsupportedError("it has a clip or coupled gates")
+        raise UnsupportedError("it has a clip or coupled gates; supported are layers without them")
     found = [name.decode().lower() for name in node.attributes.get("activations", [])]
     if gates == 3 and found == ["sigmoid", "relu"] * count:
         return True
@@ -421,13 +431,13 @@ def _check_functions(node: Node, gates: int, count: int) -> bool:
 def _check_recurrent_inputs(node: Node, steps: int) -> None:
     lengths = node.constant(4)
     if lengths is not None and (lengths != steps).any():
-        raise UnsupportedError("its sequence length is not that of the window")
+        raise UnsupportedError("its sequence length is not that of the window; supported are whole windows")
     for position in (5, 6):
         state = node.inputs[position] if position < len(node.inputs) else None
         if isinstance(state, Value) or (state is not None and state.any()):
-            raise UnsupportedError("its initial state is not zero")
+            raise UnsupportedError("its initial state is not zero; supported are zeros")
     if (peepholes := node.constant(7)) is not None and peepholes.any():
-        raise UnsupportedError("it has peepholes")
+        raise UnsupportedError("it has peepholes; supported are LSTM layers without them")
 
 
 def _lstm_layer(weight: Constant, recurrent: Constant, bias: Constant) -> LstmLayer:

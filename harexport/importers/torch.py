@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def from_torch(module: nn.Module, example: Tensor, num_channels: int | None = No
             warnings.simplefilter("ignore")  # about tracing and the choice of the exporter
             torch.onnx.export(module, (example,), content, opset_version=_OPSET, **options)
     except Exception as error:  # the exporter's errors share no base class
-        raise InputError(f"{name} cannot be exported to ONNX: {str(error).splitlines()[0]}") from error
+        reason = re.split(r"\. Please feel free|  \[Caused by|\n", str(error))[0]
+        raise InputError(f"{name} cannot be exported to ONNX by PyTorch: {reason}") from error
     imported = import_model(onnx.load_from_string(content.getvalue()), name, num_channels)
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.floating]:

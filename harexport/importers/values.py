@@ -139,7 +139,7 @@ def select(value: Value, axis: int, index: int, keep: bool) -> Value:
         assert isinstance(branches, Branches)
         layers = (*value.layers[:-1], *branches.branches[index])
         return dataclasses.replace(value, layers=layers, axes=axes, directions=1)
-    raise UnsupportedError(f"it selects a part of {_describe(label)}")
+    raise UnsupportedError(f"it selects a part of {_describe(label)}; supported are a step or a direction")
 
 
 def take(value: Value, axis: int, indices: list[int]) -> Value:
@@ -154,7 +154,9 @@ def take(value: Value, axis: int, indices: list[int]) -> Value:
         return dataclasses.replace(value, parts=tuple(value.parts[k] for k in indices))
     if value.axes[axis] == "t" and indices == everything[::-1] and not value.frame and not any(value.padding):
         return dataclasses.replace(value, is_reversed=not value.is_reversed)
-    raise UnsupportedError(f"it selects {len(indices)} of {size} elements of {_describe(value.axes[axis])}")
+    raise UnsupportedError(
+        f"it selects {len(indices)} of {size} elements of {_describe(value.axes[axis])}; supported are one or all"
+    )
 
 
 def cut(value: Value, axis: int, indices: NDArray[np.integer]) -> Value:
@@ -245,7 +247,8 @@ def _match_axes(value: Value, target: list[int]) -> tuple[list[str], tuple[str, 
             names.append(axis)
             product *= length
         if product != size:
-            raise UnsupportedError(f"it splits {_describe(names[-1])}")
+            hint = ", as attention and GroupNorm do; neither is supported" if names[-1] == "c" else ""
+            raise UnsupportedError(f"it splits {_describe(names[-1])}{hint}")
         if tuple(names) in (("t",), ("d",), ("k",), ("s",), ("f",)):
             axes += names
         elif names == ["k", "c"]:

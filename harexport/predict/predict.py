@@ -37,6 +37,7 @@ from harexport.utils.console import progress
 
 # Gravity is within 60 degrees of the x axis in at least a tenth of the windows of a phone worn as in UCI HAR.
 _UPRIGHT, _UPRIGHT_SHARE = 0.5, 0.1
+_UNCOVERED_S = 2.0  # at the start or end of a recording, without one of the sensors
 
 Samples = Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # times [n] and values [n, 3] by sensor
 
@@ -175,6 +176,7 @@ def predict_recording(
     choice = [] if model is not None or GYRO in recording.tracks else [NO_GYROSCOPE.format(reason)]
     model = model or load_pretrained(GYRO in recording.tracks)
     contract = model.contract
+    _check_length(recording, contract)
     info = resolve_sensors(recording.tracks, contract, units, recording.where, recording.missing)
     samples = {sensor: (recording.tracks[sensor].time_ns, recording.tracks[sensor].values) for sensor in info.rates}
     zero_ns = min(int(times.min()) for times, _ in samples.values())
@@ -183,18 +185,15 @@ def predict_recording(
     events, dropped = preprocess_samples(samples, contract, info.units, info.average_over)
     found = [event for event in events if isinstance(event, ArrayWindow)]
     if not found:
-        needed = contract.window / contract.rate_hz
-        raise InputError(
-            f"{recording.where}: {(end_ns - zero_ns) / SECOND:.1f} s of recording hold no {needed:.2f} s without a "
-            "gap, the length of a window; record longer"
-        )
+        raise _too_short(recording, contract, end_ns - zero_ns)
     mounting = _find_mount(mount, model, info, samples, found, zero_ns)
     mounts: list[Mount | None] = [mounting.fixed] * len(found)
     if mounting.segments and mounting.option.kind == AUTO:
         mounts = list(mounting.mounts)
     outcome = _classify(events, mounts, samples, model, info, classifier)
     windows = [event for event in outcome if isinstance(event, WindowPrediction)]
-    notes = [*recording.notes, *choice, *info.notes, *describe_dropped(dropped), *mounting.notes()]
+    notes = [*recording.notes, *choice, *info.notes, *_describe_coverage(samples), *describe_dropped(dropped)]
+    notes += mounting.notes()
     if recording.has_labels:
         windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
         if unknown:
@@ -221,6 +220,33 @@ def predict_recording(
         device=recording.device,
         mounting=mounting,
     )
+
+
+def _check_length(recording: PhoneRecording, contract: Contract) -> None:
+    """Raise InputError where the whole recording is shorter than a window, before its units are inferred."""
+    spans = [int(np.ptp(track.time_ns)) for track in recording.tracks.values()]
+    if spans and 0 < max(spans) < (contract.window - 1) / contract.rate_hz * SECOND:
+        raise _too_short(recording, contract, max(spans))
+
+
+def _too_short(recording: PhoneRecording, contract: Contract, length_ns: int) -> InputError:
+    needed = contract.window / contract.rate_hz
+    return InputError(
+        f"{recording.where}: {length_ns / SECOND:.1f} s of recording hold no {needed:.2f} s without a gap, the length "
+        "of a window; record longer"
+    )
+
+
+def _describe_coverage(samples: Samples) -> list[str]:
+    """Describe sensors that start seconds after the others, or end before them."""
+    spans = {sensor: (int(times.min()), int(times.max())) for sensor, (times, _) in samples.items()}
+    first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
+    return [
+        f"the {sensor} has samples from {(start - first) / SECOND:.1f} to {(end - first) / SECOND:.1f} s only: the "
+        "rest is left blank"
+        for sensor, (start, end) in spans.items()
+        if max(start - first, last - end) > _UNCOVERED_S * SECOND
+    ]
 
 
 def _find_mount(

@@ -14,6 +14,7 @@ from harexport.evaluation import plots
 from harexport.evaluation.plots import format_label
 from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
 from harexport.utils.console import sanitize
+from harexport.utils.tables import pluralize
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -100,7 +101,9 @@ def _format_prediction(prediction: Prediction, width: int) -> list[RenderableTyp
         mark = Text(f" {marks[segment.activity]} ", style=f"black on {label_color(labels, segment.activity)}")
         span = (segment.start_s, segment.end_s, segment.end_s - segment.start_s)
         table.add_row(*(format_duration(seconds) for seconds in span), mark, format_label(segment.activity))
-    parts: list[RenderableType] = [head, Text(), strip, scale, legend, Text(), table]
+    parts: list[RenderableType] = [head, Text(), strip, scale]
+    if prediction.segments:
+        parts += [legend, Text(), table]
     if (more := len(prediction.segments) - _ROWS) > 0:
         parts.append(Text(f"... and {more} more segments: --json has all of them", style="dim"))
     parts += [Text(line) for line in ["", *format_notes(prediction)]]
@@ -118,11 +121,11 @@ def format_notes(prediction: Prediction) -> list[str]:
         )
     doubts = [window.doubt for window in prediction.windows]
     if settling := doubts.count(SETTLING):
-        out.append(
-            f"{settling} windows are left blank: the filters had just started, so their predictions are unreliable."
-        )
+        count = pluralize(settling, "window")
+        out.append(f"Left blank because the filters had just started, so that predictions are unreliable: {count}.")
     if sparse := doubts.count(SPARSE):
-        out.append(f"{sparse} windows are left blank: a sensor gave less than nine tenths of its usual samples.")
+        count = pluralize(sparse, "window")
+        out.append(f"Left blank because a sensor gave less than nine tenths of its usual samples: {count}.")
     out += [f"At {format_duration(at)} the filters restart: {reason}." for at, reason in prediction.restarts[:10]]
     if (more := len(prediction.restarts) - 10) > 0:
         out.append(f"... and {more} more restarts.")

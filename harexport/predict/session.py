@@ -28,7 +28,7 @@ SETTLING, SPARSE, MOUNT_UNKNOWN = "settling", "sparse", "mount unknown"
 _CAUSES = {
     "repeated": "have the time of the sample before",
     "late": "are earlier than the sample before",
-    "unreadable": "are not numbers",
+    "unreadable": "are not numbers, or are too large",
 }
 
 

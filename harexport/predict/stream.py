@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 
-from harexport.data.recordings.csv_format import LINEAR, Layout, Units, read_separator, recognize_layout, split_cells
+from harexport.data.recordings.csv_format import (
+    APPLE_NAMES,
+    LINEAR,
+    Layout,
+    Units,
+    kind_of_row,
+    read_separator,
+    recognize_layout,
+    split_cells,
+)
+from harexport.data.recordings.sampling import find_new_values, spread_batches
 from harexport.data.recordings.sensors import resolve_sensors
-from harexport.data.recordings.table import SensorTrack
+from harexport.data.recordings.table import SensorTrack, to_number
 from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
 from harexport.errors import InputError
 from harexport.predict.mounting import MountOption, live_mount
@@ -68,6 +78,9 @@ def predict_stream(
         model = load_pretrained(GYRO in layout.sensors)
         if GYRO not in layout.sensors:
             yield NO_GYROSCOPE.format("")
+    if layout.has_apple_signs and units.signs is None:
+        units = replace(units, signs="apple")
+        yield f"{APPLE_NAMES}: their signs are turned; to keep them, {units.option_hint('signs', 'android')}"
     _check_sensors(layout, model)
     parsed = _parse(numbered, layout, units)
     waiting: list[Row | str] = []
@@ -80,7 +93,9 @@ def predict_stream(
                 break
     if not rows:
         raise InputError(f"{_WHERE}: the stream ended after its header, before any sample")
-    info = resolve_sensors(_tracks(rows, layout), model.contract, units, _WHERE)
+    tracks = _tracks(rows, layout)
+    _check_sampling(tracks)
+    info = resolve_sensors(tracks, model.contract, units, _WHERE)
     yield from info.notes
     zero_ns = min(row.time_ns for row in rows)
     session = Session(model, info, smoothing, zero_ns, live_mount(mount, model.contract, info, zero_ns))
@@ -212,8 +227,9 @@ class _RowParser:
             values = {}
             for sensor, triple in layout.sensors.items():
                 texts = [cells[column].strip() for column in triple.columns]
-                if any(texts):
-                    values[sensor] = tuple(_to_number(text, layout.delimiter) for text in texts)
+                if any(texts) and (layout.kind is None or kind_of_row(cells[layout.kind]) == sensor):
+                    sign = -1.0 if sensor != GYRO and self._units.signs == "apple" else 1.0
+                    values[sensor] = tuple(sign * to_number(text, layout.delimiter != ",") for text in texts)
         except ValueError as error:
             return self._reject(number, str(error))
         self._bad = 0
@@ -226,15 +242,6 @@ class _RowParser:
         return f"line {number} was left out: {reason}"
 
 
-def _to_number(text: str, delimiter: str) -> float:
-    if not text:
-        return float("nan")
-    try:
-        return float(text if delimiter == "," else text.replace(",", "."))
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is not a number") from None
-
-
 def _is_long_enough(rows: list[Row], sensors: tuple[str, ...]) -> bool:
     """Return whether all sensors have given samples for some seconds, or one is late for too long."""
     newest = rows[-1].time_ns
@@ -244,6 +251,18 @@ def _is_long_enough(rows: list[Row], sensors: tuple[str, ...]) -> bool:
         return False
     first = {sensor: next((row.time_ns for row in rows if sensor in row.values), newest) for sensor in sensors}
     return all(newest - at >= _RESOLVED_SECONDS * SECOND for at in first.values())
+
+
+def _check_sampling(tracks: dict[str, SensorTrack]) -> None:
+    """Refuse what only a whole recording shows how to repair."""
+    for sensor, track in tracks.items():
+        problem = None
+        if find_new_values(track) is not None:
+            problem = f"the {sensor} repeats its last value between its samples"
+        elif spread_batches(track.time_ns) is not None:
+            problem = f"samples of the {sensor} share timestamps in batches"
+        if problem:
+            raise InputError(f"{_WHERE}: {problem}; pass the recording as a file, where this is repaired")
 
 
 def _tracks(rows: list[Row], layout: Layout) -> dict[str, SensorTrack]:

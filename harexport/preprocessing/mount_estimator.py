@@ -31,6 +31,7 @@ _MIN_STANDING_PROBABILITY = 0.7
 _MIN_STANDING_WEIGHT = 3.0  # sum of probabilities, before the estimate is refined
 _CHANGE_DEG = 25.0  # stairs tilt gravity by up to 16 degrees from level walking
 _CHANGE_WINDOWS = 5  # consecutive gait windows that deviate
+_ROUNDING_DEG = 0.1  # more than the rounding errors of angles
 
 # Limits of a gait window, and the weights of the level-walking score. The score separates level walking from stairs;
 # its weights are a logistic regression on the training subjects of UCI HAR (benchmarks/mounting_research.json).
@@ -167,8 +168,7 @@ class WalkingMountEstimator:
 
     Attributes:
         state: `unknown`, `estimated`, or `changed` (only after the window at which a change was found).
-        walking: The estimate from walking alone; None while there is none.
-        estimate: The present estimate, refined by standing where possible; None while there is none.
+        replaced: The estimate before the last change; None before any.
         last_agreeing: The last gait window, counted from 0, that agreed with the estimate; -1 before any.
         first_deviating: The first window of the last run of deviating gait windows.
     """
@@ -178,8 +178,12 @@ class WalkingMountEstimator:
         self._recent: deque[tuple[Vector, float]] = deque(maxlen=keep)
         self._deviating: list[tuple[Vector, float]] = []
         self.state = UNKNOWN
-        self.walking: MountEstimate | None = None
-        self.estimate: MountEstimate | None = None
+        self.replaced: MountEstimate | None = None
+        self._walking: MountEstimate | None = None
+        self._is_current = True  # _walking is the estimate of _recent
+        self._total = 0.0  # weight of _recent
+        # All of _recent is within _radius_deg of _center, and so is every estimate from it.
+        self._center, self._radius_deg = (1.0, 0.0, 0.0), 180.0
         self._standing: deque[tuple[Vector, float]] = deque(maxlen=keep)
         self._windows = self._constant = self._without_gravity = self._gait = 0
         self.last_agreeing = self.first_deviating = -1  # windows, from 0
@@ -197,32 +201,77 @@ class WalkingMountEstimator:
             walking_probability: A model's probability of level walking, which multiplies the window's weight.
             standing_probability: A model's probability of standing, under the present estimate.
         """
+        self.add(acceleration, walking_probability, standing_probability)
+        return self.estimate
+
+    def add(
+        self,
+        acceleration: NDArray[np.floating],
+        walking_probability: float = 1.0,
+        standing_probability: float = 0.0,
+    ) -> None:
+        """Add one window as `push` does, without computing the estimate."""
         features = gait_features(acceleration, self._rate_hz)
         self._windows += 1
         self._constant += int(bool((acceleration == acceleration[0]).all()))
         self._without_gravity += int(abs(features.gravity_g - 1.0) > GRAVITY_TOLERANCE)
-        self.state = UNKNOWN if self.estimate is None else ESTIMATED
+        self.state = ESTIMATED if self._has_estimate else UNKNOWN
         if features.is_gait:
             self._push_gait(features.gravity, features.level_weight * walking_probability)
-        elif self.walking is not None and _is_standing(features, standing_probability, self.walking):
+        elif (
+            standing_probability >= _MIN_STANDING_PROBABILITY
+            and self.walking is not None
+            and _is_standing(features, standing_probability, self.walking)
+        ):
             self._standing.append((features.gravity, standing_probability))
-            self._refine()
-        return self.estimate
+
+    @property
+    def walking(self) -> MountEstimate | None:
+        """The estimate from walking alone; None while there is none."""
+        if not self._is_current:
+            self._is_current = True
+            self._walking = None
+            if self._has_estimate:
+                gravity, spread_deg = robust_direction(list(self._recent))
+                self._walking = MountEstimate(gravity, spread_deg, self._total * self._hop_s)
+        return self._walking
+
+    @property
+    def estimate(self) -> MountEstimate | None:
+        """The present estimate, refined by standing where possible; None while there is none."""
+        walking = self.walking
+        return None if walking is None else _refine(walking, self._standing)
+
+    @property
+    def _has_estimate(self) -> bool:
+        return self._total >= _MIN_TOTAL_WEIGHT
 
     def _push_gait(self, gravity: Vector, weight: float) -> None:
         self._gait += 1
         if self._has_changed((gravity, weight)):
+            self.replaced = self.estimate
             self._recent.clear()
             self._standing.clear()
-            self._recent.extend(entry for entry in self._deviating if entry[1] >= _MIN_WEIGHT)
+            self._total = 0.0
+            self._center, self._radius_deg = gravity, 0.0
+            for entry in self._deviating:
+                if entry[1] >= _MIN_WEIGHT:
+                    self._keep(*entry)
             self._deviating.clear()
-            self.walking = self.estimate = self._estimate_walking()
             self.state = CHANGED
         elif not self._deviating and weight >= _MIN_WEIGHT:
-            self._recent.append((gravity, weight))
-            self.walking = self._estimate_walking()
-            self._refine()
-            self.state = UNKNOWN if self.estimate is None else ESTIMATED
+            self._keep(gravity, weight)
+            self.state = ESTIMATED if self._has_estimate else UNKNOWN
+
+    def _keep(self, gravity: Vector, weight: float) -> None:
+        """Make a window a part of the estimate."""
+        if not self._recent:
+            self._center, self._radius_deg = gravity, 0.0
+        is_full = len(self._recent) == self._recent.maxlen
+        self._recent.append((gravity, weight))
+        self._total = sum(weight for _, weight in self._recent) if is_full else self._total + weight
+        self._radius_deg = max(self._radius_deg, angle_deg(gravity, self._center))
+        self._is_current = False
 
     def check_signal(self) -> None:
         """Raise InputError where the windows so far cannot come from a phone that is carried.
@@ -251,7 +300,7 @@ class WalkingMountEstimator:
     def _has_changed(self, window: tuple[Vector, float]) -> bool:
         """Whether `window` completes a run of deviating gait windows that suffices for an estimate of its own."""
         index = self._windows - 1
-        if self.walking is None or angle_deg(window[0], self.walking.gravity) <= _CHANGE_DEG:
+        if not self._has_estimate or not self._is_far(window[0]):
             self._deviating.clear()
             self.last_agreeing = index
             return False
@@ -263,15 +312,12 @@ class WalkingMountEstimator:
         kept = sum(weight for _, weight in self._deviating if weight >= _MIN_WEIGHT)
         return len(self._deviating) >= _CHANGE_WINDOWS and kept >= _MIN_TOTAL_WEIGHT
 
-    def _estimate_walking(self) -> MountEstimate | None:
-        total = sum(weight for _, weight in self._recent)
-        if total < _MIN_TOTAL_WEIGHT:
-            return None
-        gravity, spread_deg = robust_direction(list(self._recent))
-        return MountEstimate(gravity, spread_deg, total * self._hop_s)
-
-    def _refine(self) -> None:
-        self.estimate = None if self.walking is None else _refine(self.walking, self._standing)
+    def _is_far(self, gravity: Vector) -> bool:
+        """Whether gravity deviates from the estimate, which is computed only where its limits do not show it."""
+        distance = angle_deg(gravity, self._center)
+        if distance + self._radius_deg <= _CHANGE_DEG - _ROUNDING_DEG:
+            return False
+        return self.walking is not None and angle_deg(gravity, self.walking.gravity) > _CHANGE_DEG
 
 
 def describe_estimate(estimate: MountEstimate, movement: str) -> str:
@@ -307,16 +353,15 @@ def estimate_segments(windows: Iterable[NDArray[np.floating]], rate_hz: float, h
     """
     estimator = WalkingMountEstimator(rate_hz, hop_s, keep=None)
     parts: list[MountSegment] = []
-    first, count, before = 0, 0, None
+    first, count = 0, 0
     for window in windows:
         count += 1
         last_agreeing = estimator.last_agreeing
-        estimate = estimator.push(window)
+        estimator.add(window)
         if estimator.state == CHANGED:
-            parts.append(MountSegment(first, last_agreeing + 1, before))
+            parts.append(MountSegment(first, last_agreeing + 1, estimator.replaced))
             parts.append(MountSegment(last_agreeing + 1, estimator.first_deviating, None))
             first = estimator.first_deviating
-        before = estimate
     estimator.check_signal()
     parts.append(MountSegment(first, count, estimator.estimate))
     return [part for part in parts if part.first < part.end]

@@ -103,7 +103,7 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
         ANNA, "no column is called 'ax'")),
     "the wrong unit of time": (_toml('time = "ms"', 'time = "us"'), (ANNA, "probably in ms", "units.time")),
     "nothing but NaN": (_file(ANNA, lambda t: re.sub(r"(?m)^(\d[^,]*),[^,]*,", r"\1,nan,", t)), (
-        ANNA, "no sample of the accelerometer is a number")),
+        ANNA, "no accelerometer in it (none of its values in", "are numbers)")),
     "text in a number": (_file(ANNA, _line(400, lambda line: line.replace(",", ",fast", 1))), (
         f"{ANNA}, line 400", "'fast", "is not a number")),
     "a column too few": (_file(ANNA, _line(77, lambda line: line.rpartition(",")[0] + "\n")), (

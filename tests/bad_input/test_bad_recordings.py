@@ -74,7 +74,7 @@ _FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "UTF-16 cut off": (WALK.encode("utf-16")[:-1], ("neither text nor CSV",)),
     "prose": ("Dear diary,\ntoday I walked.\n", ("no column of times", "the plain layout is")),
     "a header and no samples": (PLAIN + "\n", ("has a header and no samples",)),
-    "no header": (WALK.partition("\n")[2], ("no column of times",)),
+    "no header": (WALK.partition("\n")[2], ("the first line has numbers and is not a header",)),
     "JSON": ('[{"sensor": "Accelerometer", "time": "1"}]', ("no column of times",)),
     "no times": (_without(WALK, 0), ("no column of times", "acc_x_g")),
     "times of another unit": (WALK.replace("timestamp_s", "timestamp_ns"), ("probably in s", "--time-unit s")),
@@ -107,7 +107,7 @@ _FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "gaps everywhere": (
         plain(TIMES[_PARTS], ACC[_PARTS], GYRO[_PARTS]), ("hold no 2.56 s without a gap",)),
     "backwards": (plain(TIMES[::-1], ACC, GYRO), ("line 13", "time runs backwards")),
-    "nothing but NaN": (plain(TIMES, ACC * np.nan, GYRO), ("no sample of the accelerometer is a number",)),
+    "nothing but NaN": (plain(TIMES, ACC * np.nan, GYRO), ("no accelerometer in it (none of its values",)),
     "a word among the numbers": (_edited(99, lambda line: line.replace(",", ",oops,", 1).rpartition(",")[0] + "\n"),
                                  ("line 99", "'oops' is not a number", "repair or remove")),
     "a column too many": (_edited(7, lambda line: "1," + line), ("line 7", "it has 8 columns, the header 7")),
@@ -272,7 +272,7 @@ def test_a_stream_with_faults_continues() -> None:
         f"the stream ended in the middle of line {len(spoiled)}; that line was left out",
         "samples of the accelerometer dropped because they have the time of the sample before: 1",
         "samples of the accelerometer dropped because they are earlier than the sample before: 1",
-        "samples of the accelerometer dropped because they are not numbers: 1",
+        "samples of the accelerometer dropped because they are not numbers, or are too large: 1",
         "samples of the gyroscope dropped because they have the time of the sample before: 1",
         "samples of the gyroscope dropped because they are earlier than the sample before: 1",
     ]
@@ -287,7 +287,9 @@ def test_nan_in_a_file_are_dropped_with_a_note(tmp_path: Path) -> None:
     result = harexport(walk, "--json", "--no-picture")
     assert result.exit_code == 0
     content = json.loads(result.stdout)
-    assert content["notes"] == ["samples of the accelerometer dropped because they are not numbers: 3"]
+    assert content["notes"] == [
+        "samples of the accelerometer dropped because they are not numbers, or are too large: 3"
+    ]
     assert content["restarts"] == []
     assert len(content["windows"]) == (450 - 128) // 64 + 1
 

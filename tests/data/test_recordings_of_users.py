@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,46 @@ def test_inferred_units_are_printed(tmp_path: Path) -> None:
     assert "gyroscope is in rad/s, inferred" in output
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Time (s);Accel X (G's);Accel Y (G's);Accel Z (G's);Gyro X (deg/sec);Gyro Y (deg/sec);Gyro Z (deg/sec)",
+        "time;ax [g];ay [g];az [g];gx [deg/s];gy [deg/s];gz [deg/s]",
+        "time;acc_x;acc_y;acc_z;gyro_x;gyro_y;gyro_z\ns;g;g;g;deg/s;deg/s;deg/s",
+    ],
+)
+def test_units_in_other_words(header: str, tmp_path: Path) -> None:
+    text = plain(TIMES, ACCS, np.rad2deg(GYROS), "").lstrip("\n").replace(",", ";")
+    assert assert_walk(read(written(tmp_path / "walk.csv", f"{header}\n{text}"))) == ()
+
+
+@pytest.mark.parametrize("acc", ["accelerometerAcceleration{}(G)", "userAcceleration.{0}(g) gravity.{0}(g)"])
+def test_names_of_ios_have_its_signs(acc: str, tmp_path: Path) -> None:
+    gravity = np.broadcast_to(ACCS.mean(axis=0), ACCS.shape)
+    parts = [-ACCS] if " " not in acc else [-(ACCS - gravity), -gravity]
+    names = ["loggingTime(txt)", *(name.format(axis) for name in acc.split() for axis in "XYZ")]
+    names += [f"rotationRate{axis}(rad/s)" for axis in "XYZ"]
+    stamps = [f"2024-01-01 10:00:{t / SECOND:06.3f} +0100" for t in TIMES.tolist()]
+    columns = zip(stamps, *parts, GYROS, strict=True)
+    text = (
+        ",".join(names)
+        + "\n"
+        + "".join(rows([t, *(value for part in vectors for value in part)]) for t, *vectors in columns)
+    )
+    recording = read(written(tmp_path / "walk.csv", text))
+    assert_walk(recording)
+    assert any("signs of the acceleration were turned" in note for note in recording.notes)
+    kept = read(tmp_path / "walk.csv", Units(signs="android"))
+    np.testing.assert_allclose(kept.tracks[ACC].values, -ACCS, rtol=0, atol=1e-3)
+    if len(parts) == 1:  # a stream needs the total acceleration
+        options = (*("--model", str(EDGE)), "--follow", "--mount", "as-is")
+        turned, other = (
+            CliRunner().invoke(main, ["predict", *options, *more], input=text) for more in ((), ("--signs", "android"))
+        )
+        assert "names that iOS uses" in turned.stderr
+        assert turned.stdout != other.stdout
+
+
 # Times and rates
 
 
@@ -316,12 +357,80 @@ def _clock(t: int, form: str) -> str:
         "2024-01-15 {h:02d}-{m:02d}-{s:02d}_{ms:03d}",
         "{h:02d}:{m:02d}:{s:02d}.{ms:03d}",
         "{h:02d}:{m:02d}:{s:02d}:{ms:03d}",
+        "{m:02d}:{s:02d}.{ms:03d}",
+        "20240115T{h:02d}{m:02d}{s:02d}.{ms:03d}+0100",
+        "15-Jan-2024 {h:02d}:{m:02d}:{s:02d}.{ms:03d}",
     ],
 )
-@pytest.mark.parametrize("header", ["timestamp", "timestamp_ms", "time"])
+@pytest.mark.parametrize("header", ["timestamp", "timestamp_ms", "date"])
 def test_dates_and_times_of_day(form: str, header: str, tmp_path: Path) -> None:
     text = _with_times([_clock(t, form) for t in TIMES.tolist()], header)
     assert_walk(read(written(tmp_path / "walk.csv", text)))
+
+
+def _lines(change: Any) -> str:
+    """The walk with its lines after the header changed."""
+    header, *lines = WALK.splitlines(keepends=True)
+    return header + "".join(change(lines))
+
+
+def test_rows_out_of_order_are_sorted(tmp_path: Path) -> None:
+    text = _lines(lambda lines: [line for k in range(0, len(lines), 2) for line in lines[k : k + 2][::-1]])
+    recording = read(written(tmp_path / "walk.csv", text))
+    assert_walk(recording)
+    assert any("sorted by time" in note for note in recording.notes)
+    for change in (lambda lines: lines[::-1], lambda lines: np.random.default_rng(0).permutation(lines).tolist()):
+        with pytest.raises(InputError, match="time runs backwards"):
+            read(written(tmp_path / "walk.csv", _lines(change)))
+
+
+@pytest.mark.parametrize("time", ["0", "99999", "-1e6"])
+def test_single_rows_with_a_wrong_time_are_left_out(time: str, tmp_path: Path) -> None:
+    text = _lines(lambda lines: [*lines[:99], f"{time},{lines[99].partition(',')[2]}", *lines[100:]])
+    recording = read(written(tmp_path / "walk.csv", text))
+    assert any("left out" in note and "lines 101" in note for note in recording.notes)
+    assert recording.tracks[ACC].time_ns.tolist() == np.delete(TIMES, 99).tolist()
+
+
+def test_a_clock_that_is_set_separates_recordings(tmp_path: Path) -> None:
+    times = np.where(TIMES < 2 * SECOND, TIMES, TIMES + 1_700_000_000 * SECOND)
+    found = read_recordings(written(tmp_path / "walk.csv", plain(times, ACCS * G, GYROS, BARE)))
+    assert [len(recording.tracks[ACC].time_ns) for recording in found] == [100, 300]
+
+
+def test_minutes(tmp_path: Path) -> None:
+    text = plain(TIMES, ACCS * G, GYROS, BARE.replace("timestamp_s", "time (min)"))
+    lines = [text.partition("\n")[0]]
+    lines += [
+        f"{t / 60e9!r},{line.partition(',')[2]}" for t, line in zip(TIMES.tolist(), text.splitlines()[1:], strict=True)
+    ]
+    assert_walk(read(written(tmp_path / "walk.csv", "\n".join(lines) + "\n")))
+
+
+def test_a_sensor_that_starts_late_or_ends_early_is_noted(tmp_path: Path) -> None:
+    def without_gyro(line: str) -> str:
+        return ",".join(line.split(",")[:4]) + ",,,\n"
+
+    late = _lines(lambda lines: [*map(without_gyro, lines[:200]), *lines[200:]])
+    notes = predict_json(written(tmp_path / "walk.csv", late))["notes"]
+    assert any("gyroscope has samples from 4.0 to 8.0 s only" in note for note in notes)
+
+
+def test_a_short_recording_is_refused_before_its_units_are_inferred(tmp_path: Path) -> None:
+    result = predict(written(tmp_path / "walk.csv", "".join(WALK.splitlines(keepends=True)[:50])))
+    assert result.exit_code == 2
+    assert "1.0 s of recording hold no 2.56 s" in result.stderr
+
+
+@pytest.mark.parametrize("hold", ["values", "times"])
+def test_a_stream_that_cannot_be_repaired_is_refused(hold: str, tmp_path: Path) -> None:
+    header = "timestamp_s,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s"
+    shown = np.arange(len(TIMES)) // 2 * 2
+    times, values = (TIMES, shown) if hold == "values" else (TIMES[shown // 10 * 10], np.arange(len(TIMES)))
+    text = plain(times, ACCS[values] * G, GYROS[values], header)
+    result = CliRunner().invoke(main, ["predict", "--follow"], input=text)
+    assert result.exit_code == 2
+    assert "pass the recording as a file" in result.stderr
 
 
 def test_a_time_of_day_passes_midnight(tmp_path: Path) -> None:
@@ -464,10 +573,104 @@ def test_units_in_the_names(tmp_path: Path) -> None:
         lambda text: text.replace(",", "\t"),
         lambda text: "\ufeff" + text.replace("\n", "\r\n"),
         lambda text: text.replace("timestamp_s", '"timestamp_s"'),
+        lambda text: "Recorded by a friend\nin 2024\n" + text,
+        lambda text: text.encode("utf-16-le"),
+        lambda text: text.encode("utf-32"),
+        lambda text: text.encode() + b"\0" * 4096,
+        lambda text: text.replace("\n0.4,", "\n\ufeff0.4,"),
     ],
 )
 def test_separators_and_comments(change: Any, tmp_path: Path) -> None:
     assert_walk(read(written(tmp_path / "walk.csv", change(WALK))))
+
+
+def test_missing_values_in_other_words(tmp_path: Path) -> None:
+    text = _lines(lambda lines: [*lines[:99], f"{TIMES[99] / SECOND},NA,null,n/a,None,nan,NULL\n", *lines[100:]])
+    values = read(written(tmp_path / "walk.csv", text)).tracks[ACC].values
+    assert np.flatnonzero(np.isnan(values).all(axis=1)).tolist() == [99]
+
+
+def test_a_gyroscope_without_a_number_is_missing(tmp_path: Path) -> None:
+    content = json.loads(
+        predict("--json", written(tmp_path / "walk.csv", plain(TIMES, ACCS, GYROS * np.nan)), model=()).stdout
+    )
+    assert list(content["units"]) == [ACC]
+    assert any("none of its values" in note for note in content["notes"])
+
+
+@pytest.mark.parametrize("names", [("Accelerometer", "Gyroscope"), ("1", "4"), ("ACC", "GYRO")])
+def test_a_row_for_each_sensor(names: tuple[str, str], tmp_path: Path) -> None:
+    header, lines = "time,sensor,x,y,z", []
+    for t, acc, gyro in zip(TIMES.tolist(), ACCS * G, GYROS, strict=True):
+        lines += [
+            rows([t / SECOND, names[0], *acc]),
+            rows([t / SECOND, "magnetometer", *acc]),
+            rows([t / SECOND, names[1], *gyro]),
+        ]
+    text = f"{header}\n{''.join(lines)}"
+    assert_walk(read(written(tmp_path / "walk.csv", text)))
+    units = ("--acc-unit", "m/s2", "--gyro-unit", "rad/s", "--mount", "as-is")
+    result = CliRunner().invoke(main, ["predict", "--model", str(EDGE), "--follow", *units], input=text)
+    assert result.exit_code == 0, result.stderr
+    assert len(result.stdout.splitlines()) == (400 - 128) // 64 + 1
+    with pytest.raises(InputError, match="no row is of an accelerometer"):
+        read(
+            written(tmp_path / "walk.csv", text.replace(f",{names[0]},", ",light,").replace(f",{names[1]},", ",sound,"))
+        )
+
+
+def test_android_names(tmp_path: Path) -> None:
+    names = [f"android.sensor.{sensor}.{axis}" for sensor in ("accelerometer", "gyroscope") for axis in "xyz"]
+    assert_walk(read(written(tmp_path / "walk.csv", plain(TIMES, ACCS * G, GYROS, ",".join(["timestamp", *names])))))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x1f\x8b\x08\x00" + bytes(50), "compressed with gzip"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an Excel workbook"),
+        (b"SQLite format 3\0" + bytes(90), "a SQLite database"),
+    ],
+)
+def test_other_files_are_named(content: bytes, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        read_recordings(written(tmp_path / "walk.csv", content))
+
+
+def test_zips_in_a_zip_and_workbooks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"other zips \(a\.zip\); unpack it"):
+        read_recordings(zipped(tmp_path / "week.zip", {"a.zip": "PK"}))
+    with pytest.raises(InputError, match="an Excel workbook"):
+        read_recordings(zipped(tmp_path / "walk.xlsx", {"xl/workbook.xml": "<workbook/>"}))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, for whom no folder is locked."""
+    folder(tmp_path / "week", {"monday.csv": WALK, "locked/tuesday.csv": WALK})
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="locked: Permission denied"):
+        read_recordings(tmp_path / "week")
+
+
+def test_pictures_of_recordings_with_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    place = folder(tmp_path, {"a/walk.csv": WALK, "b/walk.csv": WALK})
+    arguments = [
+        str(place / "a/walk.csv"),
+        str(place / "b/walk.csv"),
+        "--model",
+        str(EDGE),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert CliRunner().invoke(main, ["predict", *arguments]).exit_code == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
 def test_unrecognized_columns_get_a_configuration(tmp_path: Path) -> None:
@@ -500,8 +703,6 @@ def test_damaged_zips_end_in_our_error(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "walk.csv")
     with pytest.raises(InputError, match="not a regular file"):
         read_recordings(tmp_path / "walk.csv")

@@ -11,12 +11,14 @@ from harexport.errors import InputError
 from harexport.exporters.checks import check_exported_model, synthetic_windows
 from harexport.exporters.export import build_model, export
 from harexport.exporters.options import resolve
+from harexport.formats import read_model
 from harexport.model import checkpoint as checkpoints
 from harexport.model import recipe as recipes
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.folding import simplify
-from harexport.model.layers import Activation
+from harexport.model.layers import Activation, Conv1d, Linear, Reduce
 from harexport.model.network import Network
+from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.torch import TorchRunner
 from tests.helpers.networks import LAYERS, contract_of, layer_network
 
@@ -77,3 +79,22 @@ def test_a_layer_that_tflite_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no ELU with alpha 0\.5"):
         export(other, tmp_path / "x.tflite", contract=contract_of(other))
     assert not list(tmp_path.iterdir())
+
+
+def test_hidden_convolutions_are_hybrid_with_a_scale_per_output() -> None:
+    random = np.random.default_rng(0)
+    first, second = (random.normal(size=shape).astype(np.float32) for shape in ((8, 5, 9), (8, 3, 8)))
+    second[0] *= 1000  # with one scale for all outputs, the other ones would be rounded to zero
+    zeros, head = (
+        np.zeros(8, np.float32),
+        Linear(random.normal(size=(6, 8)).astype(np.float32), np.zeros(6, np.float32)),
+    )
+    layers = (Conv1d(first, zeros, relu=True), Conv1d(second, zeros), Activation("tanh"), Reduce("mean"), head)
+    network = Network(128, 9, layers)
+    contract = contract_of(network)
+    model = build_model(network, contract, {}, resolve(network, "tflite", "int8-weights", "unrolled"), None)
+    graph = read_model(model, "model").main
+    assert [op.version for op in graph.ops if op.kind == "CONV_2D"] == [1, 5]
+    windows = synthetic_windows(contract)
+    expected = network.logits(windows)
+    assert np.abs(LiteRtRunner(model, "model").logits(windows) - expected).max() < 0.1 * np.abs(expected).max()

@@ -217,6 +217,11 @@ def _offer_uci_har(folder: Path) -> None:
     download.fetch_uci = lambda cache, _: fetch_small(cache, url, listed)
 
 
+def _add_up(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    total = {key: sum(entry[key] for entry in counts.values()) for key in ("runs", "killed")}
+    return {**total, "problems": sum(len(entry["problems"]) for entry in counts.values())}
+
+
 def main(kills: int, seconds: float) -> int:
     """Kill until a limit is reached; return the exit code."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -247,9 +252,9 @@ def main(kills: int, seconds: float) -> int:
             counts[name]["problems"] += result["problems"]
             for problem in result["problems"]:
                 print(f"{name}: {problem}", flush=True)
-            total = {key: sum(entry[key] for entry in counts.values()) for key in ("runs", "killed")}
-            total["problems"] = sum(len(entry["problems"]) for entry in counts.values())
+            total = _add_up(counts)
             write_json(RECORD, {"command": "python -m tests.fuzz.kills", "total": total, "commands": counts})
+    total = _add_up(counts)
     print(f"{total['killed']} kills, {total['problems']} problems: {RECORD.name}")
     return int(total["problems"] > 0)
 

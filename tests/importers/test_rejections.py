@@ -122,6 +122,16 @@ _REJECTED: dict[str, tuple[Any, str]] = {
         _model([helper.make_node("Identity", ["s"], ["y"])], {"s": _ONES}),
         "does not depend on the input; a classifier is needed",
     ),
+    "mean over channels": (
+        _model(
+            [
+                helper.make_node("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0, name="mean"),
+                helper.make_node("MatMul", ["m", "W"], ["y"]),
+            ],
+            {"W": np.ones((128, 6), np.float32)},
+        ),
+        "the ReduceMean node mean is not supported: it reduces channels; only the time can be reduced",
+    ),
     "softmax over time": (_node("Softmax", axis=1), "it normalizes time; only the logits can be normalized"),
     "softmax inside": (
         _model(
@@ -151,7 +161,7 @@ def test_unsupported_models_are_rejected(name: str) -> None:
         import_model(model, "model", 9)
 
 
-@pytest.mark.parametrize("name", ["peepholes", "loop", "several inputs", "not a classifier"])
+@pytest.mark.parametrize("name", ["peepholes", "loop", "several inputs", "not a classifier", "mean over channels"])
 def test_the_command_writes_nothing(tmp_path: Path, name: str) -> None:
     path, out = tmp_path / "model.onnx", tmp_path / "out"
     path.write_bytes(_REJECTED[name][0].SerializeToString())
@@ -182,6 +192,14 @@ def test_weights_outside_the_folder_are_rejected(tmp_path: Path, location: str) 
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match="not a file in its folder"):
         from_onnx(folder / "model.onnx")
+
+
+def test_layers_of_modules_are_named() -> None:
+    example, attention = torch.zeros(1, 128, 9), nn.TransformerEncoderLayer(9, 3, 16, batch_first=True)
+    with pytest.raises(InputError, match="self_attn.* it splits the channels, as attention and GroupNorm do"):
+        from_torch(nn.Sequential(attention, nn.Flatten(), nn.Linear(1152, 6)).eval(), example)
+    with pytest.raises(InputError, match=r"ONNX by PyTorch: Unsupported: .*projections$"):
+        from_torch(nn.Sequential(nn.LSTM(9, 8, proj_size=4)).eval(), example)
 
 
 def test_modules_in_training_mode_or_with_hooks_are_rejected() -> None:

@@ -23,7 +23,7 @@ from harexport.data.custom.recording import (
 )
 from harexport.data.dataset import Coverage, Dataset, Windows
 from harexport.data.recordings.csv_format import Units, normalize_label
-from harexport.data.recordings.files import SUFFIXES
+from harexport.data.recordings.files import SUFFIXES, list_folder
 from harexport.data.recordings.reader import PhoneRecording, read_recordings
 from harexport.errors import InputError
 from harexport.model.contract import Contract
@@ -62,14 +62,7 @@ def list_files(folder: Path) -> list[Path]:
     Raises:
         InputError: There are no recordings, or the folder cannot be read.
     """
-    try:
-        inside = sorted(
-            file
-            for file in folder.rglob("*")
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        )
-    except OSError as error:
-        raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
+    inside = list_folder(folder)
     found = [file for file in inside if file.suffix.lower() in (*SUFFIXES, ".zip")]
     if not found:
         others = [file.name for file in inside if file.name != CONFIG_NAME]

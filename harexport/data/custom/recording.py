@@ -174,8 +174,9 @@ def find_subject(recording: PhoneRecording, config: CustomConfig) -> str:
         return found
     if recording.subject is not None:
         return recording.subject
+    patterns = (f"{SUBJECT}_*.csv", f"{SUBJECT}/*", f"{SUBJECT}/*/*")  # by the number of folders
     raise InputError(
         f"{recording.path}: the subject is unknown, and the test set must hold other people than the training set. In "
-        f'{config.file} write subject_pattern = "{SUBJECT}_*.csv" if file names contain it, or "{recording.path}" = '
-        '"..." under [subjects]; or add a column subject'
+        f'{config.file} write subject_pattern = "{patterns[min(recording.path.count("/"), 2)]}" if names of files or '
+        f'folders contain it, or "{recording.path}" = "..." under [subjects]; or add a column subject'
     )

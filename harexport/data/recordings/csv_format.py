@@ -29,38 +29,45 @@ _NAMES = {
         "angularvelocity", "angvel", "angularrate", "gyroscopeuncalibrated", "g", "w",
     ),
 }  # fmt: skip
+_PREFIXES = ("imu", "raw", "phone", "sensor", "mpu", "calibrated", "android", "lsm", "bmi")
+# Names of iOS (CoreMotion), and of SensorLog there: at rest the axis that points up is negative.
+APPLE_NAMES = "the accelerations have names that iOS uses"
+_APPLE = ("useracceleration", "motionuseracceleration", "accelerometeracceleration")
 # "gx" is a gyroscope beside accelerations only; "a" and "w" are common in short loggers.
 _SHORT = ("a", "g", "w")
 _UNITS = {
-    "m/s2": ("m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2", "m/s/s", "ms^-2", "mss"),
+    "m/s2": (
+        "m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2", "m/s/s", "ms^-2", "mss", "m/sec2", "m/sec^2", "m/s**2",
+        "m s-2", "m s^-2", "meters per second squared", "metres per second squared", "meters/second^2",
+    ),
     "mg": ("mg", "milli-g", "millig"),
-    "g": ("g", "gs"),
-    "rad/s": ("rad/s", "rad_s", "rads", "radps", "rps"),
+    "g": ("g", "gs", "g's", "g-force", "gforce"),
+    "rad/s": ("rad/s", "rad_s", "rads", "radps", "rps", "rad/sec", "rad s-1", "radians/s", "radians per second"),
     "mdps": ("mdps", "mdeg/s", "millidps"),
-    "deg/s": ("deg/s", "deg_s", "degs", "dps", "°/s", "degps"),
-    "s": ("s", "sec", "seconds", "second"),
+    "deg/s": (
+        "deg/s", "deg_s", "degs", "dps", "°/s", "degps", "deg/sec", "°/sec", "degrees/s", "degrees per second",
+    ),
+    "min": ("min", "minutes"),
+    "s": ("s", "sec", "secs", "seconds", "second"),
     "ms": ("ms", "msec", "millis", "milliseconds", "millisecond"),
     "us": ("us", "µs", "usec", "micros", "microseconds"),
     "ns": ("ns", "nsec", "nanos", "nanoseconds"),
-}
+}  # fmt: skip
 _SPELLINGS = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
-TIME_UNITS = ("s", "ms", "us", "ns")
+TIME_UNITS = ("s", "ms", "us", "ns", "min")
 # In order of preference: Sensor Logger has two. Names with a unit in them follow.
 _TIMES = (
     "secondselapsed", "timestamp", "time", "t", "elapsed", "elapsedtime", "timesincestart", "timesincebeginning",
     "epoch", "epoc", "unixtime", "unixtimestamp", "datetime", "dateandtime", "loggingtime", "sampletime",
-    "timestampunix", "systemtime", "localtime", "yyyymoddhhmisssss", "clock", "timeofday",
+    "timestampunix", "systemtime", "localtime", "yyyymoddhhmisssss", "clock", "timeofday", "date",
 )  # fmt: skip
-_UNIT_TIMES = {
-    "millis": "ms",
-    "milliseconds": "ms",
-    "micros": "us",
-    "microseconds": "us",
-    "nanoseconds": "ns",
-    "seconds": "s",
-}
+# Names that are only a unit: the time, or a part of it beside a date or a time of day.
+_UNIT_TIMES = {name: unit for unit in ("ms", "us", "ns") for name in _UNITS[unit]}
+_SECONDS = _UNITS["s"][1:]
 _LABELS = ("label", "activity", "class", "labels", "activitylabel")
 _SUBJECTS = ("subject", "subjectid", "participant", "person", "user")
+_KINDS = ("sensor", "sensorname", "sensortype")
+_ANDROID_TYPES = {"1": ACC, "4": GYRO, "9": GRAVITY, "10": LINEAR}  # android.hardware.Sensor.TYPE_...
 _DEVICES = {"wrist": "watch", "watch": "watch", "headphone": "headphones", "airpods": "headphones"}
 
 
@@ -132,6 +139,8 @@ class Layout:
         label: Column of labels.
         subject: Column of subjects.
         text: Column of the text of an annotation.
+        kind: Column that names the sensor of each row (see `kind_of_row`), where all share the columns x, y and z.
+        has_apple_signs: The accelerations are called as on iOS.
     """
 
     family: str
@@ -144,6 +153,8 @@ class Layout:
     subject: int | None = None
     extra_time: tuple[int, str] | None = None
     text: int | None = None
+    kind: int | None = None
+    has_apple_signs: bool = False
 
 
 @dataclass
@@ -169,6 +180,21 @@ def read_separator(line: str) -> str:
     """Return the delimiter that a line such as `sep=;` states, as spreadsheets write it before the header; else ""."""
     text = line.strip("\ufeff \r\n")
     return text[4] if len(text) == 5 and text.lower().startswith("sep=") else ""
+
+
+def find_units(header: str, cells: Sequence[str], delimiter: str) -> str | None:
+    """Return the header with the units that the line after it states; None where that line states none."""
+    units = [cell.strip(' ()[]"').lower() for cell in cells]
+    if not any(units) or not all(unit in _SPELLINGS or not unit for unit in units):
+        return None
+    names = split_cells(header, delimiter)
+    if len(names) != len(units):
+        return None
+    named = [
+        f"{name.strip()}({unit})" if unit and split_unit(name)[1] is None else name.strip()
+        for name, unit in zip(names, units, strict=True)
+    ]
+    return delimiter.join(named)
 
 
 def find_delimiter(header: str) -> str:
@@ -207,12 +233,19 @@ def recognize_layout(
         raise InputError(f"{where}: the first line is not a header ({error}); {PLAIN}") from None
     while len(names) > 1 and not names[-1]:
         names = names[:-1]
+    if 2 * sum(map(_is_number, names)) > len(names):
+        raise UnrecognizedError(f"{where}: the first line has numbers and is not a header; {PLAIN}", False)
     columns = columns or ColumnNames()
     hidden: set[int] = set()
     stated = _stated_columns(names, columns, where, hidden)
     time, time_unit, extra = _find_time(names, columns, stated, where, rows)
     is_sensor_logger = compact(names[time]) == "secondselapsed"
-    sensors = _find_sensors(names, stem, is_sensor_logger, stated, hidden | {time}, where)
+    kind = None if columns.acc or columns.gyro else _find_kinds(names)
+    if kind is not None:
+        x, y, z = (next(k for k, name in enumerate(names) if axis_name(split_unit(name)[0]) == ("", a)) for a in "xyz")
+        sensors = {sensor: SensorColumns((x, y, z), None) for sensor in (ACC, GYRO, LINEAR, GRAVITY)}
+    else:
+        sensors = _find_sensors(names, stem, is_sensor_logger, stated, hidden | {time}, where)
     label = stated.get("label") if columns.label else _find_named(names, _LABELS)
     subject = stated.get("subject") if columns.subject else _find_named(names, _SUBJECTS)
     text = None
@@ -221,7 +254,10 @@ def recognize_layout(
         if not (is_sensor_logger and text is not None and stem.lower().startswith("annotation")):
             raise UnrecognizedError(_unrecognized(f"{where}: no sensor is recognized", names, rows), is_sensor_logger)
     family = "Sensor Logger" if is_sensor_logger else "phyphox" if names[time].lower() == "time (s)" else "plain layout"
-    return Layout(family, delimiter, names, time, time_unit, sensors, label, subject, extra, text)
+    has_apple_signs = any(axis_name(split_unit(name)[0])[0] in _APPLE for name in names)
+    return Layout(
+        family, delimiter, names, time, time_unit, sensors, label, subject, extra, text, kind, has_apple_signs
+    )
 
 
 def _stated_columns(names: tuple[str, ...], columns: ColumnNames, where: str, hidden: set[int]) -> dict[str, int]:
@@ -259,19 +295,13 @@ def _find_time(
         if rank is not None:
             unit = "s" if compact(base) == "secondselapsed" else unit if unit in TIME_UNITS else None
             candidates.append((rank, unit is None, column, unit))
-    extra = next(
-        (
-            (column, _UNIT_TIMES[compact(name)])
-            for column, name in enumerate(names)
-            if compact(name) in _UNIT_TIMES and compact(name) != "seconds"
-        ),
-        None,
-    )
+    compacts = [compact(name) for name in names]
+    extra = next(((k, _UNIT_TIMES[name]) for k, name in enumerate(compacts) if name in _UNIT_TIMES), None)
     if not candidates:
         if extra is not None:
             return extra[0], extra[1], None
-        if "seconds" in (compacts := [compact(name) for name in names]):
-            return compacts.index("seconds"), "s", None
+        if (seconds := next((k for k, name in enumerate(compacts) if name in _SECONDS), None)) is not None:
+            return seconds, "s", None
         raise UnrecognizedError(_unrecognized(f"{where}: no column of times is recognized", names, rows), False)
     _, _, column, unit = min(candidates)
     return column, unit, extra if unit is None else None
@@ -290,7 +320,7 @@ def _find_sensors(
     found: dict[str, dict[str, _Found]] = {}
     stem_kind = sensor_of_stem(stem)
     has_gravity = any(classify_column(name)[0] == GRAVITY for name in names)
-    accelerations = {axis_name(names[k])[0] for k in range(len(names)) if k not in hidden} - {""}
+    accelerations = {axis_name(split_unit(names[k])[0])[0] for k in range(len(names)) if k not in hidden} - {""}
     for column, name in enumerate(names):
         if column in hidden:
             continue
@@ -331,6 +361,20 @@ def _find_sensors(
             x, y, z = (stated[f"{kind} {axis}"] for axis in "xyz")
             sensors[kind] = SensorColumns((x, y, z), _sensor_unit(kind, split_unit(names[x])[1]))
     return sensors
+
+
+def _find_kinds(names: tuple[str, ...]) -> int | None:
+    """Return the column that names the sensor of each row, beside the columns x, y and z."""
+    bare = [axis for sensor, axis in (axis_name(split_unit(name)[0]) for name in names) if axis and not sensor]
+    return _find_named(names, _KINDS) if sorted(bare) == ["x", "y", "z"] else None
+
+
+def kind_of_row(text: str) -> str | None:
+    """Return the sensor that a cell names: ACC, LINEAR, GRAVITY, GYRO or None."""
+    text = text.strip()
+    if "uncalibrated" in text.lower():
+        return None
+    return _ANDROID_TYPES.get(text) or sensor_of_stem(text)
 
 
 def _kind_of_bare_axes(names: tuple[str, ...]) -> str | None:
@@ -402,16 +446,15 @@ def axis_name(base: str) -> tuple[str, str | None]:
 
 def kind_of(sensor: str) -> str | None:
     """Return the sensor of a compact name: ACC, LINEAR, GRAVITY, GYRO or None."""
-    for prefix in ("", "imu", "raw", "phone", "sensor", "mpu", "calibrated", "android", "lsm", "bmi"):
-        if prefix and not sensor.startswith(prefix):
-            continue
-        rest = sensor.removeprefix(prefix)
-        if prefix and rest in _SHORT:
-            continue
+    rest = sensor
+    while True:
         kind = next((kind for kind, names in _NAMES.items() if rest in names), None)
-        if kind is not None:
+        if kind is not None and (rest == sensor or rest not in _SHORT):
             return kind
-    return None
+        prefix = next((prefix for prefix in _PREFIXES if rest.startswith(prefix)), None)
+        if prefix is None:
+            return None
+        rest = rest.removeprefix(prefix)  # android.sensor.accelerometer.x has two
 
 
 def sensor_of_stem(stem: str) -> str | None:
@@ -483,16 +526,22 @@ def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[
     """Describe unrecognized columns, with the lines of harexport.toml that name them."""
     message = f"{problem} among its columns ({list_columns(names)}); {PLAIN}"
     rows = rows[:20]
-    numeric = [k for k in range(len(names)) if rows and all(k < len(row) and _is_number(row[k]) for row in rows)]
-    if len(numeric) < 4:
-        return message
-    increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]
+    named = [k for k in range(len(names)) if names[k] and rows and all(k < len(row) for row in rows)]
+    numeric = [k for k in named if all(_is_number(row[k]) for row in rows)]
     time = next((k for k in range(len(names)) if classify_column(names[k])[0] == "time"), None)
-    time = time if time is not None else (increasing or numeric)[0]
-    axes = [k for k in numeric if k != time]
-    lines = ["[columns]", f"time = {_quote(names[time])}", f"acc = [{', '.join(_quote(names[k]) for k in axes[:3])}]"]
-    if len(axes) >= 6:
-        lines.append(f"gyro = [{', '.join(_quote(names[k]) for k in axes[3:6])}]")
+    if time is None:
+        increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]
+        clocks = [k for k in named if k not in numeric and all(row[k].count(":") > 1 for row in rows)]
+        time = next(iter([*clocks, *increasing]), None)
+    axes = [k for k in numeric if k != time and classify_column(names[k])[0] != "time"]
+    if time is None or len(axes) < 3:
+        return message
+    lines = ["[columns]", f"time = {_quote(names[time])}"]
+    recognized = {kind_of(sensor) for sensor, axis in map(axis_name, names) if axis} & {ACC, GYRO}
+    if not recognized:
+        lines.append(f"acc = [{', '.join(_quote(names[k]) for k in axes[:3])}]")
+        if len(axes) >= 6:
+            lines.append(f"gyro = [{', '.join(_quote(names[k]) for k in axes[3:6])}]")
     listed = "\n".join(lines)
     return (
         f"{message}. Name the columns in a file harexport.toml and pass its folder with --data, for example:\n{listed}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import stat
 import zipfile
 import zlib
@@ -30,6 +31,23 @@ def check_unpacked_size(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
     size, packed = sum(info.file_size for info in members), sum(info.compress_size for info in members)
     if size > _LARGEST or (size > _SUSPICIOUS and size > _HIGHEST_RATIO * packed):
         raise InputError(f"{path} is refused: {packed:,} bytes unpack to {size:,}, more than recordings do")
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """List the regular files in a folder and its subfolders, sorted; hidden ones are left out.
+
+    Raises:
+        InputError: The folder or a subfolder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read {error.filename}: {error.strerror or error}") from error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.is_file())
 
 
 @dataclass
@@ -91,14 +109,8 @@ class OpenedFiles:
 
     def _in_folder(self, path: Path) -> list[RecordingFile]:
         files: list[RecordingFile] = []
-        try:
-            inside = sorted(path.rglob("*"))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        for file in inside:
+        for file in list_folder(path):
             name = file.relative_to(path).as_posix()
-            if any(part.startswith(".") for part in PurePosixPath(name).parts) or not file.is_file():
-                continue
             if file.suffix.lower() in SUFFIXES:
                 files.append(RecordingFile(name, f"{path}: {name}", lambda file=file: file.open("rb")))  # type: ignore[misc]
             elif file.suffix.lower() == ".zip":
@@ -114,11 +126,19 @@ class OpenedFiles:
             infos = [
                 info
                 for info in archive.infolist()
-                if info.filename.lower().endswith(SUFFIXES) and not info.filename.startswith(("meta/", "__MACOSX/"))
+                if info.filename.lower().endswith(SUFFIXES)
+                and not info.filename.startswith("meta/")
+                and not info.filename.startswith("__MACOSX/")
+                and not PurePosixPath(info.filename).name.startswith(".")
             ]
             check_unpacked_size(infos, path)
         except ZIP_ERRORS as error:
             raise InputError(f"{path} cannot be unpacked ({error}); export the recording again") from error
+        names = archive.namelist()
+        if not infos and "xl/workbook.xml" in names:
+            raise InputError(f"{path} is an Excel workbook; save it as CSV")
+        if not infos and (inner := [name for name in names if name.lower().endswith(".zip")]):
+            raise InputError(f"{path} holds other zips ({', '.join(inner[:3])}); unpack it and pass the folder")
         return [
             RecordingFile(prefix + info.filename, f"{path}: {info.filename}", lambda info=info: archive.open(info))  # type: ignore[misc,arg-type]
             for info in infos

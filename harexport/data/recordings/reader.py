@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.data.recordings.csv_format import (
+    APPLE_NAMES,
     GRAVITY,
     LINEAR,
     PLAIN,
@@ -24,13 +25,15 @@ from harexport.data.recordings.csv_format import (
     stem_without_sensor,
 )
 from harexport.data.recordings.files import ZIP_ERRORS, OpenedFiles, RecordingFile, is_zip
-from harexport.data.recordings.sampling import is_constant, repair_sampling
+from harexport.data.recordings.sampling import find_fault, repair_sampling
 from harexport.data.recordings.table import SensorTrack, Table, read_table
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 from harexport.preprocessing.stream import ACC, GYRO
 
 _MOST_SESSIONS = 50  # of one file; more jumps of the clock are a fault of the times
+_LONGEST_PAUSE = 6 * 3600 * SECOND  # a longer one separates recordings, such as a clock that is set after the start
+_WRONG_TIMES, _WRONG_SHARE = 5, 0.001  # single rows with a wrong time; more are another fault
 _FAMILY_ORDER = ("Sensor Logger", "phyphox", "plain layout")
 _LINEAR_SHARE = 0.5  # of gravity: the mean of an acceleration without gravity is far below
 
@@ -213,6 +216,9 @@ def _read_folder(
                 annotations.append(table)
             elif table.sensors:
                 parts += _split_sessions(file, table)
+            elif table.layout.kind is not None:
+                column = table.layout.names[table.layout.kind]
+                raise InputError(f"{file.where}: no row is of an accelerometer or gyroscope, by the column {column!r}")
             else:
                 raise InputError(f"{file.where} has a header and no samples")
         except InputError as error:
@@ -297,6 +303,7 @@ def _read_platform(file: RecordingFile) -> str | None:
 
 def _split_sessions(file: RecordingFile, table: Table) -> list[_Part]:
     """Split a table where its header is repeated, its subject changes, or its clock jumps back."""
+    table = _drop_wrong_times(file, table)
     count = len(table.time_ns)
     breaks = {row for row in table.breaks if 0 < row < count}
     if len(table.subjects):
@@ -317,8 +324,30 @@ def _split_sessions(file: RecordingFile, table: Table) -> list[_Part]:
     return [_Part(file, table, first, end) for first, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
+def _drop_wrong_times(file: RecordingFile, table: Table) -> Table:
+    """Leave out single rows whose time is far from those of the rows before and after, which fit together."""
+    times, gap_ns = table.time_ns, round(GAP_SECONDS * SECOND)
+    if len(times) < 3:
+        return table
+    around = times[2:] - times[:-2]
+    is_far = (times[1:-1] < times[:-2] - gap_ns) | (times[1:-1] > times[:-2] + gap_ns)
+    wrong = np.flatnonzero(is_far & (around >= 0) & (around <= gap_ns)) + 1
+    if not 0 < len(wrong) <= max(_WRONG_TIMES, _WRONG_SHARE * len(times)):
+        return table
+    fixed = times.copy()
+    fixed[wrong] = times[wrong - 1]
+    sensors = {}
+    for kind, (rows, values) in table.sensors.items():
+        is_right = ~np.isin(rows, wrong)
+        sensors[kind] = (rows[is_right], values[is_right])
+    lines = ", ".join(str(line) for line in table.line_numbers[wrong[:5]].tolist())
+    note = f"{file.where}: rows were left out because their times are far from those around, in lines {lines}"
+    note += f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    return replace(table, time_ns=fixed, sensors=sensors, notes=(*table.notes, note))
+
+
 def _find_jumps(table: Table, first: int, end: int) -> list[int]:
-    """Return the rows at which a sensor's time is more than a gap before its latest one."""
+    """Return the rows at which a sensor's time is a gap before its latest one, or hours after it."""
     jumps: list[int] = []
     gap_ns = round(GAP_SECONDS * SECOND)
     while len(jumps) < _MOST_SESSIONS:
@@ -326,9 +355,11 @@ def _find_jumps(table: Table, first: int, end: int) -> list[int]:
         for rows, _ in table.sensors.values():
             low, high = np.searchsorted(rows, [first, end])
             times = table.time_ns[rows[low:high]]
-            back = np.flatnonzero(times < np.maximum.accumulate(times) - gap_ns) if len(times) else times
-            if len(back):
-                found = min(found, int(rows[low + back[0]]))
+            latest = np.maximum.accumulate(times) if len(times) else times
+            is_jump = times < latest - gap_ns
+            is_jump[1:] |= np.diff(latest) > _LONGEST_PAUSE
+            if is_jump.any():
+                found = min(found, int(rows[low + int(np.argmax(is_jump))]))
         if found == end:
             return jumps
         jumps.append(found)
@@ -400,16 +431,18 @@ def _assemble(
     for part in group:
         form = part.table.time_format
         if form.origin.startswith("inferred"):
-            note = f"times are in {form.unit}, {form.origin}; to change it, {units.option_hint('time', '...')}"
+            note = f"times are in {form.unit}, {form.origin}; to change it, {units.option_hint('time', 'UNIT')}"
             notes += [note] if note not in notes else []
     family = min((part.table.layout.family for part in group), key=_FAMILY_ORDER.index)
-    tracks = _turn_signs(tracks, family, device, platform, units, notes)
+    has_apple_signs = any(part.table.layout.has_apple_signs for part in group)
+    tracks = _turn_signs(tracks, family, platform, has_apple_signs, units, notes)
     tracks = add_gravity(tracks, name, notes)
     missing: dict[str, str] = {}
     lines: dict[str, NDArray[np.int64]] = {}
     for kind in list(tracks):
-        if is_constant(tracks[kind].values):
-            missing[kind] = f"all its values in {tracks[kind].source} are {tracks[kind].values[0, 0]:g}"
+        reason = find_fault(tracks[kind])
+        if reason is not None:
+            missing[kind] = reason
             notes.append(f"the {kind} has no signal: {missing[kind]}; it is treated as missing")
             del tracks[kind]
             continue
@@ -440,8 +473,8 @@ def _assemble(
 def _turn_signs(
     tracks: dict[str, SensorTrack],
     family: str,
-    device: str,
     platform: str | None,
+    has_apple_signs: bool,
     units: Units,
     notes: list[str],
 ) -> dict[str, SensorTrack]:
@@ -453,6 +486,8 @@ def _turn_signs(
             signs, reason = platform, "Metadata.csv names an iPhone"
         elif ACC not in tracks and LINEAR in tracks and GRAVITY in tracks:
             signs, reason = "apple", "Accelerometer and Gravity without TotalAcceleration are from an iPhone"
+    elif signs is None and has_apple_signs:
+        signs, reason = "apple", APPLE_NAMES
     if signs != "apple":
         return tracks
     if reason:

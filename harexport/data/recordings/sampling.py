@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.recordings.table import Floats, SensorTrack
+from harexport.data.recordings.table import SensorTrack
 from harexport.data.recordings.timestamps import Times
 from harexport.preprocessing.resampler import GAP_SECONDS, SECOND
 
@@ -24,13 +24,18 @@ def estimate_rate(time_ns: Times) -> float:
     return float(len(steps) * SECOND / steps.sum()) if len(steps) else 0.0
 
 
-def is_constant(values: Floats) -> bool:
-    """Return whether a sensor has no signal: every sample is the same."""
-    return len(values) > 20 and bool((values == values[0]).all())
+def find_fault(track: SensorTrack) -> str | None:
+    """Return why a sensor has no signal, if so: no value is a number, or all samples are the same."""
+    values = track.values
+    if len(values) and np.isnan(values).any(axis=1).all():
+        return f"none of its values in {track.source} are numbers"
+    if len(values) > 20 and bool((values == values[0]).all()):
+        return f"all its values in {track.source} are {', '.join(f'{value:g}' for value in np.unique(values[0]))}"
+    return None
 
 
 def repair_sampling(sensor: str, track: SensorTrack) -> tuple[SensorTrack, list[str]]:
-    """Drop repeated values of a slower sensor, and spread batched timestamps.
+    """Sort samples by time, drop repeated values of a slower sensor, and spread batched timestamps.
 
     Args:
         sensor: Name of the sensor, for the notes.
@@ -40,14 +45,18 @@ def repair_sampling(sensor: str, track: SensorTrack) -> tuple[SensorTrack, list[
         The repaired samples and notes on what was changed.
     """
     notes = []
-    is_new = _find_new_values(track)
+    if late := int((np.diff(track.time_ns) < 0).sum()):
+        order = np.argsort(track.time_ns, kind="stable")
+        track = replace(track, time_ns=track.time_ns[order], values=track.values[order])
+        notes.append(f"samples of the {sensor} were sorted by time: {late} were later than the next one")
+    is_new = find_new_values(track)
     if is_new is not None:
         track = replace(track, time_ns=track.time_ns[is_new], values=track.values[is_new])
         notes.append(
             f"the {sensor} repeats its last value in {1 - is_new.mean():.0%} of the rows; without repetitions it has "
             f"{estimate_rate(track.time_ns):.1f} Hz"
         )
-    spread = _spread_batches(track.time_ns)
+    spread = spread_batches(track.time_ns)
     if spread is not None:
         track = replace(track, time_ns=spread)
         notes.append(
@@ -57,7 +66,7 @@ def repair_sampling(sensor: str, track: SensorTrack) -> tuple[SensorTrack, list[
     return track, notes
 
 
-def _find_new_values(track: SensorTrack) -> NDArray[np.bool_] | None:
+def find_new_values(track: SensorTrack) -> NDArray[np.bool_] | None:
     """Return which samples are new where a logger repeats the last value at a higher rate; None where it does not.
 
     Sensors with few digits repeat values at rest, too, but at random, and not while the phone moves.
@@ -81,7 +90,7 @@ def _find_new_values(track: SensorTrack) -> NDArray[np.bool_] | None:
     return is_new
 
 
-def _spread_batches(time_ns: Times) -> Times | None:
+def spread_batches(time_ns: Times) -> Times | None:
     """Spread samples that share a timestamp over the time since the timestamp before; None where there are none."""
     if len(time_ns) < 20:
         return None

@@ -86,7 +86,7 @@ def resolve_sensors(
         readable = (np.abs(track.values) < MAX_PLAUSIBLE).all(axis=1)  # NaN compares as false
         times, values = track.time_ns[readable], track.values[readable]
         if not len(times):
-            raise InputError(f"{track.source}: no sample of the {sensor} is a number")
+            raise InputError(f"{track.source}: no sample of the {sensor} is a number up to {MAX_PLAUSIBLE:,.0f}")
         rates[sensor] = estimate_rate(times)
         slower = f", or use a lower rate_hz in {units.file}" if units.file else ""
         check_rate(sensor, rates[sensor], contract.rate_hz, track.source, slower)
@@ -108,7 +108,7 @@ def resolve_sensors(
             found[sensor] = infer_gyroscope_unit(times, values, stated or track.unit, acc_g, track.source, hint)
         if not stated and not track.unit:
             basis = "gravity" if sensor == ACC else "its magnitude"
-            notes.append(f"the {sensor} is in {found[sensor]}, inferred from {basis}; to change it, {hint('...')}")
+            notes.append(f"the {sensor} is in {found[sensor]}, inferred from {basis}; to change it, {hint('UNIT')}")
     lengths = {sensor: averaging_length(rate, contract.rate_hz) for sensor, rate in rates.items()}
     return SensorInfo(found, rates, lengths, tuple(notes))
 

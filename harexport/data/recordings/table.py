@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from harexport.data.recordings.csv_format import (
     ColumnNames,
     Layout,
+    UnrecognizedError,
     find_delimiter,
+    find_units,
+    kind_of_row,
     read_separator,
     recognize_layout,
     split_cells,
@@ -34,6 +37,20 @@ _BLOCK = 1 << 20  # bytes read at once
 _LONGEST_LINE = 1 << 20  # characters
 _LARGEST = 1_000_000_000  # bytes of one CSV: a day at 100 Hz has about 500 MB
 _COMMENTS = ("#", "//", "%")
+_MOST_TITLE_LINES = 30  # before the header
+_MISSING = ("", "na", "n/a", "nan", "null", "none")  # as pandas, R and JavaScript write it
+# First bytes of files that people take for CSV, and what they are.
+_OTHER_FILES = {
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"BZh": "compressed with bzip2; unpack it first",
+    b"\xfd7zXZ": "compressed with xz; unpack it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a RAR archive; unpack it first",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV",
+    b"SQLite format 3": "a SQLite database; export the recording as CSV",
+    b"PAR1": "a Parquet file; export the recording as CSV",
+    b"\x89HDF": "an HDF5 file; export the recording as CSV",
+}
 _FORMAT_ROWS = 2000  # rows that determine the format of times
 
 Floats = NDArray[np.float64]
@@ -210,7 +227,7 @@ class _Parser:
             return False
         flat = text[:-1].replace("\n", delimiter).split(delimiter)
         used = {column for triple in layout.sensors.values() for column in triple.columns}
-        used |= {layout.time, layout.label or 0, layout.subject or 0, layout.text or 0}
+        used |= {layout.time, layout.label or 0, layout.subject or 0, layout.text or 0, layout.kind or 0}
         used |= {layout.extra_time[0]} if layout.extra_time else set()
         try:
             self._add_cells({column: flat[column::count] for column in used}, len(lines))
@@ -226,8 +243,8 @@ class _Parser:
         rows = []
         for line in lines:
             self._number += 1
-            text = line.rstrip("\n")
-            if not text.strip(" \t,;\x1a\ufeff"):
+            text = line.rstrip("\n").lstrip("\ufeff")  # also inside, where files were joined
+            if not text.strip(" \t,;\x1a"):
                 continue
             if not self._header:
                 if separator := read_separator(text):
@@ -241,14 +258,32 @@ class _Parser:
         return rows
 
     def _recognize(self, rows: list[tuple[int, str]]) -> None:
-        sample = [text for _, text in rows[:50] if text != self._header]
-        first = self._header
-        delimiter = self._delimiter or find_delimiter(first[:20_000])
+        """Recognize the header: the first line, else one after a title. Removes from `rows` what is no sample."""
+        try:
+            self._layout = self._recognize_line(self._header, rows)
+        except UnrecognizedError:
+            for k, (number, text) in enumerate(rows[:_MOST_TITLE_LINES]):
+                following = rows[k + 1 :]
+                with contextlib.suppress(InputError):
+                    self._layout = self._recognize_line(text, following)
+                    self._notes.append(f"{self._where}: the lines before the header in line {number} were left out")
+                    self._header = text
+                    rows[:] = following
+                    break
+            else:
+                raise
+        self._samples = {sensor: [] for sensor in self._layout.sensors}
+
+    def _recognize_line(self, header: str, rows: list[tuple[int, str]]) -> Layout:
+        sample = [text for _, text in rows[:50] if text != header]
+        delimiter = self._delimiter or find_delimiter(header[:20_000])
         cells: list[list[str]] = []
         with contextlib.suppress(ValueError):
             cells = [split_cells(text, delimiter) for text in sample]
-        self._layout = recognize_layout(first, self._where, self._stem, self._columns, delimiter, cells)
-        self._samples = {sensor: [] for sensor in self._layout.sensors}
+        if cells and (named := find_units(header, cells[0], delimiter)):  # a line of units follows
+            header = named
+            del rows[0]
+        return recognize_layout(header, self._where, self._stem, self._columns, delimiter, cells)
 
     def _add_rows(self, rows: list[tuple[int, str]], is_cut: bool) -> None:
         layout = self._layout
@@ -332,8 +367,15 @@ class _Parser:
         times = parse_times(columns[layout.time], form, extra)
         samples = {}
         is_decimal_comma = layout.delimiter != ","
+        kinds = [kind_of_row(text) for text in columns[layout.kind]] if layout.kind is not None else []
         for sensor, triple in layout.sensors.items():
             texts = [columns[k] for k in triple.columns]
+            if layout.kind is not None:
+                rows = np.array([k for k, kind in enumerate(kinds) if kind == sensor], np.int64)
+                texts = [[column[k] for k in rows.tolist()] for column in texts]
+                values = np.array([[to_number(text, is_decimal_comma) for text in column] for column in texts])
+                samples[sensor] = (rows + self._rows, np.ascontiguousarray(values.T.reshape(-1, 3)))
+                continue
             try:
                 values = np.array([list(map(float, column)) for column in texts]).T
                 rows = np.arange(count)
@@ -341,7 +383,7 @@ class _Parser:
                 rows = np.array([k for k, triple_cells in enumerate(zip(*texts, strict=True))
                                  if any(cell.strip() for cell in triple_cells)], np.int64)  # fmt: skip
                 values = np.array(
-                    [[_to_number(column[k], is_decimal_comma) for k in rows.tolist()] for column in texts]
+                    [[to_number(column[k], is_decimal_comma) for k in rows.tolist()] for column in texts]
                 ).T.reshape(-1, 3)
             samples[sensor] = (rows + self._rows, np.ascontiguousarray(values))
         self._times.append(times)
@@ -372,9 +414,10 @@ def _columns(cells: list[list[str]]) -> dict[int, tuple[str, ...]]:
     return dict(enumerate(zip(*cells, strict=True)))
 
 
-def _to_number(text: str, is_decimal_comma: bool) -> float:
+def to_number(text: str, is_decimal_comma: bool) -> float:
+    """Convert a cell, NaN where it is missing. Raises ValueError where it is not a number."""
     text = text.strip()
-    if not text:
+    if text.lower() in _MISSING:
         return float("nan")
     try:
         return float(text.replace(",", ".") if is_decimal_comma else text)
@@ -387,12 +430,12 @@ def _read_lines(stream: BinaryIO, where: str, is_utf8_required: bool) -> Iterato
     data = stream.read(_BLOCK)
     if not data.strip(b" \t\r\n\xef\xbb\xbf"):
         raise InputError(f"{where} is empty")
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    if encoding != "utf-16" and b"\0" in data:
-        raise InputError(f"{where} is a binary file, not CSV; pass a recording as CSV, or a folder or zip of CSVs")
+    if kind := next((kind for magic, kind in _OTHER_FILES.items() if data.startswith(magic)), None):
+        raise InputError(f"{where} is {kind}")
+    encoding = _find_encoding(data)
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    rest, total, lines_before = "", 0, 0
+    rest, total, lines_before, has_zeros = "", 0, 0, False
     while True:
         total += len(data)
         if total > _LARGEST:
@@ -404,10 +447,19 @@ def _read_lines(stream: BinaryIO, where: str, is_utf8_required: bool) -> Iterato
         if not is_end and len(data) < _BLOCK:
             data += more
             total += len(more)
+        if encoding == "utf-8-sig":
+            # A logger that loses power leaves zeros at the end of its file.
+            had_zeros, stripped = has_zeros, data.rstrip(b"\0")
+            has_zeros = len(stripped) < len(data)
+            data = stripped
+            if b"\0" in data or (had_zeros and data):
+                raise InputError(
+                    f"{where} is a binary file, not CSV; pass a recording as CSV, or a folder or zip of CSVs"
+                )
         try:
             text = decoder.decode(data, final=is_end)
         except UnicodeDecodeError as error:
-            if encoding == "utf-16":
+            if encoding.startswith("utf-16") or encoding == "utf-32":
                 raise InputError(f"{where} is neither text nor CSV ({error.reason}); pass a recording as CSV") from None
             if is_utf8_required:
                 line = lines_before + data.count(b"\n", 0, error.start) + 1
@@ -426,6 +478,16 @@ def _read_lines(stream: BinaryIO, where: str, is_utf8_required: bool) -> Iterato
         if is_end:
             return
         data = stream.read(_BLOCK)
+
+
+def _find_encoding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(data) > 20 and not any(data[1:20:2]) and all(data[:20:2]):  # ASCII without a byte order mark
+        return "utf-16-le"
+    return "utf-8-sig"
 
 
 def _has_odd_breaks(text: str) -> bool:

@@ -16,7 +16,8 @@ from harexport.preprocessing.resampler import SECOND
 
 Times = NDArray[np.int64]
 
-NANOSECONDS = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
+NANOSECONDS = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1, "min": 60 * SECOND}
+_INFERRED = ("s", "ms", "us", "ns")  # units that values can show
 _PLAUSIBLE_HZ = (4.0, 2500.0)  # rows per second of a recording without a unit of time
 _CONTRADICTION_HZ = (0.2, 20_000.0)  # outside, the unit in the header cannot be right
 _DAY = 86_400 * SECOND
@@ -70,12 +71,10 @@ def detect_format(
     """
     values = [number for text in texts if (number := _to_float(text)) is not None and math.isfinite(number)]
     if not values:
-        dates = [text for text in texts if text.strip()]
+        dates = [_with_digits(text[:_LONGEST]) for text in texts if text.strip()]
         if dates and any(_to_clock(dates[0], days_first) is not None for days_first in (True, False)):
-            second_numbers = {
-                int(groups[1]) for text in dates if len(groups := re.findall(r"\d+", text[:_LONGEST])) > 5
-            }
-            origin = "dates" if len(re.findall(r"\d+", dates[0][:_LONGEST])) > 5 else "times of day"
+            second_numbers = {int(groups[1]) for text in dates if len(groups := re.findall(r"\d+", text)) > 5}
+            origin = "dates" if len(re.findall(r"\d+", dates[0])) > 5 else "times of day"
             numbers = [number for text in extra if (number := _to_float(text)) is not None and math.isfinite(number)]
             is_elapsed = bool(extra_unit and numbers) and max(numbers) * NANOSECONDS[str(extra_unit)] >= SECOND
             days_first = max(second_numbers, default=0) <= 12
@@ -94,13 +93,17 @@ def detect_format(
             step = 1 / rows_per_unit
             raise InputError(
                 f"{where}: the times are stated to be in {named_unit}, but increase by {step:.3g} per row, "
-                f"which would be {rate:,.3g} rows per second. The values are probably in {likely}: {hint(str(likely))}"
+                f"which would be {_describe_rate(rate)}. The values are probably in {likely}: {hint(str(likely))}"
             )
         return TimeFormat(named_unit)
     unit = _likely_unit(rows_per_unit) or _unit_of_epoch(values[0])
     if unit is None:
         raise InputError(f"{where}: the unit of the column of times is unknown; {hint('ms')}, or s, us or ns")
     return replace(TimeFormat(unit), origin="inferred from the number of rows per second")
+
+
+def _describe_rate(rate_hz: float) -> str:
+    return f"{rate_hz:,.0f} rows per second" if rate_hz >= 1 else f"a row every {1 / rate_hz:,.0f} s"
 
 
 def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = ()) -> Times:
@@ -174,8 +177,8 @@ def _number(text: str) -> float:
 
 
 def _count_rows_per_unit(values: NDArray[np.float64]) -> float:
-    """Return the rows per unit of time, without gaps and jumps; 0 where all times are equal."""
-    steps = np.abs(np.diff(values))
+    """Return the rows per unit of time, without gaps, in any order; 0 where all times are equal."""
+    steps = np.diff(np.sort(values))
     if not (steps > 0).any():
         return 0.0
     usual = steps[steps <= 50 * np.median(steps[steps > 0])]
@@ -184,12 +187,12 @@ def _count_rows_per_unit(values: NDArray[np.float64]) -> float:
 
 def _likely_unit(rows_per_unit: float) -> str | None:
     low, high = _PLAUSIBLE_HZ
-    return next((unit for unit, ns in NANOSECONDS.items() if low <= rows_per_unit * SECOND / ns <= high), None)
+    return next((unit for unit in _INFERRED if low <= rows_per_unit * SECOND / NANOSECONDS[unit] <= high), None)
 
 
 def _unit_of_epoch(value: float) -> str | None:
     """Return the unit in which a number is a time between 1990 and 2100, if any."""
-    return next((unit for unit, ns in NANOSECONDS.items() if 6.3e8 <= value * ns / SECOND <= 4.1e9), None)
+    return next((unit for unit in _INFERRED if 6.3e8 <= value * NANOSECONDS[unit] / SECOND <= 4.1e9), None)
 
 
 def _clock(text: str, days_first: bool) -> int:
@@ -202,9 +205,21 @@ def _clock(text: str, days_first: bool) -> int:
 _ZONE = re.compile(r"(?:[Tt ]\d\d?[:.-]\d\d.*?)([+-]\d\d):?(\d\d)?$")
 
 
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = re.compile(rf"[ /.-]({'|'.join(_MONTHS)})[a-z]{{0,6}}[ /.-]", re.IGNORECASE)  # 31-Mar-2024
+_BASIC = re.compile(r"^(\d{4})(\d\d)(\d\d)[Tt _-]?(\d\d)(\d\d)(\d\d)")  # 20240331T010203
+_MINUTES = re.compile(r"^\d\d?:\d\d[.,]\d+$")
+
+
+def _with_digits(text: str) -> str:
+    """Write months as numbers, and separate the parts of dates without separators."""
+    text = _MONTH.sub(lambda name: f"-{_MONTHS.index(name[1].lower()) + 1}-", text)
+    return _BASIC.sub(r"\1-\2-\3 \4:\5:\6", text)
+
+
 def _to_clock(text: str, days_first: bool) -> int | None:
     """Parse a date with a time, or a time of day, to nanoseconds; None if it is neither."""
-    text = text.strip()
+    text = _with_digits(text.strip())
     if not 5 <= len(text) <= _LONGEST:
         return None
     zone_ns = 0
@@ -213,9 +228,11 @@ def _to_clock(text: str, days_first: bool) -> int | None:
         zone_ns = sign * (abs(int(zone[1])) * 60 + int(zone[2] or 0)) * 60 * SECOND
         text = text[: zone.start(1)]
     groups = re.findall(r"\d+", text)
-    if len(groups) in (3, 4) and len(groups[0]) <= 2:  # 10:30:00.020
+    if _MINUTES.match(text):  # 01:23.450
+        day, clock = 0, ["0", *groups]
+    elif len(groups) in (3, 4) and len(groups[0]) <= 2:  # 10:30:00.020
         day, clock = 0, groups
-    elif len(groups) in (6, 7):
+    elif len(groups) in (6, 7) or (len(groups) == 3 and len(text) == 10):  # a date alone is its midnight
         first = [int(group) for group in groups[:3]]
         if len(groups[0]) == 4:
             year, month, dom = first
@@ -224,7 +241,7 @@ def _to_clock(text: str, days_first: bool) -> int | None:
         else:
             return None
         try:
-            day, clock = date(year, month, dom).toordinal() - _EPOCH, groups[3:]
+            day, clock = date(year, month, dom).toordinal() - _EPOCH, groups[3:] or ["0", "0", "0"]
         except ValueError:
             return None
     else:
