@@ -24,7 +24,7 @@ import kotlinx.coroutines.launch
  * Keeps recognition and recording alive while the app is not visible: with the screen off, during calls, and after the
  * task was swiped away. Its notification shows the activity and a button that stops both.
  *
- * After the process was killed it does not start again; the recording is complete up to the last half second.
+ * After the process was killed it does not start again; the recording is complete up to the last second.
  */
 class ActivityService : Service() {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Main.immediate)
