@@ -30,6 +30,7 @@ from harexport.runtimes.model import Model
 
 AUTO, STANDING, AS_WORN = "auto", "standing", "as-is"
 OPTIONS = f"{AUTO}, {STANDING}:START-END or {AS_WORN}"
+_AT_ONCE = 256  # windows that are copied at once: a day has 67,000
 _REFINEMENTS = 2  # predictions of a whole recording, each with the mount that the one before has refined
 
 
@@ -244,14 +245,13 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
         InputError: The acceleration is constant or has no gravity, or the model has no channels with gravity.
     """
     contract = model.contract
-    signals = np.array([window.array() for window in windows])
     gravity = gravity_channels(contract.channels)
     if gravity is None:
         raise InputError("the mounting cannot be estimated: the model has no channels total_acc_x, y, z")
-    acceleration = signals[:, :, gravity]
+    acceleration = np.array([window.array()[:, gravity] for window in windows])
     hop_s = contract.hop / contract.rate_hz
     segments = estimate_segments(acceleration, contract.rate_hz, hop_s)
-    refined = tuple(_refined(segment, signals, acceleration, model) for segment in segments)
+    refined = tuple(_refined(segment, windows, acceleration, model) for segment in segments)
     mounts: list[Mount | None] = []
     for segment in refined:
         mount = None if segment.estimate is None else segment.estimate.mount
@@ -264,17 +264,23 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
 
 
 def _refined(
-    segment: MountSegment, signals: NDArray[np.float64], acceleration: NDArray[np.float64], model: Model
+    segment: MountSegment,
+    windows: Sequence[Window | ArrayWindow],
+    acceleration: NDArray[np.float64],
+    model: Model,
 ) -> MountSegment:
     standing = _standing_index(model.contract)
     walking = estimate = segment.estimate
     if walking is None or estimate is None or standing is None:
         return segment
-    part = slice(segment.first, segment.end)
     for _ in range(_REFINEMENTS):
-        rotated = estimate.mount.rotate_signal(signals[part]).astype(np.float32)
-        probabilities = softmax(model.runner.logits(rotated))[:, standing].tolist()
-        estimate = refine_by_standing(walking, acceleration[part], probabilities, model.contract.rate_hz)
+        probabilities: list[float] = []
+        for first in range(segment.first, segment.end, _AT_ONCE):
+            signals = np.array([window.array() for window in windows[first : min(first + _AT_ONCE, segment.end)]])
+            rotated = estimate.mount.rotate_signal(signals).astype(np.float32)
+            probabilities += softmax(model.runner.logits(rotated))[:, standing].tolist()
+        part = acceleration[segment.first : segment.end]
+        estimate = refine_by_standing(walking, part, probabilities, model.contract.rate_hz)
     return MountSegment(segment.first, segment.end, estimate)
 
 

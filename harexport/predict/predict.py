@@ -28,7 +28,7 @@ from harexport.predict.mounting import (
     estimate_walking,
 )
 from harexport.predict.session import WindowClassifier, WindowPrediction, describe_dropped
-from harexport.preprocessing.batch import ArrayWindow, preprocess_samples
+from harexport.preprocessing.batch import ArrayWindow, Resampled, filter_windows, resample
 from harexport.preprocessing.mount import AS_IS, Mount
 from harexport.preprocessing.resampler import SECOND, Restart
 from harexport.preprocessing.stream import ACC, GYRO, unit_divisor
@@ -182,7 +182,8 @@ def predict_recording(
     zero_ns = min(int(times.min()) for times, _ in samples.values())
     end_ns = max(int(times.max()) for times, _ in samples.values())
     classifier = WindowClassifier(model, info, smoothing, zero_ns)
-    events, dropped = preprocess_samples(samples, contract, info.units, info.average_over)
+    resampled, dropped = resample(samples, contract, info.units, info.average_over)
+    events = filter_windows(resampled, contract)
     found = [event for event in events if isinstance(event, ArrayWindow)]
     if not found:
         raise _too_short(recording, contract, end_ns - zero_ns)
@@ -190,9 +191,10 @@ def predict_recording(
     mounts: list[Mount | None] = [mounting.fixed] * len(found)
     if mounting.segments and mounting.option.kind == AUTO:
         mounts = list(mounting.mounts)
-    outcome = _classify(events, mounts, samples, model, info, classifier)
+    outcome = _classify(events, mounts, samples, model, resampled, classifier)
     windows = [event for event in outcome if isinstance(event, WindowPrediction)]
-    notes = [*recording.notes, *choice, *info.notes, *_describe_coverage(samples), *describe_dropped(dropped)]
+    spans = {sensor: (int(times.min()), int(times.max())) for sensor, (times, _) in samples.items()}
+    notes = [*recording.notes, *choice, *info.notes, *describe_coverage(spans), *describe_dropped(dropped)]
     notes += mounting.notes()
     if recording.has_labels:
         windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
@@ -237,9 +239,8 @@ def _too_short(recording: PhoneRecording, contract: Contract, length_ns: int) ->
     )
 
 
-def _describe_coverage(samples: Samples) -> list[str]:
-    """Describe sensors that start seconds after the others, or end before them."""
-    spans = {sensor: (int(times.min()), int(times.max())) for sensor, (times, _) in samples.items()}
+def describe_coverage(spans: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Describe sensors that start seconds after the others, or end before them, from their first and last times."""
     first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
     return [
         f"the {sensor} has samples from {(start - first) / SECOND:.1f} to {(end - first) / SECOND:.1f} s only: the "
@@ -273,16 +274,14 @@ def _classify(
     mounts: list[Mount | None],
     samples: Samples,
     model: Model,
-    info: SensorInfo,
+    resampled: list[Resampled | Restart],
     classifier: WindowClassifier,
 ) -> list[WindowPrediction | Restart]:
     """Predict all windows, each in the axes of its mount (None: unknown)."""
     contract = model.contract
     rotated: dict[Mount, list[ArrayWindow]] = {}
     for used in {mount or AS_IS for mount in mounts}:
-        turned = events
-        if used != AS_IS:
-            turned, _ = preprocess_samples(samples, contract, info.units, info.average_over, mount=used)
+        turned = events if used == AS_IS else filter_windows(resampled, contract, used)
         rotated[used] = [event for event in turned if isinstance(event, ArrayWindow)]
     readable = {sensor: np.sort(times[~np.isnan(values).any(axis=1)]) for sensor, (times, values) in samples.items()}
     out: list[WindowPrediction | Restart] = []

@@ -19,13 +19,13 @@ from harexport.data.recordings.csv_format import (
     recognize_layout,
     split_cells,
 )
-from harexport.data.recordings.sampling import find_new_values, spread_batches
+from harexport.data.recordings.sampling import find_fault, find_new_values, spread_batches
 from harexport.data.recordings.sensors import resolve_sensors
 from harexport.data.recordings.table import SensorTrack, to_number
 from harexport.data.recordings.timestamps import TimeFormat, detect_format, parse_times
 from harexport.errors import InputError
 from harexport.predict.mounting import MountOption, live_mount
-from harexport.predict.predict import NO_GYROSCOPE
+from harexport.predict.predict import NO_GYROSCOPE, describe_coverage
 from harexport.predict.session import Session, WindowPrediction
 from harexport.preprocessing.resampler import SECOND, SENSOR_TIMEOUT_S, Restart, Values
 from harexport.preprocessing.stream import ACC, GYRO, required_sensors
@@ -95,6 +95,9 @@ def predict_stream(
         raise InputError(f"{_WHERE}: the stream ended after its header, before any sample")
     tracks = _tracks(rows, layout)
     _check_sampling(tracks)
+    for sensor, track in tracks.items():
+        if fault := find_fault(track):
+            yield f"the {sensor} has no signal so far: {fault}"
     info = resolve_sensors(tracks, model.contract, units, _WHERE)
     yield from info.notes
     zero_ns = min(row.time_ns for row in rows)
@@ -111,11 +114,13 @@ def predict_stream(
         session.messages.clear()
 
     has_prediction = False
+    spans: dict[str, tuple[int, int]] = {}
     for item in itertools.chain(waiting, parsed):
         if isinstance(item, str):
             yield item
             continue
         for sensor, values in item.values.items():
+            spans[sensor] = (spans.get(sensor, (item.time_ns,))[0], item.time_ns)
             for event in describe(session.push(sensor, item.time_ns, values)):
                 has_prediction = has_prediction or isinstance(event, WindowPrediction)
                 yield event
@@ -123,6 +128,7 @@ def predict_stream(
         has_prediction = has_prediction or isinstance(event, WindowPrediction)
         yield event
     yield from session.dropped_notes()
+    yield from describe_coverage({sensor: spans[sensor] for sensor in info.rates})
     if not has_prediction:
         needed = model.contract.window / model.contract.rate_hz
         raise InputError(f"{_WHERE}: the stream ended before {needed:.2f} s without a gap, the length of a window")

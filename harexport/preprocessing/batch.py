@@ -21,6 +21,7 @@ from harexport.preprocessing.stream import ACC, SETTLING_SECONDS, channel_source
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
+Resampled = tuple[Times, Floats]  # a part without gaps: times [n] and values [n, 3 * sensors]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,25 @@ def preprocess_samples(
     Raises:
         InputError: A unit, channel or filter does not exist.
     """
+    resampled, dropped = resample(samples, contract, units, average_over, gap_s)
+    return filter_windows(resampled, contract, mount), dropped
+
+
+def resample(
+    samples: Mapping[str, tuple[Times, Floats]],
+    contract: Contract,
+    units: Mapping[str, str],
+    average_over: Mapping[str, int],
+    gap_s: float = GAP_SECONDS,
+) -> tuple[list[Resampled | Restart], dict[str, Dropped]]:
+    """Convert the samples of a recording to the units and the rate of the contract. See `preprocess_samples`.
+
+    Returns:
+        Parts without gaps and restarts by time, and the dropped samples by sensor.
+
+    Raises:
+        InputError: A unit does not exist.
+    """
     sensors = required_sensors(contract)
     dropped: dict[str, Dropped] = {}
     points = []
@@ -78,8 +98,25 @@ def preprocess_samples(
         divided = values / unit_divisor(sensor, units[sensor]) if sensor in units else values
         accepted, dropped[sensor] = _accept(times, divided)
         points.append(_average(times[accepted], divided[accepted], average_over.get(sensor, 1), round(gap_s * SECOND)))
+    return _resample(sensors, points, contract.rate_hz), dropped
+
+
+def filter_windows(
+    resampled: list[Resampled | Restart], contract: Contract, mount: Mount = AS_IS
+) -> list[ArrayWindow | Restart]:
+    """Filter the parts of a recording, and cut them into windows.
+
+    Args:
+        resampled: Result of `resample`.
+        contract: Channels, rate, window and filters.
+        mount: Rotation of the samples into the frame of the model.
+
+    Raises:
+        InputError: A channel or filter does not exist.
+    """
+    sensors = required_sensors(contract)
     events: list[ArrayWindow | Restart] = []
-    for item in _resample(sensors, points, contract.rate_hz):
+    for item in resampled:
         if isinstance(item, Restart):
             events.append(item)
         else:
@@ -89,7 +126,7 @@ def preprocess_samples(
                     [mount.rotate_signal(raw[:, k : k + 3]) for k in range(0, raw.shape[1], 3)], axis=1
                 )
             events += _cut(grid, _filter(raw, contract, sensors), contract)
-    return events, dropped
+    return events
 
 
 def _accept(times: Times, values: Floats) -> tuple[NDArray[np.int64], Dropped]:
@@ -123,9 +160,9 @@ def _average(times: Times, values: Floats, size: int, gap_ns: int) -> _Points:
     return _Points(np.concatenate(all_times), np.concatenate(all_values), starts)
 
 
-def _resample(sensors: tuple[str, ...], points: list[_Points], rate_hz: float) -> list[tuple[Times, Floats] | Restart]:
+def _resample(sensors: tuple[str, ...], points: list[_Points], rate_hz: float) -> list[Resampled | Restart]:
     """Interpolate all sensors on grids without gaps: times and values [n, 3 * sensors], with restarts between them."""
-    out: list[tuple[Times, Floats] | Restart] = []
+    out: list[Resampled | Restart] = []
     runs = [0] * len(points)
 
     def first(k: int) -> int:

@@ -65,6 +65,23 @@ def test_label_in_the_file_name(tmp_path: Path) -> None:
         load_dataset(write(tmp_path / "mine", BASE + 'subject_pattern = "{subject}_*.csv"\n', files))
 
 
+def test_patterns_that_are_suggested_for_folders_work(tmp_path: Path) -> None:
+    """The folder of the recordings is the label, and harexport.toml names no pattern."""
+    files = {
+        f"{name}/{label}/rec1.csv": f"{HEADER}\n{table(k, label)}"
+        for k, name in enumerate(PEOPLE)
+        for label in ("sit", "walk")
+    }
+    place, toml = write(tmp_path / "mine", BASE, files), BASE
+    for key in ("label_pattern", "subject_pattern"):
+        with pytest.raises(InputError) as refused:
+            load_dataset(place)
+        pattern = str(refused.value).partition(f'{key} = "')[2].partition('"')[0]
+        toml += f'{key} = "{pattern}"\n'
+        (place / "harexport.toml").write_text(toml)
+    assert_complete(load_dataset(place))
+
+
 def test_subject_and_label_in_folders(tmp_path: Path) -> None:
     files = {
         f"{name}/{label}/rec1.csv": f"{HEADER}\n{table(k, label)}"

@@ -284,6 +284,17 @@ def test_a_doubtful_unit_is_asked_for(tmp_path: Path) -> None:
     assert "--gyro-unit rad/s" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("scale", "hint"), [(1000.0, "--acc-unit mg, or state the counts"), (16384.0, "--acc-unit 16384/g")]
+)
+def test_large_accelerations_are_milli_g_or_counts(scale: float, hint: str, tmp_path: Path) -> None:
+    result = predict(written(tmp_path / "walk.csv", plain(TIMES, ACCS * scale, GYROS, BARE)))
+    assert result.exit_code == 2
+    assert hint in result.stderr
+    mdps = predict(written(tmp_path / "walk.csv", plain(TIMES, ACCS, np.rad2deg(GYROS) * 1000, BARE)))
+    assert "--gyro-unit mdps" in mdps.stderr
+
+
 def test_inferred_units_are_printed(tmp_path: Path) -> None:
     output = " ".join(predict(written(tmp_path / "walk.csv", WALK)).stdout.split())
     assert "accelerometer is in m/s2, inferred from gravity; to change it, pass --acc-unit" in output
@@ -414,12 +425,22 @@ def test_a_sensor_that_starts_late_or_ends_early_is_noted(tmp_path: Path) -> Non
     late = _lines(lambda lines: [*map(without_gyro, lines[:200]), *lines[200:]])
     notes = predict_json(written(tmp_path / "walk.csv", late))["notes"]
     assert any("gyroscope has samples from 4.0 to 8.0 s only" in note for note in notes)
+    command = ["predict", "--model", str(EDGE), "--follow", "--gyro-unit", "rad/s"]
+    early = _lines(lambda lines: [*lines[:200], *map(without_gyro, lines[200:])])
+    assert "gyroscope has samples from 0.0 to 4.0 s only" in CliRunner().invoke(main, command, input=early).stderr
 
 
 def test_a_short_recording_is_refused_before_its_units_are_inferred(tmp_path: Path) -> None:
     result = predict(written(tmp_path / "walk.csv", "".join(WALK.splitlines(keepends=True)[:50])))
     assert result.exit_code == 2
     assert "1.0 s of recording hold no 2.56 s" in result.stderr
+
+
+def test_a_stream_names_a_sensor_without_a_signal() -> None:
+    header = "timestamp_s,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s"
+    result = CliRunner().invoke(main, ["predict", "--follow"], input=plain(TIMES, ACCS * G, GYROS * 0, header))
+    assert result.exit_code == 0
+    assert "the gyroscope has no signal so far: all its values in standard input are 0" in result.stderr
 
 
 @pytest.mark.parametrize("hold", ["values", "times"])
@@ -564,6 +585,7 @@ def test_units_in_the_names(tmp_path: Path) -> None:
     "change",
     [
         lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: '"sep=\t"\n' + text.replace(",", "\t"),
         lambda text: "# app 1.2\n# phone: x\n" + text,
         lambda text: "// a comment\n\n" + text,
         lambda text: text.partition("\n")[0] + "\n" + text.partition("\n")[2].replace("\n", ",\n"),

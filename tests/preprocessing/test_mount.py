@@ -306,3 +306,20 @@ def test_channels_that_are_no_whole_vectors_cannot_be_rotated() -> None:
     stream = Stream(Contract(channels=("total_acc_x", "total_acc_z"), units=("g", "g")))
     with pytest.raises(InputError, match="whole vectors"):
         stream.rotate_to(rotation(1))
+
+
+def test_the_estimate_of_a_whole_recording_is_that_of_all_its_windows() -> None:
+    """`estimate_segments` computes it only where it decides; `push` computes it after every window."""
+    rng = np.random.default_rng(0)
+    directions = [(1.0, 0.0, 0.0), (0.9, 0.4, 0.0), (0.8, 0.0, 0.5), DOWN, (0.2, -0.9, 0.4)]
+    signal = np.concatenate([level_walk(float(rng.uniform(6, 40)), directions[k]) for k in rng.integers(0, 5, 30)])
+    estimator = WalkingMountEstimator(RATE, HOP_S, keep=None)
+    expected, before = [], None
+    for window in windows(signal):
+        estimate = estimator.push(window)
+        if estimator.state == CHANGED:
+            expected.append(before)
+        before = estimate
+    parts = [part.estimate for part in estimate_segments(windows(signal), RATE, HOP_S) if part.estimate is not None]
+    assert len(parts) > 3
+    assert parts == [*expected, estimator.estimate]

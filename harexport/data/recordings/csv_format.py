@@ -38,6 +38,7 @@ _SHORT = ("a", "g", "w")
 _UNITS = {
     "m/s2": (
         "m/s2", "m/s^2", "m/s²", "ms2", "m_s2", "mps2", "ms-2", "m/s/s", "ms^-2", "mss", "m/sec2", "m/sec^2", "m/s**2",
+        "m/(s^2)", "m/(s2)",
         "m s-2", "m s^-2", "meters per second squared", "metres per second squared", "meters/second^2",
     ),
     "mg": ("mg", "milli-g", "millig"),
@@ -178,7 +179,7 @@ def split_cells(text: str, delimiter: str) -> list[str]:
 
 def read_separator(line: str) -> str:
     """Return the delimiter that a line such as `sep=;` states, as spreadsheets write it before the header; else ""."""
-    text = line.strip("\ufeff \r\n")
+    text = line.strip('\ufeff \r\n"')
     return text[4] if len(text) == 5 and text.lower().startswith("sep=") else ""
 
 
@@ -532,6 +533,7 @@ def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[
     if time is None:
         increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]
         clocks = [k for k in named if k not in numeric and all(row[k].count(":") > 1 for row in rows)]
+        increasing.sort(key=lambda k: "time" not in names[k].lower())
         time = next(iter([*clocks, *increasing]), None)
     axes = [k for k in numeric if k != time and classify_column(names[k])[0] != "time"]
     if time is None or len(axes) < 3:

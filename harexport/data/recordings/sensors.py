@@ -24,7 +24,7 @@ Times = NDArray[np.int64]
 # A phone's accelerometer shows gravity as 1 g within a few percent; means over a second vary more while walking.
 _REST_G = (0.75, 1.3)
 _LINEAR_G = 0.35  # the mean over a second of an acceleration without gravity is smaller
-_COUNTS = 1000.0  # larger averages are raw counts of a 16-bit sensor (2048 to 16384 per g), or milli-g
+_COUNTS = 700.0  # larger averages are raw counts of a 16-bit sensor (2048 to 16384 per g), or milli-g
 _FULL_SCALE_RAD_S = 35.0  # the gyroscopes of phones end at 2000 degrees per second, which is 34.9 rad/s
 _SPIKES, _SPIKE_SHARE = 5, 0.001  # as many of the largest values may be faults
 _ACTIVE_G = 0.1  # standard deviation of the magnitude within a second: the person walks
@@ -199,9 +199,11 @@ def infer_acceleration_unit(
             f"g, and gravity alone is 1 g{remedy}"
         )
     if rest > _COUNTS:
+        counts = f"state the counts per g of the sensor: {hint(f'{2 ** round(np.log2(rest))}/g')}"
+        is_milli_g = _REST_G[0] <= rest / 1000 <= _REST_G[1]
         raise InputError(
-            f"{where}: the acceleration averages {rest:.0f}, which is neither g nor m/s2: raw counts? State the counts "
-            f"per g of the sensor: {hint(f'{2 ** round(np.log2(rest))}/g')}"
+            f"{where}: the acceleration averages {rest:.0f}, which is neither g nor m/s2: milli-g or raw counts? To "
+            + (f"choose, {hint('mg')}, or {counts}" if is_milli_g else f"choose, {counts}")
         )
     raise InputError(
         f"{where}: is the acceleration in g or in m/s2? It averages {rest:.2f}, and gravity is 1 g or 9.81 m/s2. Check "
@@ -246,8 +248,8 @@ def infer_gyroscope_unit(
         return stated
     if float(np.median(magnitude.max(axis=1))) > 500 and largest > 3000:
         raise InputError(
-            f"{where}: the gyroscope reaches {largest:.0f}, which is neither rad/s nor deg/s: raw counts? State the "
-            f"counts per degree per second of the sensor, such as {hint('131/dps')}"
+            f"{where}: the gyroscope reaches {largest:.0f}, which is neither rad/s nor deg/s: mdps or raw counts? "
+            f"To state it, {hint('mdps')}, or the counts per degree per second of the sensor, such as 131/dps"
         )
     if largest > _FULL_SCALE_RAD_S:
         return "deg/s"
