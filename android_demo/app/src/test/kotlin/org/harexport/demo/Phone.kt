@@ -167,6 +167,15 @@ object Phone {
         advanceTime(Duration.ofMillis(2 * LiveSession.TICK_MS))
     }
 
+    /** Waits at most 5 s until [condition] is true: a thread publishes its state a moment before the screen learns of it. */
+    fun poll(condition: () -> Boolean) {
+        val until = System.nanoTime() + 5_000_000_000
+        while (!condition() && System.nanoTime() < until) {
+            Thread.sleep(5)
+            advanceTime(Duration.ofMillis(1))
+        }
+    }
+
     /** Waits until the sensor thread has written the recording. */
     fun waitForFile() = waitFor("the recording's file") { app.recording.state.value.phase == RecordingPhase.IDLE }
 
@@ -210,6 +219,7 @@ object Screen {
 
     /** Presses the control whose text or description is [text]. */
     fun click(text: String) {
+        Phone.poll { actionable(text).isNotEmpty() }
         val node = actionable(text).lastOrNull() ?: throw AssertionError("there is no control '$text' in:\n${this.text}")
         checkNotNull(node.config[SemanticsActions.OnClick].action)()
         Phone.advanceTime(Duration.ofMillis(2 * LiveSession.TICK_MS))
@@ -228,7 +238,10 @@ object Screen {
         return nodes().filter { SemanticsActions.OnClick in it.config }.map { texts(it).joinToString() to (it.touchBoundsInRoot.width / density to it.touchBoundsInRoot.height / density) }
     }
 
-    fun assertShows(part: String) = assertTrue("'$part' is not in:\n$text", part in text)
+    fun assertShows(part: String) {
+        Phone.poll { part in text }
+        assertTrue("'$part' is not in:\n$text", part in text)
+    }
 }
 
 fun property(name: String): String = checkNotNull(System.getProperty(name)) { "the system property $name is not set" }
