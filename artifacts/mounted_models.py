@@ -33,6 +33,9 @@ MOUNTING = ROOT / "benchmarks" / "mounting.json"
 # Model of the Android demo. The logits of correct runtimes differ by 1e-5 for float32 and by 0.1 for int8 weights
 # (benchmarks/old_runtime.json), so that the demo's self-test is most sensitive with float32.
 DEMO_MODEL = ship_pretrained.ARTIFACTS / "edge-any-mount" / "edge-any-mount-unrolled-float32.tflite"
+# For phones without a gyroscope, in a folder of its own in the assets.
+DEMO_MODEL_ACC = ship_pretrained.ARTIFACTS / "edge-any-mount-acc" / "edge-any-mount-acc-unrolled-float32.tflite"
+DEMO_FOLDER_ACC = ROOT / "android_demo" / "app" / android.ASSETS / "accelerometer-only"
 
 
 def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
@@ -45,6 +48,9 @@ def export(found: dict[str, Checkpoint]) -> dict[str, Any]:
         update_pretrained(ship_pretrained.ARTIFACTS / name / f"{name}-unrolled-int8-weights.tflite", f"{name}.tflite")
     if DEMO_MODEL.parent.name in found:
         android.write_assets(DEMO_MODEL, ROOT / "android_demo")
+    if DEMO_MODEL_ACC.parent.name in found:
+        contents = android.make_assets(DEMO_MODEL_ACC)
+        android.write_contents({DEMO_FOLDER_ACC / name: content for name, content in contents.items()})
     return exports
 
 

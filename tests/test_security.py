@@ -16,10 +16,18 @@ def test_telemetry_is_off() -> None:
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_the_app_requests_no_permission() -> None:
+def test_the_app_requests_only_the_permissions_of_its_service() -> None:
     manifest = (_ROOT / "android_demo" / "app" / "src" / "main" / "AndroidManifest.xml").read_text("utf-8")
-    assert "<manifest" in manifest
-    assert "uses-permission" not in manifest
+    requested = re.findall(r'<uses-permission[\w-]* android:name="android\.permission\.(\w+)"', manifest)
+    assert sorted(requested) == [
+        "FOREGROUND_SERVICE",
+        "FOREGROUND_SERVICE_HEALTH",
+        "HIGH_SAMPLING_RATE_SENSORS",
+        "POST_NOTIFICATIONS",
+        "VIBRATE",
+        "WAKE_LOCK",
+    ]
+    assert manifest.count("uses-permission") == len(requested)
 
 
 def test_every_test_that_security_md_names_exists() -> None:

@@ -19,7 +19,7 @@ _ASSETS = _DEMO / "app" / android.ASSETS
 
 def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
     model = mounted_models.DEMO_MODEL
-    assert sorted(path.name for path in _ASSETS.iterdir()) == [
+    assert sorted(path.name for path in _ASSETS.iterdir() if path.is_file()) == [
         "contract.json", "golden.json", "labels.txt", "model.tflite"
     ]  # fmt: skip
     assert (_ASSETS / "model.tflite").read_bytes() == model.read_bytes(), "make artifacts"
@@ -30,6 +30,20 @@ def test_assets_are_those_of_the_demo_model(tmp_path: Path) -> None:
     contract = json.loads((_ASSETS / "contract.json").read_text("utf-8"))
     assert contract == json.loads((model.parent / "contract.json").read_text("utf-8"))
     assert (_ASSETS / "labels.txt").read_text("utf-8").splitlines() == contract["labels"]
+
+
+def test_phones_without_a_gyroscope_have_a_model() -> None:
+    folder = mounted_models.DEMO_FOLDER_ACC
+    contents = android.make_assets(mounted_models.DEMO_MODEL_ACC)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(contents)
+    for name in set(contents) - {"golden.json"}:
+        assert (folder / name).read_bytes() == contents[name], "make artifacts"
+    contract = json.loads((folder / "contract.json").read_text("utf-8"))
+    assert contract["labels"] == json.loads((_ASSETS / "contract.json").read_text("utf-8"))["labels"]
+    assert not any("gyro" in name for name in contract["channels"])
+    golden = json.loads((folder / "golden.json").read_text("utf-8"))
+    for name, file in (("model_sha256", "model.tflite"), ("contract_sha256", "contract.json")):
+        assert golden[name] == hashlib.sha256((folder / file).read_bytes()).hexdigest()
 
 
 def test_golden_vectors_match_the_present_code(tmp_path: Path) -> None:

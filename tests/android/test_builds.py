@@ -150,6 +150,16 @@ def test_the_library_needs_no_androidx() -> None:
             assert "androidx" not in path.read_text("utf-8"), path
 
 
+def test_compose_has_the_same_versions() -> None:
+    maven = {
+        entry.findtext(f"{_POM}artifactId", "").removesuffix("-android"): entry.findtext(f"{_POM}version")
+        for entry in _pom("androidx").iter(f"{_POM}dependency")
+    }
+    for name, library in _CATALOG["libraries"].items():
+        artifact = library["module"].split(":")[1]
+        assert maven[artifact] == _CATALOG["versions"][library["version"]["ref"]], name
+
+
 def test_the_model_stays_uncompressed_and_the_wrapper_is_pinned() -> None:
     assert 'noCompress += "tflite"' in _APP
     assert "-0 .tflite" in (_DEMO / "checks" / "apk" / "pom.xml").read_text("utf-8")

@@ -3,16 +3,31 @@ package org.harexport.demo
 import android.content.Context
 import java.io.IOException
 import java.nio.ByteBuffer
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.flow.StateFlow
 import org.harexport.core.Classifier
 import org.harexport.core.Contract
 import org.harexport.core.GoldenVectors
 import org.harexport.core.InputException
 import org.harexport.core.SelfTest
+import org.harexport.core.Sensor
+import org.harexport.core.chooseModel
+import org.harexport.core.sensorsOf
 import org.harexport.core.sha256
 import org.harexport.recognition.TfliteClassifier
 
-/** The model of assets/, verified on this phone: it reproduces the golden vectors. */
-class VerifiedModel(val contract: Contract, val golden: GoldenVectors, val bytes: ByteBuffer, val classifier: Classifier) {
+/**
+ * A model of assets/, verified on this phone: it reproduces the golden vectors.
+ *
+ * @property isFallback whether it is the model for phones without a gyroscope
+ */
+class VerifiedModel(
+    val contract: Contract,
+    val golden: GoldenVectors,
+    val bytes: ByteBuffer,
+    val classifier: Classifier,
+    val isFallback: Boolean = false,
+) {
     val sha256: String = sha256(bytes)
 }
 
@@ -25,11 +40,15 @@ sealed interface ModelState {
     class Rejected(val message: String, val contract: Contract?) : ModelState
 }
 
-/** Loads model, labels, contract and golden vectors with [asset] and verifies the model against the golden vectors. */
-class ModelLoader(private val context: Context, private val asset: (String) -> ByteBuffer) {
-    @Volatile
-    var state: ModelState = ModelState.Checking
-        private set
+/**
+ * Loads model, labels, contract and golden vectors with [asset] and verifies the model against the golden vectors.
+ *
+ * @param available the sensors of this phone
+ */
+class ModelLoader(private val context: Context, private val asset: (String) -> ByteBuffer, private val available: () -> Set<Sensor>) {
+    private val mutable = MutableStateFlow<ModelState>(ModelState.Checking)
+    val states: StateFlow<ModelState> = mutable
+    val state: ModelState get() = mutable.value
 
     /** The contract, as soon as it is known. */
     val contract: Contract?
@@ -40,14 +59,21 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
                 is ModelState.Rejected -> now.contract
             }
 
-    /** Loads and verifies the model; takes about a second. Does not throw; [state] holds the result. */
+    /** Loads and verifies the model; takes about a second. Does not throw; [states] holds the result. */
     fun load() {
         var contract: Contract? = null
-        state =
+        mutable.value =
             try {
-                val contractBytes = bytes(read(CONTRACT))
+                // A contract that cannot be used is reported by the verification below, not while choosing.
+                val folder =
+                    try {
+                        chooseFolder()
+                    } catch (_: InputException) {
+                        ""
+                    }
+                val contractBytes = bytes(read(folder + CONTRACT))
                 contract = Contract.parse(String(contractBytes), CONTRACT)
-                ModelState.Verified(verify(contract, contractBytes))
+                ModelState.Verified(verify(folder, contract, contractBytes))
             } catch (error: InputException) {
                 ModelState.Rejected(errorMessage(error), contract)
             } catch (error: LinkageError) {
@@ -60,11 +86,24 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
             }
     }
 
-    private fun verify(contract: Contract, contractBytes: ByteArray): VerifiedModel {
-        val labels = String(bytes(read(LABELS))).lines().filter { it.isNotBlank() }
+    /** Returns the folder of the model for the sensors of this phone. Without any sensor, it is that of the main model. */
+    private fun chooseFolder(): String {
+        val main = Contract.parse(String(bytes(read(CONTRACT))), CONTRACT)
+        if (available().containsAll(sensorsOf(main))) return ""
+        val other =
+            try {
+                Contract.parse(String(bytes(asset(FALLBACK + CONTRACT))), FALLBACK + CONTRACT)
+            } catch (_: IOException) {
+                return "" // an app with one model
+            }
+        return if (chooseModel(listOf(main, other), available()) == 1) FALLBACK else ""
+    }
+
+    private fun verify(folder: String, contract: Contract, contractBytes: ByteArray): VerifiedModel {
+        val labels = String(bytes(read(folder + LABELS))).lines().filter { it.isNotBlank() }
         if (labels != contract.labels) throw InputException(context.getString(R.string.labels_differ))
-        val golden = GoldenVectors.parse(String(bytes(read(GOLDEN))), contract, GOLDEN)
-        val model = read(MODEL)
+        val golden = GoldenVectors.parse(String(bytes(read(folder + GOLDEN))), contract, GOLDEN)
+        val model = read(folder + MODEL)
         golden.checkFiles(model, contractBytes)
         val classifier = TfliteClassifier(model, contract)
         try {
@@ -74,7 +113,7 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
             classifier.close()
             throw error
         }
-        return VerifiedModel(contract, golden, model, classifier)
+        return VerifiedModel(contract, golden, model, classifier, isFallback = folder == FALLBACK)
     }
 
     private fun read(name: String): ByteBuffer =
@@ -91,6 +130,9 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
         const val LABELS = "labels.txt"
         const val CONTRACT = "contract.json"
         const val GOLDEN = "golden.json"
+
+        /** Folder of the model for phones without a gyroscope. */
+        const val FALLBACK = "accelerometer-only/"
     }
 }
 

@@ -1,5 +1,6 @@
 package org.harexport.demo
 
+import android.content.ClipData
 import android.content.ContentProvider
 import android.content.ContentValues
 import android.content.Context
@@ -12,11 +13,11 @@ import android.provider.OpenableColumns
 import java.io.File
 import java.io.FileNotFoundException
 
-/** Gives other apps read access to single recordings that the user shares. */
+/** Gives other apps read access to single recordings, zips and timelines that the user shares. */
 class RecordingProvider : ContentProvider() {
     override fun onCreate(): Boolean = true
 
-    override fun getType(uri: Uri): String = TYPE
+    override fun getType(uri: Uri): String = type(uri.lastPathSegment.orEmpty())
 
     override fun openFile(uri: Uri, mode: String): ParcelFileDescriptor {
         if (mode != "r") throw SecurityException("recordings are read-only")
@@ -36,11 +37,12 @@ class RecordingProvider : ContentProvider() {
         return MatrixCursor(columns, 1).apply { addRow(columns.map { known[it] }) }
     }
 
-    /** Returns a recording; throws FileNotFoundException for any other path. */
+    /** Returns a recording or shared file; throws FileNotFoundException for any other path. */
     private fun file(uri: Uri): File {
-        val folder = context?.getExternalFilesDir(null)?.let { File(it, DemoApplication.RECORDINGS) }
+        val context = checkNotNull(context)
+        val folders = listOfNotNull(context.getExternalFilesDir(null)?.let { File(it, DemoApplication.RECORDINGS) }, shared(context))
         val name = uri.pathSegments.singleOrNull()
-        return folder?.listFiles()?.firstOrNull { it.name == name && it.name.endsWith(SUFFIX) }
+        return folders.flatMap { it.listFiles().orEmpty().asList() }.firstOrNull { it.name == name && it.isFile && TYPES.containsKey(it.extension) }
             ?: throw FileNotFoundException("no such recording")
     }
 
@@ -52,16 +54,20 @@ class RecordingProvider : ContentProvider() {
     override fun delete(uri: Uri, selection: String?, selectionArgs: Array<String>?): Int = throw UnsupportedOperationException()
 
     companion object {
-        const val SUFFIX = ".csv"
-        private const val TYPE = "text/csv"
+        private val TYPES = mapOf("csv" to "text/csv", "zip" to "application/zip", "png" to "image/png")
 
-        /** Returns an intent that shares [recording], a file of the recordings folder. */
-        fun share(context: Context, recording: File): Intent {
-            val uri = Uri.Builder().scheme("content").authority("${context.packageName}.recordings").appendPath(recording.name).build()
-            val send = Intent(Intent.ACTION_SEND).setType(TYPE).putExtra(Intent.EXTRA_STREAM, uri)
+        private fun type(name: String): String = TYPES[name.substringAfterLast('.')] ?: "application/octet-stream"
+
+        /** The folder of files that are made for sharing; Android may delete them. */
+        fun shared(context: Context): File = File(context.cacheDir, "shared")
+
+        /** Returns an intent that shares [file], which is a recording or in the folder [shared]. */
+        fun share(context: Context, file: File): Intent {
+            val uri = Uri.Builder().scheme("content").authority("${context.packageName}.recordings").appendPath(file.name).build()
+            val send = Intent(Intent.ACTION_SEND).setType(type(file.name)).putExtra(Intent.EXTRA_STREAM, uri)
             send.addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION)
-            send.clipData = android.content.ClipData.newRawUri(recording.name, uri)
-            return Intent.createChooser(send, recording.name)
+            send.clipData = ClipData.newRawUri(file.name, uri)
+            return Intent.createChooser(send, file.name)
         }
     }
 }

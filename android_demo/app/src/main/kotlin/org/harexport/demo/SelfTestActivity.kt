@@ -1,44 +1,43 @@
 package org.harexport.demo
 
-import android.app.Activity
 import android.os.BadParcelableException
 import android.os.Bundle
-import android.view.View
 import android.view.WindowManager
+import androidx.activity.ComponentActivity
+import androidx.activity.compose.setContent
+import androidx.activity.enableEdgeToEdge
+import androidx.compose.foundation.layout.Box
+import androidx.compose.foundation.layout.safeDrawingPadding
+import androidx.compose.material3.Surface
+import androidx.compose.ui.Modifier
+import org.harexport.demo.ui.DemoTheme
+import org.harexport.demo.ui.PushedTestScreen
+import org.harexport.demo.ui.Tone
 
-/** Started by `harexport bench --target adb`: runs a model on windows, both in the app folder, and writes the result there. */
-class SelfTestActivity : Activity() {
-    private lateinit var screen: SelfTestScreen
-    private var hasExtras = false
-    private var isCompleted = false
-
+/** Tests a model that a computer pushed to the app folder, and writes the result there. */
+class SelfTestActivity : ComponentActivity() {
     override fun onCreate(savedInstanceState: Bundle?) {
+        enableEdgeToEdge()
         super.onCreate(savedInstanceState)
+        demo.load()
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
-        setContentView(R.layout.activity_selftest)
-        val root = requireView<View>(R.id.root)
-        applySystemBarInsets(root) { left, top, right, bottom -> root.setPadding(left, top, right, bottom) }
         val extras = EXTRAS.map(::extra)
-        hasExtras = extras.any { it != null }
-        screen = SelfTestScreen(root, demo, extras[2].orEmpty())
+        val hasExtras = extras.any { it != null }
         // The test survives a rotation. After the process was killed it runs again, unless its result is complete.
         val isLost = savedInstanceState != null && demo.selfTest.state(extras[2].orEmpty()) is JobState.Idle
-        isCompleted = isLost && demo.selfTest.hasResult(extras[2])
+        val isCompleted = isLost && demo.selfTest.hasResult(extras[2])
         if (hasExtras && !isCompleted && (savedInstanceState == null || isLost)) {
             demo.selfTest.runFiles(model = extras[0], windows = extras[1], result = extras[2])
         }
-    }
-
-    override fun onResume() {
-        super.onResume()
-        if (!hasExtras) screen.showError(getString(R.string.selftest_no_extras))
-        else if (isCompleted) screen.showCompleted()
-        else screen.show()
-    }
-
-    override fun onPause() {
-        super.onPause()
-        screen.hide(rotating = isChangingConfigurations)
+        val message =
+            when {
+                !hasExtras -> getString(R.string.selftest_no_extras) to Tone.BAD
+                isCompleted -> getString(R.string.selftest_earlier, extras[2]) to Tone.GOOD
+                else -> null
+            }
+        setContent {
+            DemoTheme { Surface { Box(Modifier.safeDrawingPadding()) { PushedTestScreen(demo, extras[2].orEmpty(), message) } } }
+        }
     }
 
     /** Returns a string extra; null if it is missing or of another type. */

@@ -7,8 +7,10 @@ import java.io.IOException
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.channels.FileChannel
-import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.Executor
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.flow.StateFlow
+import kotlinx.coroutines.flow.update
 import org.harexport.core.AtomicFile
 import org.harexport.core.Contract
 import org.harexport.core.Device
@@ -58,16 +60,21 @@ sealed interface JobState {
  * A test of pushed files is identified by the name of its result file, the built-in test by [GOLDEN].
  */
 class SelfTestJob(private val context: Context, private val loader: ModelLoader, private val worker: Executor) {
-    private val states = ConcurrentHashMap<String, JobState>()
+    /** The state of every test by its name, and the name of the test that was started last. */
+    data class States(val byName: Map<String, JobState> = emptyMap(), val latest: String = GOLDEN) {
+        operator fun get(name: String): JobState = byName[name] ?: JobState.Idle
+    }
 
-    @Volatile
-    private var latest = GOLDEN
+    private val mutable = MutableStateFlow(States())
+    val states: StateFlow<States> = mutable
 
     /** State of the test that was started last. */
-    val state: JobState get() = state(latest)
+    val state: JobState get() = mutable.value.run { get(latest) }
 
     /** Returns the state of the test [name]. */
-    fun state(name: String): JobState = states[name] ?: JobState.Idle
+    fun state(name: String): JobState = mutable.value[name]
+
+    private fun set(name: String, state: JobState) = mutable.update { it.copy(byName = it.byName + (name to state)) }
 
     /** Starts the built-in test: the model of assets/ on its golden vectors. */
     fun runGolden() {
@@ -97,7 +104,7 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
         val name = result.orEmpty()
         if (state(name) is JobState.Running) return
         if (state is JobState.Running) {
-            states[name] = JobState.Failed(reportBusy(result, model, windows))
+            set(name, JobState.Failed(reportBusy(result, model, windows)))
             return
         }
         start(name) {
@@ -134,10 +141,9 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
         }
 
     private fun start(name: String, run: () -> SelfTestReport) {
-        states[name] = JobState.Running(0.0)
-        latest = name
+        mutable.update { States(it.byName + (name to JobState.Running(0.0)), name) }
         worker.execute {
-            states[name] =
+            val ended =
                 try {
                     JobState.Done(run())
                 } catch (error: Exception) {
@@ -147,6 +153,7 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
                 } catch (error: VirtualMachineError) {
                     JobState.Failed(describe(error))
                 }
+            set(name, ended)
         }
     }
 
@@ -165,7 +172,7 @@ class SelfTestJob(private val context: Context, private val loader: ModelLoader,
     private fun measure(name: String, contract: Contract, bytes: ByteBuffer, count: Int, window: (Int) -> FloatArray): Run {
         var runtime: RuntimeInfo? = null
         val load = { TfliteClassifier(bytes, contract).also { runtime = it.runtime } }
-        val measured = SelfTest(contract).measure(load, count, window) { states[name] = JobState.Running(it) }
+        val measured = SelfTest(contract).measure(load, count, window) { set(name, JobState.Running(it)) }
         val used = checkNotNull(runtime)
         val sha256 = sha256(bytes)
         val version = context.packageManager.getPackageInfo(context.packageName, 0).versionName ?: ""

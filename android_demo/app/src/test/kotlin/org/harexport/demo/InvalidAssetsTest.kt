@@ -1,46 +1,36 @@
 package org.harexport.demo
 
-import android.view.View
-import android.widget.GridLayout
-import android.widget.TextView
-import org.harexport.core.Sensor
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
-import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.annotation.Config
 
 /** Invalid assets are reported on all screens and prevent predictions. */
 @RunWith(RobolectricTestRunner::class)
 class InvalidAssetsTest {
+    @get:Rule val screens = ClosedScreens()
+
     private fun assertRejected(message: String, recordable: Boolean = true) {
-        Phone.setSensors(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
-        val activity = Robolectric.buildActivity(MainActivity::class.java).setup().get()
-        Phone.waitForModel()
-        assertEquals("No prediction", activity.requireView<TextView>(R.id.activity).text.toString())
-        val status = activity.requireView<TextView>(R.id.state).text.toString()
-        assertTrue(status, status.contains(message))
+        Phone.open()
+        Screen.assertShows("No prediction")
+        Screen.assertShows(message)
+        assertTrue(Screen.isEnabled("Try again"))
         assertEquals(0, Phone.listeners)
 
-        activity.requireView<View>(R.id.tab_selftest).performClick()
-        activity.requireView<View>(R.id.selftest_run).performClick()
+        Screen.click("Self-test")
+        Screen.click("Run the self-test")
         Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Failed }
-        assertEquals("The self-test could not run", activity.requireView<TextView>(R.id.selftest_headline).text.toString())
-        assertTrue(activity.requireView<TextView>(R.id.selftest_reason).text.toString().contains(message))
-        assertEquals(View.GONE, activity.requireView<View>(R.id.selftest_share).visibility)
+        Screen.assertShows("The self-test could not run. $message")
 
-        activity.requireView<View>(R.id.tab_record).performClick()
-        val labels = activity.requireView<GridLayout>(R.id.record_labels)
+        Screen.click("Record")
         if (recordable) {
-            labels.getChildAt(0).performClick()
-            activity.requireView<View>(R.id.record_toggle).performClick()
-            assertTrue(Phone.app.recording.recording)
-            Phone.app.recording.stop()
+            Screen.click("Walking".takeIf { it in Screen.text.lines() } ?: "A")
+            assertTrue(Screen.isEnabled("Start recording"))
         } else {
-            assertEquals(0, labels.childCount)
-            assertTrue(activity.requireView<TextView>(R.id.record_notice).text.toString().contains(message))
+            Screen.assertShows(message)
         }
     }
 

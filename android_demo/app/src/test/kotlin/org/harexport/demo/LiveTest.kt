@@ -1,70 +1,40 @@
 package org.harexport.demo
 
-import android.view.View
-import android.widget.TextView
+import java.io.File
 import java.time.Duration
 import kotlin.math.abs
+import org.harexport.core.MountState
 import org.harexport.core.QualityFlag
 import org.harexport.core.Sensor
+import org.harexport.core.SensorProblem
 import org.harexport.core.softmax
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
-import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNotSame
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
-import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
-import org.robolectric.RuntimeEnvironment
-import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 
 /** The Live screen, from simulated sensors through preprocessing and the real interpreter to the displayed text. */
 @RunWith(RobolectricTestRunner::class)
 class LiveTest {
-    private lateinit var controller: ActivityController<MainActivity>
-    private val activity: MainActivity get() = controller.get()
-
-    private fun open(vararg sensors: Sensor) {
-        Phone.setSensors(*sensors)
-        controller = Robolectric.buildActivity(MainActivity::class.java).setup()
-        Phone.waitForModel()
-    }
-
-    private fun openWithBoth() = open(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
-
-    private fun text(id: Int) = activity.requireView<TextView>(id).text.toString()
-
-    private fun visible(id: Int) = activity.requireView<View>(id).visibility == View.VISIBLE
+    @get:Rule val screens = ClosedScreens()
 
     @Test
-    fun `predictions match Python and are displayed`() {
-        openWithBoth()
-        Phone.replay(GoldenWalk.samples)
-        val prediction = checkNotNull(checkNotNull(Phone.app.live.snapshot()).prediction)
-        val expected = softmax(FloatArray(GoldenWalk.logits.last().size) { GoldenWalk.logits.last()[it].toFloat() })
-        for (k in expected.indices) assertEquals(expected[k], prediction.probabilities[k], 1e-4)
-        assertEquals(QualityFlag.SETTLING, prediction.qualityFlag)
-
-        assertEquals("Walking", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).startsWith("Starting: reliable in "))
-        assertTrue(visible(R.id.settling))
-        val bars = activity.requireView<View>(R.id.bars).contentDescription.toString()
-        assertTrue(bars, bars.startsWith("Walking ${Math.round(expected[0] * 100)}%, "))
-    }
-
-    @Test
-    fun `the prediction of every golden window matches Python`() {
-        openWithBoth()
+    fun `every golden window is predicted as in Python, and a gap is reported`() {
+        Phone.open()
         val seen = ArrayList<DoubleArray>()
         val offset = android.os.SystemClock.elapsedRealtimeNanos()
         var last: Any? = null
         for (sample in GoldenWalk.samples) {
             val ahead = offset + sample.timeNs - android.os.SystemClock.elapsedRealtimeNanos()
-            if (ahead > 0) Phone.advanceTime(Duration.ofNanos(ahead))
+            if (ahead > 40_000_000L) Phone.advanceTime(Duration.ofNanos(ahead))
             Phone.deliver(sample.sensor, offset + sample.timeNs, sample.values)
-            val prediction = Phone.app.live.snapshot()?.prediction
+            val prediction = Phone.live.prediction
             if (prediction != null && prediction !== last) seen += prediction.probabilities
             last = prediction ?: last
         }
@@ -73,158 +43,196 @@ class LiveTest {
             val expected = softmax(FloatArray(logits.size) { logits[it].toFloat() })
             assertTrue(expected.indices.all { abs(expected[it] - got[it]) < 1e-4 })
         }
-    }
-
-    @Test
-    fun `a gap is reported`() {
-        openWithBoth()
-        Phone.replay(GoldenWalk.samples)
-        assertEquals("Restarted: no accelerometer for 0.53 s.", text(R.id.notice))
-        assertTrue(visible(R.id.notice))
+        Phone.advanceTime(Duration.ofMillis(500))
+        assertEquals(QualityFlag.SETTLING, Phone.live.prediction?.qualityFlag)
+        Screen.assertShows("Walking")
+        Screen.assertShows("Starting: reliable in ")
+        Screen.assertShows("Recognition restarted: no accelerometer for 0.53 s.")
         Phone.advanceTime(Duration.ofSeconds(9))
-        assertFalse(text(R.id.notice).startsWith("Restarted") && visible(R.id.notice))
+        assertFalse("Recognition restarted" in Screen.text)
     }
 
     @Test
-    fun `a settled prediction is displayed with latency and rates`() {
-        openWithBoth()
+    fun `a settled prediction is displayed with mounting, timeline, probabilities and timings`() {
+        Phone.open()
         Phone.replay(GoldenWalk.steady(2.0))
-        assertEquals("Starting", text(R.id.activity))
+        Screen.assertShows("Starting")
         Phone.replay(GoldenWalk.steady(12.0))
-        assertEquals("Walking", text(R.id.activity))
-        assertTrue(text(R.id.state), Regex("Probability \\d+%").matches(text(R.id.state)))
-        assertFalse(visible(R.id.settling))
-        assertTrue(text(R.id.inference), Regex("p50 [\\d.]+ (µs|ms) · p90 [\\d.]+ (µs|ms)").matches(text(R.id.inference)))
-        val rates = Regex("Accelerometer (\\d+\\.\\d) · Gyroscope (\\d+\\.\\d)").matchEntire(text(R.id.rates))
-        assertNotNull(text(R.id.rates), rates)
-        val (accelerometer, gyroscope) = checkNotNull(rates).destructured
-        assertEquals(52.6, accelerometer.toDouble(), 1.5)
-        assertEquals(49.2, gyroscope.toDouble(), 1.5)
-        assertEquals("50 Hz, windows of 2.56 s, every 1.28 s", text(R.id.model))
-        val plot = activity.requireView<View>(R.id.plot_accelerometer).contentDescription.toString()
-        assertTrue(plot, Regex("Acceleration over the last 5 seconds, now \\d+\\.\\d m/s²").matches(plot))
+        assertTrue(Screen.text, Regex("\\d+% probability").containsMatchIn(Screen.text))
+        assertTrue(Screen.text, Regex("Known: tilted by \\d+° \\(±\\d+°\\)").containsMatchIn(Screen.text))
+        assertTrue(Screen.text, Regex("Walking 0:\\d\\d").containsMatchIn(Screen.text))
+        assertTrue(Screen.text, Regex("Lying down \\d+%").containsMatchIn(Screen.text))
+        assertFalse("samples per second" in Screen.text)
+        Screen.click("Signals and timings")
+        assertTrue(Screen.text, Regex("p50 [\\d.]+ (µs|ms) · p90 [\\d.]+ (µs|ms)").containsMatchIn(Screen.text))
+        Screen.assertShows("50 Hz, windows of 2.56 s, every 1.28 s")
+        assertEquals(52.6, Phone.live.rates.getValue(Sensor.ACCELEROMETER), 1.5)
+        assertEquals(49.2, Phone.live.rates.getValue(Sensor.GYROSCOPE), 1.5)
+    }
+
+    @Test
+    fun `predictions are labeled unreliable until walking shows how the phone is worn`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.portrait(5.5))
+        assertEquals(QualityFlag.MOUNT, Phone.live.prediction?.qualityFlag)
+        Screen.assertShows("Unreliable")
+        Screen.assertShows("Walk a few steps on level ground")
+        Phone.replay(GoldenWalk.portrait(14.0))
+        assertEquals(MountState.ESTIMATED, Phone.live.mountState)
+        assertFalse("Unreliable" in Screen.text)
+        assertTrue(checkNotNull(Phone.live.mountEstimate).mount.tiltDegrees in 70.0..110.0)
+    }
+
+    @Test
+    fun `standing still for three seconds suffices, and moving restarts the countdown`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.still(1.0))
+        Screen.click("Stand still for 3 seconds")
+        Screen.assertShows("Stand still and do not touch the phone.")
+        Phone.replay(GoldenWalk.portrait(2.0))
+        Screen.assertShows("You moved.")
+        assertNull(Phone.live.mountEstimate)
+        Phone.replay(GoldenWalk.still(4.0))
+        assertNull(Phone.live.standing)
+        assertTrue(checkNotNull(Phone.live.mountEstimate).gravity[1] > 0.99)
+        Screen.assertShows("Known: tilted by 90°")
+    }
+
+    @Test
+    fun `a phone on a table is reported`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.still(5.0, floatArrayOf(0f, 0f, 9.81f)))
+        Screen.assertShows("The phone lies on a table.")
     }
 
     @Test
     @Config(application = ContractWithoutFrame::class)
-    fun `without a mount stage, another orientation than the training data is reported and its prediction is dimmed`() {
-        openWithBoth()
+    fun `without a mount stage, another orientation than the training data is reported`() {
+        Phone.open()
         Phone.replay(GoldenWalk.portrait(14.0))
-        assertEquals(QualityFlag.MOUNT, Phone.app.live.snapshot()?.prediction?.qualityFlag)
-        assertTrue(text(R.id.state), text(R.id.state).contains("worn differently"))
-        assertEquals(activity.getColor(R.color.muted), activity.requireView<TextView>(R.id.activity).currentTextColor)
-        assertTrue(activity.requireView<View>(R.id.bars).alpha < 0.5f)
+        assertEquals(QualityFlag.MOUNT, Phone.live.prediction?.qualityFlag)
+        Screen.assertShows("worn differently")
     }
 
     @Test
-    fun `predictions are dimmed until the mounting is estimated from walking`() {
-        openWithBoth()
-        Phone.advanceTime(Duration.ofMillis(500))
-        assertTrue(text(R.id.state), text(R.id.state).contains("in any orientation"))
-        Phone.replay(GoldenWalk.portrait(5.5))
-        assertEquals(QualityFlag.MOUNT, Phone.app.live.snapshot()?.prediction?.qualityFlag)
-        assertTrue(text(R.id.state), text(R.id.state).contains("does not know yet how the phone is worn"))
-        assertEquals("Unknown: walk a few steps on level ground", text(R.id.mount))
-        assertTrue(activity.requireView<View>(R.id.bars).alpha < 0.5f)
-        Phone.replay(GoldenWalk.portrait(14.0))
-        val mounting = checkNotNull(Regex("x axis (\\d+)° from vertical, ±\\d+°, from \\d+ s of walking").matchEntire(text(R.id.mount))) { text(R.id.mount) }
-        assertTrue(text(R.id.mount), mounting.groupValues[1].toInt() in 70..110)
-        assertTrue(text(R.id.state), text(R.id.state).startsWith("Probability"))
-        assertEquals(1f, activity.requireView<View>(R.id.bars).alpha)
-    }
-
-    @Test
-    fun `recognition stops in the background and restarts`() {
-        openWithBoth()
+    fun `recognition stops when the app leaves the screen, and starts again`() {
+        val controller = Phone.open()
         Phone.replay(GoldenWalk.steady(10.0))
-        assertTrue(Phone.app.live.running)
-        controller.pause()
+        controller.pause().stop()
         assertEquals(0, Phone.listeners)
-        assertFalse(Phone.app.live.running)
+        assertFalse(Phone.live.isRunning)
         Phone.advanceTime(Duration.ofSeconds(30))
-        controller.resume()
+        controller.start().resume()
         Phone.advanceTime(Duration.ofSeconds(1))
         assertTrue(Phone.listeners > 0)
-        assertEquals("Starting", text(R.id.activity))
-        Phone.replay(GoldenWalk.steady(3.2))
-        assertEquals("Walking", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).startsWith("Starting"))
+        Screen.assertShows("Starting")
     }
 
     @Test
-    fun `recognition stops on another tab`() {
-        openWithBoth()
-        assertTrue(Phone.listeners > 0)
-        activity.requireView<View>(R.id.tab_record).performClick()
-        assertEquals(0, Phone.listeners)
-        activity.requireView<View>(R.id.tab_live).performClick()
-        Phone.advanceTime(Duration.ofMillis(500))
-        assertTrue(Phone.listeners > 0)
-    }
-
-    @Test
-    fun `recognition continues during a rotation`() {
-        openWithBoth()
+    fun `recognition and timeline continue during a rotation`() {
+        val controller = Phone.open()
         Phone.replay(GoldenWalk.steady(12.0))
-        val before = activity
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
-        assertTrue("the activity was not recreated", before !== activity)
-        assertTrue(Phone.listeners > 0)
+        val before = controller.get()
+        val timeline = Phone.live.timeline.segments.size
+        Phone.rotate(controller)
+        assertNotSame(before, controller.get())
         Phone.advanceTime(Duration.ofMillis(500))
-        assertEquals("Walking", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).startsWith("Probability"))
-        controller.pause()
-        assertEquals(0, Phone.listeners)
+        assertTrue(Phone.listeners > 0)
+        assertTrue(Screen.text, Regex("\\d+% probability").containsMatchIn(Screen.text))
+        assertEquals(timeline, Phone.live.timeline.segments.size)
     }
 
     @Test
-    fun `a missing gyroscope is reported`() {
-        open(Sensor.ACCELEROMETER)
-        Phone.advanceTime(Duration.ofSeconds(1))
-        assertEquals("No prediction", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).contains("no gyroscope"))
+    fun `a phone without a gyroscope uses the accelerometer-only model and says so`() {
+        Phone.open(Sensor.ACCELEROMETER)
+        Screen.assertShows("This phone has no gyroscope. The app uses the model for the accelerometer alone")
+        Phone.replay(GoldenWalk.steady(14.0).filter { it.sensor == Sensor.ACCELEROMETER })
+        assertEquals("WALKING", Phone.live.prediction?.smoothedLabel)
+        assertNull(Phone.live.prediction?.qualityFlag)
+    }
+
+    @Test
+    fun `a phone without sensors is reported`() {
+        Phone.open(*emptyArray())
+        Screen.assertShows("No prediction")
+        Screen.assertShows("This phone has no accelerometer and gyroscope")
         assertEquals(0, Phone.listeners)
     }
 
     @Test
     fun `slow sensors are reported instead of a prediction`() {
-        openWithBoth()
+        Phone.open()
         val slow = GoldenWalk.steady(12.0).groupBy { it.sensor }.values.flatMap { it.filterIndexed { k, _ -> k % 2 == 0 } }
         Phone.replay(slow.sortedBy { it.timeNs })
-        assertEquals("No prediction", text(R.id.activity))
-        assertTrue(text(R.id.state), Regex("The (accelerometer|gyroscope) delivers only 2\\d\\.\\d samples per second.*").matches(text(R.id.state)))
-        assertNull(Phone.app.live.snapshot()?.prediction)
+        assertTrue(Phone.live.problem is SensorProblem.Slow)
+        Screen.assertShows("No prediction")
+        assertTrue(Screen.text, Regex("delivers only 2\\d\\.\\d samples per second").containsMatchIn(Screen.text))
     }
 
     @Test
-    fun `silent sensors are reported and outdated predictions removed`() {
-        openWithBoth()
+    fun `silent sensors are reported, and Try again restarts`() {
+        Phone.open()
         Phone.replay(GoldenWalk.steady(10.0))
-        assertEquals("Walking", text(R.id.activity))
         Phone.advanceTime(Duration.ofSeconds(6))
-        assertEquals("No prediction", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).contains("has delivered no sample for"))
+        assertNull(Phone.live.prediction)
+        Screen.assertShows("has delivered no sample for")
+        Screen.click("Try again")
+        assertNull(Phone.live.problem)
+        Phone.replay(GoldenWalk.steady(4.0))
+        assertEquals("WALKING", Phone.live.prediction?.smoothedLabel)
     }
 
     @Test
     fun `a clock reset is reported`() {
-        openWithBoth()
+        Phone.open()
         Phone.replay(GoldenWalk.steady(10.0))
         val now = android.os.SystemClock.elapsedRealtimeNanos()
         for (sample in GoldenWalk.steady(0.5)) Phone.deliver(sample.sensor, now - 100_000_000_000 + sample.timeNs, sample.values)
         Phone.advanceTime(Duration.ofMillis(500))
-        assertTrue(text(R.id.notice) + text(R.id.state), (text(R.id.notice) + text(R.id.state)).contains("jumped backwards"))
-        assertFalse(text(R.id.state).startsWith("Probability"))
+        Screen.assertShows("jumped backwards")
     }
 
     @Test
     fun `a sensor that cannot be started is reported`() {
-        Phone.setSensors(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)
-        org.robolectric.Shadows.shadowOf(Phone.app.getSystemService(android.hardware.SensorManager::class.java)).setForceListenersToFail(true)
-        controller = Robolectric.buildActivity(MainActivity::class.java).setup()
-        Phone.waitForModel()
-        assertEquals("No prediction", text(R.id.activity))
-        assertTrue(text(R.id.state), text(R.id.state).contains("cannot be started"))
+        Phone.refuseSensors()
+        Phone.open()
+        Screen.assertShows("The phone refuses to start the")
+    }
+
+    @Test
+    fun `That was wrong saves the last seconds with the right label`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.steady(14.0))
+        Screen.click("That was wrong")
+        Screen.click("Sitting")
+        Phone.waitFor("the recording") { Screen.text.contains("Saved as “Sitting”") }
+        val file = checkNotNull(checkNotNull(Phone.app.recordings()).listFiles()).single()
+        assertTrue(file.name, file.name.startsWith("sitting-waist-"))
+        assertTrue(file.readLines().drop(1).all { it.endsWith(",SITTING") })
+        assertTrue(file.readLines().size > 1200)
+    }
+
+    @Test
+    @Config(qualifiers = "+de")
+    fun `the app speaks German`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.steady(14.0))
+        Screen.assertShows("Gehen")
+        Screen.assertShows("So trägst du das Telefon")
+        assertFalse(Screen.text, "Timeline" in Screen.text)
+    }
+
+    @Test
+    fun `the timeline is shared as CSV and picture`() {
+        Phone.open()
+        Phone.replay(GoldenWalk.steady(14.0))
+        Screen.click("Share as CSV")
+        Screen.click("Share as picture")
+        repeat(2) { Phone.waitForChooser() }
+        val folder = RecordingProvider.shared(Phone.app)
+        val lines = File(folder, "timeline.csv").readLines()
+        assertEquals("start,end,seconds,activity", lines[0])
+        assertTrue(lines.last(), lines.last().endsWith(",WALKING"))
+        assertTrue(File(folder, "timeline.png").length() > 1000)
     }
 }

@@ -3,25 +3,21 @@ package org.harexport.demo
 import android.content.Intent
 import android.net.Uri
 import android.provider.OpenableColumns
-import android.view.View
-import android.view.ViewGroup
-import android.widget.GridLayout
-import android.widget.RadioButton
-import android.widget.TextView
 import java.io.File
 import java.io.FileNotFoundException
+import java.time.Duration
+import java.util.zip.ZipFile
 import org.harexport.core.Sensor
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
-import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
-import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 
 /** An app that was killed while recording: an incomplete file exists at its next start. */
@@ -36,54 +32,45 @@ class Crashed : DemoApplication() {
 /** The Record screen and the files it writes. */
 @RunWith(RobolectricTestRunner::class)
 class RecordTest {
-    private lateinit var controller: ActivityController<MainActivity>
-    private val activity: MainActivity get() = controller.get()
+    @get:Rule val screens = ClosedScreens()
+
     private val folder: File get() = checkNotNull(Phone.app.recordings())
     private val files: List<File> get() = folder.listFiles().orEmpty().sorted()
 
-    private fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)) {
-        Phone.setSensors(*sensors)
-        controller = Robolectric.buildActivity(MainActivity::class.java).setup()
-        Phone.waitForModel()
-        activity.requireView<View>(R.id.tab_record).performClick()
+    private fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)) =
+        Phone.open(*sensors).also {
+            Phone.app.settings.update { it.copy(countdownSeconds = 0) }
+            Screen.click("Record")
+        }
+
+    private fun start(label: String) {
+        Screen.click(label)
+        Screen.click("Start recording")
     }
 
-    private fun choose(index: Int) = activity.requireView<GridLayout>(R.id.record_labels).getChildAt(index).performClick()
-
-    private fun toggle() {
-        val stops = Phone.app.recording.recording
-        activity.requireView<View>(R.id.record_toggle).performClick()
-        if (stops) Phone.waitForFile()
+    private fun stop() {
+        Screen.click("Stop")
+        Phone.waitForFile()
     }
-
-    private fun text(id: Int) = activity.requireView<TextView>(id).text.toString()
 
     private fun lines(file: File) = file.readText().removeSuffix("\n").split("\n")
 
     @Test
-    fun `the file contains every sample`() {
+    fun `the file contains every sample, who was recorded and where the phone was`() {
         open()
-        assertFalse("a label must be selected first", activity.requireView<View>(R.id.record_toggle).isEnabled)
-        assertEquals("Select an activity.", text(R.id.record_counts))
-        choose(2)
-        toggle()
-        assertEquals("Stop", text(R.id.record_toggle))
+        assertFalse("a label must be selected first", Screen.isEnabled("Start recording"))
+        Screen.assertShows("Select an activity.")
+        Phone.app.settings.update { it.copy(subject = "Anna", placement = Placement.POCKET) }
+        start("Walking downstairs")
         val samples = GoldenWalk.steady(12.0)
         Phone.replay(samples)
-        assertTrue(text(R.id.record_elapsed), Regex("0:1[12]\\.\\d").matches(text(R.id.record_elapsed)))
-        val counts = samples.groupingBy { it.sensor }.eachCount()
-        assertEquals(
-            "Accelerometer ${counts[Sensor.ACCELEROMETER]} · Gyroscope ${counts[Sensor.GYROSCOPE]}",
-            text(R.id.record_counts),
-        )
-        toggle()
-        assertEquals(0, Phone.listeners)
+        Screen.assertShows("Recorded for 0:12")
+        stop()
         val file = files.single()
-        assertTrue(file.name, Regex("walking_downstairs-\\d{8}-\\d{6}\\.csv").matches(file.name))
-        assertEquals("Saved as ${file.name}.", text(R.id.record_notice))
-
+        assertTrue(file.name, Regex("Anna-walking_downstairs-pocket-\\d{8}-\\d{6}\\.csv").matches(file.name))
+        Screen.assertShows("Saved as ${file.name}.")
         val lines = lines(file)
-        assertEquals("timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label", lines[0])
+        assertEquals("timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label,subject", lines[0])
         assertEquals(samples.size, lines.size - 1)
         val first = lines[1].substringBefore(',').toLong() - samples[0].timeNs
         lines.drop(1).zip(samples).forEach { (line, sample) ->
@@ -92,100 +79,170 @@ class RecordTest {
             val from = if (sample.sensor == Sensor.ACCELEROMETER) 1 else 4
             for (axis in 0..2) assertEquals(sample.values[axis], cells[from + axis].toFloat(), 0f)
             for (axis in 0..2) assertEquals("", cells[5 - from + axis])
-            assertEquals("WALKING_DOWNSTAIRS", cells[7])
+            assertEquals(listOf("WALKING_DOWNSTAIRS", "Anna"), cells.drop(7))
         }
-        keep("recording.csv", file.readText())
     }
 
     @Test
-    fun `leaving the app ends and saves the recording`() {
+    fun `countdown, trimming and a change of the label`() {
         open()
-        choose(0)
-        toggle()
-        Phone.replay(GoldenWalk.steady(3.0))
-        controller.pause()
-        assertEquals(0, Phone.listeners)
-        Phone.waitForFile()
-        val file = files.single()
-        assertEquals(GoldenWalk.steady(3.0).size, lines(file).size - 1)
-        controller.resume()
-        assertEquals("The recording ended because the app left the screen. Saved as ${file.name}.", text(R.id.record_notice))
-        assertEquals("Start recording", text(R.id.record_toggle))
+        Phone.app.settings.update { it.copy(countdownSeconds = 3, trimSeconds = 2) }
+        start("Walking")
+        Screen.assertShows("Starts in 3 s")
+        assertTrue(Screen.isEnabled("Stop"))
+        Phone.advanceTime(Duration.ofSeconds(3))
+        Phone.replay(GoldenWalk.steady(5.0))
+        Screen.click("Sitting")
+        Phone.replay(GoldenWalk.steady(5.0))
+        stop()
+        val rows = lines(files.single()).drop(1).map { it.split(",") }
+        val seconds = (rows.last()[0].toLong() - rows.first()[0].toLong()) / 1e9
+        assertEquals("10 s and two pauses, without 2 s at both ends", 7.0, seconds, 0.8)
+        assertEquals(listOf("WALKING", "SITTING"), rows.map { it[7] }.distinct())
     }
 
     @Test
-    fun `recording continues during a rotation`() {
+    fun `Stop during the countdown records nothing`() {
         open()
-        choose(3)
-        toggle()
+        Phone.app.settings.update { it.copy(countdownSeconds = 10) }
+        start("Walking")
+        Screen.click("Stop")
+        Phone.advanceTime(Duration.ofSeconds(12))
+        assertTrue(files.isEmpty())
+        assertEquals(RecordingPhase.IDLE, Phone.app.recording.state.value.phase)
+    }
+
+    @Test
+    fun `recording and label survive a rotation`() {
+        val controller = open()
+        start("Sitting")
         Phone.replay(GoldenWalk.steady(3.0))
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
-        assertTrue(Phone.app.recording.recording)
-        assertEquals("Stop", text(R.id.record_toggle))
+        Phone.rotate(controller)
         Phone.replay(GoldenWalk.steady(3.0))
-        toggle()
+        Screen.assertShows("Recording")
+        stop()
         assertTrue(lines(files.single()).size > 1.9 * GoldenWalk.steady(3.0).size)
-        assertTrue("the selection was lost", (activity.requireView<GridLayout>(R.id.record_labels).getChildAt(3) as RadioButton).isChecked)
+        assertTrue("the selection was lost", Screen.isSelected("Sitting"))
+    }
+
+    @Test
+    fun `labels are added, reordered, renamed and removed`() {
+        open()
+        Screen.click("Edit activities")
+        Screen.type("Cycling")
+        Screen.click("Add")
+        assertEquals("Cycling", Phone.app.settings.choices.value.labels.last())
+        Screen.click("Move Cycling up")
+        assertEquals(5, Phone.app.settings.choices.value.labels.indexOf("Cycling"))
+        Screen.click("Rename Cycling")
+        Screen.type("Jumping, high")
+        Screen.click("Rename")
+        Screen.click("Remove Lying down")
+        Screen.click("Done")
+        assertEquals(listOf("Jumping, high"), Phone.app.settings.choices.value.labels.takeLast(1))
+        start("Jumping, high")
+        Phone.replay(GoldenWalk.steady(2.0))
+        stop()
+        assertTrue(lines(files.single())[1].endsWith(",\"Jumping, high\""))
+        assertEquals("the choice is remembered", Phone.app.settings.choices.value.labels, Settings(Phone.app).choices.value.labels)
+    }
+
+    @Test
+    fun `several people are shared as one zip for harexport train`() {
+        open()
+        for (who in listOf("anna", "ben")) {
+            Phone.app.settings.update { it.copy(subject = who) }
+            start("Walking")
+            Phone.replay(GoldenWalk.steady(12.0))
+            Screen.click("Sitting")
+            Phone.replay(GoldenWalk.steady(12.0).map { Sample(it.sensor, it.timeNs, if (it.sensor == Sensor.ACCELEROMETER) floatArrayOf(9.8f, 0.1f * (it.timeNs % 3), if (who == "anna") 0.3f else 0.4f) else floatArrayOf(0f, 0f, 0.01f)) })
+            stop()
+        }
+        Screen.click("Share 2 recordings as a zip")
+        val chooser = Phone.waitForChooser()
+        val zip = File(RecordingProvider.shared(Phone.app), "recordings.zip")
+        ZipFile(zip).use { opened -> assertEquals(listOf("harexport.toml") + files.map { it.name }.sorted(), opened.entries().asSequence().map { it.name }.toList().sortedBy { if (it == "harexport.toml") "" else it }) }
+        assertEquals("application/zip", checkNotNull(chooser.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java)).type)
+        zip.copyTo(File(File(property("kept")).apply { mkdirs() }, "recordings.zip"), overwrite = true)
+        files.first().copyTo(File(property("kept"), "recording.csv"), overwrite = true)
+    }
+
+    @Test
+    fun `a recording is replayed through the model`() {
+        open()
+        start("Walking")
+        Phone.replay(GoldenWalk.steady(20.0))
+        stop()
+        Screen.click("Replay")
+        Phone.waitFor("the replay") { "windows match their label" in Screen.text }
+        val matching = checkNotNull(Regex("(\\d+) of (\\d+) windows match").find(Screen.text)).groupValues
+        assertTrue(Screen.text, matching[1] == matching[2] && matching[1].toInt() >= 5)
+        Screen.click("Back to the recordings")
+        Screen.assertShows("Start recording")
+    }
+
+    @Test
+    fun `foreign and damaged recordings are refused by Replay`() {
+        open()
+        folder.mkdirs()
+        for ((name, content) in mapOf("foreign" to "time,x\n1,2\n", "broken" to "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n5,1.0,x,3.0,WALKING\n", "empty" to "")) {
+            val file = File(folder, "$name.csv").apply { writeText(content) }
+            val model = (Phone.app.model.state as ModelState.Verified).model
+            val error = assertThrows(org.harexport.core.InputException::class.java) { Replay.run(file, model) }
+            assertTrue(error.message, checkNotNull(error.message).startsWith("$name.csv "))
+        }
     }
 
     @Test
     @Config(application = FullStorage::class)
     fun `full storage is reported and the samples are preserved`() {
         open()
-        choose(0)
-        toggle()
+        start("Walking")
         Phone.replay(GoldenWalk.steady(12.0))
-        assertFalse(Phone.app.recording.recording)
-        assertEquals(0, Phone.listeners)
+        assertEquals(RecordingPhase.IDLE, Phone.app.recording.state.value.phase)
         val file = files.single()
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("No space left on device"))
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("are in ${file.name}"))
+        Screen.assertShows("No space left on device")
+        Screen.assertShows("are in ${file.name}")
         assertTrue(file.length() in 10_000..FullStorage.FREE_BYTES.toLong())
         assertTrue("the last line is incomplete", file.readText().endsWith("WALKING\n"))
-        assertEquals("Start recording", text(R.id.record_toggle))
     }
 
     @Test
     fun `a clock reset ends the recording`() {
         open()
-        choose(0)
-        toggle()
+        start("Walking")
         Phone.replay(GoldenWalk.steady(3.0))
         Phone.deliver(Sensor.ACCELEROMETER, 1L, floatArrayOf(1f, 2f, 3f))
         Phone.replay(emptyList())
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("jumped backwards"))
+        Screen.assertShows("jumped backwards")
         assertTrue(files.single().name.endsWith(".csv"))
     }
 
     @Test
     fun `a recording without samples creates no file`() {
         open()
-        choose(0)
-        toggle()
-        Phone.replay(emptyList())
-        toggle()
-        assertEquals("Nothing was recorded: no sensor delivered a sample.", text(R.id.record_notice))
+        start("Walking")
+        stop()
+        Screen.assertShows("Nothing was recorded: no sensor delivered a sample.")
         assertTrue(files.isEmpty())
     }
 
     @Test
     fun `a phone without a gyroscope records the accelerometer`() {
         open(Sensor.ACCELEROMETER)
-        assertEquals("This phone has no gyroscope; only the other sensor is recorded.", text(R.id.record_notice))
-        choose(0)
-        toggle()
+        Screen.assertShows("This phone has no gyroscope; only the other sensor is recorded.")
+        start("Walking")
         Phone.replay(GoldenWalk.steady(2.0).filter { it.sensor == Sensor.ACCELEROMETER })
-        toggle()
-        assertTrue(lines(files.single())[0].startsWith("timestamp_ns,acc_x_m/s2"))
+        stop()
+        assertTrue(lines(files.single())[0].startsWith("timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label"))
     }
 
     @Test
     fun `a phone without sensors cannot record`() {
         open(*emptyArray())
-        choose(0)
-        assertFalse(activity.requireView<View>(R.id.record_toggle).isEnabled)
-        assertTrue(text(R.id.record_notice), text(R.id.record_notice).contains("no accelerometer and no gyroscope"))
+        Screen.click("Walking")
+        assertFalse(Screen.isEnabled("Start recording"))
+        Screen.assertShows("no accelerometer and no gyroscope")
     }
 
     @Test
@@ -194,24 +251,21 @@ class RecordTest {
         open()
         assertEquals(listOf("old.csv"), files.map { it.name })
         assertEquals(2, lines(files[0]).size)
-        assertTrue(activity.requireView<View>(R.id.record_list).visibleTexts().contains("old.csv"))
+        Screen.assertShows("old.csv")
     }
 
     @Test
     fun `only recordings are shared, and read-only`() {
         open()
-        choose(0)
-        toggle()
+        start("Walking")
         Phone.replay(GoldenWalk.steady(2.0))
-        toggle()
+        stop()
         val file = files.single()
-        activity.requireView<View>(R.id.recording_share).performClick()
-        val chooser = shadowOf(RuntimeEnvironment.getApplication()).nextStartedActivity
+        val chooser = RecordingProvider.share(Phone.app, file)
         val send = checkNotNull(chooser.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java))
         val uri = checkNotNull(send.getParcelableExtra(Intent.EXTRA_STREAM, Uri::class.java))
         assertTrue(send.flags and Intent.FLAG_GRANT_READ_URI_PERMISSION != 0)
         assertEquals(uri, checkNotNull(send.clipData).getItemAt(0).uri)
-
         val resolver = RuntimeEnvironment.getApplication().contentResolver
         assertEquals("text/csv", resolver.getType(uri))
         assertEquals(file.readText(), checkNotNull(resolver.openInputStream(uri)).use { it.reader().readText() })
@@ -229,18 +283,16 @@ class RecordTest {
     }
 
     @Test
-    fun `deleting requires two taps`() {
+    fun `deleting requires a confirmation`() {
         open()
-        choose(0)
-        toggle()
+        start("Walking")
         Phone.replay(GoldenWalk.steady(2.0))
-        toggle()
-        val delete = activity.requireView<TextView>(R.id.recording_delete)
-        delete.performClick()
-        assertEquals("Confirm deletion", delete.text.toString())
+        stop()
+        Screen.click("Delete")
+        Screen.assertShows("Delete this recording?")
         assertEquals(1, files.size)
-        delete.performClick()
+        Screen.click("Delete")
         assertTrue(files.isEmpty())
-        assertTrue(activity.requireView<ViewGroup>(R.id.record_list).visibleTexts().contains("No recordings yet."))
+        Screen.assertShows("No recordings yet.")
     }
 }

@@ -2,15 +2,13 @@ package org.harexport.demo
 
 import android.graphics.Bitmap
 import android.graphics.Canvas
-import android.view.View
-import android.widget.GridLayout
 import java.io.File
 import org.harexport.core.Sensor
 import org.junit.Assert.assertTrue
 import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
-import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.android.controller.ActivityController
@@ -20,6 +18,8 @@ import org.robolectric.shadows.ShadowBuild
 /** Renders the screens to PNG files in the folder of the system property `screenshots`. */
 @RunWith(RobolectricTestRunner::class)
 class ScreenshotsTest {
+    @get:Rule val screens = ClosedScreens()
+
     private lateinit var controller: ActivityController<MainActivity>
 
     @Before
@@ -30,14 +30,7 @@ class ScreenshotsTest {
     }
 
     private fun open(vararg sensors: Sensor = arrayOf(Sensor.ACCELEROMETER, Sensor.GYROSCOPE)) {
-        Phone.setSensors(*sensors)
-        controller = Robolectric.buildActivity(MainActivity::class.java).setup()
-        Phone.waitForModel()
-    }
-
-    private fun choose(tab: Int) {
-        controller.get().requireView<View>(tab).performClick()
-        Phone.waitFor("the screen") { true }
+        controller = Phone.open(*sensors)
     }
 
     private fun take(name: String) {
@@ -57,30 +50,16 @@ class ScreenshotsTest {
         take(name)
     }
 
-    private fun selfTest(name: String) {
+    /** A window high enough for the whole page. */
+    @Test
+    @Config(qualifiers = "+h1700dp")
+    fun wholePage() {
         open()
-        choose(R.id.tab_selftest)
-        controller.get().requireView<View>(R.id.selftest_run).performClick()
-        Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done }
-        take(name)
-    }
-
-    private fun record(name: String) {
-        open()
-        choose(R.id.tab_record)
-        controller.get().requireView<GridLayout>(R.id.record_labels).getChildAt(1).performClick()
-        val toggle = controller.get().requireView<View>(R.id.record_toggle)
-        toggle.performClick()
-        Phone.replay(GoldenWalk.steady(5.0))
-        toggle.performClick()
-        Phone.waitForFile()
-        controller.get().requireView<GridLayout>(R.id.record_labels).getChildAt(0).performClick()
-        toggle.performClick()
+        Phone.replay(GoldenWalk.steady(24.0))
+        Phone.replay(GoldenWalk.still(10.0, floatArrayOf(9.5f, -2.4f, 0f)))
         Phone.replay(GoldenWalk.steady(12.0))
-        take(name)
-        toggle.performClick()
-        Phone.waitForFile()
-        take("$name-saved")
+        Screen.click("Signals and timings")
+        take("live-page")
     }
 
     @Test
@@ -95,53 +74,54 @@ class ScreenshotsTest {
     fun liveLandscape() = live("live-landscape")
 
     @Test
+    @Config(qualifiers = "+de")
+    fun liveGerman() = live("live-german")
+
+    @Test
     fun liveLargeText() {
         RuntimeEnvironment.setFontScale(2f)
         live("live-large-text")
     }
 
     @Test
-    fun settling() {
+    fun mounting() {
         open()
-        Phone.replay(GoldenWalk.samples)
-        take("live-settling")
-    }
-
-    @Test
-    fun mountUnknown() {
-        open()
+        take("live-starting")
         Phone.replay(GoldenWalk.portrait(5.5))
-        take("live-mount-unknown")
-        Phone.replay(GoldenWalk.portrait(14.0))
-        take("live-mount-estimated")
-    }
-
-    @Test
-    @Config(application = ContractWithoutFrame::class)
-    fun otherOrientation() {
-        open()
-        Phone.replay(GoldenWalk.portrait(14.0))
-        take("live-other-orientation")
+        take("live-mounting")
+        Screen.click("Stand still for 3 seconds")
+        take("live-standing")
     }
 
     @Test
     fun noGyroscope() {
         open(Sensor.ACCELEROMETER)
-        Phone.replay(emptyList())
+        Phone.replay(GoldenWalk.steady(14.0).filter { it.sensor == Sensor.ACCELEROMETER })
         take("live-no-gyroscope")
+    }
+
+    @Test
+    @Config(application = DamagedModel::class)
+    fun damagedModel() {
+        open()
+        take("live-damaged-model")
     }
 
     @Test
     fun selfTest() = selfTest("self-test")
 
     @Test
-    @Config(qualifiers = "+night")
-    fun selfTestDark() = selfTest("self-test-dark")
-
-    @Test
     fun selfTestLargeText() {
         RuntimeEnvironment.setFontScale(2f)
         selfTest("self-test-large-text")
+    }
+
+    private fun selfTest(name: String) {
+        open()
+        Screen.click("Self-test")
+        Screen.click("Run the self-test")
+        Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done }
+        take(name)
     }
 
     @Test
@@ -157,11 +137,27 @@ class ScreenshotsTest {
         record("record-large-text")
     }
 
-    @Test
-    @Config(application = DamagedModel::class)
-    fun damagedModel() {
+    private fun record(name: String) {
         open()
-        Phone.replay(emptyList())
-        take("live-damaged-model")
+        Phone.app.settings.update { it.copy(countdownSeconds = 0, subject = "Anna") }
+        Screen.click("Record")
+        Screen.click("Walking")
+        take("$name-ready")
+        Screen.click("Start recording")
+        Phone.replay(GoldenWalk.steady(12.0))
+        take(name)
+        Screen.click("Stop")
+        Phone.waitForFile()
+        take("$name-saved")
+        Screen.click("Replay")
+        Phone.waitFor("the replay") { "windows match" in Screen.text }
+        take("$name-replay")
+    }
+
+    @Test
+    fun about() {
+        open()
+        Screen.click("About")
+        take("about")
     }
 }

@@ -1,8 +1,6 @@
 package org.harexport.demo
 
 import android.content.Intent
-import android.view.View
-import android.widget.TextView
 import java.io.File
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
@@ -11,9 +9,9 @@ import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertSame
 import org.junit.Assert.assertTrue
 import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
-import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
@@ -22,43 +20,40 @@ import org.robolectric.android.controller.ActivityController
 /** The Self-test screen: parity with Python, latency and the shared result, with the real interpreter. */
 @RunWith(RobolectricTestRunner::class)
 class SelfTestTest {
+    @get:Rule val screens = ClosedScreens()
+
     private lateinit var controller: ActivityController<MainActivity>
-    private val activity: MainActivity get() = controller.get()
 
     @Before
     fun open() {
-        controller = Robolectric.buildActivity(MainActivity::class.java).setup()
-        Phone.waitForModel()
-        activity.requireView<View>(R.id.tab_selftest).performClick()
+        controller = Phone.open()
+        Screen.click("Self-test")
     }
 
-    private fun run() = activity.requireView<View>(R.id.selftest_run).performClick()
+    private fun run() = Screen.click("Run the self-test")
 
     private fun waitForEnd() = Phone.waitFor("the self-test") { Phone.app.selfTest.state is JobState.Done }
 
     @Test
-    fun `parity and latency are displayed`() {
-        assertFalse(activity.requireView<View>(R.id.selftest_verdict).isShown)
+    fun `three figures and a badge, the rest under Details`() {
+        assertFalse("Verified" in Screen.text)
         run()
-        assertTrue(activity.requireView<View>(R.id.selftest_progress).isShown)
-        assertFalse(activity.requireView<View>(R.id.selftest_run).isEnabled)
         waitForEnd()
-        assertFalse(activity.requireView<View>(R.id.selftest_progress).isShown)
-        assertEquals("Same predictions as in Python", activity.requireView<TextView>(R.id.selftest_headline).text.toString())
-        val facts = activity.requireView<View>(R.id.selftest_facts).visibleTexts().joinToString("\n")
-        for (part in listOf("Logits, largest difference", "(tolerance 1.0e-04)", "p50 ", "p90 ", "p99 ", "with XNNPACK", "Android 15")) {
-            assertTrue("$part in $facts", part in facts)
-        }
-        val runs = checkNotNull(Regex("Inference time, (\\d+) runs").find(facts)) { facts }
+        val windows = checkNotNull(verifiedModel()).golden.windows.size
+        for (part in listOf("Verified on this phone", "$windows of $windows", "largest difference of a logit", "inference time of a window")) Screen.assertShows(part)
+        assertFalse("p99" in Screen.text)
+        Screen.click("Details")
+        for (part in listOf("Logits, largest difference", "(tolerance 1.0e-04)", "p50 ", "p90 ", "p99 ", "with XNNPACK", "Android 15")) Screen.assertShows(part)
+        val runs = checkNotNull(Regex("Inference time, (\\d+) runs").find(Screen.text)) { Screen.text }
         assertTrue(runs.groupValues[1].toInt() >= 200)
-        assertTrue(activity.requireView<View>(R.id.selftest_run).isEnabled)
+        assertTrue(Screen.isEnabled("Run again"))
     }
 
     @Test
     fun `the shared JSON matches the schema`() {
         run()
         waitForEnd()
-        activity.requireView<View>(R.id.selftest_share).performClick()
+        Screen.click("Share the result as JSON")
         val chooser = shadowOf(RuntimeEnvironment.getApplication()).nextStartedActivity
         val send = checkNotNull(chooser.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java))
         assertEquals(Intent.ACTION_SEND, send.action)
@@ -71,20 +66,15 @@ class SelfTestTest {
     @Test
     fun `test and result survive a rotation`() {
         run()
-        RuntimeEnvironment.setQualifiers("+w891dp-h411dp-land")
-        controller.configurationChange()
-        Phone.waitFor("the screen") { true }
-        assertTrue(seen(R.id.screen_selftest))
+        Phone.rotate(controller)
         waitForEnd()
         val done = Phone.app.selfTest.state
-        assertTrue(seen(R.id.selftest_share))
+        Screen.assertShows("Verified on this phone")
         controller.recreate()
         Phone.waitFor("the screen") { true }
         assertSame(done, Phone.app.selfTest.state)
-        assertTrue(seen(R.id.selftest_share))
+        Screen.assertShows("Verified on this phone")
     }
-
-    private fun seen(id: Int) = activity.requireView<View>(id) in activity.window.decorView.all()
 
     private fun verifiedModel() = (Phone.app.model.state as? ModelState.Verified)?.model
 }
@@ -121,6 +111,3 @@ object Schema {
 
     private fun strings(plain: JSONObject): List<String> = plain.getJSONArray("required").let { list -> List(list.length()) { list.getString(it) } }
 }
-
-/** Saves [text] for the checks in Python. */
-fun keep(name: String, text: String) = File(File(property("kept")).apply { mkdirs() }, name).writeText(text)

@@ -7,13 +7,25 @@ import java.io.OutputStream
 import java.io.RandomAccessFile
 import kotlin.math.abs
 
-/** The file after [finish]. */
-class RecordingStopped(message: String, val file: File?, cause: Throwable? = null) : RuntimeException(message, cause)
+/** Why a recording ended by itself. */
+enum class StopReason {
+    /** Writing failed, usually because the storage is full. */
+    STORAGE,
+
+    /** The timestamps of a sensor jumped backwards. */
+    CLOCK_RESET,
+}
+
+/** A recording ended by itself, because of [reason]. [file] contains the samples until then; null if there are none. */
+class RecordingStopped(val reason: StopReason, message: String, val file: File?, cause: Throwable? = null) :
+    RuntimeException(message, cause)
 
 /**
  * Writes a labeled recording as CSV in the format that `harexport predict` and `harexport train` read.
  *
- *     timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label
+ *     timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label,subject
+ *
+ * The column subject says who was recorded; it is left out if [subject] is empty.
  *
  * A line is one sample of one sensor; the cells of the other sensor are empty. While recording, the file is named
  * `NAME.csv.part` and complete lines are written about every half second; [finish] renames it to `NAME.csv`. [recover]
@@ -24,6 +36,7 @@ class RecordingWriter(
     folder: File,
     name: String,
     private val sensors: List<Sensor> = Sensor.values().toList(),
+    private val subject: String = "",
     open: (File) -> OutputStream = ::FileOutputStream,
 ) {
     /** The file's name once it is finished. */
@@ -51,6 +64,7 @@ class RecordingWriter(
         private set
 
     init {
+        if (subject.any(Char::isISOControl)) throw InputException("a subject must not contain line breaks")
         if (!folder.isDirectory && !folder.mkdirs()) throw InputException("the folder ${folder.name} for recordings cannot be created")
         val safe = name.map { if (it.isLetterOrDigit() || it in "-_.") it else '-' }.joinToString("").trim('.').ifEmpty { "recording" }
         file = generateSequence(1) { it + 1 }
@@ -63,7 +77,9 @@ class RecordingWriter(
             } catch (error: IOException) {
                 throw InputException("the recording cannot be started (${error.message}); check the phone's free storage", error)
             }
-        lines.append(header(sensors)).append('\n')
+        lines.append(header(sensors))
+        if (subject.isNotEmpty()) lines.append(",subject")
+        lines.append('\n')
     }
 
     /**
@@ -80,7 +96,8 @@ class RecordingWriter(
         val last = latestNs[sensor]
         if (last != null && timeNs < last - GAP_SECONDS * SECOND) {
             val rest = finish()
-            throw RecordingStopped("The recording ended because the ${sensor.title} timestamps jumped backwards. ${describeRest(rest)}", rest)
+            val message = "The recording ended because the ${sensor.title} timestamps jumped backwards. ${describeRest(rest)}"
+            throw RecordingStopped(StopReason.CLOCK_RESET, message, rest)
         }
         if ((last != null && timeNs <= last) || !(0..2).all { abs(values[it]) < MAX_PLAUSIBLE }) {
             dropped++
@@ -95,7 +112,9 @@ class RecordingWriter(
                 if (column == sensor) lines.append(values[axis])
             }
         }
-        lines.append(',').append(quote(label ?: "")).append('\n')
+        lines.append(',').append(quote(label ?: ""))
+        if (subject.isNotEmpty()) lines.append(',').append(quote(subject))
+        lines.append('\n')
         if (++bufferedLines >= FLUSH_LINES) flush()
     }
 
@@ -111,7 +130,8 @@ class RecordingWriter(
             ended = true
             close()
             val rest = recoverFile(part, file)
-            throw RecordingStopped("The recording ended because writing failed (${error.message}). ${describeRest(rest)}", rest, error)
+            val message = "The recording ended because writing failed (${error.message}). ${describeRest(rest)}"
+            throw RecordingStopped(StopReason.STORAGE, message, rest, error)
         }
     }
 

@@ -6,19 +6,22 @@ class SensorSample(val sensor: Sensor, val timeNs: Long, val values: DoubleArray
 /**
  * Collects samples and passes them on in batches of at least [seconds], so that a phone computes less often.
  *
- * Only the arrival is delayed; samples keep their order, and recognition gives the same predictions. A clock that jumps
- * backwards ends a batch. Not thread-safe.
+ * Only the arrival is delayed; samples keep their order, and recognition gives the same predictions. The clock of a
+ * sensor that jumps backwards ends a batch. Not thread-safe.
  *
  * @property seconds duration of a batch in sensor time; 0 passes on each sample at once
  * @param onBatch receives the samples in the order of their arrival
  */
 class SampleBatcher(var seconds: Double = BACKGROUND_SECONDS, private val onBatch: (List<SensorSample>) -> Unit) {
     private var batch = ArrayList<SensorSample>()
+    private val newest = HashMap<Sensor, Long>()
 
     fun push(sample: SensorSample) {
+        val before = newest.put(sample.sensor, sample.timeNs)
         batch.add(sample)
-        val duration = sample.timeNs - batch[0].timeNs
-        if (duration >= seconds * SECOND || duration < -GAP_SECONDS * SECOND) flush()
+        // Phones deliver each sensor's samples in groups, so one sensor may be a second behind another.
+        val isReset = before != null && sample.timeNs < before - GAP_SECONDS * SECOND
+        if (isReset || sample.timeNs - batch[0].timeNs >= seconds * SECOND) flush()
     }
 
     /** Passes on the samples that have been collected. */

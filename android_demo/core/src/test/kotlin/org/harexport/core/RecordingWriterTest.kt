@@ -45,6 +45,17 @@ class RecordingWriterTest {
     }
 
     @Test
+    fun `the column subject contains who was recorded`() {
+        val writer = RecordingWriter(folder.root, "walk", listOf(Sensor.GYROSCOPE), subject = "Anna, B.")
+        writer.label = "WALKING"
+        writer.write(Sensor.GYROSCOPE, 1, floatArrayOf(1f, 2f, 3f))
+        val lines = writer.finish()!!.readLines()
+        assertEquals(listOf("timestamp_ns,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label,subject", "1,1.0,2.0,3.0,WALKING,\"Anna, B.\""), lines)
+        assertContains(inputError { RecordingWriter(folder.root, "x", subject = "a\nb") }, "line breaks")
+        assertEquals(listOf("walk.csv"), folder.root.list()!!.toList())
+    }
+
+    @Test
     fun `lines are flushed while recording`() {
         val writer = RecordingWriter(folder.root, "long")
         times(50.0, 10.0).forEach { writer.write(Sensor.ACCELEROMETER, it, FloatArray(3)) }
@@ -75,6 +86,7 @@ class RecordingWriterTest {
         assertEquals(3, writer.dropped)
         val stopped = stopped { writer.write(Sensor.ACCELEROMETER, 0, FloatArray(3)) }
         assertContains(stopped.message, "jumped backwards", "back.csv")
+        assertEquals(StopReason.CLOCK_RESET, stopped.reason)
         assertEquals(2, stopped.file!!.readLines().size)
     }
 
@@ -83,6 +95,7 @@ class RecordingWriterTest {
         val writer = RecordingWriter(folder.root, "full") { FullDisk(it, 5000) }
         val stopped = stopped { times(50.0, 60.0).forEach { writer.write(Sensor.ACCELEROMETER, it, floatArrayOf(1f, 2f, 3f)) } }
         assertContains(stopped.message, "No space left on device", "full.csv")
+        assertEquals(StopReason.STORAGE, stopped.reason)
         val lines = stopped.file!!.readLines()
         assertTrue(lines.size > 100)
         assertTrue("whole lines only", lines.drop(1).all { it.endsWith(",1.0,2.0,3.0,,,,") })

@@ -37,6 +37,18 @@ class SampleBatcherTest {
     }
 
     @Test
+    fun `sensors whose samples arrive in groups do not end a batch`() {
+        val batches = ArrayList<Int>()
+        val batcher = SampleBatcher(1.5) { batches += it.size }
+        for (group in 0 until 9) {
+            for (sensor in Sensor.values()) {
+                for (k in 0 until 50) batcher.push(SensorSample(sensor, (group * 50L + k) * SECOND / 50, DoubleArray(3)))
+            }
+        }
+        assertTrue("$batches", batches.size in 4..6)
+    }
+
+    @Test
     fun `the first model whose sensors the phone has is chosen`() {
         val accOnly = CONTRACT.copy(channels = CONTRACT.channels.take(3).map { "total_acc_${it.last()}" }, units = List(3) { "g" })
         val all = Sensor.values().toSet()

@@ -45,6 +45,11 @@ public class SensorFeed(
         return null
     }
 
+    /** Passes on the samples that the phone has collected. */
+    public fun flush() {
+        manager.flush(this)
+    }
+
     public fun stop() {
         manager.unregisterListener(this)
     }

@@ -253,9 +253,9 @@ class ActivityRecognizerTest {
         recognizer = null // all are closed
     }
 
-    /** The model edge-any-mount-acc; checks/run.py writes it. */
+    /** The bundled model with a contract of the accelerometer only. */
     private fun accelerometerOnly(): ModelFiles {
-        val folder = File(repository, "android_demo/checks/recognition/target/accelerometer-only")
+        val folder = File(repository, "android_demo/app/src/main/assets/accelerometer-only")
         return ModelFiles.read { name -> ByteBuffer.wrap(File(folder, name).readBytes()) }
     }
 
