@@ -120,7 +120,8 @@ def _convert(name: str, folder: Path, environment_folder: Path, reuse: bool, dat
     chosen = np.random.default_rng(0).choice(len(dataset.train.signals), CALIBRATION, replace=False)
     np.save(folder / "calibration.npy", dataset.train.signals[np.sort(chosen)].astype(np.float32))
     (folder / "name.txt").write_text(name, "utf-8")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    files_of_ours: set[bytes] = set()
     with progress(f"converting {name}", len(OWN_PIPELINES), "ways") as advance:
         for done, way in enumerate(OWN_PIPELINES, 1):
             source = folder / ("torchscript.onnx" if way.ours else "weights.pt")
@@ -128,9 +129,14 @@ def _convert(name: str, folder: Path, environment_folder: Path, reuse: bool, dat
             if way.key == "torchscript" and not made["failure"]:
                 _write_layers(name, folder)
             info(f"{name} {way.key}: {made['failure'] or format(made['seconds'], '.2f') + ' s'}")
+            advance(done)
+            if way.ours and not made["failure"]:
+                content = (folder / f"{way.key}{way.suffix}").read_bytes()
+                if content in files_of_ours:  # --lowering auto selected the same lowering
+                    continue
+                files_of_ours.add(content)
             result = {"who": way.who, "scheme": way.scheme, "format": way.suffix[1:], "ours": way.ours}
             rows.append({"model": name, "key": way.key, **result, "by_tensorflow": way.by_tensorflow, **made})
-            advance(done)
     return rows
 
 

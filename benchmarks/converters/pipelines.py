@@ -109,6 +109,7 @@ OWN_PIPELINES = (
     _network("torchscript", "torch.onnx (TorchScript)", "float32", ".onnx", HERE),
     *(_ours("onnx", scheme) for scheme in ("float32", "int8-weights")),
     *(_ours("tflite", scheme) for scheme in ("float32", "int8-weights", "int8")),
+    *(_ours("tflite", scheme, "unrolled") for scheme in ("float32", "int8-weights")),
     _tool(
         "ort-dynamic", "torch.onnx, then onnxruntime.quantization", "int8-weights", ".onnx",
         HERE, "ort-dynamic", "torchscript",
