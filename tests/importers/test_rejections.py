@@ -196,7 +196,7 @@ def test_weights_outside_the_folder_are_rejected(tmp_path: Path, location: str) 
 
 def test_layers_of_modules_are_named() -> None:
     example, attention = torch.zeros(1, 128, 9), nn.TransformerEncoderLayer(9, 3, 16, batch_first=True)
-    with pytest.raises(InputError, match="self_attn.* it splits the channels, as attention and GroupNorm do"):
+    with pytest.raises(InputError, match=r"self_attn.* it splits the channels, as attention and GroupNorm do"):
         from_torch(nn.Sequential(attention, nn.Flatten(), nn.Linear(1152, 6)).eval(), example)
     with pytest.raises(InputError, match=r"ONNX by PyTorch: Unsupported: .*projections$"):
         from_torch(nn.Sequential(nn.LSTM(9, 8, proj_size=4)).eval(), example)
