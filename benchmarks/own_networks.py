@@ -38,16 +38,6 @@ _SUPPORTED = ("deepconvlstm", "cnn-lstm", "bilstm", "residual-bilstm", "cnn", "g
 _OUT_OF_SCOPE = "layernorm-lstm"
 NAMES = (*_SUPPORTED, _OUT_OF_SCOPE)
 _PAGE = ROOT / "docs" / "own-networks.md"
-_SECTION = """## Other converters
-
-The same trained networks through harexport, from the .onnx file, and through every other converter that can be
-installed. `python benchmarks/own_networks.py` repeats it.
-
-<!-- own-networks -->
-<!-- /own-networks -->
-
-"""
-_LIMIT = "- Speed and size are not compared with those of other converters yet (`python benchmarks/own_networks.py`).\n"
 
 
 @dataclass(frozen=True)
@@ -218,8 +208,6 @@ def main() -> None:
     if set(measured["networks"]) == set(NAMES):
         files.write_json(JSON, measured)
         text = _PAGE.read_text("utf-8")
-        if _LIMIT in text:  # before the first measurement
-            text = text.replace(_LIMIT, "").replace("## Limits", f"{_SECTION}## Limits", 1)
         files.write_text(_PAGE, replace_block(text, "own-networks", own_table.render(measured)))
 
 
