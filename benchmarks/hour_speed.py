@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.converters import converting
 from harexport.evaluation import environment
 from harexport.utils import files
 
@@ -68,20 +67,14 @@ def write_recordings(folder: Path) -> dict[str, Path]:
     return {"plain CSV": plain, "Sensor Logger zip": logger}
 
 
-def run(recording: Path, package: Path) -> tuple[float, float, float]:
-    """Run the command; return its wall seconds, processor seconds and largest resident memory in MB."""
-    out = recording.parent / "out"
-    command = [sys.executable, "-m", "harexport", "predict", str(recording), "--out", str(out)]
-    variables = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
-    start = time.monotonic()
-    child = subprocess.Popen(command, cwd=package, env=variables, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    output = child.stdout.read()
-    _, status, used = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - start
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{' '.join(command)} failed: {output.decode()}")
-    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+def run(recording: Path, package: Path) -> converting.ProcessResult:
+    """Run the command; return its wall and processor seconds and its largest resident memory in MiB."""
+    os.environ |= {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "harexport", "predict", str(recording), "--out", str(recording.parent / "out")]
+    result = converting.run(command)
+    if result.failure:
+        raise SystemExit(f"{' '.join(command)} failed: {result.failure}")
+    return result
 
 
 def measure(package: Path) -> dict[str, Any]:
@@ -91,9 +84,9 @@ def measure(package: Path) -> dict[str, Any]:
         for name, recording in write_recordings(Path(temporary)).items():
             runs = [run(recording, package) for _ in range(REPETITIONS)]
             results[name] = {
-                "seconds": round(min(wall for wall, _, _ in runs), 2),
-                "cpu_seconds": round(min(cpu for _, cpu, _ in runs), 2),
-                "memory_mb": round(max(memory for _, _, memory in runs)),
+                "seconds": round(min(each.seconds for each in runs), 2),
+                "cpu_seconds": round(min(each.cpu_seconds for each in runs), 2),
+                "memory_mib": round(max(each.megabytes for each in runs)),
             }
     return results
 
