@@ -398,7 +398,9 @@ def _compare_stream(
     return {
         # compared with Python on the official windows, and on the windows computed by Kotlin
         "same_predictions": int((predictions == expected.argmax(axis=1)).sum()),
-        "same_predictions_to_its_windows": int((predictions == _compute_logits(runner, signals).argmax(axis=1)).sum()),
+        "same_predictions_for_kotlin_windows": int(
+            (predictions == _compute_logits(runner, signals).argmax(axis=1)).sum()
+        ),
         "accuracy": float((predictions == labels).mean()),
         "largest_signal_difference": _round(np.abs(signals - official).max()),
         "largest_logit_difference": _round(np.abs(logits - expected).max()),

@@ -146,7 +146,7 @@ def _ours(way: Pipeline, checkpoint: Path, out: Path) -> dict[str, Any]:
         shutil.copy(written, out)
         script = environments.FOLDER / "convert_harexport.py"
         fmt, lowering = way.suffix[1:], next((word for word in way.command if word in ("fused", "unrolled")), "auto")
-    made["with_proof"] = {key: made[key] for key in ("seconds", "cpu_seconds", "megabytes")}
+    made["with_checks"] = {key: made[key] for key in ("seconds", "cpu_seconds", "megabytes")}
     if way.scheme == "int8":  # only the whole command calibrates
         return made
     alone = [run([sys.executable, str(script), str(checkpoint), fmt, lowering, way.scheme]) for _ in range(3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,7 +166,7 @@ def _predict(
     if picture is not None and len(every) > 1:
         raise InputError(f"--picture draws one recording, and there are {len(every)}; use --out for all of them")
     predictions, failures = [], []
-    stems: Counter[str] = Counter()  # recordings of several paths can have one name
+    stems: set[str] = set()  # recordings of several paths can have one name
     for path, recording, merged in every:
         try:
             prediction = predict_recording(recording, model, merged, smoothing, mount)
@@ -178,8 +177,8 @@ def _predict(
             continue
         predictions.append(prediction)
         stem = path.stem if len(every) == 1 else _file_name(recording.name)
-        stems[stem] += 1
-        stem += f"-{stems[stem]}" if stems[stem] > 1 else ""
+        stem = next(name for name in (stem, *(f"{stem}-{k}" for k in range(2, len(every) + 1))) if name not in stems)
+        stems.add(stem)
         target = None if no_picture else picture or out / f"{stem}.activities.png"
         if target is not None:
             report.plot_timeline(prediction, target)

@@ -102,9 +102,13 @@ class Context:
         Raw windows are never quantized: with int8-weights, the weights of their layer are dequantized at load time.
         """
         weight = add_weight(self.graph, values, name, self.scheme)
-        if self.scheme == "int8-weights" and x.tensor == self.window:
+        if self.scheme == "int8-weights" and not self.is_hybrid(x):
             return dequantize(self.graph, weight, "int8"), "float32"
         return weight, self.scheme
+
+    def is_hybrid(self, x: Value) -> bool:
+        """Return whether `x` is quantized and multiplied by int8 weights in one operator."""
+        return self.scheme == "int8-weights" and x.tensor != self.window
 
     @property
     def windows(self) -> int:
@@ -240,10 +244,10 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
     if is_adjacent:
         kernel, scheme = context.weight(layer.weight.reshape(outputs, -1), f"{name}.weight", x)
         options = {"fusedActivationFunction": _activation(layer)}
-        shape_of_rows = (context.windows * count,)
-        return Value(fully_connected(graph, x.tensor, kernel, bias, shape_of_rows, scheme, **options), shape)
+        product = fully_connected(graph, x.tensor, kernel, bias, (context.windows * count,), scheme, **options)
+        return Value(product, shape)
     weight = layer.weight.reshape(outputs, layer.kernel_size, 1, channels)
-    if is_hybrid := context.scheme == "int8-weights" and x.tensor != context.window:
+    if context.is_hybrid(x):
         kernel = add_rows(graph, weight, f"{name}.weight")
     else:
         kernel, _ = context.weight(weight, f"{name}.weight", x)
@@ -262,7 +266,7 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
         "CONV_2D",
         [image, kernel, bias],
         (context.windows, count, 1, outputs),
-        version=HYBRID_VERSIONS["CONV_2D"] if is_hybrid else 1,
+        version=HYBRID_VERSIONS["CONV_2D"] if context.is_hybrid(x) else 1,
         padding=padding,
         strideH=layer.stride,
         strideW=1,

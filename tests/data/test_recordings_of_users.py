@@ -682,17 +682,12 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
 
 
 def test_pictures_of_recordings_with_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
-    place = folder(tmp_path, {"a/walk.csv": WALK, "b/walk.csv": WALK})
-    arguments = [
-        str(place / "a/walk.csv"),
-        str(place / "b/walk.csv"),
-        "--model",
-        str(EDGE),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    names = ("a/walk.csv", "b/walk.csv", "walk-2.csv")
+    place, out = folder(tmp_path, dict.fromkeys(names, WALK)), tmp_path / "out"
+    arguments = [*(str(place / name) for name in names), "--model", str(EDGE), "--out", str(out)]
     assert CliRunner().invoke(main, ["predict", *arguments]).exit_code == 0
-    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    pictures = sorted(path.name for path in out.glob("*.png"))
+    assert pictures == [f"walk{end}.activities.png" for end in ("-2-2", "-2", "")]
 
 
 def test_unrecognized_columns_get_a_configuration(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class LiveTest {
     }
 
     @Test
-    fun `a phone without a gyroscope uses the accelerometer-only model and says so`() {
+    fun `a phone without a gyroscope uses the accelerometer-only model and states it`() {
         Phone.open(Sensor.ACCELEROMETER)
         Screen.assertShows("This phone has no gyroscope. The app uses the model for the accelerometer alone")
         Phone.replay(GoldenWalk.steady(14.0).filter { it.sensor == Sensor.ACCELEROMETER })

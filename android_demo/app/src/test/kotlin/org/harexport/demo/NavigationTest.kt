@@ -68,7 +68,7 @@ class NavigationTest {
     }
 
     @Test
-    fun `About says that nothing leaves the phone, and cites the data`() {
+    fun `About states that nothing leaves the phone, and cites the data`() {
         open()
         Screen.click("About")
         for (part in listOf("Nothing leaves the phone", "Davide Anguita", "Apache 2.0", "Verified on this phone")) Screen.assertShows(part)

@@ -25,7 +25,7 @@ class RecordingStopped(val reason: StopReason, message: String, val file: File?,
  *
  *     timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,gyro_x_rad/s,gyro_y_rad/s,gyro_z_rad/s,label,subject
  *
- * The column subject says who was recorded; it is left out if [subject] is empty.
+ * The column subject names the recorded person; it is left out if [subject] is empty.
  *
  * A line is one sample of one sensor; the cells of the other sensor are empty. While recording, the file is named
  * `NAME.csv.part` and complete lines are written about every half second; [finish] renames it to `NAME.csv`. [recover]
