@@ -339,8 +339,10 @@ def _check_batch_axis(runner: Runner, name: str, window: tuple[int, int]) -> Non
     second = random.normal(size=(size, *window)).astype(np.float32)
     second[0] = first[0]
     a, b = (np.array(runner.run_batch(windows), np.float64).reshape(size, -1) for windows in (first, second))
-    spread = float(np.abs(a - a.mean(axis=0)).max())  # zero for a model that ignores its input
-    if float(np.abs(a[0] - b[0]).max()) > _BATCH_TOLERANCE * spread:
+    with np.errstate(invalid="ignore"):  # outputs that are not finite are refused later
+        spread = float(np.abs(a - a.mean(axis=0)).max())  # zero for a model that ignores its input
+        difference = float(np.abs(a[0] - b[0]).max())
+    if difference > _BATCH_TOLERANCE * spread:
         raise InputError(
             f"{name}: its prediction for a window depends on the other windows of the batch, so its first axis is not "
             "the batch; export it with the input [batch, samples, channels]"

@@ -153,13 +153,40 @@ def parse(text: str, labels: Sequence[str]) -> Rule:
     raise InputError(f'--fail-if "{text}": {problem}; choose {", ".join(units)}')
 
 
-def check_comparable(rules: Sequence[Rule], has_baseline: bool, has_against: bool) -> None:
-    """Raise InputError if a rule compares with another model, and none is given."""
+def check_comparable(
+    rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str, against: Path | None, models: Sequence[str]
+) -> None:
+    """Check, before anything is measured, that rules have a model to compare with.
+
+    Args:
+        rules: Parsed rules.
+        baseline: JSON of an earlier result, if any.
+        name: File name of the baseline.
+        against: Model of --against, if any.
+        models: Names of the files to measure.
+
+    Raises:
+        InputError: A rule compares with another model, and no file has a counterpart.
+    """
     relative = [rule for rule in rules if rule.relation != "value"]
-    if relative and not (has_baseline or has_against):
+    if not relative:
+        return
+    if baseline is not None:
+        known = [model["name"] for model in baseline["models"]]
+        if set(known).isdisjoint(models):
+            raise InputError(
+                f"{name} has none of these models ({', '.join(models)}). Models are matched by name, and it has "
+                f"{', '.join(known) or 'none'}"
+            )
+    elif against is None:
         raise InputError(
             f'--fail-if "{relative[0].text}" compares with another model. Give --baseline FILE.json, an earlier '
             "output of --json, or --against FILE"
+        )
+    elif against.suffix == ".safetensors":
+        raise InputError(
+            f'--fail-if "{relative[0].text}" compares with a file, and --against {against} is a checkpoint. Give an '
+            ".onnx or .tflite file, or --baseline"
         )
 
 
@@ -171,9 +198,6 @@ def apply(result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any
         rules: Parsed rules.
         baseline: JSON of an earlier result; None to compare with --against.
         name: File name of the baseline.
-
-    Raises:
-        InputError: A rule compares with another model, and no model has a counterpart.
     """
     return dataclasses.replace(result, thresholds=_apply(result, rules, baseline, name))
 
@@ -182,7 +206,6 @@ def _apply(
     result: BenchResult, rules: Sequence[Rule], baseline: Mapping[str, Any] | None, name: str
 ) -> ThresholdReport:
     current = result.to_dict()
-    relative = [rule for rule in rules if rule.relation != "value"]
     counterparts: dict[str, Mapping[str, Any]] = {}
     notes: list[str] = []
     compared_with = ""
@@ -194,14 +217,7 @@ def _apply(
         compared_with = str(result.against)
         against = next(model for model in current["models"] if model["name"] == result.against)
         counterparts = {model["name"]: against for model in current["models"] if model is not against}
-    elif result.against is not None and relative:
-        raise InputError(f"--against {result.against} was not measured as a file; give --baseline")
     models = [model for model in current["models"] if model["file"]]
-    if relative and not any(model["name"] in counterparts for model in models):
-        raise InputError(
-            f"{compared_with} has none of these models ({', '.join(model['name'] for model in models)}). Models are "
-            f"matched by name, and it has {', '.join(counterparts) or 'none'}"
-        )
     violations = []
     for rule in rules:
         for model in models:

@@ -119,17 +119,17 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     dataset = load_data(data)
     # errors in the options are reported before the benchmark, which takes minutes
     rules = [thresholds.parse(rule, dataset.contract.labels) for rule in chosen.fail_if]
-    thresholds.check_comparable(rules, chosen.baseline is not None, chosen.against is not None)
-    baseline = None
+    baseline, baseline_name = None, chosen.baseline.name if chosen.baseline else ""
     if chosen.baseline is not None:
         if not rules:
             raise InputError('--baseline has no effect without --fail-if, for example --fail-if "p50>1.15x"')
         baseline = thresholds.load_baseline(chosen.baseline, dataset.contract.labels)
+    thresholds.check_comparable(rules, baseline, baseline_name, chosen.against, files.unique_names(found.files))
     if out.exists():  # a new folder is created only when there is a file to write
         files.check_writable(out)
     result = _run_on_target(found, dataset, chosen)
     if rules:
-        result = thresholds.apply(result, rules, baseline, chosen.baseline.name if chosen.baseline else "")
+        result = thresholds.apply(result, rules, baseline, baseline_name)
     page = save_report(result, out, found.folders, chosen.page)
     if chosen.markdown is not None:
         files.write_text(chosen.markdown, text.format_pull_request(result))

@@ -7,7 +7,6 @@ short form the keys of a convolution with LSTM or GRU layers after it.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import tomllib
 import typing
@@ -111,6 +110,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return *layers, DropoutConfig(self.dropout)
 
 
+_LARGEST = 10**9  # of any number: larger ones overflow in training
 # keys of ModelConfig that [[model.layers]] replaces
 _SHORT_FORM = ("frame", "hop", "input_units", "relu", "cell", "candidate", "hidden", "dropout", "forget_bias")
 
@@ -269,9 +269,9 @@ def parse(table: Any, source: str) -> Recipe:
         raise InputError(
             f"recipe {source}: model.{unused[0]} has no effect with [[model.layers]]; remove it, and set it in a layer"
         )
-    for path, value in _floats(recipe.to_dict()):
-        if not math.isfinite(value):
-            raise InputError(f"recipe {source}: {path} must be a finite number, got {value!r}")
+    for path, value in _numbers(recipe.to_dict()):
+        if not abs(value) <= _LARGEST:  # NaN compares as false
+            raise InputError(f"recipe {source}: {path} must be a number from -10^9 to 10^9, got {value!r:.60}")
     _check_consistency(recipe, source)
     return recipe
 
@@ -343,16 +343,16 @@ def _suggestion(name: str, valid: typing.Sequence[str], prefix: str = "") -> str
     return f" Did you mean {prefix}{close[0]}?" if close else ""
 
 
-def _floats(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the floating-point numbers in a table and the tables in it, with their paths."""
-    if isinstance(value, float):
+def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers in a table and the tables in it, with their paths."""
+    if isinstance(value, int | float):
         yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _floats(item, f"{path}.{key}" if path else key)
+            yield from _numbers(item, f"{path}.{key}" if path else key)
     elif isinstance(value, list | tuple):
         for k, item in enumerate(value):
-            yield from _floats(item, f"{path}[{k}]")
+            yield from _numbers(item, f"{path}[{k}]")
 
 
 def _check_consistency(recipe: Recipe, source: str) -> None:

@@ -274,6 +274,15 @@ def test_nothing_is_compared_with_nan(made_up: Dataset, tmp_path: Path) -> None:
     _refused(result, "nothing can be compared with --against", "not finite")
 
 
+def test_results_are_saved_where_rules_have_no_file_to_compare(made_up: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "good.onnx").write_bytes(foreign.onnx())
+    rules = ("--against", tmp_path / "good.onnx", "--fail-if", "accuracy<-0.5")
+    result = _bench(tmp_path / "bad.onnx", *rules, "--out", tmp_path / "out")
+    _refused(result, "bad.onnx is damaged")
+    assert [model["name"] for model in json.loads((tmp_path / "out/bench.json").read_text())["models"]] == ["good.onnx"]
+
+
 def test_labels_in_another_order_are_reported(made_up: Dataset, tmp_path: Path) -> None:
     order = np.argsort(Contract().labels)
     (tmp_path / "alphabetical.onnx").write_bytes(foreign.onnx(weight=foreign.WEIGHT[order]))

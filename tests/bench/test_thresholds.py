@@ -125,8 +125,6 @@ def test_models_are_matched_by_name() -> None:
     assert violation.reason == (
         "edge-1.tflite: cannot be evaluated, there is no model of the same name to compare with"
     )
-    with pytest.raises(InputError, match=r"old.json has none of these models .* it has other.tflite"):
-        _apply("size>1.1x", result(model("other.tflite", 0.0, 9.0)))
 
 
 def test_another_machine_is_noted() -> None:
@@ -152,10 +150,17 @@ def test_against_a_model_of_the_same_run() -> None:
 
 
 def test_a_relative_rule_needs_another_model() -> None:
-    rule = thresholds.parse("p50>1.15x", LABELS)
+    rules = [thresholds.parse("p50>1.15x", LABELS)]
+    baseline = result(model("other.tflite", 0.0, 9.0)).to_dict()
     with pytest.raises(InputError, match=r"Give --baseline FILE.json.* or --against FILE"):
-        thresholds.check_comparable([rule], has_baseline=False, has_against=False)
-    thresholds.check_comparable([thresholds.parse("size>5KB", LABELS)], has_baseline=False, has_against=False)
+        thresholds.check_comparable(rules, None, "", None, ["edge.tflite"])
+    with pytest.raises(InputError, match=r"old.json has none of these models \(edge.tflite\).* it has other.tflite"):
+        thresholds.check_comparable(rules, baseline, "old.json", None, ["edge.tflite"])
+    with pytest.raises(InputError, match=r"edge\.safetensors is a checkpoint"):
+        thresholds.check_comparable(rules, None, "", Path("edge.safetensors"), ["edge.tflite"])
+    thresholds.check_comparable(rules, baseline, "old.json", None, ["edge.tflite", "other.tflite"])
+    thresholds.check_comparable(rules, None, "", Path("old.tflite"), ["edge.tflite"])
+    thresholds.check_comparable([thresholds.parse("size>5KB", LABELS)], None, "", None, ["edge.tflite"])
 
 
 def _path(value: dict[str, Any], path: str) -> tuple[Any, Any]:
