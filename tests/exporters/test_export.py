@@ -274,6 +274,19 @@ def test_checks_detect_state(tmp_path, monkeypatch):
 
 
 def test_checks_compare_probabilities(tmp_path, monkeypatch):
+def test_synthetic_windows_have_a_wide_limit_where_test_windows_decide(tmp_path, monkeypatch):
+    result = exported(EDGE, tmp_path / "model.tflite", scheme="int8-weights", max_drop=100)
+    expected = EDGE.logits(checks.synthetic_windows(contract_of(EDGE)))
+    relative = result.checks.rms_logit_difference / np.sqrt(np.mean(expected**2))
+    monkeypatch.setitem(checks._RMS_TOLERANCE, "int8-weights", relative / 1.5)
+    with pytest.raises(CheckFailedError, match="on synthetic windows, allowed are"):
+        export(EDGE, tmp_path / "model.tflite", scheme="int8-weights", contract=contract_of(EDGE))
+    exported(EDGE, tmp_path / "model.tflite", scheme="int8-weights", max_drop=100)
+    monkeypatch.setitem(checks._RMS_TOLERANCE, "int8-weights", relative / 3)
+    with pytest.raises(CheckFailedError, match="on synthetic windows, allowed are"):
+        exported(EDGE, tmp_path / "model.tflite", scheme="int8-weights", max_drop=100)
+
+
     def with_wrong_probabilities(*arguments):
         file = onnx.load_from_string(_build_onnx(*arguments))
         (softmax,) = [node for node in file.graph.node if node.op_type == "Softmax"]
