@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,9 +217,12 @@ def _follow(model: Model | None, units: Units, smoothing: str, mount: MountOptio
     if sys.stdin.isatty():
         info("Reading samples from the terminal; usually a logger's output is piped in. Ctrl-D ends.")
     labels = LABELS if model is None else model.contract.labels
-    for event in predict_stream(read_lines(sys.stdin.buffer), model, units, smoothing, mount):
-        if isinstance(event, WindowPrediction):
-            click.echo(json.dumps(event.to_dict(labels)))
-            sys.stdout.flush()
-        else:
-            info(event)
+    try:
+        for event in predict_stream(read_lines(sys.stdin.buffer), model, units, smoothing, mount):
+            if isinstance(event, WindowPrediction):
+                click.echo(json.dumps(event.to_dict(labels)))
+                sys.stdout.flush()
+            else:
+                info(event)
+    except BrokenPipeError:  # the reader has what it needs, as head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -219,7 +219,11 @@ def _shorten(text: str, length: int) -> str:
 
 
 def _format_runtime(name: str, version: str) -> str:
-    return f"needs a {name} newer than harexport knows" if version == UNKNOWN else f"needs {name} {version}"
+    return (
+        f"needs a version of {name} that is newer than harexport knows"
+        if version == UNKNOWN
+        else f"needs {name} {version}"
+    )
 
 
 def _format_count(count: int) -> str:

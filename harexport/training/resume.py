@@ -35,6 +35,9 @@ class ResumeError(InputError):
 def check_state_file(path: Path) -> None:
     """Raise ResumeError if there is no state file of an interrupted run."""
     if not path.exists():
+        checkpoint = path.with_name(path.name.removesuffix(".resume.pt") + ".safetensors")
+        if checkpoint.exists():
+            raise ResumeError(f"nothing to resume: {checkpoint} is of a finished run; train again without --resume")
         others = sorted(other.name for other in path.parent.glob("*.resume.pt"))
         hint = f"Interrupted runs in {path.parent}: {', '.join(others)}. " if others else ""
         raise ResumeError(f"nothing to resume: {path} does not exist. {hint}Start without --resume")

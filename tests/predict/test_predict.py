@@ -193,6 +193,12 @@ def test_live_stream_is_predicted_line_by_line(tmp_path: Path) -> None:
     assert predictions == result
 
 
+def test_a_reader_that_ends_ends_the_stream_without_an_error(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m harexport predict --follow < "{written(tmp_path / "w.csv", WALK)}" | head -1'
+    ran = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr, len(ran.stdout.splitlines())) == (0, "", 1)
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys; from harexport.cli import main\n"

@@ -145,6 +145,10 @@ def test_interrupted_before_the_first_entry(
 def test_resume_with_other_settings_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     with pytest.raises(InputError, match=r"nothing to resume.*Start without --resume"):
         train(small, small_recipe(), tmp_path, resume=True)
+    (tmp_path / "small.safetensors").write_bytes(b"finished")
+    with pytest.raises(InputError, match=r"nothing to resume: .*small\.safetensors is of a finished run"):
+        train(small, small_recipe(), tmp_path, resume=True)
+    (tmp_path / "small.safetensors").unlink()
     state = _interrupted(small, tmp_path, monkeypatch)
     kept = state.read_bytes()
     with pytest.raises(InputError, match=r"another run: recipe\.schedule\.epochs 3, not 4\. Resume it"):
