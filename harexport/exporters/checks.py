@@ -226,7 +226,8 @@ def _check_predictions(
         found, allowed = rms, _RMS_TOLERANCE[scheme] * float(np.sqrt(np.mean(expected**2)))
     if not found <= allowed:  # also if it is NaN
         failures.append(
-            f"its logits differ from the float64 reference by {found:.2g} on synthetic windows, allowed are {allowed:.2g}"
+            f"its logits differ from the float64 reference by {found:.2g} on synthetic windows, allowed are "
+            f"{allowed:.2g}"
         )
     failures += _check_state(runner, windows) + _check_other_outputs(runner, network, windows, scheme)
     parity = None
