@@ -265,15 +265,6 @@ def test_failed_checks_keep_the_previous_file(tmp_path, monkeypatch, fmt, scheme
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_checks_detect_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
-    network = random_network(forget_bias=6.0)
-    with pytest.raises(CheckFailedError, match="depends on the window before"):
-        exported(network, tmp_path / "model.tflite", lowering="fused")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_checks_compare_probabilities(tmp_path, monkeypatch):
 def test_synthetic_windows_have_a_wide_limit_where_test_windows_decide(tmp_path, monkeypatch):
     result = exported(EDGE, tmp_path / "model.tflite", scheme="int8-weights", max_drop=100)
     expected = EDGE.logits(checks.synthetic_windows(contract_of(EDGE)))
@@ -287,6 +278,15 @@ def test_synthetic_windows_have_a_wide_limit_where_test_windows_decide(tmp_path,
         exported(EDGE, tmp_path / "model.tflite", scheme="int8-weights", max_drop=100)
 
 
+def test_checks_detect_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(tflite_lstm, "zero_state", variable_state)
+    network = random_network(forget_bias=6.0)
+    with pytest.raises(CheckFailedError, match="depends on the window before"):
+        exported(network, tmp_path / "model.tflite", lowering="fused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checks_compare_probabilities(tmp_path, monkeypatch):
     def with_wrong_probabilities(*arguments):
         file = onnx.load_from_string(_build_onnx(*arguments))
         (softmax,) = [node for node in file.graph.node if node.op_type == "Softmax"]
