@@ -129,7 +129,7 @@ def test_version() -> None:
         (["export"], "no checkpoint in harexport-out"),
         (["train", "--seed", str(2**64)], "--seed"),
         (["export", "x" * 5000], "too long"),
-        (["export", "--lowering", "rolled"], "'auto', 'fused', 'unrolled'"),
+        (["export", "--lowering", "rolled"], "'auto', 'fused', 'loop', 'unrolled'"),
         (["bench", "missing.tflite"], "not found: missing.tflite"),
         (["bench", "--runs", "10"], "--runs"),
         (["data", "fetch", "--source", "kaggle"], "'auto', 'uci', 'pypi'"),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harexport.errors import InputError
+from harexport.formats.macs import LOOPS
+from harexport.formats.structure import read_structure
 from harexport.model.layers import Doubles
 from harexport.model.network import Network
 from harexport.runtimes import Floats
@@ -57,10 +59,12 @@ def find_divergence(model: bytes, fmt: str, scheme: str, network: Network, windo
         index: The window's index in the test set, for the result.
 
     Raises:
-        InputError: The scheme has no float states, or the model exposes no intermediate values.
+        InputError: The scheme has no float states, or the model exposes no intermediate values, as inside a loop.
     """
     if scheme not in _TOLERANCES:
         raise InputError(f"states are compared for {', '.join(SCHEMES)}; this file is {scheme}")
+    if read_structure(model, fmt, "the file").ops.keys() & set(LOOPS):
+        raise InputError("the steps are in a loop, whose values cannot be read; export with --lowering unrolled")
     values = read_intermediate_values(model, f".{fmt}", "the file", window)
     if not values:
         raise InputError("the file exposes none of its intermediate values")

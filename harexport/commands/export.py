@@ -53,11 +53,11 @@ _COMPARED_WINDOWS = 256  # test windows on which an imported network is compared
 @option(
     "--lowering",
     section="Format",
-    type=click.Choice(["auto", "fused", "unrolled"]),
+    type=click.Choice(["auto", "fused", "loop", "unrolled"]),
     default="auto",
     show_default=True,
-    help="TFLite only. fused: one LSTM operator a layer, smallest. unrolled: plain operators for every step, fastest "
-    "for few steps.",
+    help="TFLite only. unrolled: plain operators for every step, fastest for few steps. loop: those of one step in a "
+    "WHILE, fastest for many. fused: one LSTM operator a layer, smallest.",
 )
 @option("--batch", section="Format", default="1", show_default=True, help="Batch size: a number, or dynamic.")
 @option(

@@ -48,7 +48,7 @@ class ExportResult:
         path: The file.
         format: "onnx" or "tflite".
         scheme: Quantization scheme.
-        lowering: "fused" or "unrolled"; None for ONNX.
+        lowering: "fused", "loop" or "unrolled"; None for ONNX.
         reason: Why "auto" selected the lowering; empty if it was requested.
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
@@ -127,7 +127,7 @@ def export(
         path: Path of the file. Default: `harexport-out/model-...`, with the options in the name.
         format: "onnx" or "tflite". Default: the suffix of `path`, or "tflite".
         scheme: "float32", "float16", "int8-weights" or, for tflite, "int8".
-        lowering: "fused", "unrolled" or "auto", for tflite.
+        lowering: "fused", "loop", "unrolled" or "auto", for tflite.
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs, "float32" or, for the scheme int8, "int8".
         contract: Input and output contract. Default: that of UCI HAR.
@@ -180,7 +180,7 @@ def export_checkpoint(
         dataset: Dataset for checks and calibration, see `export`.
         fmt: "onnx", "tflite" or "all"; with "all", each format gets those of the schemes that it has.
         schemes: Quantization schemes.
-        lowering: "fused", "unrolled" or "auto", for tflite.
+        lowering: "fused", "loop", "unrolled" or "auto", for tflite.
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.
@@ -232,7 +232,7 @@ def export_network(
         dataset: Dataset for the checks; None: the files are checked on synthetic windows only.
         fmt: As for `export_checkpoint`, like the remaining arguments, the result and the errors.
         schemes: Quantization schemes.
-        lowering: "fused", "unrolled" or "auto", for tflite.
+        lowering: "fused", "loop", "unrolled" or "auto", for tflite.
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs.
         max_drop: Allowed accuracy drop in percentage points, instead of the limits of the scheme.

@@ -31,8 +31,8 @@ def round_weights(network: Network, windows: Array, lowering: str | None) -> Net
     Args:
         network: Network; other than LSTM networks are returned unchanged.
         windows: Windows of training subjects [n, window, channels].
-        lowering: Which weights share a scale: "fused" (those of a gate), "unrolled" (see `_unrolled_scales`) or
-            None for ONNX (those of a row).
+        lowering: Which weights share a scale: "fused" (those of a gate), "unrolled" and "loop" (see
+            `_unrolled_scales` and `_loop_scales`) or None for ONNX (those of a row).
     """
     if network.kind != "lstm":
         return network
@@ -71,6 +71,8 @@ def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tu
     """Return the scales [rows, 1] of each layer's input and recurrent weights."""
     if lowering == "unrolled":
         return _unrolled_scales(layers)
+    if lowering == "loop":
+        return _loop_scales(layers)
     if lowering is None:
         return [(row_scales(layer.input_weight), row_scales(layer.recurrent_weight)) for layer in layers]
 
@@ -91,6 +93,20 @@ def _unrolled_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Scales, Scales
     matrices += [layer.input_weight * factor for layer, factor in zip(layers[1:], factors[1:], strict=True)]
     common = max(float(np.abs(matrix).max()) for matrix in matrices) / _INT8_MAX
     return [((forward if k == 0 else common) / factor, common / factor) for k, factor in enumerate(factors)]
+
+
+def _loop_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Scales, Scales]]:
+    """Return the scales of the loop, with doubled candidates. From layer 1 on, both weights are one matrix."""
+    scales: list[tuple[Scales, Scales]] = []
+    for layer in layers:
+        factor = np.repeat([1.0, 1.0, 2.0, 1.0], layer.hidden)[:, None]
+        forward, recurrent = (
+            float(np.abs(weight * factor).max()) / _INT8_MAX for weight in (layer.input_weight, layer.recurrent_weight)
+        )
+        if scales:
+            forward = recurrent = max(forward, recurrent)
+        scales.append((forward / factor, recurrent / factor))
+    return scales
 
 
 def _tensor_scale(weight: Array) -> Doubles:

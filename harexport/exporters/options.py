@@ -14,12 +14,10 @@ SCHEMES = {
     "tflite": ("float32", "float16", "int8-weights", "int8"),
 }
 FORMATS = tuple(SCHEMES)
-LOWERINGS = ("auto", "fused", "unrolled")
+LOWERINGS = ("auto", "fused", "loop", "unrolled")
 IO_TYPES = ("float32", "int8")
 
-# Up to 32 steps the unrolled graph is faster on x86 (0.3 to 0.7 of the fused latency, benchmarks/lowerings.json) and
-# executes half of the instructions on 64-bit Arm (benchmarks/arm64.json). At 128 steps it is still faster for most
-# shapes (0.3 to 1.5), but the file has 3000 operators, is six times as large and takes ten times as long to load.
+# By latency on x86 (benchmarks/lowerings.json) and executed instructions on 64-bit Arm (benchmarks/arm64.json).
 MAX_UNROLLED_STEPS = 32
 MAX_BATCH = 4096
 _INT8_ONLY = ("elu", "gelu")  # activations without an int16 kernel in TensorFlow Lite
@@ -32,7 +30,7 @@ class ExportOptions:
     Attributes:
         format: "onnx" or "tflite".
         scheme: Quantization scheme, one of SCHEMES.
-        lowering: "fused" or "unrolled"; None for ONNX, which has an LSTM operator.
+        lowering: "fused", "loop" or "unrolled"; None for ONNX, which has an LSTM operator.
         batch: Windows per run; None: dynamic.
         io: Type of input and outputs, "float32" or "int8".
         reason: Why "auto" selected this lowering; empty if it was requested.
@@ -98,7 +96,7 @@ def resolve(
         if lowering != "auto":
             raise InputError(f"the lowering {lowering!r} is for tflite; leave it at auto for onnx")
         return ExportOptions(fmt, scheme, None, batch, io)
-    chosen, reason = _resolve_lowering(network, lowering, batch)
+    chosen, reason = _resolve_lowering(network, scheme, lowering, batch)
     if scheme == "int8":
         check_integer_layers(network, chosen)
     return ExportOptions(fmt, scheme, chosen, batch, io, reason)
@@ -163,25 +161,32 @@ def parse_batch(batch: str) -> int | None:
     return int(batch)
 
 
-def _resolve_lowering(network: Network, lowering: str, batch: int | None) -> tuple[str, str]:
+def _resolve_lowering(network: Network, scheme: str, lowering: str, batch: int | None) -> tuple[str, str]:
     """Return the lowering, and the reason if it was "auto"."""
     if lowering == "fused" and network.gru:
-        raise InputError("TensorFlow Lite has no fused GRU operator; set the lowering to auto or unrolled")
+        raise InputError("TensorFlow Lite has no fused GRU operator; set the lowering to auto, loop or unrolled")
     if lowering == "fused" and batch is None:
-        raise InputError("the fused LSTM needs a fixed number of windows; set the batch, or the lowering to unrolled")
+        raise InputError(
+            "the fused LSTM needs a fixed number of windows; set the batch, or the lowering to unrolled or loop"
+        )
     if lowering == "fused" and not network.lstm:
         raise InputError("the lowering fused is for LSTM layers; set the lowering to auto or unrolled")
+    if lowering == "loop" and not network.recurrent_layers:
+        raise InputError("the lowering loop is for LSTM and GRU layers; set the lowering to auto or unrolled")
+    if lowering == "loop" and scheme == "int8":
+        raise InputError("the lowering loop has no scheme int8; set the lowering to auto, or use int8-weights")
     if lowering != "auto":
         return lowering, ""
-    if not network.lstm and not network.gru:
+    if not network.recurrent_layers:
         return "unrolled", "no recurrent layers"
+    steps = network.num_steps
+    if steps <= MAX_UNROLLED_STEPS:
+        return "unrolled", f"{steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster"
+    if scheme != "int8":
+        return "loop", f"{steps} steps: above {MAX_UNROLLED_STEPS}, a loop is smaller and faster"
     if network.gru:
-        return "unrolled", "TensorFlow Lite has no fused GRU operator"
-    if batch is None:
-        return "unrolled", "the fused LSTM has no dynamic batch"
-    if network.num_steps <= MAX_UNROLLED_STEPS:
-        return "unrolled", f"{network.num_steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster on x86 and Arm"
-    return "fused", f"{network.num_steps} steps: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"
+        return "unrolled", "in int8, TensorFlow Lite has no fused GRU operator"
+    return "fused", f"{steps} steps in int8: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"
 
 
 def computes_on_int16(network: Network, lowering: str) -> bool:

@@ -36,8 +36,8 @@ def resolve_stream(network: Network, options: ExportOptions, steps: int) -> Expo
         raise InputError(
             "a stream has one window at a time in float32, float16 or int8-weights; leave out int8 and batch"
         )
-    if options.lowering == "fused" and not options.reason:
-        raise InputError("a stream needs the lowering unrolled; the fused LSTM has a hidden state")
+    if options.lowering in ("fused", "loop") and not options.reason:
+        raise InputError("a stream needs the lowering unrolled; set the lowering to auto or unrolled")
     split(network, Contract(), steps)
     lowering = None if options.lowering is None else "unrolled"
     return dataclasses.replace(options, lowering=lowering, reason="", stream=steps)

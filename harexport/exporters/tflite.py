@@ -1,6 +1,7 @@
 """TFLite exporter for float32, float16 and int8-weights; full integer is in tflite_int8.py.
 
-The recurrent layers are lowered to plain operators ("unrolled") or to UNIDIRECTIONAL_SEQUENCE_LSTM ("fused").
+The recurrent layers are lowered to plain operators for each step ("unrolled"), to a WHILE over the steps ("loop") or to
+UNIDIRECTIONAL_SEQUENCE_LSTM ("fused").
 
 - float16: weights are stored as float16 and dequantized once when the file is loaded; arithmetic is float32.
 - int8-weights: weight matrices are symmetric int8, biases are float32. Recurrent layers and heads are hybrid: the
@@ -15,16 +16,12 @@ import json
 
 from harexport.exporters.tflite_layers import Context, State, Value
 from harexport.exporters.tflite_ops import fake_quantize
-from harexport.formats import tflite_metadata
+from harexport.formats import op_versions, tflite_metadata
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.formats.tflite_metadata import HAREXPORT_ENTRY
 from harexport.model.contract import INPUT_NAME, NEW_STATE_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
-from harexport.model.layers import Activation, walk
 from harexport.model.network import Network
-
-OLDEST_RUNTIME = "2.6.0"  # TensorFlow Lite 2.6 has all operator versions used here, except
-_GELU_RUNTIME = "2.9.0"
 
 
 def build(
@@ -41,9 +38,9 @@ def build(
         network: Network.
         contract: Its contract, stored with `metadata` as JSON in the metadata entry "harexport".
         metadata: Strings to store in the file.
-        lowering: "fused" or "unrolled".
+        lowering: "fused", "loop" or "unrolled".
         scheme: "float32", "float16" or "int8-weights".
-        batch: Windows per invocation; None: dynamic (unrolled only).
+        batch: Windows per invocation; None: dynamic (not fused).
 
     Returns:
         The file: `window` [batch, window, channels] in physical units -> `logits` and `probabilities` [batch, labels],
@@ -68,14 +65,7 @@ def build(
         outputs += [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
     if state:
         outputs.append(graph.op("CONCATENATION", state.new, graph.shapes[state.tensor], axis=1))
-    runtime = oldest_runtime(network)
-    return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, runtime, state)
-
-
-def oldest_runtime(network: Network) -> str:
-    """Return the oldest TensorFlow Lite that has the operators of the network's layers."""
-    has_gelu = any(isinstance(layer, Activation) and layer.kind == "gelu" for layer in walk(network.layers))
-    return _GELU_RUNTIME if has_gelu else OLDEST_RUNTIME
+    return serialize(graph, network, contract, metadata, window, outputs, lowering, scheme, state)
 
 
 def serialize(
@@ -87,7 +77,6 @@ def serialize(
     outputs: list[int],
     lowering: str,
     scheme: str,
-    oldest_runtime: str,
     state: State | None = None,
 ) -> bytes:
     """Return the bytes of a complete graph, with signature, contract, metadata and label files.
@@ -99,21 +88,21 @@ def serialize(
         metadata: Strings to store in the file.
         window: Input tensor.
         outputs: Output tensors, in the order of `contract.outputs`; of a stream also the new state.
-        lowering: "fused" or "unrolled", for the description.
+        lowering: "fused", "loop" or "unrolled", for the description.
         scheme: Quantization scheme, for the description.
-        oldest_runtime: Oldest version of TensorFlow Lite that runs the file.
         state: State of a stream.
     """
     description = f"Human activity from {network.window} samples: {lowering} {network.kind.upper()}, {scheme}"
     described, files = tflite_metadata.build_metadata(description, contract)
     facts = {"contract": contract.to_dict(), "metadata": metadata}
+    runtime = op_versions.min_tflite(graph.operator_versions)
     model = graph.finish(
         inputs={INPUT_NAME: window} | ({STATE_NAME: state.tensor} if state else {}),
         outputs=dict(zip((*contract.outputs, *([NEW_STATE_NAME] if state else [])), outputs, strict=True)),
         description=f"harexport: {description}",
         metadata={
             HAREXPORT_ENTRY: json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode(),
-            "min_runtime_version": oldest_runtime.encode().ljust(16, b"\0"),  # 16 bytes, as the converter writes it
+            "min_runtime_version": f"{runtime}.0".encode().ljust(16, b"\0"),  # 16 bytes, as the converter writes it
             tflite_metadata.TFLITE_METADATA: described,
         },
     )

@@ -1,5 +1,7 @@
 """GRU layers of a .tflite file, as plain operators for each step. Stateless, and XNNPACK runs all of it.
 
+tflite_loop.py adds the same step once, as the body of a loop.
+
 TensorFlow Lite has no GRU operator. The update (1 - z) n + z h (Cho et al. 2014) is computed as n + z (h - n), which
 takes one operator less. Gates r and z share a matrix product and a LOGISTIC. If the reset gate is applied after the
 recurrent product (torch.nn.GRU), that product includes the candidate's; if it is applied before (TensorFlow 1's
@@ -62,31 +64,62 @@ def unroll_layer(
 
     `initial` is the state before the first step.
     """
-    hidden, gates, matrix = layer.hidden, 2 * layer.hidden, layer.recurrent_weight
-    now = (*leading_shape[:-1], 1)
     forward = _Product.create(graph, layer.input_weight, layer.bias, f"{name}.input", scheme)
-    candidate = None
-    if layer.reset_after:
-        bias = np.concatenate([np.zeros(gates), layer.recurrent_bias])
-        recurrent = _Product.create(graph, matrix, bias, f"{name}.recurrent", scheme)
-    else:
-        recurrent = _Product.create(graph, matrix[:gates], None, f"{name}.gates", scheme)
-        candidate = _Product.create(graph, matrix[gates:], None, f"{name}.candidate", scheme)
-
+    products = _recurrent_products(graph, layer, scheme, name)
     projected = forward.apply(graph, rows, leading_shape)
     states: list[int] = []
     for t in reversed(range(leading_shape[-1])) if backward else range(leading_shape[-1]):
-        sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
-        h, inner = states[-1] if states else initial, None
-        if h is not None:  # h = 0 before the first step
-            back = recurrent.apply(graph, h, now)
-            if layer.reset_after:
-                back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)
-            sums = graph.op("ADD", [sums, back], graph.shapes[sums])
-        elif layer.reset_after:
-            inner = graph.constant(layer.recurrent_bias.astype(np.float32))
-        states.append(_step(graph, sums, n, inner, candidate, h, layer.relu))
+        states.append(_advance(graph, layer, projected, t, states[-1] if states else initial, *products))
     return states
+
+
+def add_step(graph: TfliteBuilder, layer: GruLayer, projected: int, h: int, scheme: str, name: str) -> int:
+    """Add one step of a loop, with constants of its own, and return the new state h.
+
+    Args:
+        graph: Body of the loop.
+        layer: The layer.
+        projected: Inputs of the step times the input weight, plus the bias, [..., 1, 3 * hidden].
+        h: State before the step.
+        scheme: Type of the weights.
+        name: First part of the names in the file.
+    """
+    return _advance(graph, layer, projected, 0, h, *_recurrent_products(graph, layer, scheme, name))
+
+
+def _recurrent_products(
+    graph: TfliteBuilder, layer: GruLayer, scheme: str, name: str
+) -> tuple[_Product, _Product | None]:
+    """Add the weights of the product with h, and of the candidate's product of r h, None with `reset_after`."""
+    gates, matrix = 2 * layer.hidden, layer.recurrent_weight
+    if layer.reset_after:
+        bias = np.concatenate([np.zeros(gates), layer.recurrent_bias])
+        return _Product.create(graph, matrix, bias, f"{name}.recurrent", scheme), None
+    recurrent = _Product.create(graph, matrix[:gates], None, f"{name}.gates", scheme)
+    return recurrent, _Product.create(graph, matrix[gates:], None, f"{name}.candidate", scheme)
+
+
+def _advance(
+    graph: TfliteBuilder,
+    layer: GruLayer,
+    projected: int,
+    t: int,
+    h: int | None,
+    recurrent: _Product,
+    candidate: _Product | None,
+) -> int:
+    """Add step t of the sequence `projected` and return the state after it; h is None if it is 0."""
+    hidden, gates = layer.hidden, 2 * layer.hidden
+    sums, n = slice_columns(graph, projected, t, 0, gates), slice_columns(graph, projected, t, gates, hidden)
+    inner = None
+    if h is not None:
+        back = recurrent.apply(graph, h, graph.shapes[n][:-1])
+        if layer.reset_after:
+            back, inner = slice_columns(graph, back, 0, 0, gates), slice_columns(graph, back, 0, gates, hidden)
+        sums = graph.op("ADD", [sums, back], graph.shapes[sums])
+    elif layer.reset_after:
+        inner = graph.constant(layer.recurrent_bias.astype(np.float32))
+    return _step(graph, sums, n, inner, candidate, h, layer.relu)
 
 
 def lower_wavefront(

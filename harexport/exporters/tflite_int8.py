@@ -4,6 +4,7 @@ All operators between input and logits compute on integers. The cells of the fus
 graph all activations are int16 if the calibration selects it. With float32 input, the channels are scaled to a common
 range (MUL, SUB) and quantized, to int16 or to a high and a low int8 part. The logits are dequantized, and SOFTMAX
 computes in float32. With int8 input, one scale serves all channels in physical units, and SOFTMAX is int8.
+TensorFlow Lite 2.6, 2.7, 2.8, 2.11, 2.14 and LiteRT 2.3 give equal results.
 """
 
 from __future__ import annotations
@@ -37,9 +38,6 @@ from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.contract import Contract
 from harexport.model.layers import Linear, LstmLayer
 from harexport.model.network import Network
-
-# By operator versions (tflite_ops.py); TensorFlow Lite 2.6, 2.7, 2.8, 2.11, 2.14 and LiteRT 2.3 give equal results.
-OLDEST_RUNTIME = "2.6.0"
 
 _HEADROOM = 8.0  # range of an int16 activation, as a multiple of the calibrated range
 # int16 gate sums: the sigmoid reads +-8 without rescaling; a part of a sum may be larger.
@@ -98,9 +96,7 @@ def build(
     for name, head in network.heads().items():
         values = calibration.ranges["logits" if name == "head" else name]
         outputs += add_head(graph, head, state, values, name, io)
-    return tflite.serialize(
-        graph, network, contract, metadata, window, outputs, lowering, f"int8 with {io} input", OLDEST_RUNTIME
-    )
+    return tflite.serialize(graph, network, contract, metadata, window, outputs, lowering, f"int8 with {io} input")
 
 
 def _quantize_input(

@@ -91,7 +91,6 @@ def build(
         outputs,
         lowering,
         f"int8 with {io} input",
-        tflite.oldest_runtime(network),
     )
 
 

@@ -2,7 +2,7 @@
 
 A sequence is a tensor of windows * steps rows of channels. Its shape is set where an operator needs it: consecutive
 convolutions and unrolled recurrent layers read any shape with so many rows. Runs of LSTM or GRU layers use the
-lowerings of tflite_lstm.py and tflite_gru.py. To support another layer, add a function to `_LOWERINGS`.
+lowerings of tflite_lstm.py, tflite_gru.py and tflite_loop.py. To support another layer, add a function to `_LOWERINGS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from harexport.errors import InputError
-from harexport.exporters import tflite_gru, tflite_lstm
+from harexport.exporters import tflite_gru, tflite_loop, tflite_lstm
 from harexport.exporters.tflite_ops import HYBRID_VERSIONS, add_rows, add_weight, dequantize, fully_connected
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import (
@@ -152,12 +152,25 @@ def _recurrent_run(layers: tuple[Layer, ...]) -> tuple[Cell, ...]:
     return ()
 
 
+def count_loops(layers: tuple[Layer, ...]) -> int:
+    """Return the number of loops of the lowering "loop"."""
+    count = k = 0
+    while k < len(layers):
+        layer, run = layers[k], _recurrent_run(layers[k:])
+        count += bool(run) or isinstance(layer, Recurrent)
+        count += sum(map(count_loops, layer.branches)) if isinstance(layer, Branches) else 0
+        k += len(run) or 1
+    return count
+
+
 def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
-    """Add layers of one kind, fused, as a wavefront, or unrolled one after the other."""
+    """Add layers of one kind, fused, as a loop or a wavefront, or unrolled one after the other."""
     graph, scheme, is_lstm = context.graph, context.scheme, isinstance(run[0], LstmLayer)
     name = context.run_name("lstm" if is_lstm else "gru")
     if is_lstm and context.lowering == "fused":
         return Value(tflite_lstm.lower_fused(graph, run, context.shaped(x), scheme, name), (run[-1].hidden,))
+    if context.lowering == "loop":
+        return Value(_loop(context, run, x, name), (run[-1].hidden,))
     rows, leading_shape = context.rows(x)
     is_wavefront = scheme == "int8-weights" and context.state is None
     if is_wavefront and is_lstm and x.tensor != context.window:
@@ -169,6 +182,19 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
         rows = tflite_lstm.concat_steps(graph, states) if states else rows
         states = _unroll(context, cell, rows, leading_shape, f"{name}.{k}")
     return Value(states[-1], (run[-1].hidden,))
+
+
+def _loop(
+    context: Context, layers: tuple[Cell, ...], x: Value, name: str, backward: bool = False, sequence: bool = False
+) -> int:
+    graph, (rows, leading_shape) = context.graph, context.rows(x)
+    values, offsets = tflite_loop.input_weights(layers[0])
+    weight, scheme = context.weight(values, f"{name}.0.input_weight", x)
+    bias = graph.constant(offsets.astype(np.float32), f"{name}.0.bias")
+    projected = fully_connected(graph, rows, weight, bias, leading_shape, scheme)
+    return tflite_loop.lower(
+        graph, layers, projected, leading_shape, context.scheme, name, backward=backward, sequence=sequence
+    )
 
 
 def _unroll(
@@ -191,7 +217,10 @@ def _unroll(
 def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:
     graph, cell, shape = context.graph, layer.layer, layer.output_shape(x.shape)
     is_lstm = isinstance(cell, LstmLayer)
-    name = f"{context.run_name('lstm' if is_lstm else 'gru')}.0"
+    name = context.run_name("lstm" if is_lstm else "gru")
+    if context.lowering == "loop":
+        return Value(_loop(context, (cell,), x, name, layer.backward, layer.sequence), shape)
+    name = f"{name}.0"
     if isinstance(cell, LstmLayer) and context.lowering == "fused":
         axis = graph.constant(np.array([1], np.int32))
         rows = context.shaped(x)

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # force_align of Buffer.data in schema.fbs, which the generated Python code ignores
 _TYPES = {
+    np.dtype(np.bool_): schema.TensorType.BOOL,
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int64): schema.TensorType.INT64,
+}
+OPERATOR_NAMES: dict[int, str] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
 _OPTION_TYPES = {name: code for name, code in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
 
@@ -52,7 +56,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 
 class TfliteBuilder:
-    """Builds a model of one subgraph. A tensor is referred to by its index.
+    """Builds a model, or one subgraph of it. A tensor is referred to by its index in its subgraph.
 
     Attributes:
         shapes: Shape of each tensor.
@@ -60,15 +64,18 @@ class TfliteBuilder:
         has_dynamic_batch: Whether the first axis of the activations is dynamic.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, main: TfliteBuilder | None = None, name: str = "main") -> None:
+        """Start a model. With `main`, start a further subgraph of that model; `add_subgraph` adds it."""
         self.shapes: list[tuple[int, ...]] = []
         self.quants: dict[int, QuantParams] = {}
+        self._name = name
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
-        self._codes: dict[tuple[int, int], int] = {}
-        self._buffers: list[Any] = [_AlignedBuffer()]  # buffer 0 is the schema's "no data"
-        self._shared: dict[bytes, int] = {}
-        self.has_dynamic_batch = False
+        self._codes: dict[tuple[int, int], int] = main._codes if main else {}
+        self._buffers: list[Any] = main._buffers if main else [_AlignedBuffer()]  # 0 is the schema's "no data"
+        self._shared: dict[bytes, int] = main._shared if main else {}
+        self._subgraphs: list[Any] = []  # of the whole model, after the main one
+        self.has_dynamic_batch: bool = main is not None and main.has_dynamic_batch
 
     def tensor(
         self,
@@ -78,20 +85,22 @@ class TfliteBuilder:
         variable: bool = False,
         dynamic: bool = False,
         quant: QuantParams | None = None,
+        dtype: type[np.generic] = np.float32,
     ) -> int:
-        """Add an input or a variable tensor.
+        """Add an input or a variable tensor, or one for an output of `add_op`.
 
         Args:
             shape: Its shape.
             name: Its name in the file.
             variable: Whether it keeps its values between invocations.
             dynamic: Whether its first axis, and that of every operator's output, can be resized.
-            quant: Quantization; None: float32.
+            quant: Quantization; None: values of `dtype`.
+            dtype: Type of its values.
 
         Returns:
             The index of the tensor.
         """
-        index = self._activation(shape, name, quant, variable=variable)
+        index = self._activation(shape, name, quant, variable=variable, dtype=dtype)
         if dynamic:
             self.has_dynamic_batch = True
             self._set_dynamic(index)
@@ -134,6 +143,7 @@ class TfliteBuilder:
         *,
         version: int = 1,
         quant: QuantParams | None = None,
+        dtype: type[np.generic] = np.float32,
         **options: Any,
     ) -> int:
         """Append an operator with one output.
@@ -143,13 +153,14 @@ class TfliteBuilder:
             inputs: Indices of the input tensors; -1: an optional input without a value.
             shape: Shape of the output.
             version: Version of the operator.
-            quant: Quantization of the output; None: float32 (bool for LESS).
+            quant: Quantization of the output; None: values of `dtype`.
+            dtype: Type of the output's values. The first axis of integers is not that of the batch.
             **options: Options of the operator in schema.fbs.
 
         Returns:
             The index of the output tensor.
         """
-        return self.ops(operator, inputs, [shape], version=version, quant=quant, **options)[0]
+        return self.ops(operator, inputs, [shape], version=version, quant=quant, dtype=dtype, **options)[0]
 
     def ops(
         self,
@@ -159,11 +170,13 @@ class TfliteBuilder:
         *,
         version: int = 1,
         quant: QuantParams | None = None,
+        dtype: type[np.generic] = np.float32,
         **options: Any,
     ) -> list[int]:
         """Append an operator with one output per shape; arguments as for `op`."""
-        outputs = [self._activation(shape, None, quant, boolean=operator == "LESS") for shape in shapes]
-        if self.has_dynamic_batch and operator != "DEQUANTIZE":  # its input is a weight, without a batch axis
+        outputs = [self._activation(shape, None, quant, dtype=dtype) for shape in shapes]
+        # the input of DEQUANTIZE is a weight, without a batch axis
+        if self.has_dynamic_batch and operator != "DEQUANTIZE" and dtype is np.float32:
             for output in outputs:
                 self._set_dynamic(output)
         self.add_op(operator, inputs, outputs, version=version, **options)
@@ -188,6 +201,20 @@ class TfliteBuilder:
             record.builtinOptions = getattr(schema, kind + "T")(**options)
         self._operators.append(record)
 
+    @property
+    def operator_versions(self) -> list[tuple[str, int]]:
+        """The operators of the model, all subgraphs included, with their versions."""
+        return [(OPERATOR_NAMES[code], version) for code, version in self._codes]
+
+    def add_subgraph(self, graph: TfliteBuilder, inputs: list[int], outputs: list[int]) -> int:
+        """Add a complete subgraph, such as the body of a loop, and return its index."""
+        self._subgraphs.append(
+            schema.SubGraphT(
+                tensors=graph._tensors, inputs=inputs, outputs=outputs, operators=graph._operators, name=graph._name
+            )
+        )
+        return len(self._subgraphs)
+
     def finish(
         self, inputs: dict[str, int], outputs: dict[str, int], description: str, metadata: dict[str, bytes]
     ) -> bytes:
@@ -206,7 +233,7 @@ class TfliteBuilder:
             inputs=list(inputs.values()),
             outputs=list(outputs.values()),
             operators=self._operators,
-            name="main",
+            name=self._name,
         )
         signature = schema.SignatureDefT(
             inputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in inputs.items()],
@@ -220,7 +247,7 @@ class TfliteBuilder:
                 schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=version)
                 for code, version in self._codes
             ],
-            subgraphs=[subgraph],
+            subgraphs=[subgraph, *self._subgraphs],
             description=description,
             metadata=[schema.MetadataT(name=name, buffer=self._buffer(data)) for name, data in metadata.items()],
             buffers=self._buffers,
@@ -244,11 +271,10 @@ class TfliteBuilder:
         quant: QuantParams | None,
         *,
         variable: bool = False,
-        boolean: bool = False,
+        dtype: type[np.generic] = np.float32,
     ) -> int:
         if quant is None:
-            dtype = schema.TensorType.BOOL if boolean else schema.TensorType.FLOAT32
-            return self._add(shape, dtype, 0, name, variable=variable)
+            return self._add(shape, _TYPES[np.dtype(dtype)], 0, name, variable=variable)
         parameters = schema.QuantizationParametersT(scale=[quant.scale], zeroPoint=[quant.zero_point])
         index = self._add(shape, _TYPES[np.dtype(quant.dtype)], 0, name, variable=variable, quantization=parameters)
         self.quants[index] = quant
@@ -303,5 +329,6 @@ _OPTIONS = {
     "SPLIT": "SplitOptions",
     "SUB": "SubOptions",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "WHILE": "WhileOptions",
     "ZEROS_LIKE": "ZerosLikeOptions",
 }  # ELU, LOGISTIC, RELU and TANH have none

@@ -27,13 +27,10 @@ from harexport.formats.model_file import (
     to_quantization,
     unique_constants,
 )
-from harexport.formats.tflite_builder import IDENTIFIER
+from harexport.formats.tflite_builder import IDENTIFIER, OPERATOR_NAMES
 from harexport.utils.files import parse_json
 
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
-_CODES: dict[int, str] = {
-    number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
-}
 _BODIES = (
     "condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex", "initSubgraphIndex", "subgraph",
 )  # fmt: skip
@@ -157,7 +154,7 @@ def persistent_variables(model: bytes) -> list[int]:
 def operator_name(code: Any) -> str:
     """Return the name in schema.fbs of a schema.OperatorCodeT."""
     # files before TensorFlow Lite 2.4 have the one-byte field only
-    return _CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def buffer_data(model: Any, buffer: int) -> NDArray[np.uint8]:

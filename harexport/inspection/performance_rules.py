@@ -25,10 +25,10 @@ def _check_control_flow(context: RuleContext) -> Iterator[Finding]:
     if count := context.count(*LOOPS):
         yield Finding(
             "loop",
-            "warning",
-            f"{pluralize(count, 'loop')}: each step pays the runtime's overhead, 5 times the fused LSTM's time in our "
-            "measurements, and delegates leave it to the CPU.",
-            "Use the fused LSTM operator, or unroll a short sequence.",
+            "note" if context.model.format == "tflite" else "warning",
+            f"{pluralize(count, 'loop')}: each step has the runtime's overhead, and delegates for GPUs and other "
+            "accelerators leave it to the CPU.",
+            "Compute the products with all inputs before the loop, or unroll a short sequence.",
         )
     if count := context.count(*_BRANCHES):
         yield Finding(
@@ -48,7 +48,7 @@ def _check_size(context: RuleContext) -> Iterator[Finding]:
             "unrolled",
             "warning",
             f"{count:,} operators: loading takes longer, and {structure / 1000:.0f} KB of the file describe them.",
-            "Use a fused LSTM operator, or fewer steps (several samples per step).",
+            "Use a loop or a fused LSTM operator, or fewer steps (several samples per step).",
         )
     if model.repeated_bytes > _REPEATED_SHARE * model.size_bytes:
         yield Finding(

@@ -12,7 +12,7 @@ import pytest
 from harexport.bench import divergence
 from harexport.errors import InputError
 from harexport.exporters import checks, onnx, tflite
-from harexport.formats import tflite_reader
+from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.network import Network
 from tests.helpers.networks import contract_of, random_gru, random_network
 
@@ -87,7 +87,8 @@ def test_a_cell_clip_diverges_where_a_cell_reaches_it() -> None:
             operator.builtinOptions.cellClip = 4.0
     builder = flatbuffers.Builder(1024)
     builder.Finish(file.Pack(builder), b"TFL3")
-    found = divergence.find_divergence(bytes(builder.Output()), "tflite", "float32", network, window, 0)
+    model = tflite_metadata.append_files(bytes(builder.Output()), {"labels.txt": ""})
+    found = divergence.find_divergence(model, "tflite", "float32", network, window, 0)
     assert found.layer == 0
     assert found.step is not None
     assert found.step > 2
@@ -120,3 +121,8 @@ def test_the_model_is_not_modified() -> None:
     before = onnx_package.load_from_string(model)
     divergence.find_divergence(model, "onnx", "float32", _NETWORK, _WINDOW, 0)
     assert onnx_package.load_from_string(model) == before
+
+
+def test_states_inside_a_loop_cannot_be_read() -> None:
+    with pytest.raises(InputError, match="in a loop"):
+        divergence.find_divergence(*_emitted(_NETWORK, "loop/float32"), "float32", _NETWORK, _WINDOW, 0)

@@ -28,7 +28,7 @@ from harexport.model.contract import Contract
 from harexport.model.layers import LstmLayer
 from harexport.model.network import Network
 from harexport.model.recipe import load as load_recipe
-from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of, random_network, variable_state
+from tests.helpers.networks import GRU_SHAPES, SHAPES, contract_of, layer_network, random_network, variable_state
 
 EDGE = SHAPES["edge"]
 KINDS = [
@@ -36,10 +36,13 @@ KINDS = [
     ("onnx", "float16", "auto"),
     ("onnx", "int8-weights", "auto"),
     ("tflite", "float32", "fused"),
+    ("tflite", "float32", "loop"),
     ("tflite", "float32", "unrolled"),
     ("tflite", "float16", "fused"),
+    ("tflite", "float16", "loop"),
     ("tflite", "float16", "unrolled"),
     ("tflite", "int8-weights", "fused"),
+    ("tflite", "int8-weights", "loop"),
     ("tflite", "int8-weights", "unrolled"),
     ("tflite", "int8", "fused"),
     ("tflite", "int8", "unrolled"),
@@ -117,10 +120,11 @@ def test_auto_selects_the_lowering_by_the_number_of_steps():
     assert chosen(EDGE, "tflite").lowering == "unrolled"
     assert "7 steps" in chosen(EDGE, "tflite").reason
     assert chosen(random_network(frame=4, hop=4), "tflite").lowering == "unrolled"  # 32 steps
-    assert chosen(random_network(frame=3, hop=3), "tflite").lowering == "fused"
-    assert chosen(SHAPES["seed"], "tflite", "int8-weights").lowering == "fused"
-    assert chosen(SHAPES["seed"], "tflite", batch=None).lowering == "unrolled"
-    assert chosen(GRU_SHAPES["baseline-gru"], "tflite").lowering == "unrolled"
+    assert chosen(random_network(frame=3, hop=3), "tflite").lowering == "loop"
+    assert chosen(SHAPES["seed"], "tflite", "int8-weights", batch=None).lowering == "loop"
+    assert chosen(SHAPES["seed"], "tflite", "int8").lowering == "fused"
+    assert chosen(GRU_SHAPES["baseline-gru"], "tflite").lowering == "loop"
+    assert chosen(GRU_SHAPES["baseline-gru"], "tflite", "int8").lowering == "unrolled"
     assert chosen(EDGE, "onnx").lowering is None
     assert chosen(EDGE, "tflite", lowering="fused").reason == ""
 
@@ -142,7 +146,7 @@ def test_file_names():
         ({"format": "coreml"}, "choose one of onnx, tflite"),
         ({"scheme": "int4"}, "tflite comes in float32, float16, int8-weights, int8"),
         ({"format": "onnx", "scheme": "int8"}, "onnx comes in float32, float16, int8-weights; tflite comes in"),
-        ({"lowering": "rolled"}, "choose one of auto, fused, unrolled"),
+        ({"lowering": "rolled"}, "choose one of auto, fused, loop, unrolled"),
         ({"format": "onnx", "lowering": "fused"}, "leave it at auto"),
         ({"io": "int8"}, "need the scheme int8"),
         ({"io": "int16", "scheme": "int8"}, "choose one of float32, int8"),
@@ -168,6 +172,11 @@ def test_options_that_do_not_fit_are_rejected(tmp_path):
     for scheme in ("float32", "int8"):
         with pytest.raises(InputError, match="no fused GRU"):
             export(gru, tmp_path / "model.tflite", contract=contract_of(gru), lowering="fused", scheme=scheme)
+    with pytest.raises(InputError, match="loop has no scheme int8"):
+        export(EDGE, tmp_path / "model.tflite", contract=contract_of(EDGE), lowering="loop", scheme="int8")
+    cnn = layer_network("pools")
+    with pytest.raises(InputError, match="loop is for LSTM and GRU layers"):
+        export(cnn, tmp_path / "model.tflite", contract=contract_of(cnn), lowering="loop")
     with pytest.raises(InputError, match=r"must be called \*\.tflite"):
         export(EDGE, tmp_path / "model.onnx", format="tflite")
     with pytest.raises(InputError, match="contract"):

@@ -20,7 +20,7 @@ from harexport.runtimes.onnx import OnnxRunner
 from tests.helpers.networks import SHAPES, contract_of, random_network
 
 METADATA = {"recipe": "random", "network_sha256": "0" * 64}
-LOWERINGS = ("fused", "unrolled")
+LOWERINGS = ("fused", "loop", "unrolled")
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 every_lowering = pytest.mark.parametrize("lowering", LOWERINGS)
 

@@ -13,7 +13,7 @@ from harexport.runtimes.onnx import OnnxRunner
 from tests.helpers.networks import SHAPES, contract_of
 
 LSTM_SHAPES = [name for name, network in SHAPES.items() if network.kind == "lstm" and network.coarse_head is None]
-every_lowering = pytest.mark.parametrize("lowering", ["fused", "unrolled", None])
+every_lowering = pytest.mark.parametrize("lowering", ["fused", "loop", "unrolled", None])
 
 
 def windows_of(network: Network, seed: int, count: int = 48) -> np.ndarray:

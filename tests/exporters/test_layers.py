@@ -34,12 +34,16 @@ _SCHEMES = (
 
 
 @every_layer
-@pytest.mark.parametrize(("fmt", "lowering"), [("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "fused")])
+@pytest.mark.parametrize(
+    ("fmt", "lowering"), [("onnx", "auto"), ("tflite", "unrolled"), ("tflite", "loop"), ("tflite", "fused")]
+)
 def test_exported_files_pass_their_checks(name: str, fmt: str, lowering: str) -> None:
     network = layer_network(name)
     contract = contract_of(network)
-    if lowering == "fused" and (network.gru or not network.lstm):
-        pytest.skip("no fused form")
+    if (lowering == "fused" and (network.gru or not network.lstm)) or (
+        lowering == "loop" and not network.recurrent_layers
+    ):
+        pytest.skip(f"no {lowering} form")
     for scheme, batch in _SCHEMES:
         needs_fixed_batch = lowering == "fused" or (fmt == "onnx" and scheme != "float32" and network.lstm)
         if batch is None and needs_fixed_batch:
@@ -49,6 +53,9 @@ def test_exported_files_pass_their_checks(name: str, fmt: str, lowering: str) ->
         structure, _ = check_exported_model(model, network, contract, files[1], len(float32), None)
         if lowering == "fused":
             assert structure.ops["UNIDIRECTIONAL_SEQUENCE_LSTM"] == len(network.lstm)
+        if lowering == "loop":
+            assert structure.ops["WHILE"] > 0
+            assert structure.min_runtime == ("2.9" if "DYNAMIC_UPDATE_SLICE" in structure.ops else "2.6")
 
 
 @every_layer

@@ -54,7 +54,7 @@ class Embedder:
 
 @every_scheme
 @every_memory
-@pytest.mark.parametrize("lowering", ["fused", "unrolled"])
+@pytest.mark.parametrize("lowering", ["fused", "loop", "unrolled"])
 def test_no_state_between_invocations(memory, lowering, scheme):
     network = REMEMBERING[memory]
     windows = checks.synthetic_windows(contract_of(network), count=12)

@@ -99,7 +99,8 @@ def test_options_that_do_not_fit_are_refused() -> None:
     for keys, words in (
         ({"scheme": "int8"}, "leave out int8"),
         ({"batch": 2}, "leave out int8 and batch"),
-        ({"lowering": "fused"}, "hidden state"),
+        ({"lowering": "fused"}, "needs the lowering unrolled"),
+        ({"lowering": "loop"}, "needs the lowering unrolled"),
     ):
         with pytest.raises(InputError, match=words):
             resolve_stream(network, resolve(network, "tflite", **keys), 1)

@@ -124,8 +124,8 @@ def test_json_is_complete(ours: dict[str, Path]) -> None:
 
 def test_strict_exits_with_1_on_problems(ours: dict[str, Path]) -> None:
     assert harexport("inspect", ours["unrolled-float32.tflite"], "--strict").exit_code == 0
-    assert harexport("inspect", FOREIGN / "keras3-lstm.tflite", "--strict", "--no-run").exit_code == 1
-    assert harexport("inspect", FOREIGN / "keras3-lstm.tflite", "--no-run").exit_code == 0
+    assert harexport("inspect", FOREIGN / "torch-lstm.onnx", "--strict", "--no-run").exit_code == 1
+    assert harexport("inspect", FOREIGN / "torch-lstm.onnx", "--no-run").exit_code == 0
 
 
 def test_control_characters_in_names_are_replaced(tmp_path: Path) -> None:

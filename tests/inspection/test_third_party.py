@@ -28,7 +28,7 @@ FILES = {
     "keras3-lstm.tflite": (
         "2.6",
         {"FULLY_CONNECTED": 16 * 32 * (9 + 8) + 16 * 32 * (8 + 8) + 48},
-        {"loop": "warning", "unnamed-output": "note", "no-contract": "note"},
+        {"loop": "note", "unnamed-output": "note", "no-contract": "note"},
     ),
     "torch-lstm.onnx": (
         "1.17",
