@@ -29,6 +29,7 @@ from harexport.data.recordings.column_names import (
     split_unit,
     time_rank,
 )
+from harexport.data.recordings.text import to_float
 from harexport.errors import InputError
 from harexport.preprocessing.stream import ACC, GYRO
 
@@ -371,7 +372,7 @@ def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[
     numeric = [k for k in named if all(_is_number(row[k]) for row in rows)]
     time = next((k for k in range(len(names)) if classify_column(names[k])[0] == "time"), None)
     if time is None:
-        increasing = [k for k in numeric if _increases([float(row[k].replace(",", ".")) for row in rows])]
+        increasing = [k for k in numeric if _increases([to_float(row[k].replace(",", ".")) for row in rows])]
         clocks = [k for k in named if k not in numeric and all(row[k].count(":") > 1 for row in rows)]
         increasing.sort(key=lambda k: "time" not in names[k].lower())
         time = next(iter([*clocks, *increasing]), None)
@@ -396,7 +397,7 @@ def _quote(name: str) -> str:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text.replace(",", "."))
+        to_float(text.replace(",", "."))
     except ValueError:
         return False
     return True

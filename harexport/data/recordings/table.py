@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from harexport.data.recordings.csv_format import (
     recognize_layout,
     split_cells,
 )
-from harexport.data.recordings.text import read_lines
+from harexport.data.recordings.text import read_lines, to_float, to_floats
 from harexport.data.recordings.timestamps import (
     TimeFormat,
     Times,
@@ -38,6 +38,7 @@ _MISSING = ("", "na", "n/a", "nan", "null", "none")  # as pandas, R and JavaScri
 _FORMAT_ROWS = 2000  # rows that determine the format of times
 
 Floats = NDArray[np.float64]
+Columns = Mapping[int, Any]  # by position, their cells (Sequence[str]), or their numbers (Floats)
 OptionHint = Callable[[str, str], str]  # (name, value) -> how to state it
 
 
@@ -209,12 +210,17 @@ class _Parser:
             return False
         if set(map(methodcaller("count", delimiter), lines)) != {count - 1} or "\n" in lines:
             return False
-        flat = text[:-1].replace("\n", delimiter).split(delimiter)
-        used = {column for triple in layout.sensors.values() for column in triple.columns}
-        used |= {layout.time, layout.label or 0, layout.subject or 0, layout.text or 0, layout.kind or 0}
-        used |= {layout.extra_time[0]} if layout.extra_time else set()
+        numbers = {column for triple in layout.sensors.values() for column in triple.columns} | {layout.time}
+        texts = {layout.label, layout.subject, layout.text, layout.kind, (layout.extra_time or (None,))[0]} - {None}
+        columns: Columns
         try:
-            self._add_cells({column: flat[column::count] for column in used}, len(lines))
+            if texts or self._format is None or self._format.unit in (None, "ns"):  # ns exceed the precision of float64
+                flat = text[:-1].replace("\n", delimiter).split(delimiter)
+                columns = {column: flat[column::count] for column in (*numbers, *texts) if column is not None}
+            else:
+                values = np.loadtxt(lines, delimiter=delimiter, comments=None, usecols=sorted(numbers), ndmin=2)
+                columns = dict(zip(sorted(numbers), values.T, strict=True))
+            self._add_cells(columns, len(lines))
         except ValueError:
             return False
         self._line_numbers.append(np.arange(self._number + 1, self._number + 1 + len(lines)))
@@ -342,7 +348,7 @@ class _Parser:
             texts, layout.time_unit, stated, self._where, hint, unit, extra, is_checked=is_checked
         )
 
-    def _add_cells(self, columns: Mapping[int, Sequence[str]], count: int) -> None:
+    def _add_cells(self, columns: Columns, count: int) -> None:
         """Convert `count` rows to arrays. Raises ValueError, before anything is added."""
         layout, form = self._layout, self._format
         assert layout is not None
@@ -361,7 +367,7 @@ class _Parser:
                 samples[sensor] = (rows + self._rows, np.ascontiguousarray(values.T.reshape(-1, 3)))
                 continue
             try:
-                values = np.array([list(map(float, column)) for column in texts]).T
+                values = np.array([_to_numbers(column) for column in texts]).T
                 rows = np.arange(count)
             except ValueError:
                 rows = np.array([k for k, triple_cells in enumerate(zip(*texts, strict=True))
@@ -394,6 +400,10 @@ class _Parser:
         raise InputError(f"{self._where}: the lines from {numbers[0]} on cannot be parsed")
 
 
+def _to_numbers(column: Sequence[str] | Floats) -> Floats | list[float]:
+    return column if isinstance(column, np.ndarray) else to_floats(column)
+
+
 def _columns(cells: list[list[str]]) -> dict[int, tuple[str, ...]]:
     return dict(enumerate(zip(*cells, strict=True)))
 
@@ -404,6 +414,6 @@ def to_number(text: str, is_decimal_comma: bool) -> float:
     if text.lower() in _MISSING:
         return float("nan")
     try:
-        return float(text.replace(",", ".") if is_decimal_comma else text)
+        return to_float(text.replace(",", ".") if is_decimal_comma else text)
     except ValueError:
         raise ValueError(f"{text[:40]!r} is not a number") from None

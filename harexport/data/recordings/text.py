@@ -1,10 +1,10 @@
-"""Text of a CSV file: its encoding, and its lines in blocks."""
+"""Text of a CSV file: its encoding, its lines in blocks, and its numbers."""
 
 from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from harexport.errors import InputError
@@ -27,58 +27,98 @@ _OTHER_FILES = {
 
 
 def read_lines(stream: BinaryIO, where: str, is_utf8_required: bool) -> Iterator[tuple[list[str], bool]]:
-    """Yield blocks of lines with their ends, and whether the file ends; decodes UTF-8, UTF-16, else Latin-1."""
+    """Yield blocks of lines with their ends, and whether the file ends; decodes UTF-8, UTF-16, UTF-32, else Latin-1.
+
+    Raises:
+        InputError: The file is empty, too large, binary, or of another kind.
+    """
+    decoder, rest = _Decoder(where, is_utf8_required), ""
+    for data, is_end in _read_blocks(stream, where):
+        text = rest + decoder.decode(data, is_end)
+        lines = text.splitlines(keepends=True) if not _has_odd_breaks(text) else _split_newlines(text)
+        rest = ""
+        if not is_end and lines and not lines[-1].endswith("\n"):
+            rest = lines.pop()
+            if len(rest) > _LONGEST_LINE:
+                raise InputError(f"{where} has a line of more than {_LONGEST_LINE:,} characters: it is no CSV")
+        yield lines, is_end
+
+
+def _read_blocks(stream: BinaryIO, where: str) -> Iterator[tuple[bytes, bool]]:
+    """Yield blocks of bytes, and whether the file ends. Raises InputError if it is empty, too large or no text."""
     data = stream.read(_BLOCK)
     if not data.strip(b" \t\r\n\xef\xbb\xbf"):
         raise InputError(f"{where} is empty")
     if kind := next((kind for magic, kind in _OTHER_FILES.items() if data.startswith(magic)), None):
         raise InputError(f"{where} is {kind}")
-    encoding = _find_encoding(data)
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    rest, total, lines_before, has_zeros = "", 0, 0, False
-    while True:
+    total = 0
+    while data:
         total += len(data)
         if total > _LARGEST:
             raise InputError(
                 f"{where} has more than {_LARGEST / 1e6:.0f} MB; at most that is read at once. Cut it into several "
                 "recordings, or use predict --follow"
             )
-        is_end = len(data) < _BLOCK and not (more := stream.read(_BLOCK - len(data)))
-        if not is_end and len(data) < _BLOCK:
-            data += more
-            total += len(more)
-        if encoding == "utf-8-sig":
-            # A logger that loses power leaves zeros at the end of its file.
-            had_zeros, stripped = has_zeros, data.rstrip(b"\0")
-            has_zeros = len(stripped) < len(data)
-            data = stripped
-            if b"\0" in data or (had_zeros and data):
-                raise InputError(
-                    f"{where} is a binary file, not CSV; pass a recording as CSV, or a folder or zip of CSVs"
-                )
+        following = stream.read(_BLOCK)
+        yield data, not following
+        data = following
+
+
+class _Decoder:
+    """Decodes the blocks of a file, and turns all line ends into newlines."""
+
+    def __init__(self, where: str, is_utf8_required: bool) -> None:
+        self._where, self._is_utf8_required = where, is_utf8_required
+        self._encoding = ""
+        self._newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        self._lines = 0  # so far
+        self._has_zeros = False  # the last block ends with zeros
+
+    def decode(self, data: bytes, is_end: bool) -> str:
+        """Decode the next block. Raises InputError if it is not text."""
+        if not self._encoding:
+            self._encoding = _find_encoding(data)
+            self._decoder = codecs.getincrementaldecoder(self._encoding)("strict")
+        if self._encoding == "utf-8-sig":
+            data = self._strip_zeros(data)
         try:
-            text = decoder.decode(data, final=is_end)
+            text = self._decoder.decode(data, is_end)
         except UnicodeDecodeError as error:
-            if encoding.startswith("utf-16") or encoding == "utf-32":
-                raise InputError(f"{where} is neither text nor CSV ({error.reason}); pass a recording as CSV") from None
-            if is_utf8_required:
-                line = lines_before + data.count(b"\n", 0, error.start) + 1
-                raise InputError(f"{where}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
-            decoder = codecs.getincrementaldecoder("latin-1")("strict")  # "m/s²" of an old spreadsheet
-            text = decoder.decode(data, final=is_end)
-        rest += newlines.decode(text, final=is_end)
-        lines = rest.splitlines(keepends=True) if not _has_odd_breaks(rest) else _split_newlines(rest)
-        rest = ""
-        if not is_end and lines and not lines[-1].endswith("\n"):
-            rest = lines.pop()
-            if len(rest) > _LONGEST_LINE:
-                raise InputError(f"{where} has a line of more than {_LONGEST_LINE:,} characters: it is no CSV")
-        lines_before += len(lines)
-        yield lines, is_end
-        if is_end:
-            return
-        data = stream.read(_BLOCK)
+            if self._encoding != "utf-8-sig":
+                reason = f"neither text nor CSV ({error.reason})"
+                raise InputError(f"{self._where} is {reason}; pass a recording as CSV") from None
+            pending = self._decoder.getstate()[0]
+            if self._is_utf8_required:
+                line = self._lines + (pending + data).count(b"\n", 0, error.start) + 1
+                raise InputError(f"{self._where}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
+            self._decoder = codecs.getincrementaldecoder("latin-1")("strict")  # "m/s²" of an old spreadsheet
+            text = self._decoder.decode(pending + data, is_end)
+        text = self._newlines.decode(text, final=is_end)
+        self._lines += text.count("\n")
+        return text
+
+    def _strip_zeros(self, data: bytes) -> bytes:
+        """Remove the zeros that a logger leaves at the end of its file when it loses power."""
+        had_zeros, stripped = self._has_zeros, data.rstrip(b"\0")
+        self._has_zeros = len(stripped) < len(data)
+        if b"\0" in stripped or (had_zeros and stripped):
+            raise InputError(
+                f"{self._where} is a binary file, not CSV; pass a recording as CSV, or a folder or zip of CSVs"
+            )
+        return stripped
+
+
+def to_float(text: str) -> float:
+    """Convert a cell to a number. Raises ValueError, also for Python's 1_000 and for digits of other scripts."""
+    return to_floats([text.strip()])[0]
+
+
+def to_floats(texts: Sequence[str]) -> list[float]:
+    """Convert cells as `to_float` does."""
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():
+        raise ValueError("a cell is not a number")
+    return list(map(float, texts))
 
 
 def _find_encoding(data: bytes) -> str:

@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from harexport.data.recordings.text import to_float, to_floats
 from harexport.errors import InputError
 from harexport.preprocessing.resampler import SECOND
 
@@ -73,8 +74,8 @@ def detect_format(
     if not values:
         dates = [_with_digits(text[:_LONGEST]) for text in texts if text.strip()]
         if dates and any(_to_clock(dates[0], days_first) is not None for days_first in (True, False)):
-            second_numbers = {int(groups[1]) for text in dates if len(groups := re.findall(r"\d+", text)) > 5}
-            origin = "dates" if len(re.findall(r"\d+", dates[0])) > 5 else "times of day"
+            second_numbers = {int(groups[1]) for text in dates if len(groups := _DIGITS.findall(text)) > 5}
+            origin = "dates" if len(_DIGITS.findall(dates[0])) > 5 else "times of day"
             numbers = [number for text in extra if (number := _to_float(text)) is not None and math.isfinite(number)]
             is_elapsed = bool(extra_unit and numbers) and max(numbers) * NANOSECONDS[str(extra_unit)] >= SECOND
             days_first = max(second_numbers, default=0) <= 12
@@ -106,11 +107,11 @@ def _describe_rate(rate_hz: float) -> str:
     return f"{rate_hz:,.0f} rows per second" if rate_hz >= 1 else f"a row every {1 / rate_hz:,.0f} s"
 
 
-def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = ()) -> Times:
+def parse_times(texts: Sequence[str] | NDArray[np.float64], form: TimeFormat, extra: Sequence[str] = ()) -> Times:
     """Parse times to nanoseconds.
 
     Args:
-        texts: Values of the column.
+        texts: Values of the column, or its numbers.
         form: Format of the column.
         extra: Values of the second column, if the format has one.
 
@@ -120,6 +121,8 @@ def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = (
     Raises:
         ValueError: A value is not a time.
     """
+    if isinstance(texts, np.ndarray):
+        return _scale(texts, str(form.unit))
     if form.unit is None:
         added = _scale(np.array([_number(text) for text in extra]), form.extra_unit) if form.extra_unit else 0
         if form.is_elapsed:
@@ -131,11 +134,8 @@ def parse_times(texts: Sequence[str], form: TimeFormat, extra: Sequence[str] = (
             raise ValueError(f"{max(values, key=abs)} is not a time")
         return np.array(values, np.int64)
     try:
-        numbers = np.array(list(map(float, texts)), np.float64)
+        numbers = np.array(to_floats(texts), np.float64)
     except ValueError:
-        clocks = [_to_clock(text, form.days_first) if _to_float(text) is None else None for text in texts]
-        if None not in clocks:
-            return np.array(clocks, np.int64)
         numbers = np.array([_number(text) for text in texts])
     return _scale(numbers, form.unit)
 
@@ -156,15 +156,15 @@ def _scale(numbers: NDArray[np.float64], unit: str) -> Times:
 
 
 def _is_integer(text: str) -> bool:
-    return text.strip().lstrip("-").isdecimal() and len(text) < 25
+    return text.isascii() and text.strip().lstrip("-").isdecimal() and len(text) < 25
 
 
 def _to_float(text: str) -> float | None:
     try:
-        return float(text)
+        return to_float(text)
     except ValueError:
         try:
-            return float(text.replace(",", ".", 1))
+            return to_float(text.replace(",", ".", 1))
         except ValueError:
             return None
 
@@ -202,13 +202,14 @@ def _clock(text: str, days_first: bool) -> int:
     return time
 
 
-_ZONE = re.compile(r"(?:[Tt ]\d\d?[:.-]\d\d.*?)([+-]\d\d):?(\d\d)?$")
+_DIGITS = re.compile(r"\d+", re.ASCII)
+_ZONE = re.compile(r"(?:[Tt ]\d\d?[:.-]\d\d.*?)([+-]\d\d):?(\d\d)?$", re.ASCII)
 
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = re.compile(rf"[ /.-]({'|'.join(_MONTHS)})[a-z]{{0,6}}[ /.-]", re.IGNORECASE)  # 31-Mar-2024
-_BASIC = re.compile(r"^(\d{4})(\d\d)(\d\d)[Tt _-]?(\d\d)(\d\d)(\d\d)")  # 20240331T010203
-_MINUTES = re.compile(r"^\d\d?:\d\d[.,]\d+$")
+_BASIC = re.compile(r"^(\d{4})(\d\d)(\d\d)[Tt _-]?(\d\d)(\d\d)(\d\d)", re.ASCII)  # 20240331T010203
+_MINUTES = re.compile(r"^\d\d?:\d\d[.,]\d+$", re.ASCII)
 
 
 def _with_digits(text: str) -> str:
@@ -223,11 +224,11 @@ def _to_clock(text: str, days_first: bool) -> int | None:
     if not 5 <= len(text) <= _LONGEST:
         return None
     zone_ns = 0
-    if (zone := _ZONE.search(text)) and len(re.findall(r"\d+", text)) >= 7:
+    if (zone := _ZONE.search(text)) and len(_DIGITS.findall(text)) >= 7:
         sign = -1 if zone[1][0] == "-" else 1
         zone_ns = sign * (abs(int(zone[1])) * 60 + int(zone[2] or 0)) * 60 * SECOND
         text = text[: zone.start(1)]
-    groups = re.findall(r"\d+", text)
+    groups = _DIGITS.findall(text)
     if _MINUTES.match(text):  # 01:23.450
         day, clock = 0, ["0", *groups]
     elif len(groups) in (3, 4) and len(groups[0]) <= 2:  # 10:30:00.020
