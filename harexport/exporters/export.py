@@ -467,8 +467,7 @@ def _check_max_drop(max_drop: float | None) -> None:
 
 
 def _check_contract(network: Network, contract: Contract) -> None:
-    coarse = network.heads().get("coarse")
-    num_coarse = len(coarse.weight) if coarse else 0
+    num_coarse = len(network.coarse_head.weight) if network.coarse_head else 0
     found = (network.window, network.num_channels, network.num_labels, num_coarse)
     expected = (contract.window, len(contract.channels), len(contract.labels), len(contract.coarse_labels))
     if found != expected:

@@ -28,7 +28,6 @@ class Graph:
     Attributes:
         window: Samples and channels of the input.
         axes: Labels of the axes of the input, see values.py.
-        input_name: Name of the input.
         output_name: Name of the first output, which was read.
         output: "logits", "probabilities" or "log-probabilities".
         value: The layers of the logits.
@@ -36,7 +35,6 @@ class Graph:
 
     window: tuple[int, int]
     axes: tuple[str, ...]
-    input_name: str
     output_name: str
     output: str
     value: Value
@@ -115,7 +113,7 @@ def _read(model: Any, where: str, axes: tuple[str, ...], window: tuple[int, int]
         raise InputError(
             f"{where}: the output {output} has the shape {logits.sizes()}; a classifier has one logit per label"
         )
-    return Graph(window, axes, name, output, outputs[output], logits)
+    return Graph(window, axes, output, outputs[output], logits)
 
 
 def _output_kind(node: Any, outputs: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ from harexport.model.layers import Activation, Conv1d, Linear, Reduce
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.torch import TorchRunner
-from tests.helpers.networks import LAYERS, contract_of, layer_network
+from tests.helpers.networks import LAYERS, contract_of, conv, layer_network
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 _SCHEMES = (
@@ -78,6 +78,13 @@ def test_a_checkpoint_keeps_the_layers(name: str, tmp_path: Path) -> None:
     windows = synthetic_windows(contract_of(network))
     np.testing.assert_array_equal(found.network.logits(windows), network.logits(windows))
     assert [type(layer) for layer in found.network.layers] == [type(layer) for layer in network.layers]
+
+
+@pytest.mark.parametrize("fmt", ["onnx", "tflite"])
+def test_the_last_layer_need_not_be_linear(fmt: str, tmp_path: Path) -> None:
+    network = Network(24, 9, (conv(6, 5, 9), Reduce("mean")))
+    for scheme in ("float32", "int8-weights"):
+        export(network, tmp_path / f"{scheme}.{fmt}", scheme=scheme, contract=contract_of(network))
 
 
 def test_a_layer_that_tflite_lacks_is_refused(tmp_path: Path) -> None:
