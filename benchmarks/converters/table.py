@@ -29,7 +29,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["who"],
         row["scheme"] + (f" (weights {_weights(row)})" if _weights(row) else ""),
-        lowering(row) + ("" if row["input"].startswith("[1, 128, 9]") else f", reads {row['input'].rsplit(' ', 1)[0]}"),
+        _graph(row) + ("" if row["input"].startswith("[1, 128, 9]") else f", reads {row['input'].rsplit(' ', 1)[0]}"),
         f"{row['size_bytes'] / 1000:.1f}",
         str(sum(row["ops"].values())),
         f"{row['seconds']:.2f}" + (f" ({row['with_checks']['seconds']:.1f})" if "with_checks" in row else ""),
@@ -45,13 +45,21 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def lowering(row: dict[str, Any]) -> str:
-    """Return the lowering of the LSTM, by the operators."""
+    """Return the lowering of the recurrent layers, by the operators; "-" without any."""
     ops = row["ops"]
     if "WHILE" in ops:
         return "WHILE loop"
     if any("SEQUENCE_LSTM" in name for name in ops):
         return "fused"
-    return "LSTM operator" if any("LSTM" in name for name in ops) else "unrolled"
+    for operator in ("LSTM", "GRU"):
+        if any(operator in name for name in ops):
+            return f"{operator} operator"
+    return "unrolled" if {"LOGISTIC", "Sigmoid"} & {*ops} else "-"
+
+
+def _graph(row: dict[str, Any]) -> str:
+    parts = ("ONNX" if row["format"] == "onnx" else "", lowering(row).removeprefix("-"))
+    return ", ".join(filter(None, parts)) or "-"
 
 
 def _weights(row: dict[str, Any]) -> str:
@@ -64,12 +72,12 @@ def _weights(row: dict[str, Any]) -> str:
 def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
     """Compute the ratios that were aimed at: name, aim, ratio by p50 and by the minimum, and whether the aim was met.
 
-    `met` is None where there is no aim. The deployed file is the fastest one of harexport for edge.
+    `met` is None where there is no aim. The file of the ratios is the fastest one of harexport for edge.
     """
     made = {(row["model"], row["key"]): row for row in measured["rows"] if not row["failure"]}
     ours = [row for row in made.values() if row["ours"] and row["format"] == "tflite"]
-    deployed = min((row for row in ours if row["model"] == "edge"), key=lambda row: row["latency"]["p50"])
-    file = f"{deployed['model']}, {lowering(deployed)}, {deployed['scheme']}"
+    fastest = min((row for row in ours if row["model"] == "edge"), key=lambda row: row["latency"]["p50"])
+    file = f"{fastest['model']}, {lowering(fastest)}, {fastest['scheme']}"
     found: list[dict[str, Any]] = []
 
     def ratio(what: str, aim: float, least: bool, over: dict[str, Any], under: dict[str, Any]) -> None:
@@ -77,7 +85,7 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
         met = p50 >= aim if least else p50 <= aim
         found.append({"file": file, "what": what, "aim": aim, "p50": p50, "min": best, "met": met})
 
-    latency = deployed["latency"]
+    latency = fastest["latency"]
     if keras := made.get(("baseline-lstm", "keras-loop-float32")):
         what = "faster than the baseline LSTM converted by Keras 3 and TFLiteConverter"
         ratio(what, 70, True, keras["latency"], latency)
@@ -105,7 +113,7 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 def render(measured: dict[str, Any]) -> str:
     """Render the block `converters`, Markdown."""
-    lines = [f"The deployed file ({measured['targets'][0]['file']}):", ""]
+    lines = [f"The fastest file of harexport ({measured['targets'][0]['file']}):", ""]
     for one in targets(measured):
         by_min = f"{one['min']:.1f} by the minimum" if one["min"] else ""
         aim = f"target: {one['aim']}, {_met(one)}" if one["aim"] else ""
@@ -135,13 +143,13 @@ def _met(one: dict[str, Any]) -> str:
 
 
 def failures(measured: dict[str, Any], model: str) -> list[str]:
-    """Return one sentence for each conversion without a file that runs."""
-    lines = [
-        f"{row['who']}, {row['scheme']}: no working file. {row['failure']}"
-        for row in measured["rows"]
-        if row["model"] == model and row["failure"]
-    ]
-    return list(dict.fromkeys(lines))  # both lowerings fail for one reason
+    """Return one line for each converter and reason without a file that runs."""
+    schemes: dict[tuple[str, str], list[str]] = {}
+    for row in measured["rows"]:
+        if row["model"] == model and row["failure"]:
+            failed = schemes.setdefault((row["who"], row["failure"]), [])
+            failed += [row["scheme"]] if row["scheme"] not in failed else []  # lowerings fail for one reason
+    return [f"{who}, {', '.join(failed)}: no working file. {reason}" for (who, reason), failed in schemes.items()]
 
 
 def origin(measured: dict[str, Any]) -> str:
