@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harexport.data.custom import dataset as custom
 from harexport.data.dataset import contract_mismatches
-from harexport.data.recordings.column_names import normalize_label
+from harexport.data.recordings.column_names import list_names, normalize_label
 from harexport.data.recordings.csv_format import Units
 from harexport.data.recordings.reader import PhoneRecording, ReadOptions, read_recordings
 from harexport.data.recordings.sensors import SensorInfo, resolve_sensors
@@ -200,7 +200,7 @@ def predict_recording(
     if recording.has_labels:
         windows, unknown = _add_labels(windows, recording, contract.labels, zero_ns)
         if unknown:
-            notes.append(f"labels that the model does not know were left out: {', '.join(unknown)}")
+            notes.append(f"labels that the model does not know were left out: {list_names(unknown)}")
     is_uci_har = contract.frame is None and not contract_mismatches(contract, Contract())
     if is_uci_har and (note := _describe_orientation(windows)):
         notes.append(note)

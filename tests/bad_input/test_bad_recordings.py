@@ -113,6 +113,8 @@ _FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a column too many": (_edited(7, lambda line: "1," + line), ("line 7", "it has 8 columns, the header 7")),
     "a line cut off in the middle of the file": (_edited(50, lambda line: line[:20] + "\n"), ("line 50",)),
     "a quote left open": (_edited(50, lambda line: '"' + line), ("walk.csv",)),
+    "a year of two digits": (_edited(2, lambda line: "13/05/24 10:00:00" + line[line.index(","):]),
+                             ("line 2", "'13/05/24 10:00:00' is not a time")),
     "a time that is NaN": (_edited(9, lambda line: "nan" + line[line.index(","):]), ("line 9", "is not a time")),
     "a time beyond all times": (_edited(9, lambda line: "1e300" + line[line.index(","):]), ("line 9", "not a time")),
     "nanoseconds beyond 64 bits": (
@@ -266,7 +268,7 @@ def test_a_stream_with_faults_continues() -> None:
     assert len(predictions) == (700 - 128) // 64 + 1 + (340 - 128) // 64 + 1 + (500 - 128) // 64 + 1
     assert words == [
         "line 302 was left out: it has 1 columns, the header 7",
-        "line 303 was left out: 'timestamp_s' is not a number",
+        "line 303 was left out: 'timestamp_s' is not a time",
         "at 15.20 s the filters restart: no accelerometer for 1.22 s",
         "at 2.00 s the filters restart: the accelerometer timestamps jumped backwards",
         f"the stream ended in the middle of line {len(spoiled)}; that line was left out",

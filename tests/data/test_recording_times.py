@@ -221,6 +221,14 @@ def test_rates_from_20_hz_are_accepted_with_a_note(rate: float, tmp_path: Path) 
     assert [w["doubt"] for w in content["windows"][1:]] == [None] * (len(content["windows"]) - 1)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_axis_without_a_signal_is_noted(axis: int, tmp_path: Path) -> None:
+    accs = ACCS.copy()
+    accs[:, axis] = accs[0, axis]
+    (note,) = read(written(tmp_path / "walk.csv", plain(TIMES, accs, GYROS))).notes
+    assert note.startswith(f"the {'xyz'[axis]} axis of the accelerometer is always {accs[0, axis]:g}")
+
+
 def test_a_gyroscope_of_zeros_is_missing(tmp_path: Path) -> None:
     result = predict(written(tmp_path / "walk.csv", plain(TIMES, ACCS, GYROS * 0)))
     assert result.exit_code == 2

@@ -249,6 +249,10 @@ def test_labels_in_the_file_are_compared(tmp_path: Path) -> None:
     wrong = predict(path, scripted(4), UNITS, "exponential")
     assert wrong.agreement is not None
     assert wrong.agreement.single == 0.0
+    labels = [f"{k // 7:03d}" + "Y" * 5000 for k in range(len(TIMES))]
+    path = written(tmp_path / "many.csv", plain(TIMES, *walking(TIMES), labels=labels))
+    (note,) = predict(path, scripted(0), UNITS, "exponential").notes
+    assert len(note) < 3000
 
 
 def test_a_gap_restarts_the_filters_with_a_note(tmp_path: Path) -> None:

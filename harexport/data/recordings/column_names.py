@@ -186,7 +186,7 @@ def normalize_label(label: str) -> str:
     return label.strip().upper().replace(" ", "_").replace("-", "_")
 
 
-def list_columns(names: Sequence[str]) -> str:
-    """List the names of columns for messages."""
+def list_names(names: Sequence[str]) -> str:
+    """List names of columns or labels for messages."""
     shown = ", ".join(name[:60] for name in names[:40])
     return shown + (f" and {len(names) - 40} more" if len(names) > 40 else "")

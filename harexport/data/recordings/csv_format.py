@@ -24,7 +24,7 @@ from harexport.data.recordings.column_names import (
     classify_column,
     compact,
     kind_of,
-    list_columns,
+    list_names,
     sensor_of_stem,
     split_unit,
     time_rank,
@@ -233,7 +233,7 @@ def _stated_columns(names: tuple[str, ...], columns: ColumnNames, where: str, hi
     def place(name: str, key: str) -> None:
         if names.count(name.strip()) != 1:
             problem = "several columns are called" if name in names else "no column is called"
-            raise InputError(f"{where}: {problem} {name!r}, which [columns] names; there are {list_columns(names)}")
+            raise InputError(f"{where}: {problem} {name!r}, which [columns] names; there are {list_names(names)}")
         positions[key] = names.index(name.strip())
 
     for kind, given in ((ACC, columns.acc), (GYRO, columns.gyro)):
@@ -366,7 +366,7 @@ def _find_named(names: tuple[str, ...], known: tuple[str, ...]) -> int | None:
 
 def _unrecognized(problem: str, names: tuple[str, ...], rows: Sequence[Sequence[str]]) -> str:
     """Describe unrecognized columns, with the lines of harexport.toml that name them."""
-    message = f"{problem} among its columns ({list_columns(names)}); {PLAIN}"
+    message = f"{problem} among its columns ({list_names(names)}); {PLAIN}"
     rows = rows[:20]
     named = [k for k in range(len(names)) if names[k] and rows and all(k < len(row) for row in rows)]
     numeric = [k for k in named if all(_is_number(row[k]) for row in rows)]

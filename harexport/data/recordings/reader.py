@@ -27,7 +27,7 @@ from harexport.data.recordings.csv_format import (
     UnrecognizedError,
 )
 from harexport.data.recordings.files import ZIP_ERRORS, OpenedFiles, RecordingFile, is_zip
-from harexport.data.recordings.sampling import find_fault, repair_sampling
+from harexport.data.recordings.sampling import find_constant_axes, find_fault, repair_sampling
 from harexport.data.recordings.sessions import TablePart, group_parts, split_sessions
 from harexport.data.recordings.table import SensorTrack, Table, read_table
 from harexport.errors import InputError
@@ -309,6 +309,10 @@ def _assemble(
             notes.append(f"the {kind} has no signal: {missing[kind]}; it is treated as missing")
             del tracks[kind]
             continue
+        notes += [
+            f"the {axis} axis of the {kind} is always {value:g}; check the sensor and the names of the columns"
+            for axis, value in find_constant_axes(tracks[kind])
+        ]
         tracks[kind], repaired = repair_sampling(kind, tracks[kind])
         notes += repaired
         if kind in best and not repaired and len(tracks[kind].time_ns) == len(best[kind][1].lines(kind)):

@@ -34,6 +34,14 @@ def find_fault(track: SensorTrack) -> str | None:
     return None
 
 
+def find_constant_axes(track: SensorTrack) -> list[tuple[str, float]]:
+    """Return the axes that always have the same value, and that value."""
+    values = track.values[np.isfinite(track.values).all(axis=1)]
+    if len(values) <= 20:
+        return []
+    return [(axis, float(values[0, k])) for k, axis in enumerate("xyz") if bool((values[:, k] == values[0, k]).all())]
+
+
 def repair_sampling(sensor: str, track: SensorTrack) -> tuple[SensorTrack, list[str]]:
     """Sort samples by time, drop repeated values of a slower sensor, and spread batched timestamps.
 

@@ -172,7 +172,7 @@ def _to_float(text: str) -> float | None:
 def _number(text: str) -> float:
     number = _to_float(text)
     if number is None:
-        raise ValueError(f"{text[:40]!r} is not a number")
+        raise ValueError(f"{text[:40]!r} is not a time")
     return number
 
 
