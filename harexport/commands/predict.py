@@ -14,6 +14,8 @@ from harexport.commands.options import SectionedCommand, json_option, option, ou
 from harexport.utils.console import sanitize
 from harexport.utils.files import finite
 
+_LONGEST_STEM = 120  # bytes of a recording's name in the name of its picture; file systems allow 255
+
 if TYPE_CHECKING:
     from harexport.data.recordings.csv_format import Units
     from harexport.predict.mounting import MountOption
@@ -177,7 +179,7 @@ def _predict(
             failures.append(str(error))
             continue
         predictions.append(prediction)
-        stem = path.stem if len(every) == 1 else _file_name(recording.name)
+        stem = _file_name(path.stem, " ._-()[]+,=@#~") if len(every) == 1 else _file_name(recording.name)
         stem = next(name for name in (stem, *(f"{stem}-{k}" for k in range(2, len(every) + 1))) if name not in stems)
         stems.add(stem)
         target = None if no_picture else picture or out / f"{stem}.activities.png"
@@ -199,10 +201,11 @@ def _predict(
         raise InputError(several + " ".join(f"{text}." for text in failures).removesuffix("."))
 
 
-def _file_name(recording: str) -> str:
-    """Return the name of a recording as part of a file name."""
-    name = "".join(c if c.isalnum() or c in "-_. " else "_" for c in recording)
-    return name.removesuffix(".csv").removesuffix(".zip").strip(". ")[:120] or "recording"
+def _file_name(recording: str, allowed: str = "-_. ") -> str:
+    """Return the name of a recording as part of a file name; besides letters and digits, characters in `allowed`."""
+    name = "".join(c if c.isalnum() or c in allowed else "_" for c in recording)
+    name = name.removesuffix(".csv").removesuffix(".zip").strip(". ")
+    return name.encode()[:_LONGEST_STEM].decode("utf-8", "ignore") or "recording"
 
 
 def _follow(model: Model | None, units: Units, smoothing: str, mount: MountOption | None) -> None:

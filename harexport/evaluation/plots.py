@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def style_axes(axes: Any) -> None:
 
 def save_figure(drawn: Figure, path: Path | str) -> None:
     """Write a figure as PNG. Raises InputError if it cannot be written."""
-    with files.atomic_write(path) as temporary:
+    with files.atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # names in scripts that the font lacks
         drawn.savefig(temporary, format="png")
 
 
@@ -115,12 +117,12 @@ def plot_training_curves(phases: dict[str, list[dict[str, Any]]], title: str) ->
         seen = [row["windows"] / unit for row in rows]
         mark = "o" if len(rows) == 1 else None  # a line through one point is invisible
         for axes, key in ((left, "loss"), (right, "accuracy")):
-            for (head, shade, of_head), (part, style, words) in itertools.product(_HEADS, _MEASURED):
+            for (head, shade, of_head), (part, style, measured_on) in itertools.product(_HEADS, _MEASURED):
                 values = [_number(row, f"{part}{head}{key}", bool(head)) for row in rows]
                 if not np.isnan(values).all():
                     axes.plot(
                         seen, values, color=color, alpha=shade, linewidth=1.3, linestyle=style, marker=mark,
-                        markersize=4, label=f"{name}: {words}{of_head}",
+                        markersize=4, label=f"{name}: {measured_on}{of_head}",
                     )  # fmt: skip
     for axes, what in ((left, "loss"), (right, "accuracy")):
         style_axes(axes)
@@ -165,8 +167,8 @@ def plot_subjects(groups: Mapping[str, Mapping[str, SubjectAccuracy]], title: st
     style_axes(axes)
     axes.grid(visible=False, axis="x")
     long = max(len(name) for name, _ in ticks.values()) > 6
-    words = [f"{name}  {percent}" if long else f"{name}\n{percent}" for name, percent in ticks.values()]
-    axes.set_xticks(list(ticks), words, rotation=30 if long else 0, ha="right" if long else "center")
+    texts = [f"{name}  {percent}" if long else f"{name}\n{percent}" for name, percent in ticks.values()]
+    axes.set_xticks(list(ticks), texts, rotation=30 if long else 0, ha="right" if long else "center")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(floor, 1.0 + 0.03 * (1 - floor))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}" if share < 1.005 else "")
@@ -191,11 +193,12 @@ def plot_reliability(panels: Mapping[str, Sequence[tuple[str, Reliability]]], ti
     grid = drawn.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
     for (name, shown), (upper, lower) in zip(panels.items(), grid.T, strict=True):
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
-        for (words, one), color in zip(shown, (BLUE,) if len(shown) == 1 else (ORANGE, BLUE), strict=True):
-            full = one.windows > 0
-            counts = one.windows[full]
-            x, y = one.confidence[full] / counts, one.right[full] / counts
-            upper.plot(x, y, color=color, linewidth=1.1, label=f"{words + ': ' if words else ''}ECE {one.error:.4f}")
+        for (label, curve), color in zip(shown, (BLUE,) if len(shown) == 1 else (ORANGE, BLUE), strict=True):
+            full = curve.windows > 0
+            counts = curve.windows[full]
+            x, y = curve.confidence[full] / counts, curve.right[full] / counts
+            text = f"{label + ': ' if label else ''}ECE {curve.error:.4f}"
+            upper.plot(x, y, color=color, linewidth=1.1, label=text)
             upper.scatter(x, y, s=6 + 90 * np.sqrt(counts / counts.sum()), color=color, alpha=0.8, linewidths=0)
         edges = np.arange(BINS) / BINS
         counts = shown[-1][1].windows

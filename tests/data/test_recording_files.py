@@ -206,6 +206,17 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
         read_recordings(tmp_path / "week")
 
 
+@pytest.mark.parametrize("stem", ["a\nb\x1b[2J", "n" * 250, "歩" * 80, "..", "walk (1)"])
+def test_any_name_of_a_recording_gives_a_picture(stem: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path, out = written(tmp_path / f"{stem}.csv", WALK), tmp_path / "out"
+    result = CliRunner().invoke(main, ["predict", str(path), "--model", str(EDGE), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    (picture,) = out.iterdir()
+    assert picture.name.endswith(".activities.png")
+    assert picture.name.isprintable()
+    assert not recwarn.list
+
+
 def test_pictures_of_recordings_with_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
     names = ("a/walk.csv", "b/walk.csv", "walk-2.csv")
     place, out = folder(tmp_path, dict.fromkeys(names, WALK)), tmp_path / "out"
