@@ -28,7 +28,7 @@ def build(keras: Any, what: inputs.ConversionInput, unroll: bool) -> Any:
     layers = keras.layers
     window = keras.Input((what.window, channels), batch_size=1, name="window")
     x = window
-    if what.normalises:
+    if what.has_normalization:
         # Keras adds an epsilon of 1e-7 to the standard deviation: 1e-6 of the smallest one
         x = layers.Normalization(mean=arrays["mean"], variance=arrays["std"].astype(np.float64) ** 2)(x)
     activation = "relu" if what.relu else None

@@ -22,7 +22,7 @@ class Model(nn.Module):
         super().__init__()
         arrays = {name: torch.from_numpy(values.copy()) for name, values in what.arrays.items()}
         units, frame, channels = arrays["input.weight"].shape
-        self.normalises, self.relu, self.frames = what.normalises, what.relu, frame > 1
+        self.has_normalization, self.relu, self.frames = what.has_normalization, what.relu, frame > 1
         self.register_buffer("mean", arrays["mean"])
         self.register_buffer("std", arrays["std"])
         self.input: nn.Module
@@ -46,7 +46,7 @@ class Model(nn.Module):
         self.head.load_state_dict({"weight": arrays["head.weight"], "bias": arrays["head.bias"]})
 
     def forward(self, window: Tensor) -> Tensor:
-        x = (window - self.mean) / self.std if self.normalises else window
+        x = (window - self.mean) / self.std if self.has_normalization else window
         x = self.input(x.transpose(1, 2)).transpose(1, 2) if self.frames else self.input(x)
         if self.relu:
             x = torch.relu(x)

@@ -31,7 +31,7 @@ class ConversionInput:
         return len(self.arrays["mean"])
 
     @property
-    def normalises(self) -> bool:
+    def has_normalization(self) -> bool:
         return bool(self.arrays["mean"].any() or (self.arrays["std"] != 1).any())
 
 

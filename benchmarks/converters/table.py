@@ -99,25 +99,25 @@ def targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
         ratio(f"{shape}, LiteRT's invoke alone and the kernel alone", 2, False, latency["invoke"], limit["in_c"])
         ratio(f"{shape}, LiteRT called from Python and the kernel alone", 2, False, latency, limit["in_c"])
     for model in measured["networks"]:
-        theirs = [row["seconds"] for (name, _), row in made.items() if name == model and row["by_tensorflow"]]
-        mine = [row for row in ours if row["model"] == model and row.get("alone")]
-        if theirs and mine:
-            bare = min(theirs) / max(row["seconds"] for row in mine)
-            proven = min(theirs) / max(row["with_checks"]["seconds"] for row in mine)
+        tensorflow = [row["seconds"] for (name, _), row in made.items() if name == model and row["by_tensorflow"]]
+        timed = [row for row in ours if row["model"] == model and row.get("alone")]
+        if tensorflow and timed:
+            plain = min(tensorflow) / max(row["seconds"] for row in timed)
+            with_checks = min(tensorflow) / max(row["with_checks"]["seconds"] for row in timed)
             what = f"faster conversion than the fastest through TensorFlow ({model}), for the slowest of harexport"
-            found.append({"file": file, "what": what, "aim": 20, "p50": bare, "min": None, "met": bare >= 20})
+            found.append({"file": file, "what": what, "aim": 20, "p50": plain, "min": None, "met": plain >= 20})
             what += ", including the checks on all test windows"
-            found.append({"file": file, "what": what, "aim": None, "p50": proven, "min": None, "met": None})
+            found.append({"file": file, "what": what, "aim": None, "p50": with_checks, "min": None, "met": None})
     return found
 
 
 def render(measured: dict[str, Any]) -> str:
     """Render the block `converters`, Markdown."""
     lines = [f"The fastest file of harexport ({measured['targets'][0]['file']}):", ""]
-    for one in targets(measured):
-        by_min = f"{one['min']:.1f} by the minimum" if one["min"] else ""
-        aim = f"target: {one['aim']}, {_met(one)}" if one["aim"] else ""
-        lines.append(f"- **{one['p50']:.1f} times** {one['what']} ({'; '.join(filter(None, (by_min, aim)))})."
+    for target in targets(measured):
+        by_min = f"{target['min']:.1f} by the minimum" if target["min"] else ""
+        aim = f"target: {target['aim']}, {_met(target)}" if target["aim"] else ""
+        lines.append(f"- **{target['p50']:.1f} times** {target['what']} ({'; '.join(filter(None, (by_min, aim)))})."
                      .replace(" ()", ""))  # fmt: skip
     for model in measured["networks"]:
         table = rows(measured, model)
@@ -138,8 +138,8 @@ def _limit(limit: dict[str, Any]) -> str:
     return f"The [C kernel](c_kernel) of this shape: {alone}; called from Python {called}."
 
 
-def _met(one: dict[str, Any]) -> str:
-    return "met" if one["met"] else "not met"
+def _met(target: dict[str, Any]) -> str:
+    return "met" if target["met"] else "not met"
 
 
 def failures(measured: dict[str, Any], model: str) -> list[str]:
@@ -176,8 +176,8 @@ def terminal(measured: dict[str, Any]) -> str:
         lines += ["", model, *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table)]
         lines += [_limit(measured["limits"][model]), *failures(measured, model)]
     lines.append("")
-    for one in measured["targets"]:
-        by_min = f"min {one['min']:.2f}, " if one["min"] else ""
-        aim = f"aim {one['aim']}, {_met(one)}" if one["aim"] else "no aim"
-        lines.append(f"{one['p50']:7.2f} times {one['what']} ({by_min}{aim})")
+    for target in measured["targets"]:
+        by_min = f"min {target['min']:.2f}, " if target["min"] else ""
+        aim = f"aim {target['aim']}, {_met(target)}" if target["aim"] else "no aim"
+        lines.append(f"{target['p50']:7.2f} times {target['what']} ({by_min}{aim})")
     return "\n".join(lines)

@@ -46,7 +46,7 @@ class ReferenceOutputs:
     """Test windows and the reference's logits.
 
     Attributes:
-        windows: Labelled windows of test subjects.
+        windows: Labeled windows of test subjects.
         expected: Logits of the float64 reference, [n, labels].
     """
 

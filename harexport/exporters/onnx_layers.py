@@ -101,7 +101,7 @@ class Context:
         else:
             self.graph.op("Identity", [_LOWERINGS[type(head)](self, head, x, name).name], logits)
 
-    def in_layout(self, x: Value, layout: str) -> Value:
+    def change_layout(self, x: Value, layout: str) -> Value:
         """Return a sequence in another layout."""
         if x.layout == layout or len(x.shape) == 1:
             return x
@@ -146,7 +146,7 @@ def _lower_frames(graph: OnnxBuilder, layer: Conv1d, window: int, batch: int | N
 
 
 def _lower_normalize(context: Context, layer: Normalize, x: Value, name: str) -> Value:
-    x = x if x.layout != "bct" else context.in_layout(x, "btc")
+    x = x if x.layout != "bct" else context.change_layout(x, "btc")
     graph, std, mean = context.graph, layer.std.astype(np.float64), layer.mean.astype(np.float64)
     scaled = graph.op("Mul", [x.name, graph.constant((1 / std).astype(np.float32), f"{name}.factor")], f"{name}.scaled")
     graph.op("Sub", [scaled, graph.constant((mean / std).astype(np.float32), f"{name}.offset")], f"{name}.y")
@@ -154,7 +154,7 @@ def _lower_normalize(context: Context, layer: Normalize, x: Value, name: str) ->
 
 
 def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
-    x, graph = context.in_layout(x, "bct"), context.graph
+    x, graph = context.change_layout(x, "bct"), context.graph
     kernel = np.ascontiguousarray(layer.weight.transpose(0, 2, 1))  # [outputs, inputs, kernel]
     if graph.scheme == "int8-weights":  # one scale per output: the rows of a matrix
         flat = graph.weight(kernel.reshape(len(kernel), -1), f"{name}.matrix")
@@ -174,7 +174,7 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
 
 
 def _lower_linear(context: Context, layer: Linear, x: Value, name: str) -> Value:
-    x, graph = (context.in_layout(x, "btc") if x.layout == "bct" else x), context.graph
+    x, graph = (context.change_layout(x, "btc") if x.layout == "bct" else x), context.graph
     bias = graph.constant(layer.bias, f"{name}.bias")
     if len(x.shape) == 1:
         graph.op("Gemm", [x.name, graph.weight(layer.weight, f"{name}.weight"), bias], f"{name}.y", transB=1)
@@ -206,14 +206,14 @@ def _lower_activation(context: Context, layer: Activation, x: Value, name: str) 
 
 
 def _lower_pool(context: Context, layer: Pool, x: Value, name: str) -> Value:
-    x = context.in_layout(x, "bct")
+    x = context.change_layout(x, "bct")
     operator = "MaxPool" if layer.kind == "max" else "AveragePool"
     context.graph.op(operator, [x.name], f"{name}.y", kernel_shape=[layer.kernel_size], strides=[layer.stride])
     return Value(f"{name}.y", "bct", layer.output_shape(x.shape))
 
 
 def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:
-    x, graph, state = context.in_layout(x, "tbc"), context.graph, context.state
+    x, graph, state = context.change_layout(x, "tbc"), context.graph, context.state
     cell, kind = layer.layer, "lstm" if isinstance(layer.layer, LstmLayer) else "gru"
     name = f"{kind}.{context.counts[kind]}"
     context.counts[kind] += 1
@@ -352,7 +352,7 @@ def _lower_reduce(context: Context, layer: Reduce, x: Value, name: str) -> Value
 
 
 def _lower_flatten(context: Context, layer: Flatten, x: Value, name: str) -> Value:
-    x = context.in_layout(x, "btc")
+    x = context.change_layout(x, "btc")
     context.graph.op("Flatten", [x.name], f"{name}.y", axis=1)
     return Value(f"{name}.y", "bc", layer.output_shape(x.shape))
 
@@ -360,7 +360,7 @@ def _lower_flatten(context: Context, layer: Flatten, x: Value, name: str) -> Val
 def _lower_branches(context: Context, layer: Branches, x: Value, name: str) -> Value:
     graph = context.graph
     parts = [context.lower(branch, x, f"{name}.{k}.") for k, branch in enumerate(layer.branches)]
-    parts = [context.in_layout(part, parts[0].layout) for part in parts]
+    parts = [context.change_layout(part, parts[0].layout) for part in parts]
     names = [part.name for part in parts]
     if layer.kind == "concat":
         graph.op("Concat", names, f"{name}.y", axis=parts[0].layout.index("c"))

@@ -61,7 +61,7 @@ def build(
     features = context.lower(tuple(layers), Value(window, (network.window, network.num_channels)), "")
     outputs: list[int] = []
     for name, head in {"head": last, **({"coarse": network.coarse_head} if network.coarse_head else {})}.items():
-        logits = context.shaped(context.lower_layer(head, features, name))
+        logits = context.reshape_value(context.lower_layer(head, features, name))
         outputs += [logits, graph.op("SOFTMAX", [logits], graph.shapes[logits], beta=1.0)]
     if state:
         outputs.append(graph.op("CONCATENATION", state.new, graph.shapes[state.tensor], axis=1))

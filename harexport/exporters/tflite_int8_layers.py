@@ -26,6 +26,7 @@ from harexport.exporters.tflite_int8 import (
     lstm_step,
     sequence_lstm,
 )
+from harexport.exporters.tflite_lstm import candidate_factor
 from harexport.exporters.tflite_ops import (
     SIGMOID_PARAMS,
     TANH_PARAMS,
@@ -286,7 +287,7 @@ def _reverse(context: _Context, tensor: int) -> int:
 def _unroll_lstm(context: _Context, cell: LstmLayer, backward: bool, x: _Value, name: str) -> list[int]:
     """Return the state [1, 1, 1, hidden] after each step, in the order of computation."""
     graph, (steps, _), hidden = context.graph, context.shape(x), cell.hidden
-    factor = np.repeat([1.0, 1.0, 2.0, 1.0], hidden)  # of the candidate, see tflite_lstm.lstm_step
+    factor = candidate_factor(hidden)
     forward, recurrent = (
         weight.astype(np.float64) * factor[:, None] for weight in (cell.input_weight, cell.recurrent_weight)
     )

@@ -96,7 +96,7 @@ class Context:
         """Add a layer and return its output."""
         return _LOWERINGS[type(layer)](self, layer, x, name)
 
-    def weight(self, values: Any, name: str, x: Value) -> tuple[int, str]:
+    def add_weight(self, values: Any, name: str, x: Value) -> tuple[int, str]:
         """Add the weight of a matrix product of `x`, and return it with the scheme of the operator.
 
         Raw windows are never quantized: with int8-weights, the weights of their layer are dequantized at load time.
@@ -115,7 +115,7 @@ class Context:
         """Windows per invocation; 1 if it is dynamic."""
         return self.graph.shapes[self.window][0]
 
-    def shaped(self, x: Value, *shape: int) -> int:
+    def reshape_value(self, x: Value, *shape: int) -> int:
         """Return the tensor with the shape [windows, *shape]; without one, with that of the value."""
         return self.reshape(x.tensor, (self.windows, *(shape or x.shape)))
 
@@ -126,14 +126,14 @@ class Context:
         sizes = [-1, *shape[1:]]
         return self.graph.op("RESHAPE", [tensor, self.graph.constant(np.array(sizes, np.int32))], shape, newShape=sizes)
 
-    def rows(self, x: Value) -> tuple[int, tuple[int, ...]]:
+    def get_rows(self, x: Value) -> tuple[int, tuple[int, ...]]:
         """Return a sequence as the unrolled lowerings read it, with its `leading_shape`."""
         if self.windows == 1 and not self.graph.has_dynamic_batch:
             return x.tensor, (x.shape[0],)
-        return self.shaped(x), (self.windows, x.shape[0])
+        return self.reshape_value(x), (self.windows, x.shape[0])
 
-    def run_name(self, kind: str) -> str:
-        """Return the first part of the names of a run of recurrent layers."""
+    def name_run(self, kind: str) -> str:
+        """Count a run of recurrent layers, and return the first part of its names."""
         self.counts[kind] += 1
         return kind if self.counts[kind] == 1 else f"{kind}_{self.counts[kind]}"
 
@@ -166,12 +166,12 @@ def count_loops(layers: tuple[Layer, ...]) -> int:
 def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
     """Add layers of one kind, fused, as a loop or a wavefront, or unrolled one after the other."""
     graph, scheme, is_lstm = context.graph, context.scheme, isinstance(run[0], LstmLayer)
-    name = context.run_name("lstm" if is_lstm else "gru")
+    name = context.name_run("lstm" if is_lstm else "gru")
     if is_lstm and context.lowering == "fused":
-        return Value(tflite_lstm.lower_fused(graph, run, context.shaped(x), scheme, name), (run[-1].hidden,))
+        return Value(tflite_lstm.lower_fused(graph, run, context.reshape_value(x), scheme, name), (run[-1].hidden,))
     if context.lowering == "loop":
         return Value(_loop(context, run, x, name), (run[-1].hidden,))
-    rows, leading_shape = context.rows(x)
+    rows, leading_shape = context.get_rows(x)
     is_wavefront = scheme == "int8-weights" and context.state is None
     if is_wavefront and is_lstm and x.tensor != context.window:
         return Value(tflite_lstm.lower_wavefront(graph, run, rows, leading_shape, name), (run[-1].hidden,))
@@ -187,9 +187,9 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
 def _loop(
     context: Context, layers: tuple[Cell, ...], x: Value, name: str, backward: bool = False, sequence: bool = False
 ) -> int:
-    graph, (rows, leading_shape) = context.graph, context.rows(x)
+    graph, (rows, leading_shape) = context.graph, context.get_rows(x)
     values, offsets = tflite_loop.input_weights(layers[0])
-    weight, scheme = context.weight(values, f"{name}.0.input_weight", x)
+    weight, scheme = context.add_weight(values, f"{name}.0.input_weight", x)
     bias = graph.constant(offsets.astype(np.float32), f"{name}.0.bias")
     projected = fully_connected(graph, rows, weight, bias, leading_shape, scheme)
     return tflite_loop.lower(
@@ -217,20 +217,20 @@ def _unroll(
 def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) -> Value:
     graph, cell, shape = context.graph, layer.layer, layer.output_shape(x.shape)
     is_lstm = isinstance(cell, LstmLayer)
-    name = context.run_name("lstm" if is_lstm else "gru")
+    name = context.name_run("lstm" if is_lstm else "gru")
     if context.lowering == "loop":
         return Value(_loop(context, (cell,), x, name, layer.backward, layer.sequence), shape)
     name = f"{name}.0"
     if isinstance(cell, LstmLayer) and context.lowering == "fused":
         axis = graph.constant(np.array([1], np.int32))
-        rows = context.shaped(x)
+        rows = context.reshape_value(x)
         rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
         rows = tflite_lstm.sequence_lstm(graph, cell, rows, context.scheme, name)
         if layer.sequence:
             rows = graph.op("REVERSE_V2", [rows, axis], graph.shapes[rows]) if layer.backward else rows
             return Value(rows, shape)
         return _slice_step(context, Value(rows, (x.shape[0], cell.hidden)), x.shape[0] - 1)
-    rows, leading_shape = context.rows(x)
+    rows, leading_shape = context.get_rows(x)
     states = _unroll(context, cell, rows, leading_shape, name, layer.backward)
     if not layer.sequence:
         return Value(states[-1], shape)
@@ -241,7 +241,7 @@ def _slice_step(context: Context, x: Value, index: int) -> Value:
     graph, (_, channels) = context.graph, x.shape
     begin = graph.constant(np.array([0, index, 0], np.int32))
     size = graph.constant(np.array([-1 if graph.has_dynamic_batch else context.windows, 1, channels], np.int32))
-    step = graph.op("SLICE", [context.shaped(x), begin, size], (context.windows, 1, channels))
+    step = graph.op("SLICE", [context.reshape_value(x), begin, size], (context.windows, 1, channels))
     return Value(step, (channels,))
 
 
@@ -271,7 +271,7 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
         return Value(x.tensor, shape)
     bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
     if is_adjacent:
-        kernel, scheme = context.weight(layer.weight.reshape(outputs, -1), f"{name}.weight", x)
+        kernel, scheme = context.add_weight(layer.weight.reshape(outputs, -1), f"{name}.weight", x)
         options = {"fusedActivationFunction": _activation(layer)}
         product = fully_connected(graph, x.tensor, kernel, bias, (context.windows * count,), scheme, **options)
         return Value(product, shape)
@@ -279,8 +279,8 @@ def _lower_conv(context: Context, layer: Conv1d, x: Value, name: str) -> Value:
     if context.is_hybrid(x):
         kernel = add_rows(graph, weight, f"{name}.weight")
     else:
-        kernel, _ = context.weight(weight, f"{name}.weight", x)
-    image = context.shaped(x, steps, 1, channels)
+        kernel, _ = context.add_weight(weight, f"{name}.weight", x)
+    image = context.reshape_value(x, steps, 1, channels)
     padding = schema.Padding.VALID
     if any(layer.padding):
         span = layer.dilation * (layer.kernel_size - 1) + 1
@@ -311,7 +311,7 @@ def _activation(layer: Conv1d | Linear) -> Any:
 
 def _lower_linear(context: Context, layer: Linear, x: Value, name: str) -> Value:
     graph = context.graph
-    weight, scheme = context.weight(layer.weight, f"{name}.weight", x)
+    weight, scheme = context.add_weight(layer.weight, f"{name}.weight", x)
     bias = graph.constant(layer.bias.astype(np.float32), f"{name}.bias")
     rows = context.windows * (x.shape[0] if len(x.shape) > 1 else 1)
     options = {"fusedActivationFunction": _activation(layer)} if layer.relu else {}
@@ -331,7 +331,7 @@ def _lower_pool(context: Context, layer: Pool, x: Value, name: str) -> Value:
     count, channels = shape = layer.output_shape(x.shape)
     rows = context.graph.op(
         "MAX_POOL_2D" if layer.kind == "max" else "AVERAGE_POOL_2D",
-        [context.shaped(x, x.shape[0], 1, channels)],
+        [context.reshape_value(x, x.shape[0], 1, channels)],
         (context.windows, count, 1, channels),
         padding=schema.Padding.VALID,
         strideH=layer.stride,
@@ -345,7 +345,7 @@ def _lower_pool(context: Context, layer: Pool, x: Value, name: str) -> Value:
 def _lower_reduce(context: Context, layer: Reduce, x: Value, name: str) -> Value:
     axis = context.graph.constant(np.array([1], np.int32))
     operator, channels = "REDUCE_MAX" if layer.kind == "max" else "MEAN", x.shape[1]
-    rows = context.graph.op(operator, [context.shaped(x), axis], (context.windows, channels), keepDims=False)
+    rows = context.graph.op(operator, [context.reshape_value(x), axis], (context.windows, channels), keepDims=False)
     return Value(rows, (channels,))
 
 
@@ -355,7 +355,7 @@ def _lower_flatten(context: Context, layer: Flatten, x: Value, name: str) -> Val
 
 def _lower_branches(context: Context, layer: Branches, x: Value, name: str) -> Value:
     graph = context.graph
-    parts = [context.shaped(context.lower(branch, x, f"{name}.{k}.")) for k, branch in enumerate(layer.branches)]
+    parts = [context.reshape_value(context.lower(branch, x, f"{name}.{k}.")) for k, branch in enumerate(layer.branches)]
     shape = layer.output_shape(x.shape)
     if layer.kind == "concat":
         return Value(graph.op("CONCATENATION", parts, (context.windows, *shape), axis=len(shape)), shape)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.exporters import tflite_gru
-from harexport.exporters.tflite_lstm import lstm_step
+from harexport.exporters.tflite_lstm import candidate_factor, lstm_step
 from harexport.exporters.tflite_ops import add_weight, fully_connected
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import Cell, GruLayer, LstmLayer
@@ -21,7 +21,7 @@ def input_weights(layer: Cell) -> tuple[NDArray[np.floating], NDArray[np.floatin
     """Return weight and bias of the projection of a layer's inputs, as `lower` reads it."""
     if isinstance(layer, GruLayer):
         return layer.input_weight, layer.bias
-    factor = _candidate_factor(layer)
+    factor = candidate_factor(layer.hidden)
     return layer.input_weight * factor[:, None], layer.bias * factor
 
 
@@ -118,10 +118,6 @@ def _num_states(layer: Cell) -> int:
     return 2 if isinstance(layer, LstmLayer) else 1  # h and c, or h
 
 
-def _candidate_factor(layer: LstmLayer) -> NDArray[np.floating]:
-    return np.repeat([1.0, 1.0, 2.0, 1.0], layer.hidden)  # see `tflite_lstm.lstm_step`
-
-
 def _step(
     body: TfliteBuilder, layer: Cell, value: int, states: list[int], is_first: bool, scheme: str, name: str
 ) -> list[int]:
@@ -141,7 +137,7 @@ def _step(
         if not is_first:
             value = _product(body, value, weight, bias, scheme, f"{name}.input")
         return [tflite_gru.add_step(body, layer, value, states[0], scheme, name)]
-    recurrent = layer.recurrent_weight * _candidate_factor(layer)[:, None]
+    recurrent = layer.recurrent_weight * candidate_factor(layer.hidden)[:, None]
     if is_first:
         product = _product(body, states[0], recurrent, np.zeros(len(bias)), scheme, f"{name}.recurrent")
         gates = body.op("ADD", [value, product], body.shapes[value])

@@ -45,11 +45,10 @@ def unroll_layer(
     The inputs of all steps are projected at once. `initial` has the state and the cell before the first step.
     """
     hidden = layer.hidden
-    factor = np.ones((4 * hidden, 1))
-    factor[2 * hidden : 3 * hidden] = 2.0  # rows of the candidate, see `lstm_step`
-    forward = add_weight(graph, layer.input_weight * factor, f"{name}.input_weight", scheme)
-    recurrent = add_weight(graph, layer.recurrent_weight * factor, f"{name}.recurrent_weight", scheme)
-    bias = graph.constant((layer.bias * factor[:, 0]).astype(np.float32), f"{name}.bias")
+    factor = candidate_factor(hidden)
+    forward = add_weight(graph, layer.input_weight * factor[:, None], f"{name}.input_weight", scheme)
+    recurrent = add_weight(graph, layer.recurrent_weight * factor[:, None], f"{name}.recurrent_weight", scheme)
+    bias = graph.constant((layer.bias * factor).astype(np.float32), f"{name}.bias")
     no_bias = graph.constant(np.zeros(4 * hidden, np.float32))  # FULLY_CONNECTED without a bias needs version 6
     two, one = graph.constant(np.array([2.0], np.float32)), graph.constant(np.array([1.0], np.float32))
 
@@ -148,6 +147,11 @@ def stack_layer_weights(
         recurrent[:, own, own] = layer.recurrent_weight.reshape(4, layer.hidden, -1) * factor[:, None, None]
         biases[min(k, 1), :, own] = layer.bias.reshape(4, layer.hidden) * factor[:, None]
     return projection.reshape(4 * width, -1), recurrent.reshape(4 * width, width), *biases.reshape(2, 4 * width)
+
+
+def candidate_factor(hidden: int) -> NDArray[np.float64]:
+    """Return the factor of each row of an LSTM's weights, [4 * hidden]: 2 for the candidate, see `lstm_step`."""
+    return np.repeat([1.0, 1.0, 2.0, 1.0], hidden)
 
 
 def lstm_step(graph: TfliteBuilder, gates: int, cell: int | None, two: int, one: int) -> tuple[int, int]:

@@ -174,7 +174,7 @@ def _resample(sensors: tuple[str, ...], points: list[_Points], rate_hz: float) -
     def has_more(k: int) -> bool:
         return runs[k] + 1 < len(points[k].starts) - 1
 
-    if any(len(one.starts) < 2 for one in points):
+    if any(len(sensor.starts) < 2 for sensor in points):
         return out
     while True:
         start = max(first(k) for k in range(len(points)))

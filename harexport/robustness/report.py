@@ -140,10 +140,10 @@ def _curve(model: ModelRobustness, group: str, change: bool) -> tuple[list[float
     """Return strengths, mean and worst accuracy in percent (or their changes in points), starting at strength 0."""
     plain = 0.0 if change else 100 * model.figures.accuracy
     points = [(0.0, plain, plain)]
-    for one in model.outcomes:
-        if one.group == group and one.level is not None and one.windows:
-            before = one.before if change else 0.0
-            points.append((one.level, 100 * (one.mean - before), 100 * (one.worst - before)))
+    for outcome in model.outcomes:
+        if outcome.group == group and outcome.level is not None and outcome.windows:
+            before = outcome.before if change else 0.0
+            points.append((outcome.level, 100 * (outcome.mean - before), 100 * (outcome.worst - before)))
     levels, means, worst = zip(*sorted(points), strict=True)
     return list(levels), list(means), list(worst)
 

@@ -46,7 +46,7 @@ def _line(number: int, change: Callable[[str], str]) -> Callable[[str], str]:
     return changed
 
 
-def _relabelled(change: Callable[[str], str]) -> Damage:
+def _relabel(change: Callable[[str], str]) -> Damage:
     def damage(folder: Path) -> None:
         for file in folder.glob("*.csv"):
             head, *lines = file.read_text("utf-8").splitlines()
@@ -114,12 +114,12 @@ BAD: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "too fast for the chain": (_toml("rate_hz = 50 ", "rate_hz = 5000 "), ("rate_hz must be a number from 1 to 1000",)),
     "no gyroscope": (_toml('sensors = ["accelerometer"]', ""), (
         ANNA, "no gyroscope", 'sensors = ["accelerometer"]')),
-    "one label only": (_both(_relabelled(lambda label: label and "sit"), _toml(LISTED, "")), (
+    "one label only": (_both(_relabel(lambda label: label and "sit"), _toml(LISTED, "")), (
         "all windows are sit", "two labels or more")),
     "one person only": (_alone, ("all windows are of anna", "Record another person")),
     "labels that change too often": (_toml("window = 100", "window = 1100"), ("there is no window with a label",)),
     "two spellings of a label": (
-        _both(_relabelled(lambda label: label.replace("jump", "Walk")), _toml(LISTED, "")),
+        _both(_relabel(lambda label: label.replace("jump", "Walk")), _toml(LISTED, "")),
         ("Walk, walk differ only in case", "Write it in one way"),
     ),
     "a label of one test person": (

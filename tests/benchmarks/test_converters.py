@@ -102,5 +102,5 @@ def test_what_a_converter_is_given(tmp_path: Path) -> None:
     inputs.save(what, tmp_path / "given.npz")
     back = inputs.load(tmp_path / "given.npz")
     assert (back.window, back.hop, back.relu, back.layers, back.channels) == (128, 16, True, 2, 9)
-    assert back.normalises
+    assert back.has_normalization
     assert back.arrays.keys() == arrays.keys()

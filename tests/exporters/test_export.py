@@ -50,7 +50,7 @@ KINDS = [
 all_kinds = pytest.mark.parametrize(("fmt", "scheme", "lowering"), KINDS)
 
 
-def labelled(network: Network, count: int = 48) -> Dataset:
+def make_dataset(network: Network, count: int = 48) -> Dataset:
     """Return a dataset on which the network has an accuracy of 100 %."""
     windows = checks.synthetic_windows(contract_of(network), count, seed=5)
     labels = network.logits(windows).argmax(axis=1)
@@ -60,7 +60,7 @@ def labelled(network: Network, count: int = 48) -> Dataset:
 
 def exported(network: Network, path: Path, **options: Any) -> ExportResult:
     fmt = path.suffix[1:]
-    return export(network, path, format=fmt, contract=contract_of(network), dataset=labelled(network), **options)
+    return export(network, path, format=fmt, contract=contract_of(network), dataset=make_dataset(network), **options)
 
 
 @all_kinds
@@ -183,7 +183,7 @@ def test_options_that_do_not_fit_are_rejected(tmp_path):
         export(EDGE, tmp_path / "model.tflite", contract=Contract(window=64))
     other = SHAPES["other-labels"]
     with pytest.raises(InputError, match="data that the model was trained on"):
-        export(other, tmp_path / "model.tflite", contract=contract_of(other), dataset=labelled(EDGE))
+        export(other, tmp_path / "model.tflite", contract=contract_of(other), dataset=make_dataset(EDGE))
     with pytest.raises(InputError, match="calibrated on training windows"):
         export(other, tmp_path / "model.tflite", contract=contract_of(other), scheme="int8")
     assert list(tmp_path.iterdir()) == []
@@ -193,17 +193,17 @@ def test_public_name(tmp_path):
     import harexport
 
     assert harexport.export is api.export
-    options = {"contract": contract_of(EDGE), "dataset": labelled(EDGE)}
+    options = {"contract": contract_of(EDGE), "dataset": make_dataset(EDGE)}
     public = harexport.export(EDGE, tmp_path / "public.onnx", **options)
     assert public.path.read_bytes() == export(EDGE, tmp_path / "own.onnx", **options).path.read_bytes()
 
 
 def test_default_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = export(EDGE, format="onnx", scheme="float16", dataset=labelled(EDGE))
+    result = export(EDGE, format="onnx", scheme="float16", dataset=make_dataset(EDGE))
     assert result.path == Path("harexport-out") / "model-float16.onnx"
     assert result.path.exists()
-    assert export(EDGE, dataset=labelled(EDGE)).path.name == "model-unrolled-float32.tflite"
+    assert export(EDGE, dataset=make_dataset(EDGE)).path.name == "model-unrolled-float32.tflite"
 
 
 def test_without_a_dataset_a_note_is_added(tmp_path):
@@ -216,7 +216,7 @@ def test_without_a_dataset_a_note_is_added(tmp_path):
 def test_accuracy_drop_on_the_test_windows(tmp_path):
     """The labels are the network's own predictions, so that every changed prediction is an accuracy drop."""
     network = random_network(frame=32, hop=16, hidden=(48, 48), relu=True)
-    dataset = labelled(network, 400)
+    dataset = make_dataset(network, 400)
     close = np.sort(network.logits(dataset.test.signals), axis=1)
     order = np.argsort(close[:, -1] - close[:, -2])[:60]  # with close logits: int8 weights change some predictions
     test = Windows(dataset.test.signals[order], dataset.test.labels[order], dataset.test.subjects[order])
@@ -353,7 +353,7 @@ def test_checks_detect_a_damaged_file(tmp_path, monkeypatch):
 
 def test_export_checkpoint_in_all_schemes(tmp_path):
     checkpoint = Checkpoint(EDGE, Contract(), load_recipe("edge"), seed=3)
-    dataset = labelled(EDGE)
+    dataset = make_dataset(EDGE)
     schemes = ["float32", "float16", "int8-weights", "int8"]
     results = export_checkpoint(checkpoint, tmp_path, dataset, "all", schemes, max_drop=20)
     names = [f"edge-{scheme}.onnx" for scheme in schemes[:3]] + [f"edge-unrolled-{scheme}.tflite" for scheme in schemes]
@@ -374,7 +374,7 @@ def test_export_checkpoint_in_all_schemes(tmp_path):
 def test_failed_file_does_not_prevent_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "build", lambda *arguments: _build_onnx(*arguments)[:5000])
     checkpoint = Checkpoint(EDGE, Contract(), load_recipe("edge"), seed=3)
-    refused, written = export_checkpoint(checkpoint, tmp_path, labelled(EDGE))
+    refused, written = export_checkpoint(checkpoint, tmp_path, make_dataset(EDGE))
     assert isinstance(refused, ExportFailure)
     assert "cannot be read back" in refused.reason
     assert isinstance(written, ExportResult)

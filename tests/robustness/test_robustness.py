@@ -238,7 +238,7 @@ def test_every_model_runs_on_the_same_perturbed_windows(of_edge: Robustness, few
 
 
 def test_windows_that_cannot_be_perturbed_are_reported(of_edge: Robustness) -> None:
-    """Every twentieth window alone: no neighbour to go on with."""
+    """Every twentieth window alone: no neighbor to go on with."""
     (edge,) = of_edge.models
     slow = edge.outcome("clock 2 % too slow")
     assert slow is not None
