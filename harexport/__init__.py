@@ -1,4 +1,4 @@
-"""Export recurrent sensor models from PyTorch to ONNX and TFLite, and check every file against the trained model.
+"""Export sensor models from PyTorch to ONNX and TFLite, and check every file against the trained model.
 
 >>> import harexport
 >>> model = harexport.load("edge.safetensors")

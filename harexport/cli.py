@@ -95,7 +95,7 @@ def _exit(ctx: click.Context, message: str, code: int) -> NoReturn:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="harexport")
 def main() -> None:
-    """Export recurrent sensor models from PyTorch to ONNX and TFLite, and check every file.
+    """Export sensor models from PyTorch to ONNX and TFLite, and check every file.
 
     \b
     Train, export and check in one run:  harexport demo

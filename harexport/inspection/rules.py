@@ -224,7 +224,10 @@ def _check_saturation(context: RuleContext) -> Iterator[Finding]:
 
 def _check_state(context: RuleContext) -> Iterator[Finding]:
     run, variables = context.run, len(context.model.variables) + _count_assignments(context)
-    reset = "Call resetVariableTensors() (Python: reset_all_variables()) before every window, or export it unrolled."
+    reset = (
+        "Call resetVariableTensors() (Python: reset_all_variables()) before every window, or export a file without "
+        "variables."
+    )
     stateless = "Export it without state, or set the state before every window."
     advice = reset if context.model.format == "tflite" else stateless
     named = pluralize(variables, "variable tensor")
@@ -241,7 +244,7 @@ def _check_state(context: RuleContext) -> Iterator[Finding]:
             "state-reset",
             "note",
             f"It has {named}, but its graph resets them for every window.",
-            "LiteRT's CompiledModel and browsers reject variable tensors all the same: use an unrolled file there.",
+            "CompiledModel and browsers reject variable tensors all the same: use a looped or unrolled file there.",
         )
     elif variables:
         yield Finding(
