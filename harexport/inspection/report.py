@@ -170,6 +170,8 @@ def _findings(inspection: Inspection) -> Iterable[RenderableType]:
     if run and run.error is None and run.change is not None and not (run.is_stateful or run.is_random):
         after = ", not even one of NaN" if run.nan_persists is not None else ""
         yield _line("✓", "green", f"It ran in {run.runtime}: its output does not depend on earlier windows{after}.")
+    if run and run.unexamined is not None:
+        yield _line("·", "dim", f"{run.runtime} loads it. Its outputs were not examined: {run.unexamined}.")
     for finding in inspection.findings:
         sign, style = _SIGNS[finding.severity]
         yield _line(sign, style, finding.meaning, Text.assemble((finding.advice, "dim"), (f"  [{finding.id}]", "dim")))

@@ -144,6 +144,9 @@ def read_intermediate_values(model: bytes, window: Floats) -> list[Floats]:
 
 
 def _numpy_dtype(kind: str) -> np.dtype[Any]:
-    """The dtype of ONNX Runtime's "tensor(float)". Raises TypeError where NumPy has none."""
+    """The dtype of ONNX Runtime's "tensor(float)"; object where NumPy has none, as for strings and sequences."""
     name = kind.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+    try:
+        return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+    except TypeError:
+        return np.dtype(object)

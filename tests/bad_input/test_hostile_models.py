@@ -176,6 +176,20 @@ def test_outputs_that_are_no_tensors_are_ignored(tmp_path: Path) -> None:
     assert not {"does-not-run", "custom-ops"} & set(found)
 
 
+def test_a_model_that_reads_text_is_not_called_unrunnable(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["text"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Softmax", ["numbers"], ["probabilities"], axis=1),
+    ]
+    model = onnx_model(nodes, {"text": [1, 4]}, {"probabilities": [1, 4]}, {}, dtype=TensorProto.STRING)
+    path = tmp_path / "text.onnx"
+    result = _inspect(model.SerializeToString(), path)
+    assert "Its outputs were not examined: an input of dtype object cannot be generated" in " ".join(
+        result.stdout.split()
+    )
+    assert "does-not-run" not in result.stdout
+
+
 def _open_time(steps: int) -> bytes:
     nodes = [
         helper.make_node("Flatten", ["window"], ["flat"], axis=1),
