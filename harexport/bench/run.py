@@ -31,7 +31,7 @@ from harexport.utils.console import info, progress
 
 _LATENCY_WINDOWS = 256
 # A permutation of the labels is reported if it explains this share of the windows, and this much more than their order.
-_MIN_EXPLAINED, _MIN_GAIN = 0.6, 0.2
+_MIN_EXPLAINED, _MIN_GAIN = 0.6, 0.1
 _NO_INSTRUCTIONS = "executed instructions, a proxy for energy, are counted by --target arm64 only"
 
 

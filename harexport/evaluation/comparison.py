@@ -168,10 +168,10 @@ def compare(predictions: Predictions, reference: Predictions, labels: NDArray[np
     with np.errstate(invalid="ignore", over="ignore"):  # non-finite values are counted below
         values, expected = _comparable_values(predictions, reference)
         difference = np.abs(values - expected)  # [n, labels]
+        two_largest = np.sort(expected, axis=1)[:, -2:]
+        margin: NDArray[np.float64] = np.nan_to_num(two_largest[:, 1] - two_largest[:, 0])
     is_finite = np.isfinite(difference).all(axis=1)
     all_finite = bool(is_finite.all())
-    two_largest = np.sort(expected, axis=1)[:, -2:]
-    margin: NDArray[np.float64] = np.nan_to_num(two_largest[:, 1] - two_largest[:, 0])
     largest = difference.max(axis=1)  # NaN where a logit is NaN
     listed_difference = np.nan_to_num(largest, nan=float(np.finfo(np.float32).max))
     predicted, expected_labels = predictions.labels, reference.labels

@@ -267,6 +267,23 @@ def test_nan_outputs_fail_and_have_no_accuracy(made_up: Dataset, tmp_path: Path)
     assert all("cannot be evaluated" in item["reason"] for item in violations)
 
 
+def test_infinite_outputs_fail_without_warnings(
+    made_up: Dataset, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "w"], ["scores"], transB=1),
+        helper.make_node("Div", ["scores", "zero"], ["output_0"]),
+    ]
+    constants = {"w": foreign.WEIGHT, "zero": np.float32(0)}
+    model = onnx_model(nodes, {"x": ["n", 128, 9]}, {"output_0": ["n", 6]}, constants)
+    (tmp_path / "infinite.onnx").write_bytes(model.SerializeToString())
+    result = _bench(tmp_path / "infinite.onnx", "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 1, result.stderr
+    assert "NaN or infinite" in json.loads(result.stdout)["models"][0]["failures"][0]
+    assert not [warning for warning in recwarn.list if issubclass(warning.category, RuntimeWarning)]
+
+
 def test_nothing_is_compared_with_nan(made_up: Dataset, tmp_path: Path) -> None:
     (tmp_path / "nan.onnx").write_bytes(_nan_model())
     (tmp_path / "good.onnx").write_bytes(foreign.onnx())
@@ -291,6 +308,10 @@ def test_labels_in_another_order_are_reported(made_up: Dataset, tmp_path: Path) 
     (note,) = [note for note in model["notes"] if "order" in note]
     assert "in alphabetical order: LAYING, SITTING, STANDING, WALKING" in note
     assert "75.00% instead of" in note
+    (tmp_path / "two.onnx").write_bytes(foreign.onnx(weight=foreign.WEIGHT[[1, 0, 2, 3, 4, 5]]))
+    result = _bench(tmp_path / "two.onnx", "--out", tmp_path / "out", "--json")
+    (note,) = [note for note in json.loads(result.stdout)["models"][0]["notes"] if "order" in note]
+    assert "in another order: WALKING_UPSTAIRS, WALKING, WALKING_DOWNSTAIRS" in note
     (tmp_path / "zero.onnx").write_bytes(foreign.onnx(weight=0 * foreign.WEIGHT))
     result = _bench(tmp_path / "zero.onnx", "--out", tmp_path / "out", "--json")
     (note,) = json.loads(result.stdout)["models"][0]["notes"]
