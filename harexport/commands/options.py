@@ -179,7 +179,9 @@ def print_result(result: Any, as_json: bool, text: str, *, keep_colors: bool = F
     """Print `result` as one JSON document, with null for NaN and infinity, or `text` without control characters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console without "µ" in its encoding still prints the table
-    click.echo(json.dumps(files.finite(result), indent=2) if as_json else sanitize(text, keep_colors=keep_colors))
+    click.echo(
+        json.dumps(files.replace_nonfinite(result), indent=2) if as_json else sanitize(text, keep_colors=keep_colors)
+    )
 
 
 def print_error(message: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from harexport.commands.options import SectionedCommand, json_option, option, out_option
 from harexport.utils.console import sanitize
-from harexport.utils.files import finite
+from harexport.utils.files import replace_nonfinite
 
 _LONGEST_STEM = 120  # bytes of a recording's name in the name of its picture; file systems allow 255
 
@@ -187,7 +187,7 @@ def _predict(
             report.plot_timeline(prediction, target)
         if as_json:
             content = {**prediction.to_dict(), "picture": target and str(target)}
-            click.echo(json.dumps(finite(content), indent=2 if len(every) == 1 else None))
+            click.echo(json.dumps(replace_nonfinite(content), indent=2 if len(every) == 1 else None))
             continue
         report.print_prediction(prediction)
         if target is not None:

@@ -82,7 +82,7 @@ def check(model: bytes, where: str) -> tuple[str | None, bytes]:
         onnx.checker.check_model(file)
     except Exception as error:  # onnx's ValidationError, protobuf's EncodeError
         problem = to_printable(str(error).split("\n\n")[0].replace("\n", " "))[:200]
-    return problem, _with_shapes(file)
+    return problem, _infer_shapes(file)
 
 
 def _load(model: bytes, where: str) -> Any:
@@ -131,7 +131,7 @@ def _parse(
     )
 
 
-def _with_shapes(file: Any) -> bytes:
+def _infer_shapes(file: Any) -> bytes:
     """Return the model with inlined functions and inferred shapes; empty if that fails.
 
     ONNX's shape inference stops at ONNX Runtime's quantized LSTM; for the inference, an LSTM replaces it.
@@ -251,13 +251,13 @@ class _Reader:
         dtype = _TYPES.get(tensor.data_type, "unknown")
         if tensor.data_location == TensorProto.EXTERNAL:
             self.outside.add(self._count)
-            data = self._outside(tensor)
+            data = self._read_external(tensor)
             inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
             return Tensor(to_printable(name), shape, dtype, "constant", len(data), self._count, values=_values(inside))
         size = len(tensor.raw_data) or tensor.ByteSize()
         return Tensor(to_printable(name), shape, dtype, "constant", size, self._count, values=_values(tensor))
 
-    def _outside(self, tensor: Any) -> bytes:
+    def _read_external(self, tensor: Any) -> bytes:
         """Return the bytes of a tensor in another file of the same folder; empty if the file cannot be read."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")

@@ -106,10 +106,10 @@ def min_onnx_runtime(opset: int, ir: int) -> str:
     """Return the oldest ONNX Runtime for an opset (of ONNX's own domain) and an IR version; UNKNOWN for later ones."""
     if opset > _LAST_OPSET or ir > _LAST_IR:
         return UNKNOWN
-    return max(_since(opset, _ONNX_RUNTIME_OPSET), _since(ir, _ONNX_RUNTIME_IR), key=version_key)
+    return max(_find_runtime(opset, _ONNX_RUNTIME_OPSET), _find_runtime(ir, _ONNX_RUNTIME_IR), key=version_key)
 
 
-def _since(version: int, table: Mapping[int, str]) -> str:
+def _find_runtime(version: int, table: Mapping[int, str]) -> str:
     if version > max(table):
         return _AFTER
     return next((runtime for known, runtime in table.items() if version <= known), "1.0")

@@ -65,7 +65,9 @@ def read_loop(node: Any, found: Mapping[str, Value | Constant | None]) -> list[V
     layer = gru_layer(kernel.T, matrix.T, offset, reset_after=True, relu=False)
     backward = value.is_reversed
     outputs: list[Value | Constant | None] = [None] * len(outer)  # of other variables, which have no use
-    last = dataclasses.replace(value.then(Recurrent(layer, backward, sequence=False), ("b", "c")), is_reversed=False)
+    last = dataclasses.replace(
+        value.add_layer(Recurrent(layer, backward, sequence=False), ("b", "c")), is_reversed=False
+    )
     outputs[[value.name for value in body.input[2:]].index(state)] = last
-    states = value.then(Recurrent(layer, backward), ("t", "b", "c"))
+    states = value.add_layer(Recurrent(layer, backward), ("t", "b", "c"))
     return [*outputs, *[states] * (len(node.output) - len(outputs))]

@@ -164,7 +164,7 @@ def _conv(node: Node) -> Value:
     low, high = _padding(node, value, time, weight.shape[1], stride, dilation)
     padding = low + value.padding[0], high + value.padding[1]
     offset = np.zeros(len(weight), np.float32) if bias is None else np.asarray(bias, np.float32)
-    return value.then(Conv1d(np.ascontiguousarray(weight), offset, stride, padding, dilation))
+    return value.add_layer(Conv1d(np.ascontiguousarray(weight), offset, stride, padding, dilation))
 
 
 def _padding(node: Node, value: Value, time: int, kernel_size: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -193,7 +193,7 @@ def _pool(node: Node, kind: Literal["max", "mean"]) -> Value:
         raise UnsupportedError("it has a dilation; supported is 1")
     if node.attributes.get("ceil_mode") and (value.shape[0] - kernel_size) % stride:
         raise UnsupportedError("its last window is incomplete; supported is ceil_mode=False")
-    return value.then(Pool(kind, kernel_size, stride))
+    return value.add_layer(Pool(kind, kernel_size, stride))
 
 
 def _reduce(value: Value, kind: Literal["max", "mean"], axes: list[int], keep: bool) -> Value:
@@ -202,7 +202,7 @@ def _reduce(value: Value, kind: Literal["max", "mean"], axes: list[int], keep: b
         raise UnsupportedError(f"it reduces {_names(value, axes)}; only the time can be reduced")
     labels = [("1" if k in axes else axis) for k, axis in enumerate(value.axes)]
     labels = [axis for k, axis in enumerate(labels) if keep or k not in axes]
-    return dataclasses.replace(value.then(Reduce(kind), tuple(labels)), is_reversed=False)
+    return dataclasses.replace(value.add_layer(Reduce(kind), tuple(labels)), is_reversed=False)
 
 
 def _global_pool(node: Node, kind: Literal["max", "mean"]) -> Value:
@@ -229,7 +229,7 @@ def _linear(value: Value, weight: NDArray[Any], bias: NDArray[Any]) -> Value:
     if value.axes[-1] == "f" and value.frame and not value.is_reversed:
         (kernel_size, stride), channels = value.frame, value.shape[1]
         layer = Conv1d(weight.reshape(len(weight), kernel_size, channels), bias, stride)
-        return value.then(layer, (*value.axes[:-1], "c"))
+        return value.add_layer(layer, (*value.axes[:-1], "c"))
     if value.axes[-1] != "c" or value.directions > 1 or value.parts:
         raise UnsupportedError(
             f"it multiplies along {_names(value, [len(value.axes) - 1])}; supported is along the channels"
@@ -238,7 +238,7 @@ def _linear(value: Value, weight: NDArray[Any], bias: NDArray[Any]) -> Value:
         permuted = np.empty_like(weight)
         permuted[:, list(value.order)] = weight
         weight = permuted
-    return value.then(Linear(weight, bias))
+    return value.add_layer(Linear(weight, bias))
 
 
 def _matmul(node: Node) -> Value:
@@ -378,7 +378,7 @@ def _softmax(node: Node) -> Value:
 
 
 def _recurrent(node: Node, gates: int) -> list[Value]:
-    value = node.value.with_steps()
+    value = node.value.join_samples()
     layout = int(node.attributes.get("layout", 0))
     if value.axes != (("t", "b", "c") if layout == 0 else ("b", "t", "c")) or not value.is_plain or any(value.padding):
         raise UnsupportedError(f"its input has the axes {_names(value)}; expected are time, batch, channels")
@@ -408,7 +408,7 @@ def _recurrent(node: Node, gates: int) -> list[Value]:
     def output(position: int, axes: tuple[str, ...]) -> Value:
         parts = [pair[position] for pair in pairs]
         layer = parts[0] if count == 1 else Branches("concat", tuple((part,) for part in parts))
-        found = dataclasses.replace(value.then(layer, axes), directions=count)
+        found = dataclasses.replace(value.add_layer(layer, axes), directions=count)
         return found if position == 0 else dataclasses.replace(found, is_reversed=False)
 
     if layout:

@@ -64,8 +64,8 @@ class Value:
         """Whether the features are those of the layers, in their order."""
         return self.directions == 1 and self.order is None and not self.parts
 
-    def then(self, layer: Layer, axes: tuple[str, ...] | None = None) -> Value:
-        """Return the output of one more layer, by default with the same axes."""
+    def add_layer(self, layer: Layer, axes: tuple[str, ...] | None = None) -> Value:
+        """Return the value after one more layer, by default with the same axes."""
         return Value(self.window, (*self.layers, layer), axes or self.axes, is_reversed=self.is_reversed)
 
     def sizes(self) -> list[int]:
@@ -79,7 +79,7 @@ class Value:
             sizes |= {"t": (shape[0] - kernel_size) // stride + 1, "k": kernel_size, "f": kernel_size * shape[1]}
         return [sizes[axis] for axis in self.axes]
 
-    def with_steps(self) -> Value:
+    def join_samples(self) -> Value:
         """Return the value with the samples of each step as its channels."""
         if not self.frame:
             return self
@@ -88,7 +88,7 @@ class Value:
         (kernel_size, stride), channels = self.frame, self.shape[1]
         eye = np.eye(kernel_size * channels, dtype=np.float32).reshape(-1, kernel_size, channels)
         axes = tuple("c" if axis == "f" else axis for axis in self.axes)
-        return self.then(Conv1d(eye, np.zeros(len(eye), np.float32), stride), axes)
+        return self.add_layer(Conv1d(eye, np.zeros(len(eye), np.float32), stride), axes)
 
 
 def join(kind: Literal["sum", "concat"], parts: tuple[Value, ...]) -> Value:
@@ -133,7 +133,7 @@ def select(value: Value, axis: int, index: int, keep: bool) -> Value:
             layers = (*value.layers[:-1], dataclasses.replace(last, sequence=False))
             return Value(value.window, layers, axes)
         index = size - 1 - index if value.is_reversed else index
-        return dataclasses.replace(value.then(Step(-1 if index == size - 1 else index), axes), is_reversed=False)
+        return dataclasses.replace(value.add_layer(Step(-1 if index == size - 1 else index), axes), is_reversed=False)
     if label == "d":
         branches = value.layers[-1]
         assert isinstance(branches, Branches)

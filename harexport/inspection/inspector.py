@@ -71,7 +71,7 @@ class Inspection:
             "attached_files": list(model.attached),
             "external_files": model.external,
             "metadata": model.metadata,
-            "contract": files.finite(model.contract),
+            "contract": files.replace_nonfinite(model.contract),
             "run": self.run.to_dict() if self.run else None,
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
         }

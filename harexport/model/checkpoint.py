@@ -96,7 +96,9 @@ def save(checkpoint: Checkpoint, path: Path | str) -> None:
     }
     arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in checkpoint.network.arrays().items()}
     # One metadata key: safetensors writes several in random order.
-    files.write_bytes(path, serialize(arrays, metadata={"harexport": json.dumps(files.finite(header), sort_keys=True)}))
+    files.write_bytes(
+        path, serialize(arrays, metadata={"harexport": json.dumps(files.replace_nonfinite(header), sort_keys=True)})
+    )
 
 
 def load(path: Path | str) -> Checkpoint:

@@ -220,7 +220,7 @@ def from_legacy(table: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def shipped() -> list[str]:
+def list_shipped() -> list[str]:
     """Return the names of the recipes that are part of the package."""
     return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
 
@@ -231,18 +231,18 @@ def load(name_or_path: str) -> Recipe:
     Raises:
         InputError: There is no such recipe, or it is not valid.
     """
-    if name_or_path in shipped():
+    if name_or_path in list_shipped():
         return parse(tomllib.loads((_folder() / f"{name_or_path}.toml").read_text("utf-8")), name_or_path)
     path = Path(name_or_path)
     if path.suffix != ".toml":
         raise InputError(
-            f"no recipe named {name_or_path!r}; valid: {', '.join(shipped())}, or the path of a .toml file."
-            + _suggestion(name_or_path, shipped())
+            f"no recipe named {name_or_path!r}; valid: {', '.join(list_shipped())}, or the path of a .toml file."
+            + _suggestion(name_or_path, list_shipped())
         )
     try:
         return parse(tomllib.loads(path.read_text("utf-8-sig")), str(path))
     except FileNotFoundError:
-        raise InputError(f"recipe not found: {path}; shipped recipes are {', '.join(shipped())}") from None
+        raise InputError(f"recipe not found: {path}; shipped recipes are {', '.join(list_shipped())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read recipe {path}: {error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers and nesting beyond Python's limits

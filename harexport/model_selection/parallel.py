@@ -21,10 +21,10 @@ from harexport.model_selection.trials import (
     Trial,
     TrialCache,
     TrialResult,
-    failed,
+    create_failure,
     package_versions,
+    remove_test_windows,
     run_trial,
-    without_test,
 )
 from harexport.training.passes import blocked_signals
 from harexport.training.validation import apply_recipe_to_dataset, check_windows_and_recipe
@@ -66,7 +66,7 @@ def run_trials(dataset: Dataset, trials: Sequence[Trial], folder: Path, executio
         KeyboardInterrupt: Finished trials are cached.
     """
     files.check_writable(folder)
-    dataset = without_test(dataset)
+    dataset = remove_test_windows(dataset)
     cache = TrialCache(folder, dataset)
     results = {index: result for index, trial in enumerate(trials) if (result := cache.find(trial))}
     pending = [index for index in range(len(trials)) if index not in results]
@@ -183,7 +183,7 @@ def _fetch_result(ray: Any, reference: Any, address: str) -> TrialResult:
             "version of harexport with '.[train]' on all machines"
         ) from None
     except ray.exceptions.RayError as error:
-        return failed(f"its process on the cluster died ({_last_line(error)}). The same command repeats it")
+        return create_failure(f"its process on the cluster died ({_last_line(error)}). The same command repeats it")
     if isinstance(result, str):
         raise InputError(result)
     return result

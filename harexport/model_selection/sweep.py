@@ -318,14 +318,14 @@ def _write(result: Sweep) -> None:
 def _plot(result: Sweep) -> Any:
     complete = [(str(rank), point) for rank, point in enumerate(result.points, 1) if not point.failures]
 
-    def marks(costs: list[float]) -> list[pareto.Mark]:
+    def make_marks(costs: list[float]) -> list[pareto.Mark]:
         return [
             pareto.Mark(rank, cost, point.accuracy or 0, point.summary["accuracy"].seed_error or 0)
             for (rank, point), cost in zip(complete, costs, strict=True)
         ]
 
-    latencies = marks([point.latency.p50 for _, point in complete])
-    sizes = marks([point.size_bytes / 1000 for _, point in complete])
+    latencies = make_marks([point.latency.p50 for _, point in complete])
+    sizes = make_marks([point.size_bytes / 1000 for _, point in complete])
     panels = [
         (f"p50 in LiteRT, µs per window ({result.scheme}, one thread)", latencies),
         (f"size of the .tflite file, KB ({result.scheme})", sizes),

@@ -92,7 +92,7 @@ class TrialResult:
         )
 
 
-def without_test(dataset: Dataset) -> Dataset:
+def remove_test_windows(dataset: Dataset) -> Dataset:
     """Remove the test windows, so that model selection cannot use them."""
     return dataclasses.replace(dataset, test=take(dataset.test, slice(0)))
 
@@ -122,7 +122,7 @@ def run_trial(dataset: Dataset, trial: Trial) -> TrialResult:
     except HarExportError as error:
         return TrialResult(None, {}, (), str(error), time.monotonic() - start)
     except Exception as error:  # PyTorch raises RuntimeError for almost everything, for example too little memory
-        return failed(_first_line(error), time.monotonic() - start)
+        return create_failure(_first_line(error), time.monotonic() - start)
     scores, confusion = _score(logits, held_out.labels, num_labels)
     subjects = {}
     for subject in trial.held_out:
@@ -131,7 +131,7 @@ def run_trial(dataset: Dataset, trial: Trial) -> TrialResult:
     return TrialResult(scores, subjects, confusion, None, time.monotonic() - start)
 
 
-def failed(error: str, seconds: float = 0.0) -> TrialResult:
+def create_failure(error: str, seconds: float = 0.0) -> TrialResult:
     """Return the result of a trial that may succeed if it is repeated."""
     return TrialResult(None, {}, (), error, seconds, final=False)
 

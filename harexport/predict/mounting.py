@@ -251,7 +251,7 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
     acceleration = np.array([window.array()[:, gravity] for window in windows])
     hop_s = contract.hop / contract.rate_hz
     segments = estimate_segments(acceleration, contract.rate_hz, hop_s)
-    refined = tuple(_refined(segment, windows, acceleration, model) for segment in segments)
+    refined = tuple(_refine_by_standing(segment, windows, acceleration, model) for segment in segments)
     mounts: list[Mount | None] = []
     for segment in refined:
         mount = None if segment.estimate is None else segment.estimate.mount
@@ -263,7 +263,7 @@ def estimate_walking(windows: Sequence[Window | ArrayWindow], model: Model, zero
     return RecordingMount(MountOption(AUTO), refined, times, tuple(mounts))
 
 
-def _refined(
+def _refine_by_standing(
     segment: MountSegment,
     windows: Sequence[Window | ArrayWindow],
     acceleration: NDArray[np.float64],

@@ -221,7 +221,7 @@ class Session:
         mount = self._mounting.mount or AS_IS
         if mount == self._stream.mount:
             return window.array()
-        return mount.after(self._stream.mount.inverse).rotate_signal(window.array())
+        return mount.compose(self._stream.mount.inverse).rotate_signal(window.array())
 
     def _update_mount(self, signals: NDArray[np.float64], probabilities: list[float]) -> None:
         if self._classifier.gravity is None:

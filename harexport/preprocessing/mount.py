@@ -91,7 +91,7 @@ class Mount:
         rotated: Floats = (vectors @ np.array(self.matrix).T).reshape(signal.shape)
         return rotated
 
-    def after(self, other: Mount) -> Mount:
+    def compose(self, other: Mount) -> Mount:
         """Return the rotation that applies `other` first, then this one."""
         columns = list(zip(*other.matrix, strict=True))
         rows = [

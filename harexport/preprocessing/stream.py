@@ -288,7 +288,7 @@ class Stream:
         if mount == self.mount:
             return
         check_vectors(self._contract)
-        change = mount.after(self.mount.inverse)
+        change = mount.compose(self.mount.inverse)
         self._filters.rotate(change)
         self._buffer.rotate(change)
         self._first = [change.rotate(values) for values in self._first]
@@ -312,7 +312,7 @@ class Stream:
 
     def _push_filters(self, values: Values, out: list[Window | Restart]) -> None:
         if self._has_started:
-            self._filtered(self._filters.push(values), out)
+            self._add_filtered(self._filters.push(values), out)
             return
         self._first.append(values)
         if len(self._first) >= self._first_samples:
@@ -322,7 +322,7 @@ class Stream:
         self._filters.start(self._first)
         self._has_started = True
         for values in self._first:
-            self._filtered(self._filters.push(values), out)
+            self._add_filtered(self._filters.push(values), out)
         self._first.clear()
 
     def _finish(self) -> list[Window | Restart]:
@@ -331,10 +331,10 @@ class Stream:
             self._start_filters(out)
         if self._times:
             for channels in self._filters.flush():
-                self._filtered(channels, out)
+                self._add_filtered(channels, out)
         return out
 
-    def _filtered(self, channels: Values | None, out: list[Window | Restart]) -> None:
+    def _add_filtered(self, channels: Values | None, out: list[Window | Restart]) -> None:
         if channels is not None and (window := self._buffer.push(self._times.popleft(), channels)):
             out.append(window)
 

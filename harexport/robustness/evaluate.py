@@ -154,7 +154,7 @@ def _evaluate_group(group: list[tuple[str, Model]], dataset: Dataset, is_mounted
     conditions = perturbations(PerturbationInput.from_windows(test, dataset.contract))
     if is_mounted:
         mount = _MountStage(dataset)
-        conditions = [dataclasses.replace(condition, make=mount.after(condition.make)) for condition in conditions]
+        conditions = [dataclasses.replace(condition, make=mount.append_to(condition.make)) for condition in conditions]
         recorded = mount.apply(test.signals, np.arange(len(test)))
     else:
         recorded = test.signals
@@ -194,14 +194,14 @@ class _MountStage:
         windows = Windows(signals, self._test.labels[kept], self._test.subjects[kept])
         return mount_windows(windows, self._contract, self._recordings[kept]).signals
 
-    def after(self, make: _Make) -> _Make:
+    def append_to(self, make: _Make) -> _Make:
         """Return a perturbation followed by the mount stage."""
 
-        def mounted(draw: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        def perturb_and_mount(draw: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
             signals, kept = make(draw)
             return self.apply(signals, kept), kept
 
-        return mounted
+        return perturb_and_mount
 
 
 def _run_condition(

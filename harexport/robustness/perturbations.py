@@ -90,7 +90,7 @@ class PerturbationInput:
     def from_windows(windows: Windows, contract: Contract) -> PerturbationInput:
         """Find vectors, gravity and segments of windows."""
         found = find_vectors(contract)
-        return PerturbationInput(windows, contract, found, _up(windows, found), find_segments(windows))
+        return PerturbationInput(windows, contract, found, _find_up(windows, found), find_segments(windows))
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def perturbations(source: PerturbationInput) -> list[Perturbation]:
             add("tilt", f"tilted by {degrees}°", degrees, DRAWS, partial(tilt, source, degrees))
     if source.vectors:
         for name, turn in side_rotations(source):
-            add("turn", name, None, 1, _once(partial(rotate, source.windows.signals, source.vectors, turn)))
+            add("turn", name, None, 1, _ignore_draw(partial(rotate, source.windows.signals, source.vectors, turn)))
         turns = random_rotations()
         add(
             "orientation",
@@ -160,13 +160,13 @@ def perturbations(source: PerturbationInput) -> list[Perturbation]:
         )
     for share in DRIFTS:
         name = f"clock {abs(share) * 100:g} % too {'fast' if share > 0 else 'slow'}"
-        found.append(Perturbation("clock", name, share * 100, 1, _once(partial(clock_drift, source, share))))
+        found.append(Perturbation("clock", name, share * 100, 1, _ignore_draw(partial(clock_drift, source, share))))
     if source.vectors:
         add("gain", f"gain off by {GAIN * 100:g} %", GAIN * 100, DRAWS, partial(scale_gain, source, GAIN))
     return found
 
 
-def _once(make: Callable[[], _T]) -> Callable[[int], _T]:
+def _ignore_draw(make: Callable[[], _T]) -> Callable[[int], _T]:
     """Adapt a perturbation without random numbers."""
     return lambda _: make()
 
@@ -194,7 +194,7 @@ def side_rotations(source: PerturbationInput) -> Iterator[tuple[str, Doubles]]:
     for k, letter in enumerate("xyz"):
         for degrees in (90, 180, 270):
             turn = np.rint(rotation_matrix(np.eye(3)[k], degrees))
-            side = f" ({_side(turn @ mean)} up)" if mean is not None else ""
+            side = f" ({_name_side(turn @ mean)} up)" if mean is not None else ""
             yield f"turned {degrees}° about {letter}{side}", turn
 
 
@@ -247,8 +247,8 @@ def add_noise(source: PerturbationInput, mg: float, draw: int) -> Floats:
         own = [vector for vector in source.vectors if vector.sensor == sensor]
         if not own:
             continue
-        noise = _lowpassed(rms * _random(draw, sensor).normal(size=(n, 2 * length, 3)), filters.noise, rate)
-        fast = noise - _lowpassed(noise, slow, rate)
+        noise = _filter_lowpass(rms * _random(draw, sensor).normal(size=(n, 2 * length, 3)), filters.noise, rate)
+        fast = noise - _filter_lowpass(noise, slow, rate)
         for vector in own:
             added = fast if vector.name.startswith("body_") else noise
             result[:, :, vector.index] += vector.scale * added[:, length:]
@@ -318,7 +318,7 @@ def _random(draw: int, sensor: str) -> np.random.Generator:
     return np.random.default_rng([draw, *sensor.encode()])
 
 
-def _up(windows: Windows, found: tuple[Vector, ...]) -> Doubles | None:
+def _find_up(windows: Windows, found: tuple[Vector, ...]) -> Doubles | None:
     """Return the mean direction of the acceleration that includes gravity, per window; None without gravity."""
     for vector in found:
         if vector.sensor != _ACCELERATION or not len(windows):
@@ -331,12 +331,12 @@ def _up(windows: Windows, found: tuple[Vector, ...]) -> Doubles | None:
     return None
 
 
-def _side(up: Doubles) -> str:
+def _name_side(up: Doubles) -> str:
     largest = int(np.abs(up).argmax())
     return ("-" if up[largest] < 0 else "") + "xyz"[largest]
 
 
-def _lowpassed(x: Doubles, lowpass: Lowpass, rate_hz: float) -> Doubles:
+def _filter_lowpass(x: Doubles, lowpass: Lowpass, rate_hz: float) -> Doubles:
     """Filter x [n, samples, 3] from rest; return it unchanged if the rate is too low for the filter."""
     from scipy.signal import sosfilt
 

@@ -139,8 +139,8 @@ def _examine(model: Any, reload: Callable[[], Any], file: ModelFile | None) -> d
     # Without state every change is random; with state a second load distinguishes the two.
     is_random = change > 0 and (model.is_stateless or _difference(first, _run(reload(), a)) > 0)
     return {
-        "change": _finite(change),
-        "state_residual": None if residual is None else _finite(residual),
+        "change": _replace_infinity(change),
+        "state_residual": None if residual is None else _replace_infinity(residual),
         "nan_persists": nan_persists,
         "is_random": is_random,
         "is_finite": all(bool(np.isfinite(values).all()) for values in first.values() if values.dtype.kind == "f"),
@@ -170,7 +170,7 @@ def _largest(outputs: _Values) -> float:
     return float(max(finite, default=0.0))
 
 
-def _finite(value: float) -> float:
+def _replace_infinity(value: float) -> float:
     """The value, or a huge number in place of infinity, which JSON lacks."""
     return value if np.isfinite(value) else float(np.finfo(np.float32).max)
 

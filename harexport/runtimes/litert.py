@@ -62,7 +62,7 @@ class LiteRtModel:
         self._inputs = self.interpreter.get_input_details()
         self._outputs = self.interpreter.get_output_details()
         self.inputs = [(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"])) for d in self._inputs]
-        scales_of = {detail["name"]: _Scale.of(detail) for detail in self._outputs}
+        scales_of = {detail["name"]: _Scale.read(detail) for detail in self._outputs}
         self.output_scales = {name: scale.scale for name, scale in scales_of.items() if scale}
         self.has_variables = tflite_reader.has_variables(model)
         kept = tflite_reader.persistent_variables(model) if self.has_variables else []
@@ -87,7 +87,7 @@ class LiteRtModel:
         return [self.interpreter.get_tensor(k).astype(np.float64) * scale for k, scale in self._variables.items()]
 
     def _read_output(self, detail: dict[str, Any]) -> NDArray[Any]:
-        scale, values = _Scale.of(detail), self.interpreter.get_tensor(detail["index"])
+        scale, values = _Scale.read(detail), self.interpreter.get_tensor(detail["index"])
         return values if scale is None else scale.dequantize(values)
 
 
@@ -133,7 +133,7 @@ class LiteRtRunner:
         self._shape = tuple(shape)
         self._input, self._output = int(inputs[0]["index"]), int(logits["index"])
         self._labels = int(logits["shape"][-1]) if isinstance(output, str) else None
-        self._input_scale, self._output_scale = _Scale.of(inputs[0]), _Scale.of(logits)
+        self._input_scale, self._output_scale = _Scale.read(inputs[0]), _Scale.read(logits)
 
     @cached_property
     def metadata(self) -> dict[str, str]:
@@ -246,7 +246,7 @@ class _Scale:
     dtype: Any
 
     @staticmethod
-    def of(tensor: dict[str, Any]) -> _Scale | None:
+    def read(tensor: dict[str, Any]) -> _Scale | None:
         """The quantization of an interpreter's tensor; None where it holds real values."""
         scale, zero_point = tensor["quantization"]
         return _Scale(scale, zero_point, tensor["dtype"]) if scale and tensor["dtype"] in _INTEGERS else None

@@ -213,7 +213,7 @@ class SandboxedRunner:
                     if end.can_retry and attempt == 0:
                         continue
                     raise _end_error(end, self._suffix, self.name, seconds) from None
-                return _checked(reply, values, self.name)[1]
+                return _check_reply(reply, values, self.name)[1]
         raise AssertionError("unreachable")
 
     def _open(self, worker: Worker) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class SandboxedRunner:
                     return self._open(fresh)
             raise _end_error(end, self._suffix, self.name, _SECONDS) from None
         self._worker = worker
-        return _checked(reply, values, self.name)[0]
+        return _check_reply(reply, values, self.name)[0]
 
 
 def _examine(
@@ -276,7 +276,7 @@ def _request(
         raise _end_error(end, suffix, name, _SECONDS) from None
     if "error" in reply:
         raise InputError(f"{name}: {_runtime(suffix)} cannot run it ({reply['error']}); export it again")
-    return _checked(reply, values, name)
+    return _check_reply(reply, values, name)
 
 
 def _send(
@@ -295,7 +295,9 @@ def _send(
         return fresh.request(header, arrays, seconds)
 
 
-def _checked(reply: dict[str, Any], arrays: list[NDArray[Any]], name: str) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+def _check_reply(
+    reply: dict[str, Any], arrays: list[NDArray[Any]], name: str
+) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     if "input_error" in reply:
         raise InputError(str(reply["input_error"]))
     if "error" in reply:

@@ -139,7 +139,7 @@ def test_robustness_results_are_current() -> None:
 
 def test_seed_results_match_the_recipes() -> None:
     for name, result in _JSONS["seeds"]["recipes"].items():
-        if name in recipes.shipped():
+        if name in recipes.list_shipped():
             assert recipes.parse(result["recipe"], name) == recipes.load(name), "python benchmarks/seeds.py"
         assert result["summary"] == seeds.summarize(result["runs"]), "python benchmarks/seeds.py --render"
         for figures in result["runs"].values():

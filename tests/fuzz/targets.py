@@ -294,7 +294,7 @@ def _dataset_seeds() -> tuple[bytes, ...]:
 
 
 def _recipe_seeds() -> tuple[bytes, ...]:
-    return tuple(json.dumps(recipes.load(name).to_dict()).encode() for name in recipes.shipped())
+    return tuple(json.dumps(recipes.load(name).to_dict()).encode() for name in recipes.list_shipped())
 
 
 def _json_recipe(data: bytes) -> None:

@@ -15,8 +15,8 @@ from harexport.model.contract import CHANNELS
 
 
 def test_shipped_recipes_load_and_round_trip() -> None:
-    assert {"edge", "baseline-lstm"} <= set(recipes.shipped())
-    for name in recipes.shipped():
+    assert {"edge", "baseline-lstm"} <= set(recipes.list_shipped())
+    for name in recipes.list_shipped():
         recipe = recipes.load(name)
         assert recipe.name == name
         assert recipes.parse(recipe.to_dict(), name) == recipe
@@ -47,7 +47,7 @@ def test_baseline_gru_is_the_published_recipe() -> None:
 
 def test_held_out_subjects_are_training_subjects() -> None:
     test_subjects = {2, 4, 9, 10, 12, 13, 18, 20, 24}
-    for name in recipes.shipped():
+    for name in recipes.list_shipped():
         held = set(recipes.load(name).validation.subjects)
         assert held
         assert not held & test_subjects

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harexport.model_selection.cross_validation import recall_by_label, scores_by_subject, summarize
-from harexport.model_selection.trials import Scores, Trial, TrialResult, failed
+from harexport.model_selection.trials import Scores, Trial, TrialResult, create_failure
 from tests.model_selection.conftest import quick
 
 
@@ -52,12 +52,12 @@ def test_too_few_trials() -> None:
     run = Trial(quick(), (1,), 0)
     (of, *_) = summarize([run], [_outcome({1: 0.9})]).values()
     assert (of.mean, of.std, of.subject_error, of.seed_error) == (0.9, None, None, None)
-    (of, *_) = summarize([run], [failed("gone")]).values()
+    (of, *_) = summarize([run], [create_failure("gone")]).values()
     assert (of.mean, of.std, of.subject_error, of.seed_error) == (None, None, None, None)
 
 
 def test_failed_trials_are_ignored() -> None:
     runs = [Trial(quick(), (fold,), 0) for fold in (1, 2, 3)]
-    of = summarize(runs, [_outcome({1: 0.8}), failed("gone"), _outcome({3: 0.9})])["accuracy"]
+    of = summarize(runs, [_outcome({1: 0.8}), create_failure("gone"), _outcome({3: 0.9})])["accuracy"]
     assert of.mean == pytest.approx(0.85)
     assert of.subject_error == pytest.approx(0.05)

@@ -12,13 +12,13 @@ import pytest
 from harexport.data import Dataset
 from harexport.model.network import Network
 from harexport.model.recipe import ValidationConfig
-from harexport.model_selection.trials import Trial, TrialCache, failed, run_trial, without_test
+from harexport.model_selection.trials import Trial, TrialCache, create_failure, remove_test_windows, run_trial
 from harexport.training.trainer import fit
 from tests.model_selection.conftest import quick
 
 
 def test_without_test(people: Dataset) -> None:
-    alone = without_test(people)
+    alone = remove_test_windows(people)
     assert len(people.test) == 2947
     assert len(alone.test) == 0
     assert alone.train is people.train
@@ -108,7 +108,7 @@ def test_cached_trials_are_found(people: Dataset, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b'{"kind": "harexport-run"}', b"\xff\xfe", b"truncated"])
 def test_damaged_cache_file(people: Dataset, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
-    kept.add(run, dataclasses.replace(failed("x"), final=True))
+    kept.add(run, dataclasses.replace(create_failure("x"), final=True))
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == b"truncated" else damage)
@@ -119,7 +119,7 @@ def test_damaged_cache_file(people: Dataset, tmp_path: Path, damage: bytes, caps
 def test_cache_file_of_another_trial(people: Dataset, tmp_path: Path) -> None:
     kept, run = TrialCache(tmp_path, people), Trial(quick(), (3,), 0)
     other = dataclasses.replace(run, seed=1)
-    error = dataclasses.replace(failed("diverged"), final=True)
+    error = dataclasses.replace(create_failure("diverged"), final=True)
     kept.add(run, error)
     (path,) = tmp_path.iterdir()
     kept.add(other, error)

@@ -40,7 +40,7 @@ def rotation(seed: int) -> Mount:
     """A random rotation that is no shortest one."""
     rng = np.random.default_rng(seed)
     first, second = (Mount.from_gravity(rng.normal(size=3).tolist()) for _ in range(2))
-    return first.after(second.inverse)
+    return first.compose(second.inverse)
 
 
 def level_walk(seconds: float, gravity: tuple[float, ...] = (1.0, 0.0, 0.0), seed: int = 0) -> Floats:
@@ -100,7 +100,7 @@ def test_mount_rotates_every_vector_of_a_sample() -> None:
     expected = [*(np.array(mount.matrix) @ sample[:3]), *(np.array(mount.matrix) @ sample[3:])]
     np.testing.assert_allclose(mount.rotate(sample), expected, atol=1e-15)
     np.testing.assert_allclose(mount.rotate_signal(np.array([sample, sample])), [expected, expected], atol=1e-15)
-    np.testing.assert_allclose(mount.after(mount.inverse).matrix, AS_IS.matrix, atol=1e-15)
+    np.testing.assert_allclose(mount.compose(mount.inverse).matrix, AS_IS.matrix, atol=1e-15)
 
 
 @pytest.mark.parametrize("gravity", [(0.0, 0.0, 0.0), (math.nan, 0.0, 1.0), (math.inf, 0.0, 0.0)])

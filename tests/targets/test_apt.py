@@ -39,7 +39,7 @@ def _etc(folder: Path, **sources: str) -> Path:
 
 
 def test_a_deb822_source(tmp_path: Path) -> None:
-    found = apt.mirror(_etc(tmp_path, debian_sources=_DEB822))
+    found = apt.find_mirror(_etc(tmp_path, debian_sources=_DEB822))
     assert found == apt.Mirror("http://mirror.example/debian", "/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -53,7 +53,7 @@ def test_a_deb822_source(tmp_path: Path) -> None:
 def test_a_one_line_source(tmp_path: Path, line: str, keyring: str) -> None:
     _etc(tmp_path)
     (tmp_path / "sources.list").write_text(f"# a comment\n{line}\n")
-    assert apt.mirror(tmp_path) == apt.Mirror("http://mirror.example/debian", keyring)
+    assert apt.find_mirror(tmp_path) == apt.Mirror("http://mirror.example/debian", keyring)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_one_line_source(tmp_path: Path, line: str, keyring: str) -> None:
 def test_other_archives_are_not_used(tmp_path: Path, line: str) -> None:
     disabled = _DEB822.replace("Types: deb\n#", "Enabled: no\nTypes: deb\n#")
     with pytest.raises(InputError, match=r"have no Debian mirror.*HAREXPORT_DEBIAN_MIRROR"):
-        apt.mirror(_etc(tmp_path, a_list=line, b_sources=disabled, c_gpg="x"))
+        apt.find_mirror(_etc(tmp_path, a_list=line, b_sources=disabled, c_gpg="x"))
 
 
 def test_the_environment_variable_has_priority_and_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(apt.VARIABLE, "https://near.example/debian/")
-    assert apt.mirror(tmp_path) == apt.Mirror("https://near.example/debian")
+    assert apt.find_mirror(tmp_path) == apt.Mirror("https://near.example/debian")
     monkeypatch.setenv(apt.VARIABLE, "near.example")
     with pytest.raises(InputError, match="give the http, https or file URL"):
-        apt.mirror(tmp_path)
+        apt.find_mirror(tmp_path)
 
 
 def test_missing_tools_are_named_with_their_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,14 +105,14 @@ def test_private_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = "'http://mirror.example/debian/pool/p_1%3a2_arm64.deb' p_1%3a2_arm64.deb 123 SHA256:abc"
     _fake(tmp_path / "bin", monkeypatch, apt_config=_CONFIG, apt_get=f'echo "{uri}"')
     private = apt.Apt(tmp_path / "work", apt.Mirror("http://mirror.example/debian", "/k.gpg"), "trixie", ("arm64",))
-    assert private.needed(["p"]) == [apt.Package(uri.split("'")[1], "p_1%3a2_arm64.deb", 123)]
+    assert private.resolve(["p"]) == [apt.Package(uri.split("'")[1], "p_1%3a2_arm64.deb", 123)]
     source = (tmp_path / "work/sources.list").read_text()
     assert source == "deb [signed-by=/k.gpg] http://mirror.example/debian trixie main\n"
     settings = (tmp_path / "work/apt.conf").read_text()
     assert "proxy.example" in settings, "a network's settings are kept"
     assert "Post-Invoke" not in settings, "the machine's hooks are not to run"
     with pytest.raises(InputError, match=r"did not download p_1%3a2_arm64\.deb"):
-        private.download(["p"], private.needed(["p"]))
+        private.download(["p"], private.resolve(["p"]))
 
 
 def test_the_first_error_of_apt_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def _a_machine_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(apt, "check_tools", lambda: None)
-    monkeypatch.setattr(apt, "mirror", lambda: apt.Mirror("http://mirror.example/debian"))
+    monkeypatch.setattr(apt, "find_mirror", lambda: apt.Mirror("http://mirror.example/debian"))
     monkeypatch.setattr(setup, "_check_pip", lambda: None)
 
 

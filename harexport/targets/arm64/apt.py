@@ -55,7 +55,7 @@ def check_tools() -> None:
         )
 
 
-def mirror(etc: Path = Path("/etc/apt")) -> Mirror:
+def find_mirror(etc: Path = Path("/etc/apt")) -> Mirror:
     """Return HAREXPORT_DEBIAN_MIRROR, or the Debian mirror in the apt sources of this machine. Raises InputError."""
     if setting := os.environ.get(VARIABLE):
         if not re.match(r"^(https?|file)://\S+$", setting):
@@ -102,7 +102,7 @@ class Apt:
         """Download the package lists. Raises InputError."""
         _call(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"], self._environment)
 
-    def needed(self, packages: Sequence[str]) -> list[Package]:
+    def resolve(self, packages: Sequence[str]) -> list[Package]:
         """Return packages and all their dependencies. Raises InputError."""
         command = ["apt-get", "install", "-qq", "--print-uris", "--no-install-recommends", *packages]
         found = re.findall(r"^'([^']+)' (\S+) (\d+) ", _call(command, self._environment), re.M)
@@ -117,7 +117,7 @@ class Apt:
 
         Args:
             packages: Names.
-            needed: Result of `needed`.
+            needed: Result of `resolve`.
 
         Returns:
             The .deb files.

@@ -57,9 +57,9 @@ def _record(log: int, path: str, model: _LiteRt | _Onnx, windows: Any) -> None:
     thread.start()
     thread.join()
     os.write(log, WARM)
-    model.ready(windows[:1])()
+    model.prepare(windows[:1])()
     for window in windows:
-        call = model.ready(window[None])
+        call = model.prepare(window[None])
         os.write(log, EMPTY)
         os.write(log, BEGIN)
         call()
@@ -123,14 +123,14 @@ class _LiteRt:
         """Run at most one batch of windows and return the logits."""
         import numpy as np
 
-        self.ready(windows)()
+        self.prepare(windows)()
         logits = self._interpreter.get_tensor(self._output["index"])
         if self._output["dtype"] is not np.float32:
             scale, zero = self._output["quantization"]
             logits = (logits.astype(np.float32) - zero) * scale
         return logits.copy()
 
-    def ready(self, windows: Any) -> Callable[[], object]:
+    def prepare(self, windows: Any) -> Callable[[], object]:
         """Set the input and return the call of the inference alone."""
         import numpy as np
 
@@ -162,19 +162,19 @@ class _Onnx:
 
     def logits(self, windows: Any) -> Any:
         """Run at most one batch of windows and return the logits."""
-        return self._session.run([self._output], {self._input.name: self._filled(windows)})[0]
+        return self._session.run([self._output], {self._input.name: self._fill_batch(windows)})[0]
 
-    def ready(self, windows: Any) -> Callable[[], object]:
+    def prepare(self, windows: Any) -> Callable[[], object]:
         """Bind input and output and return the call of the inference alone."""
         import onnxruntime
 
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(self._filled(windows))
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(self._fill_batch(windows))
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._input.name, value)
         binding.bind_output(self._output)
         return lambda: self._session.run_with_iobinding(binding)
 
-    def _filled(self, windows: Any) -> Any:
+    def _fill_batch(self, windows: Any) -> Any:
         import numpy as np
 
         return np.concatenate([windows, np.repeat(windows[-1:], self.batch - len(windows), axis=0)])

@@ -56,7 +56,7 @@ def setup_arm64(again: bool = False) -> dict[str, Any]:
         info(f"The arm64 target is ready in {place}")
         return facts
     apt.check_tools()
-    source = apt.mirror()
+    source = apt.find_mirror()
     _check_pip()
     began = time.monotonic()
     with _beside(place) as building:
@@ -118,7 +118,7 @@ def _build(building: Path, source: apt.Mirror, wanted: dict[str, str]) -> dict[s
     private = apt.Apt(work, source, SUITE, ("arm64", "amd64"))
     private.update()
     names = (*PACKAGES, EMULATOR)
-    needed = private.needed(names)
+    needed = private.resolve(names)
     megabytes = sum(package.size for package in needed) / 1e6
     info(f"2/5 {len(needed)} Debian packages, {megabytes:.0f} MB ...")
     megabytes += _LISTS_MB
