@@ -392,7 +392,7 @@ def unit_divisor(sensor: str, unit: str, where: str = "", hint: Callable[[str], 
     counts, _, per = unit.partition("/")
     per = {"dps": "deg/s", "(deg/s)": "deg/s"}.get(per, per)
     try:
-        number = float(counts)
+        number = float(counts) if counts.isascii() and "_" not in counts else 0.0
     except ValueError:
         number = 0.0
     if per in UNITS[sensor] and 0 < number < 1e9:

@@ -184,6 +184,8 @@ def test_gravity_from_another_time_cannot_be_added(tmp_path: Path) -> None:
         (("walk.csv", "--follow"), ("not both",)),
         (("--follow", "--picture", "x.png"), ("draws no picture",)),
         (("walk.csv", "--acc-unit", "lb"), ("choose one of g, m/s2, mg",)),
+        (("walk.csv", "--acc-unit", "1_0/g"), ("the unit '1_0/g' of the accelerometer is unknown",)),
+        (("walk.csv", "--gyro-unit", "nan/dps"), ("the unit 'nan/dps' of the gyroscope is unknown",)),
         (("walk.csv", "--smoothing", "heavy"), ("'exponential', 'none'",)),
         (("walk.csv", "--model", "missing.tflite"), ("model not found: missing.tflite",)),
         (("walk.csv", "--model", "model.h5"), ("ends in .h5", ".tflite")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -206,6 +207,20 @@ def test_concurrent_loads(small: Path, parses: list[Path]) -> None:
     assert len(results) == 6
     assert all(same(results[0], other) for other in results)
     assert {file.name[:5] for file in (small.parent / ".harexport-cache").iterdir()} == {".giti", "seen-", "windo"}
+
+
+@pytest.mark.parametrize("name", ["", "train/y_train.txt", "train/Inertial Signals/body_acc_x_train.txt"])
+def test_pipes_and_devices_are_refused(name: str, small: Path) -> None:
+    """They would never end. Runs in a child process, so that a failure ends as well."""
+    path = small / name if name else small.parent / "pipe"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    code = (
+        "import sys; from pathlib import Path; from harexport.data import load_dataset; load_dataset(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(small if name else path)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "regular file" in child.stderr
 
 
 def test_environment_variable_gives_the_path(small: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from harexport.errors import InputError
 def is_dataset_zip(path: Path) -> bool:
     """Return whether a path is a zip with a harexport.toml at its top."""
     try:
+        if not path.is_file():  # a device would never end
+            return False
         with zipfile.ZipFile(path) as archive:
             return CUSTOM_CONFIG in archive.namelist()
     except ZIP_ERRORS:  # no zip, or a damaged one: the reader of its format reports it

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import math
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -158,11 +159,14 @@ def locate(path: Path) -> Path:
     try:
         if path.is_file() or (path / "train").is_dir() or (path / "test").is_dir():
             return path
-        for found in (path / FOLDER, path / f"{FOLDER}.zip"):
-            if found.exists():
-                return found
+        if (path / FOLDER).is_dir():
+            return path / FOLDER
+        if (path / f"{FOLDER}.zip").is_file():
+            return path / f"{FOLDER}.zip"
         if not path.exists():
             raise InputError(f"{path} does not exist. {advice}")
+        if not path.is_dir():
+            raise InputError(f"{path} is neither a folder nor a regular file. {advice}")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}. {advice}") from error
     raise InputError(f"{path} contains neither train/ and test/ nor '{FOLDER}' or '{FOLDER}.zip'. {advice}")
@@ -211,7 +215,10 @@ def _size_limit(name: str) -> int:
 
 def _read_file(path: Path, name: str) -> bytes | None:
     try:
-        if path.stat().st_size > _size_limit(name):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device would never end
+            raise InputError(f"{path} is not a regular file. {REMEDY}")
+        if status.st_size > _size_limit(name):
             raise InputError(f"{path} is far larger than the official file. {REMEDY}")
         return path.read_bytes()
     except FileNotFoundError:
