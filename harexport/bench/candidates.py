@@ -75,7 +75,7 @@ class Benchmark:
     def reference(self, candidate: Candidate) -> Predictions:
         """Return what a candidate is compared with.
 
-        This is its own checkpoint, --against, a given checkpoint, or the first model with finite predictions.
+        This is its own checkpoint, --against, a named checkpoint, or the first model with finite predictions.
         """
         if candidate.digest is not None:
             return self.references[candidate.digest]
@@ -143,14 +143,14 @@ def _select_common_channels(
 ) -> tuple[Dataset, list[ModelUnderTest], list[SkippedModel]]:
     """Reduce the data to the channels of the first model, and drop the models that use other channels.
 
-    Raises InputError if a given checkpoint does not fit the data or uses other channels than the first model.
+    Raises InputError if a named checkpoint does not fit the data or uses other channels than the first model.
     """
-    given = [reference for reference in known.values() if reference.given]
-    matching = [dataset.matching(reference.checkpoint.contract, reference.path.name) for reference in given]
-    for reference in given:
+    named = [reference for reference in known.values() if reference.is_named]
+    matching = [dataset.matching(reference.checkpoint.contract, reference.path.name) for reference in named]
+    for reference in named:
         check_split(dataset, reference.checkpoint.data.get("split"), reference.path.name)
     channels_of = [(model.name, model.channels) for model in models]
-    channels_of += [(r.path.name, part.contract.channels) for r, part in zip(given, matching, strict=True)]
+    channels_of += [(r.path.name, part.contract.channels) for r, part in zip(named, matching, strict=True)]
     if not channels_of:
         return dataset, [], []
     first, channels = channels_of[0]
@@ -159,7 +159,7 @@ def _select_common_channels(
         for name, own in channels_of
         if own != channels
     }
-    for reference in given:
+    for reference in named:
         if reference.path.name in different:
             raise InputError(different[reference.path.name])
     selected = [model for model in models if model.name not in different]
@@ -169,9 +169,9 @@ def _select_common_channels(
 def _run_references(
     known: dict[str, ReferenceCheckpoint], models: list[ModelUnderTest], dataset: Dataset
 ) -> dict[str, Predictions]:
-    """Run the float64 forward pass of the checkpoints that files refer to, and of the given ones."""
+    """Run the float64 forward pass of the checkpoints that files refer to, and of the named ones."""
     digests = [model.digest for model in models if model.digest]
-    digests += [digest for digest, reference in known.items() if reference.given]
+    digests += [digest for digest, reference in known.items() if reference.is_named]
     references: dict[str, Predictions] = {}
     for digest in dict.fromkeys(digests):
         checkpoint = known[digest].checkpoint

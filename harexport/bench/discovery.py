@@ -37,12 +37,12 @@ class ReferenceCheckpoint:
     Attributes:
         path: Where it is.
         checkpoint: Its content.
-        given: Whether the user named it; otherwise it was found in a folder or beside a file.
+        is_named: Whether the user named it; otherwise it was found in a folder or beside a file.
     """
 
     path: Path
     checkpoint: Checkpoint
-    given: bool
+    is_named: bool
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _add_recorded_checkpoint(digest: str, known: dict[str, ReferenceCheckpoint])
     with contextlib.suppress(InputError):  # damaged or replaced since
         checkpoint = checkpoints.load(path)
         if checkpoint.digest == digest:
-            known[digest] = ReferenceCheckpoint(path, checkpoint, given=False)
+            known[digest] = ReferenceCheckpoint(path, checkpoint, is_named=False)
 
 
 def _contract(file: ModelFile, known: dict[str, ReferenceCheckpoint], data: Contract) -> Contract:
