@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import tomllib
 import typing
 from collections.abc import Iterator
@@ -240,6 +241,8 @@ def load(name_or_path: str) -> Recipe:
             + _suggestion(name_or_path, list_shipped())
         )
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"recipe {path} is not a regular file; give a .toml file")
         return parse(tomllib.loads(path.read_text("utf-8-sig")), str(path))
     except FileNotFoundError:
         raise InputError(f"recipe not found: {path}; shipped recipes are {', '.join(list_shipped())}") from None

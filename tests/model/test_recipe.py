@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 import typing
 from pathlib import Path
@@ -155,6 +158,13 @@ def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot read recipe"):
         recipes.load(str(broken))
+
+
+def test_a_pipe_is_no_recipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    code = "import sys; from harexport.model import recipe; recipe.load(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(tmp_path / "pipe.toml")]
+    assert "not a regular file" in subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_recipe_from_a_file(tmp_path: Path) -> None:
