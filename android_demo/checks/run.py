@@ -26,6 +26,7 @@ ROOT = CHECKS.parents[1]
 FIDELITY = ROOT / "benchmarks" / "android_fidelity.py"
 LIBRARY_MODEL = ROOT / "artifacts" / "edge" / "edge-unrolled-float32.tflite"
 APK = CHECKS / "apk" / "target" / "demo.apk"
+LINT_WARNINGS = CHECKS / "lint" / "target" / "lint" / "report.txt"
 RECORDINGS = CHECKS / "app" / "target" / "kept" / "recordings.zip"
 RECIPE = ROOT / "harexport" / "model" / "recipes" / "edge-tiny.toml"
 # tool -> Debian package
@@ -47,7 +48,8 @@ MODULES = {
     "runtime": "the bundled model in TensorFlow Lite's Java interpreter",
     "foreign": "the files of `harexport export --android-library` and the README's example in a project of their own",
     "app": "screens, service, sensors and rotation under Robolectric with the code of Android 15; its recordings train",
-    "apk": "the content of the signed APK",
+    "lint": "Android lint over the app and the library, without the check of API levels (NewApi)",
+    "apk": "the content of the signed APK, and its manifest, merged with those of the libraries",
 }
 NOT_COVERED = (
     "Not covered without a phone and Android Studio: the Gradle build with LiteRT and its 16 KB pages, real sensors, "
@@ -92,6 +94,8 @@ def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[
         )
         lines.append(f"  {name}: {result}: {description}")
         succeeded = succeeded and passed > 0 and failed == 0
+    warnings = checks / LINT_WARNINGS.relative_to(CHECKS)
+    lines += [f"    {line}" for line in warnings.read_text("utf-8").splitlines()] if warnings.exists() else []
     apk = checks / APK.relative_to(CHECKS)
     if succeeded:
         lines.append(f"  {apk}: {apk.stat().st_size / 1e6:.1f} MB")
@@ -155,6 +159,7 @@ def main() -> int:
     command = [*MAVEN, *os.environ.get("MAVEN_ARGS", "").split(), "-f", str(CHECKS / "pom.xml")]
     if options.apk:
         return build_apk(command)
+    LINT_WARNINGS.unlink(missing_ok=True)
     for name in MODULES:  # of a previous run
         shutil.rmtree(CHECKS / name / "target" / "surefire-reports", ignore_errors=True)
     start = time.monotonic()
@@ -164,7 +169,8 @@ def main() -> int:
         print("!!! The test data could not be written (see above).", file=sys.stderr)
         return 1
     write_foreign_project()
-    succeeded = not run_maven([*command, "verify"]) and train_with_recordings()
+    # Two modules at a time: most of the time, only one of the processors is busy.
+    succeeded = not run_maven([*command, "-T", "2", "verify"]) and train_with_recordings()
     lines, succeeded = format_summary(CHECKS, succeeded, time.monotonic() - start)
     print("\n".join(lines), flush=True)
     return 0 if succeeded else 1

@@ -5,7 +5,6 @@ import android.app.NotificationChannel
 import android.app.NotificationManager
 import android.app.PendingIntent
 import android.app.Service
-import android.content.Context
 import android.content.Intent
 import android.content.pm.ServiceInfo
 import android.graphics.drawable.Icon
@@ -47,9 +46,15 @@ class ActivityService : Service() {
     }
 
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
-        val type = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) ServiceInfo.FOREGROUND_SERVICE_TYPE_HEALTH else 0
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) startForeground(ID, notification(describe()), type)
-        else startForeground(ID, notification(describe()))
+        try {
+            if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) startForeground(ID, notification(describe()), ServiceInfo.FOREGROUND_SERVICE_TYPE_HEALTH)
+            else startForeground(ID, notification(describe()))
+            demo.onService(null)
+        } catch (error: RuntimeException) { // not allowed at this moment
+            demo.onService(error)
+            stopSelf()
+            return START_NOT_STICKY
+        }
         if (intent?.action == STOP) {
             demo.recording.stop()
             demo.setBackground(false)
@@ -133,13 +138,13 @@ class ActivityService : Service() {
         /** The wake locks end after this time at the latest: a day. */
         private const val MAX_MS = 24 * 60 * 60 * 1_000L
 
-        /** Starts the service. Returns an error message, or null on success. */
-        fun start(context: Context): String? =
+        /** Starts the service. A refusal is reported in [DemoApplication.serviceError]. */
+        fun start(demo: DemoApplication) {
             try {
-                context.startForegroundService(Intent(context, ActivityService::class.java))
-                null
+                demo.startForegroundService(Intent(demo, ActivityService::class.java))
             } catch (error: RuntimeException) { // not allowed, for example by a battery saver
-                context.getString(R.string.service_refused, "${error.message}")
+                demo.onService(error)
             }
+        }
     }
 }

@@ -1,14 +1,16 @@
 package org.harexport.demo
 
 import android.content.Context
+import android.media.AudioManager
 import android.os.VibrationEffect
 import android.os.Vibrator
 import android.speech.tts.TextToSpeech
 import org.harexport.core.Prediction
 
-/** Announces a change of activity by vibration or voice. Used on the main thread. */
+/** Announces a change of activity by vibration or voice; by vibration during calls and on a phone without a voice. Used on the main thread. */
 class Announcer(private val context: Context) : AutoCloseable {
     private val vibrator = checkNotNull(context.getSystemService(Vibrator::class.java))
+    private val audio = checkNotNull(context.getSystemService(AudioManager::class.java))
     private var speech: TextToSpeech? = null
     private var announced: String? = null
 
@@ -20,10 +22,13 @@ class Announcer(private val context: Context) : AutoCloseable {
         if (isFirst) return
         when (how) {
             Announcement.NONE -> Unit
-            Announcement.HAPTICS -> vibrator.vibrate(VibrationEffect.createOneShot(DURATION_MS, VibrationEffect.DEFAULT_AMPLITUDE))
-            Announcement.VOICE -> speak(context.displayName(prediction.smoothedLabel))
+            Announcement.HAPTICS -> vibrate()
+            // A voice would disturb a call.
+            Announcement.VOICE -> if (audio.mode == AudioManager.MODE_NORMAL) speak(context.displayName(prediction.smoothedLabel)) else vibrate()
         }
     }
+
+    private fun vibrate() = vibrator.vibrate(VibrationEffect.createOneShot(DURATION_MS, VibrationEffect.DEFAULT_AMPLITUDE))
 
     private fun speak(text: String) {
         val ready = speech
@@ -33,7 +38,7 @@ class Announcer(private val context: Context) : AutoCloseable {
         }
         var created: TextToSpeech? = null
         created = TextToSpeech(context) { status ->
-            if (status == TextToSpeech.SUCCESS) created?.speak(text, TextToSpeech.QUEUE_FLUSH, null, text)
+            if (status == TextToSpeech.SUCCESS) created?.speak(text, TextToSpeech.QUEUE_FLUSH, null, text) else vibrate()
         }
         speech = created
     }

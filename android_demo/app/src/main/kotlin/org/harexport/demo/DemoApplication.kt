@@ -38,6 +38,10 @@ open class DemoApplication : Application() {
 
     /** Whether recognition goes on while the app is not visible. */
     val background: StateFlow<Boolean> = mutableBackground
+    private val mutableServiceError = MutableStateFlow<String?>(null)
+
+    /** Error message if the phone does not let the app run in the background; null otherwise. */
+    val serviceError: StateFlow<String?> = mutableServiceError
     private val mutableVisible = MutableStateFlow(false)
     val visible: StateFlow<Boolean> = mutableVisible
 
@@ -95,14 +99,16 @@ open class DemoApplication : Application() {
         if (visible.value && state is ModelState.Verified) live.start(state.model)
     }
 
-    /** Lets recognition go on while the app is not visible. Returns an error message, or null on success. */
-    fun setBackground(isOn: Boolean): String? {
+    /** Lets recognition go on while the app is not visible. A refusal of the phone is reported in [serviceError]. */
+    fun setBackground(isOn: Boolean) {
         mutableBackground.value = isOn
-        if (!isOn) {
-            if (!visible.value) live.stop()
-            return null
-        }
-        return ActivityService.start(this)?.also { mutableBackground.value = false }
+        if (isOn) ActivityService.start(this) else if (!visible.value) live.stop()
+    }
+
+    /** Called when the phone has accepted the service (null), or refused it with an [error]. */
+    fun onService(error: RuntimeException?) {
+        mutableServiceError.value = error?.let { getString(R.string.service_refused, "${it.message}") }
+        if (error != null) setBackground(false)
     }
 
     /** The app folder that adb can access; null while the storage is unavailable. */

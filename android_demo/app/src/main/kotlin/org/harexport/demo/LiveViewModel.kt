@@ -15,6 +15,7 @@ class LiveViewModel(private val demo: DemoApplication) : ViewModel() {
     val live: StateFlow<LiveState> = demo.live.state
     val model: StateFlow<ModelState> = demo.model.states
     val background: StateFlow<Boolean> = demo.background
+    val serviceError: StateFlow<String?> = demo.serviceError
     val choices: StateFlow<Choices> = demo.settings.choices
     val traces get() = demo.live.traces
 
@@ -34,9 +35,7 @@ class LiveViewModel(private val demo: DemoApplication) : ViewModel() {
 
     fun setStanding(isOn: Boolean) = demo.live.setStanding(isOn)
 
-    fun setBackground(isOn: Boolean) {
-        mutableMessage.value = demo.setBackground(isOn)
-    }
+    fun setBackground(isOn: Boolean) = demo.setBackground(isOn)
 
     fun setAnnouncement(announcement: Announcement) = demo.settings.update { it.copy(announcement = announcement) }
 

@@ -1,6 +1,7 @@
 package org.harexport.demo
 
 import android.content.Context
+import java.io.FileNotFoundException
 import java.io.IOException
 import java.nio.ByteBuffer
 import kotlinx.coroutines.flow.MutableStateFlow
@@ -64,16 +65,11 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
         var contract: Contract? = null
         mutable.value =
             try {
-                // A contract that cannot be used is reported by the verification below, not while choosing.
-                val folder =
-                    try {
-                        chooseFolder()
-                    } catch (_: InputException) {
-                        ""
-                    }
-                val contractBytes = bytes(read(folder + CONTRACT))
-                contract = Contract.parse(String(contractBytes), CONTRACT)
-                ModelState.Verified(verify(folder, contract, contractBytes))
+                val main = parse(CONTRACT)
+                contract = main
+                val fallback = chooseFallback(main)
+                if (fallback != null) contract = fallback
+                ModelState.Verified(verify(if (fallback == null) "" else FALLBACK, contract))
             } catch (error: InputException) {
                 ModelState.Rejected(errorMessage(error), contract)
             } catch (error: LinkageError) {
@@ -86,25 +82,30 @@ class ModelLoader(private val context: Context, private val asset: (String) -> B
             }
     }
 
-    /** Returns the folder of the model for the sensors of this phone. Without any sensor, it is that of the main model. */
-    private fun chooseFolder(): String {
-        val main = Contract.parse(String(bytes(read(CONTRACT))), CONTRACT)
-        if (available().containsAll(sensorsOf(main))) return ""
-        val other =
-            try {
-                Contract.parse(String(bytes(asset(FALLBACK + CONTRACT))), FALLBACK + CONTRACT)
-            } catch (_: IOException) {
-                return "" // an app with one model
-            }
-        return if (chooseModel(listOf(main, other), available()) == 1) FALLBACK else ""
+    /**
+     * Returns the contract of the model for phones without a gyroscope, or null to use the [main] model: the phone has its
+     * sensors, the app has no other model, or the phone lacks sensors for both.
+     */
+    private fun chooseFallback(main: Contract): Contract? {
+        if (available().containsAll(sensorsOf(main))) return null
+        try {
+            asset(FALLBACK + CONTRACT)
+        } catch (_: FileNotFoundException) {
+            return null
+        }
+        val other = parse(FALLBACK + CONTRACT)
+        if (other.labels != main.labels) throw InputException(context.getString(R.string.labels_differ, FALLBACK + CONTRACT, CONTRACT))
+        return if (chooseModel(listOf(main, other), available()) == 1) other else null
     }
 
-    private fun verify(folder: String, contract: Contract, contractBytes: ByteArray): VerifiedModel {
+    private fun parse(name: String): Contract = Contract.parse(String(bytes(read(name))), name)
+
+    private fun verify(folder: String, contract: Contract): VerifiedModel {
         val labels = String(bytes(read(folder + LABELS))).lines().filter { it.isNotBlank() }
-        if (labels != contract.labels) throw InputException(context.getString(R.string.labels_differ))
-        val golden = GoldenVectors.parse(String(bytes(read(folder + GOLDEN))), contract, GOLDEN)
+        if (labels != contract.labels) throw InputException(context.getString(R.string.labels_differ, folder + LABELS, folder + CONTRACT))
+        val golden = GoldenVectors.parse(String(bytes(read(folder + GOLDEN))), contract, folder + GOLDEN)
         val model = read(folder + MODEL)
-        golden.checkFiles(model, contractBytes)
+        golden.checkFiles(model, bytes(read(folder + CONTRACT)))
         val classifier = TfliteClassifier(model, contract)
         try {
             val parity = SelfTest(contract).checkParity(classifier, golden)

@@ -28,6 +28,7 @@ class RecordViewModel(private val demo: DemoApplication) : ViewModel() {
     val recording: StateFlow<RecordingState> = demo.recording.state
     val choices: StateFlow<Choices> = demo.settings.choices
     val recoveryError: StateFlow<String?> = demo.recoveryError
+    val serviceError: StateFlow<String?> = demo.serviceError
     val sensors: List<Sensor> get() = demo.recording.sensors
 
     private val mutableFiles = MutableStateFlow<List<File>>(emptyList())
@@ -61,7 +62,7 @@ class RecordViewModel(private val demo: DemoApplication) : ViewModel() {
     fun start(label: String) {
         val contract = demo.model.contract ?: return
         demo.recording.start(label, contract.rateHz, choices.value)
-        mutableMessage.value = ActivityService.start(demo)
+        ActivityService.start(demo)
     }
 
     fun stop() = demo.recording.stop()

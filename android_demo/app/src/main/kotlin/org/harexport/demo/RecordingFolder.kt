@@ -76,7 +76,7 @@ object RecordingFolder {
                         if (cells.getOrNull(first).isNullOrEmpty()) continue
                         val time = cells[0].toLongOrNull()
                         val values = (0..2).map { cells.getOrNull(first + it)?.toDoubleOrNull() }
-                        if (time == null || values.any { it == null }) {
+                        if (time == null || time < 0 || values.any { it == null }) {
                             throw InputException("${file.name} has an invalid number in line ${index + 2}; record it again")
                         }
                         samples += SensorSample(sensor, time, DoubleArray(3) { values[it] ?: 0.0 })

@@ -1,5 +1,7 @@
 package org.harexport.demo
 
+import android.content.ComponentName
+import android.content.Intent
 import java.io.File
 import java.io.FileNotFoundException
 import java.io.OutputStream
@@ -81,10 +83,10 @@ class OtherContract : ModifiedAssets() {
         }
 }
 
-/** A contract with other units that does not match golden.json. */
+/** A contract with another hop that does not match golden.json. */
 class ForeignContract : ModifiedAssets() {
     override fun modify(name: String, content: ByteArray): ByteArray =
-        if (name == ModelLoader.CONTRACT) String(content).replace("\"g\"", "\"m/s2\"").toByteArray() else content
+        if (name == ModelLoader.CONTRACT) JSONObject(String(content)).put("hop", 32).toString().toByteArray() else content
 }
 
 /** A contract of version 1, without a mount stage, with a matching checksum. */
@@ -108,6 +110,18 @@ class ContractWithoutFrame : ModifiedAssets() {
 class BrokenContract : ModifiedAssets() {
     override fun modify(name: String, content: ByteArray): ByteArray =
         if (name == ModelLoader.CONTRACT) content.copyOf(content.size / 2) else content
+}
+
+/** The contract of the model for phones without a gyroscope is damaged. */
+class BrokenFallback : ModifiedAssets() {
+    override fun modify(name: String, content: ByteArray): ByteArray =
+        if (name == ModelLoader.FALLBACK + ModelLoader.CONTRACT) content.copyOf(content.size / 2) else content
+}
+
+/** There is no model for phones without a gyroscope. */
+class OneModel : ModifiedAssets() {
+    override fun modify(name: String, content: ByteArray): ByteArray =
+        if (name.startsWith(ModelLoader.FALLBACK)) throw FileNotFoundException(name) else content
 }
 
 class OtherLabels : ModifiedAssets() {
@@ -139,4 +153,9 @@ class FullStorage : DemoApplication() {
     companion object {
         const val FREE_BYTES = 20_000
     }
+}
+
+/** A phone that does not let the app run in the background. */
+class NoBackground : DemoApplication() {
+    override fun startForegroundService(service: Intent): ComponentName? = throw IllegalStateException("restricted by the battery saver")
 }

@@ -1,5 +1,6 @@
 package org.harexport.demo
 
+import org.harexport.core.Sensor
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Rule
@@ -13,8 +14,8 @@ import org.robolectric.annotation.Config
 class InvalidAssetsTest {
     @get:Rule val screens = ClosedScreens()
 
-    private fun assertRejected(message: String, recordable: Boolean = true) {
-        Phone.open()
+    private fun assertRejected(message: String, recordable: Boolean = true, sensors: Array<Sensor> = Sensor.entries.toTypedArray()) {
+        Phone.open(*sensors)
         Screen.assertShows("No prediction")
         Screen.assertShows(message)
         assertTrue(Screen.isEnabled("Try again"))
@@ -61,6 +62,26 @@ class InvalidAssetsTest {
     @Test
     @Config(application = OtherLabels::class)
     fun `labels of another model are rejected`() = assertRejected("labels.txt and contract.json contain different labels")
+
+    @Test
+    @Config(application = BrokenFallback::class)
+    fun `a truncated contract of the accelerometer-only model is reported on a phone without a gyroscope`() =
+        assertRejected("accelerometer-only/contract.json is not valid JSON; export the model again", sensors = arrayOf(Sensor.ACCELEROMETER))
+
+    @Test
+    @Config(application = BrokenFallback::class)
+    fun `a phone with a gyroscope does not need the accelerometer-only model`() {
+        Phone.open()
+        assertTrue(Phone.app.model.state is ModelState.Verified)
+    }
+
+    @Test
+    @Config(application = OneModel::class)
+    fun `an app with one model reports the missing gyroscope`() {
+        Phone.open(Sensor.ACCELEROMETER)
+        Screen.assertShows("This phone has no gyroscope, which the model requires.")
+        assertTrue(Screen.isEnabled("Try again"))
+    }
 
     @Test
     @Config(application = MissingGoldenVectors::class)

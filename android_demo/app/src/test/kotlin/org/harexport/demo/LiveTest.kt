@@ -17,6 +17,7 @@ import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
 
 /** The Live screen, from simulated sensors through preprocessing and the real interpreter to the displayed text. */
@@ -103,6 +104,31 @@ class LiveTest {
         Phone.open()
         Phone.replay(GoldenWalk.still(5.0, floatArrayOf(0f, 0f, 9.81f)))
         Screen.assertShows("The phone lies on a table.")
+    }
+
+    @Test
+    fun `a phone in the hand is reported`() {
+        Phone.open()
+        val still = GoldenWalk.still(5.0, floatArrayOf(0f, 6.9f, 6.9f))
+        Phone.replay(still.mapIndexed { k, sample -> Sample(sample.sensor, sample.timeNs, FloatArray(3) { sample.values[it] + 0.1f * (k % 4 - 1.5f) }) })
+        Screen.assertShows("You hold the phone in your hand.")
+    }
+
+    @Test
+    fun `in split screen and small windows, all texts are visible or can be scrolled to`() {
+        val controller = Phone.open()
+        Phone.replay(GoldenWalk.steady(14.0))
+        for (size in listOf("w411dp-h300dp-land", "w891dp-h200dp-land", "w411dp-h420dp-port", "w220dp-h400dp-port")) {
+            RuntimeEnvironment.setQualifiers("+$size")
+            controller.configurationChange().visible()
+            for (tab in listOf("Record", "Self-test", "About", "Live")) {
+                Screen.click(tab)
+                assertEquals("$size, $tab", emptyList<String>(), Screen.clippedTexts())
+            }
+            Screen.assertShows("Walking")
+            Screen.assertShows("Keep recognizing while the screen is off")
+        }
+        assertTrue(Phone.live.timeline.segments.isNotEmpty())
     }
 
     @Test

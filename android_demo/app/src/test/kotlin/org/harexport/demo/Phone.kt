@@ -207,6 +207,9 @@ object Screen {
     private fun texts(node: SemanticsNode): List<String> =
         node.config.getOrNull(SemanticsProperties.Text).orEmpty().map(AnnotatedString::text) + node.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty()
 
+    /** Less than the height of a line, in pixels. */
+    private const val MIN_LINE = 16
+
     /** All texts and descriptions, one a line. */
     val text: String get() = nodes().flatMap(::texts).joinToString("\n")
 
@@ -237,6 +240,17 @@ object Screen {
         val density = activity.resources.displayMetrics.density
         return nodes().filter { SemanticsActions.OnClick in it.config }.map { texts(it).joinToString() to (it.touchBoundsInRoot.width / density to it.touchBoundsInRoot.height / density) }
     }
+
+    /** Texts that are cut off and cannot be scrolled to. */
+    fun clippedTexts(): List<String> =
+        nodes().filter { node ->
+            val isScrollable = generateSequence(node) { it.parent }.any { SemanticsActions.ScrollBy in it.config }
+            !isScrollable && texts(node).isNotEmpty() && node.boundsInRoot.height < maxOf(node.size.height - 1, MIN_LINE)
+        }.flatMap(::texts)
+
+    /** Visible texts that begin less than [pixels] below the upper edge of the window. */
+    fun textsAbove(pixels: Int): List<String> =
+        nodes().filter { texts(it).isNotEmpty() && !it.boundsInWindow.isEmpty && it.boundsInWindow.top < pixels }.flatMap(::texts)
 
     fun assertShows(part: String) {
         Phone.poll { part in text }

@@ -7,6 +7,7 @@ import java.io.File
 import java.io.FileNotFoundException
 import java.time.Duration
 import java.util.zip.ZipFile
+import org.harexport.core.RecordingWriter
 import org.harexport.core.Sensor
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -81,6 +82,61 @@ class RecordTest {
             for (axis in 0..2) assertEquals("", cells[5 - from + axis])
             assertEquals(listOf("WALKING_DOWNSTAIRS", "Anna"), cells.drop(7))
         }
+    }
+
+    @Test
+    fun `the placement is chosen on the screen, and remembered`() {
+        open()
+        Screen.click("in the hand")
+        assertEquals(Placement.HAND, Settings(Phone.app).choices.value.placement)
+        start("Sitting")
+        Phone.replay(GoldenWalk.steady(2.0))
+        stop()
+        assertTrue(files.single().name, files.single().name.startsWith("sitting-hand-"))
+    }
+
+    @Test
+    fun `after the process was killed, the file is whole up to the last second`() {
+        open()
+        start("Walking")
+        val samples = GoldenWalk.steady(7.3)
+        Phone.replay(samples)
+        val copy = File(folder, "copy").apply { mkdirs() } // as it is on the storage at this moment
+        files.single { it.name.endsWith(".part") }.copyTo(File(copy, "killed.csv.part"))
+        val restored = lines(RecordingWriter.recover(copy).single())
+        val end = { line: String -> line.substringBefore(',').toLong() }
+        val offset = end(restored[1]) - samples[0].timeNs
+        assertTrue(samples.last().timeNs - (end(restored.last()) - offset) < 1_000_000_000)
+        assertTrue(restored.all { it.count { char -> char == ',' } == 7 })
+        copy.deleteRecursively()
+        stop()
+    }
+
+    @Test
+    fun `refused and silent sensors are reported while recording`() {
+        open()
+        start("Walking")
+        Phone.replay(GoldenWalk.steady(2.0))
+        Phone.advanceTime(Duration.ofSeconds(6))
+        Screen.assertShows("has delivered no sample for")
+        stop()
+        assertEquals(1, files.size)
+        Phone.refuseSensors()
+        Screen.click("Start recording")
+        Phone.waitForFile()
+        Screen.assertShows("The phone refuses to start the accelerometer. Restart the phone and try again.")
+        assertEquals("the first recording", 1, files.size)
+    }
+
+    @Test
+    @Config(application = NoBackground::class)
+    fun `a phone that allows no service says so, and records while the app is visible`() {
+        open()
+        start("Walking")
+        Screen.assertShows("The phone does not allow the app to run in the background (restricted by the battery saver). Open the app's battery settings.")
+        Phone.replay(GoldenWalk.steady(2.0))
+        stop()
+        assertEquals(1 + GoldenWalk.steady(2.0).size, lines(files.single()).size)
     }
 
     @Test
@@ -174,8 +230,8 @@ class RecordTest {
         Phone.replay(GoldenWalk.steady(20.0))
         stop()
         Screen.click("Replay")
-        Phone.waitFor("the replay") { "windows match their label" in Screen.text }
-        val matching = checkNotNull(Regex("(\\d+) of (\\d+) windows match").find(Screen.text)).groupValues
+        Phone.waitFor("the replay") { "Windows that match" in Screen.text }
+        val matching = checkNotNull(Regex("match their label: (\\d+) of (\\d+)").find(Screen.text)).groupValues
         assertTrue(Screen.text, matching[1] == matching[2] && matching[1].toInt() >= 5)
         Screen.click("Back to the recordings")
         Screen.assertShows("Start recording")
@@ -185,7 +241,7 @@ class RecordTest {
     fun `foreign and damaged recordings are refused by Replay`() {
         open()
         folder.mkdirs()
-        for ((name, content) in mapOf("foreign" to "time,x\n1,2\n", "broken" to "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n5,1.0,x,3.0,WALKING\n", "empty" to "")) {
+        for ((name, content) in mapOf("foreign" to "time,x\n1,2\n", "broken" to "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n5,1.0,x,3.0,WALKING\n", "empty" to "", "early" to "timestamp_ns,acc_x_m/s2,acc_y_m/s2,acc_z_m/s2,label\n-9000000000000000000,1,2,3,\n9000000000000000000,1,2,3,\n", "binary" to "\u0000\u0001\n".repeat(99))) {
             val file = File(folder, "$name.csv").apply { writeText(content) }
             val model = (Phone.app.model.state as ModelState.Verified).model
             val error = assertThrows(org.harexport.core.InputException::class.java) { Replay.run(file, model) }

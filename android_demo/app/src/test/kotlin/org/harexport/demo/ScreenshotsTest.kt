@@ -3,7 +3,9 @@ package org.harexport.demo
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import java.io.File
+import java.time.Duration
 import org.harexport.core.Sensor
+import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Before
 import org.junit.Rule
@@ -35,8 +37,16 @@ class ScreenshotsTest {
 
     private fun take(name: String) {
         val view = controller.get().window.decorView
+        val bars = SystemBars(controller.get().resources)
         val bitmap = Bitmap.createBitmap(view.width, view.height, Bitmap.Config.ARGB_8888)
-        view.draw(Canvas(bitmap))
+        val canvas = Canvas(bitmap)
+        repeat(2) { // Compose lays out while it draws, and moves the content in the frame after that
+            view.dispatchApplyWindowInsets(bars.insets)
+            Phone.advanceTime(Duration.ofMillis(LiveSession.TICK_MS))
+            view.draw(canvas)
+        }
+        bars.draw(canvas)
+        assertEquals("$name: texts beneath the status bar", emptyList<String>(), Screen.textsAbove(bars.height))
         val folder = File(property("screenshots")).apply { mkdirs() }
         File(folder, "$name.png").outputStream().use { bitmap.compress(Bitmap.CompressFormat.PNG, 100, it) }
         val colors = HashSet<Int>()
@@ -52,7 +62,7 @@ class ScreenshotsTest {
 
     /** A window high enough for the whole page. */
     @Test
-    @Config(qualifiers = "+h1700dp")
+    @Config(qualifiers = "+h1860dp")
     fun wholePage() {
         open()
         Phone.replay(GoldenWalk.steady(24.0))
@@ -144,13 +154,13 @@ class ScreenshotsTest {
         Screen.click("Walking")
         take("$name-ready")
         Screen.click("Start recording")
-        Phone.replay(GoldenWalk.steady(12.0))
+        Phone.replay(GoldenWalk.steady(20.0))
         take(name)
         Screen.click("Stop")
         Phone.waitForFile()
         take("$name-saved")
         Screen.click("Replay")
-        Phone.waitFor("the replay") { "windows match" in Screen.text }
+        Phone.waitFor("the replay") { "Windows that match" in Screen.text }
         take("$name-replay")
     }
 

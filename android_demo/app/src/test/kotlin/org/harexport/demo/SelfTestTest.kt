@@ -44,7 +44,7 @@ class SelfTestTest {
         assertFalse("p99" in Screen.text)
         Screen.click("Details")
         for (part in listOf("Logits, largest difference", "(tolerance 1.0e-04)", "p50 ", "p90 ", "p99 ", "with XNNPACK", "Android 15")) Screen.assertShows(part)
-        val runs = checkNotNull(Regex("Inference time, (\\d+) runs").find(Screen.text)) { Screen.text }
+        val runs = checkNotNull(Regex("Inference time \\(runs: (\\d+)\\)").find(Screen.text)) { Screen.text }
         assertTrue(runs.groupValues[1].toInt() >= 200)
         assertTrue(Screen.isEnabled("Run again"))
     }

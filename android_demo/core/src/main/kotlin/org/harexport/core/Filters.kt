@@ -148,10 +148,10 @@ fun sensorsOf(contract: Contract): List<Sensor> {
         val kind =
             Channel.of(channel) ?: throw InputException(
                 "the model requires the unknown channel '$channel'; supported are " +
-                    Channel.values().joinToString { "${it.prefix}_x|y|z" },
+                    Channel.values().joinToString { "${it.prefix}_x|y|z" } + "; export the model again",
             )
         if (unit != kind.unit) {
-            throw InputException("the model requires $channel in $unit; supported is ${kind.unit}")
+            throw InputException("the model requires $channel in $unit; supported is ${kind.unit}; export the model again")
         }
         needed += kind.sensor
     }

@@ -123,7 +123,7 @@ class LiveRecognizer(
             rate.mismatchNs = null
         } else if (since == null || timeNs < since - GAP_SECONDS * SECOND) {
             rate.mismatchNs = timeNs
-        } else if (timeNs - since >= MISMATCH_SECONDS * SECOND) {
+        } else if (elapsedNs(since, timeNs) >= MISMATCH_SECONDS * SECOND) {
             val cause = RestartCause.RateChange(sensor, rates.getValue(sensor), hz)
             buffer += sample
             bufferStartNs = timeNs
@@ -136,8 +136,8 @@ class LiveRecognizer(
 
     private fun isBufferFull(newestNs: Long): Boolean {
         val first = sensors.map { sensor -> buffer.firstOrNull { it.sensor == sensor } }
-        if (newestNs - buffer.minOf { it.timeNs } > SENSOR_TIMEOUT_SECONDS * SECOND) return true
-        return first.all { it != null && newestNs - it.timeNs >= MEASUREMENT_SECONDS * SECOND }
+        if (elapsedNs(buffer.minOf { it.timeNs }, newestNs) > SENSOR_TIMEOUT_SECONDS * SECOND) return true
+        return first.all { it != null && elapsedNs(it.timeNs, newestNs) >= MEASUREMENT_SECONDS * SECOND }
     }
 
     private fun start(): List<RecognitionEvent> {

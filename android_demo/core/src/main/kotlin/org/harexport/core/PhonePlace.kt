@@ -36,7 +36,7 @@ class PhonePlaceDetector(unit: String = Sensor.ANDROID_UNITS.getValue(Sensor.ACC
 
     /** Adds one sample of the accelerometer: sensor timestamp in nanoseconds and three axes. */
     fun push(timeNs: Long, values: DoubleArray) {
-        if (samples.isEmpty() || abs(timeNs - lastNs) > GAP_SECONDS * SECOND) {
+        if (samples.isEmpty() || abs(elapsedNs(lastNs, timeNs)) > GAP_SECONDS * SECOND) {
             samples.clear()
             startNs = timeNs
         }

@@ -28,7 +28,7 @@ class RecordingStopped(val reason: StopReason, message: String, val file: File?,
  * The column subject names the recorded person; it is left out if [subject] is empty.
  *
  * A line is one sample of one sensor; the cells of the other sensor are empty. While recording, the file is named
- * `NAME.csv.part` and complete lines are written about every half second; [finish] renames it to `NAME.csv`. [recover]
+ * `NAME.csv.part` and complete lines are written every half second; [finish] renames it to `NAME.csv`. [recover]
  * restores recordings after a crash. Values are written as the shortest decimal that reproduces the sensor's float. Not
  * thread-safe. Every recording must end with [finish]. Throws [InputException] if the file cannot be created.
  */
@@ -44,7 +44,7 @@ class RecordingWriter(
     private val part: File
     private val out: OutputStream
     private val lines = StringBuilder()
-    private var bufferedLines = 0
+    private var nextFlushNs = Long.MIN_VALUE
     private val latestNs = HashMap<Sensor, Long>()
     private val written = HashMap<Sensor, Long>()
     private var ended = false
@@ -115,7 +115,10 @@ class RecordingWriter(
         lines.append(',').append(quote(label ?: ""))
         if (subject.isNotEmpty()) lines.append(',').append(quote(subject))
         lines.append('\n')
-        if (++bufferedLines >= FLUSH_LINES) flush()
+        if (timeNs >= nextFlushNs) {
+            flush()
+            nextFlushNs = timeNs + FLUSH_NS
+        }
     }
 
     /** Writes buffered lines to the file. Throws [RecordingStopped] if that fails. */
@@ -125,7 +128,6 @@ class RecordingWriter(
             out.write(lines.toString().toByteArray())
             out.flush()
             lines.setLength(0)
-            bufferedLines = 0
         } catch (error: IOException) {
             ended = true
             close()
@@ -158,7 +160,7 @@ class RecordingWriter(
     }
 
     companion object {
-        private const val FLUSH_LINES = 50
+        private const val FLUSH_NS = SECOND / 2
         private const val SUFFIX = ".part"
         private val COLUMN_PREFIXES = mapOf(Sensor.ACCELEROMETER to "acc", Sensor.GYROSCOPE to "gyro")
 

@@ -39,6 +39,13 @@ data class Dropped(val repeated: Int = 0, val late: Int = 0, val unreadable: Int
     val total: Int get() = repeated + late + unreadable
 }
 
+/** Returns [toNs] - [fromNs], limited to what fits in 64 bits: timestamps of a corrupt recording may be far apart. */
+internal fun elapsedNs(fromNs: Long, toNs: Long): Long {
+    val difference = toNs - fromNs
+    val overflows = (toNs < 0) != (fromNs < 0) && (difference < 0) != (toNs < 0)
+    return if (!overflows) difference else if (toNs < 0) -Long.MAX_VALUE else Long.MAX_VALUE
+}
+
 /** Returns the number of samples of a sensor to average before resampling: one grid period, at least 1. */
 fun averagingLength(sensorHz: Double, gridHz: Double): Int = max(1, Math.rint(sensorHz / gridHz).toInt())
 
@@ -85,7 +92,7 @@ class Resampler(
         }
         track.push(timeNs, values)
         advance(out)
-        if (track.pending.isNotEmpty() && track.pending.last.timeNs - track.pending.first.timeNs > SENSOR_TIMEOUT_SECONDS * SECOND) {
+        if (track.pending.isNotEmpty() && elapsedNs(track.pending.first.timeNs, track.pending.last.timeNs) > SENSOR_TIMEOUT_SECONDS * SECOND) {
             restartAfterTimeout(track, out)
         }
         return out
@@ -106,7 +113,7 @@ class Resampler(
             if (silent >= 0) {
                 val (before, after) = tracks[silent].skipGap()
                 originNs = null
-                out += Restart(after, RestartCause.Gap(listOf(tracks[silent].sensor), (after - before).toDouble() / SECOND))
+                out += Restart(after, RestartCause.Gap(listOf(tracks[silent].sensor), elapsedNs(before, after).toDouble() / SECOND))
             } else if (State.WAIT in states) {
                 return
             } else {
@@ -173,7 +180,7 @@ private class Track(val sensor: Sensor, private val gapNs: Long, private val ave
     }
 
     /** Returns whether [timeNs] is earlier than the last sample by more than a gap. */
-    fun isClockReset(timeNs: Long): Boolean = lastNs?.let { timeNs < it - gapNs } ?: false
+    fun isClockReset(timeNs: Long): Boolean = lastNs?.let { elapsedNs(timeNs, it) > gapNs } ?: false
 
     fun push(timeNs: Long, values: DoubleArray) {
         if (!values.all { abs(it) < MAX_PLAUSIBLE }) { // NaN compares as false
@@ -185,7 +192,7 @@ private class Track(val sensor: Sensor, private val gapNs: Long, private val ave
             dropped = if (timeNs == last) dropped.copy(repeated = dropped.repeated + 1) else dropped.copy(late = dropped.late + 1)
             return
         }
-        if (last != null && timeNs - last > gapNs) {
+        if (last != null && elapsedNs(last, timeNs) > gapNs) {
             recent.clear()
             afterGap = true
         }

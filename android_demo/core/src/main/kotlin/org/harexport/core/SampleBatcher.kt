@@ -21,7 +21,7 @@ class SampleBatcher(var seconds: Double = BACKGROUND_SECONDS, private val onBatc
         batch.add(sample)
         // Phones deliver each sensor's samples in groups, so one sensor may be a second behind another.
         val isReset = before != null && sample.timeNs < before - GAP_SECONDS * SECOND
-        if (isReset || sample.timeNs - batch[0].timeNs >= seconds * SECOND) flush()
+        if (isReset || elapsedNs(batch[0].timeNs, sample.timeNs) >= seconds * SECOND) flush()
     }
 
     /** Passes on the samples that have been collected. */

@@ -125,7 +125,7 @@ class StandingCountdown(private val seconds: Double = SECONDS, unit: String = Se
     fun push(timeNs: Long, values: DoubleArray): StandingProgress {
         done?.let { return it }
         val last = times.lastOrNull()
-        if (last != null && abs(timeNs - last) > GAP_SECONDS * SECOND) clear()
+        if (last != null && abs(elapsedNs(last, timeNs)) > GAP_SECONDS * SECOND) clear()
         if (times.isNotEmpty() && timeNs <= times.last()) return progress()
         if (times.isEmpty()) checkedNs = timeNs
         times += timeNs

@@ -47,7 +47,7 @@ class RateMeter(private val seconds: Double = 3.0) {
             if (timeNs < last - GAP_SECONDS * SECOND) times.clear() else return
         }
         times.add(timeNs)
-        while (timeNs - times.first > seconds * SECOND) times.removeFirst()
+        while (elapsedNs(times.first, timeNs) > seconds * SECOND) times.removeFirst()
     }
 
     /** The rate in Hz; 0 without two consecutive samples. */

@@ -29,7 +29,8 @@ import org.harexport.core.chooseModel
  * mounting and classifies, all on a thread of its own. Runs while the app runs: an app that recognizes in the background
  * needs a foreground service of its own.
  *
- * Use either [updates] or [start] and [stop]; one run at a time. Thread-safe. [close] it in the end.
+ * Use either [updates] or [start] and [stop]; one run at a time. Thread-safe. [close] it in the end: a start after that
+ * throws IllegalStateException, and all else does nothing.
  *
  * @param createClassifier loads a model
  */
@@ -61,6 +62,8 @@ public class ActivityRecognizer internal constructor(
     @Volatile
     private var listener: ((RecognitionUpdate) -> Unit)? = null
     private var reported: SensorProblem? = null
+    @Volatile
+    private var isClosed = false
     private val check = object : Runnable {
         override fun run() {
             checkSensors()
@@ -75,6 +78,7 @@ public class ActivityRecognizer internal constructor(
     @Volatile
     public var batchSeconds: Double = 0.0
         set(value) {
+            require(value in 0.0..MAX_BATCH_SECONDS) { "batchSeconds must be in 0 to $MAX_BATCH_SECONDS; found $value" }
             field = value
             handler.post {
                 batcher.flush()
@@ -88,7 +92,7 @@ public class ActivityRecognizer internal constructor(
 
     /** Starts when it is collected, and stops when the collection is canceled. Ends after [RecognitionUpdate.Failed]. */
     public val updates: Flow<RecognitionUpdate> = callbackFlow {
-        handler.post {
+        post {
             startRun { update ->
                 trySend(update)
                 if (update is RecognitionUpdate.Failed) channel.close()
@@ -100,7 +104,7 @@ public class ActivityRecognizer internal constructor(
     /** Starts recognition. [listener] is called on the main thread until [stop]. Ends an earlier run. */
     public fun start(listener: (RecognitionUpdate) -> Unit) {
         val main = Handler(Looper.getMainLooper())
-        handler.post {
+        post {
             var deliver: ((RecognitionUpdate) -> Unit)? = null
             val created: (RecognitionUpdate) -> Unit = { update -> main.post { if (this.listener === deliver) listener(update) } }
             deliver = created
@@ -120,12 +124,18 @@ public class ActivityRecognizer internal constructor(
 
     /** Stops recognition and releases the model and the thread. */
     override fun close() {
+        isClosed = true
         handler.post {
             stopRun()
             model?.second?.close()
             model = null
             thread.quit()
         }
+    }
+
+    private fun post(action: () -> Unit) {
+        check(!isClosed) { "this ActivityRecognizer is closed; create another one" }
+        handler.post(action)
     }
 
     private fun startRun(listener: (RecognitionUpdate) -> Unit) {
@@ -206,6 +216,7 @@ public class ActivityRecognizer internal constructor(
     public companion object {
         /** Folder of assets/ to which `harexport export --android-library` writes the model. */
         public const val ASSETS: String = "harexport"
+        private const val MAX_BATCH_SECONDS = 10.0
         private const val CHECK_MS = 1_000L
     }
 }

@@ -44,6 +44,7 @@ public class TfliteClassifier(model: ByteBuffer, private val contract: Contract)
     }
 
     override fun logits(window: FloatArray): FloatArray {
+        require(window.size == contract.inputSize) { "the window has ${window.size} values; the model requires ${contract.inputSize}" }
         input.rewind()
         input.asFloatBuffer().put(window)
         runOrThrow(if (isVerified) "this phone's runtime cannot run the model" else mismatchMessage()) {

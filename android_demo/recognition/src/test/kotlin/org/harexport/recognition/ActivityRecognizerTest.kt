@@ -16,6 +16,7 @@ import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
 import org.harexport.core.Classifier
 import org.harexport.core.MountState
 import org.harexport.core.QualityFlag
@@ -29,6 +30,7 @@ import org.json.JSONObject
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -251,6 +253,28 @@ class ActivityRecognizerTest {
             close(failing)
         }
         recognizer = null // all are closed
+    }
+
+    @Test
+    fun `a closed recognizer can be closed again, and refuses to start`() {
+        addSensors(*Sensor.values())
+        val closed = create()
+        startWithCallback(closed)
+        closed.close()
+        assertThrows(IllegalStateException::class.java) { closed.start {} }
+        shadowOf(closed.looper).idle()
+        closed.close()
+        closed.stop()
+        closed.batchSeconds = 1.5
+        val error = assertThrows(IllegalStateException::class.java) { runBlocking { closed.updates.collect {} } }
+        assertTrue("${error.message}", "create another one" in error.message.orEmpty())
+    }
+
+    @Test
+    fun `impossible durations of a batch are refused`() {
+        val recognizer = create()
+        for (seconds in listOf(Double.NaN, -1.0, 1e9)) assertThrows(IllegalArgumentException::class.java) { recognizer.batchSeconds = seconds }
+        assertEquals(0.0, recognizer.batchSeconds, 0.0)
     }
 
     /** The bundled model with a contract of the accelerometer only. */

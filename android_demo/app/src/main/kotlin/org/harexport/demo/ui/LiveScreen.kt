@@ -12,7 +12,6 @@ import androidx.compose.foundation.layout.BoxWithConstraints
 import androidx.compose.foundation.layout.Column
 import androidx.compose.foundation.layout.FlowRow
 import androidx.compose.foundation.layout.Row
-import androidx.compose.foundation.layout.fillMaxHeight
 import androidx.compose.foundation.layout.fillMaxSize
 import androidx.compose.foundation.layout.fillMaxWidth
 import androidx.compose.foundation.layout.heightIn
@@ -48,6 +47,7 @@ import androidx.compose.ui.graphics.Color
 import androidx.compose.ui.graphics.drawscope.Stroke
 import androidx.compose.ui.graphics.drawscope.rotate
 import androidx.compose.ui.platform.LocalContext
+import androidx.compose.ui.platform.LocalResources
 import androidx.compose.ui.platform.LocalView
 import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
@@ -101,7 +101,9 @@ fun LiveScreen(model: LiveViewModel) {
         val height = maxHeight
         if (maxWidth > maxHeight) {
             Row(Modifier.fillMaxSize().padding(16.dp), horizontalArrangement = Arrangement.spacedBy(16.dp)) {
-                Headline(live, state, Modifier.weight(1f).fillMaxHeight())
+                Column(Modifier.weight(1f).verticalScroll(rememberScrollState())) {
+                    Headline(live, state, Modifier.fillMaxWidth().heightIn(min = height - 32.dp)) // without the padding
+                }
                 Column(Modifier.weight(1f).verticalScroll(rememberScrollState()), verticalArrangement = Arrangement.spacedBy(12.dp)) {
                     Details(live, state, contract, model)
                 }
@@ -124,7 +126,8 @@ private class HeadlineContent(val label: String?, val text: String, val icon: In
 @Composable
 private fun headlineOf(live: LiveState, state: ModelState): HeadlineContent {
     val context = LocalContext.current
-    fun text(id: Int, vararg values: Any) = context.getString(id, *values)
+    val resources = LocalResources.current
+    fun text(id: Int, vararg values: Any) = resources.getString(id, *values)
     val prediction = live.prediction
     return when {
         state is ModelState.Checking -> HeadlineContent(null, text(R.string.live_checking), R.drawable.ic_unknown, text(R.string.live_checking_why), true)
@@ -331,6 +334,7 @@ private fun Correction(labels: List<String>, model: LiveViewModel) {
 @Composable
 private fun BackgroundSection(model: LiveViewModel) {
     val isOn by model.background.collectAsStateWithLifecycle()
+    val error by model.serviceError.collectAsStateWithLifecycle()
     val choices by model.choices.collectAsStateWithLifecycle()
     // Recognition runs without the permission, too; Android then shows no notification.
     val permission = rememberLauncherForActivityResult(ActivityResultContracts.RequestPermission()) { model.setBackground(true) }
@@ -338,6 +342,7 @@ private fun BackgroundSection(model: LiveViewModel) {
         if (isWanted && Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) permission.launch(Manifest.permission.POST_NOTIFICATIONS)
         else model.setBackground(isWanted)
     }
+    error?.let { Notice(it, Tone.BAD) }
     Section(R.string.background) {
         Row(
             Modifier.fillMaxWidth().toggleable(isOn, role = Role.Switch) { toggle(it) }.heightIn(min = 48.dp),

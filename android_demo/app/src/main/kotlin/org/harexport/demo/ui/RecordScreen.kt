@@ -1,5 +1,6 @@
 package org.harexport.demo.ui
 
+import android.annotation.SuppressLint
 import android.Manifest
 import android.os.Build
 import android.text.format.Formatter
@@ -104,7 +105,8 @@ private fun Notices(model: RecordViewModel, recording: RecordingState, state: Mo
     val context = LocalContext.current
     val recoveryError by model.recoveryError.collectAsStateWithLifecycle()
     val message by model.message.collectAsStateWithLifecycle()
-    message?.let { Notice(it, Tone.BAD) }
+    val serviceError by model.serviceError.collectAsStateWithLifecycle()
+    for (error in listOfNotNull(message, serviceError)) Notice(error, Tone.BAD)
     if (state is ModelState.Rejected && contract == null) Notice(state.message, Tone.BAD)
     recoveryError?.let { Notice(it, Tone.BAD) }
     recording.problem?.let { Notice(context.describe(it), Tone.BAD) }
@@ -221,7 +223,7 @@ private fun Control(recording: RecordingState, label: String?, model: RecordView
             )
         }
         if (recording.samples.isNotEmpty()) {
-            Text(recording.samples.entries.map { context.getString(R.string.record_count, context.sensorName(it.key), it.value) }.joinToString(" · "))
+            Text(recording.samples.map { (sensor, count) -> stringResource(R.string.record_count, context.sensorName(sensor), count) }.joinToString(" · "))
         }
         if (recording.isActive) {
             Button(model::stop, Modifier.fillMaxWidth(), colors = ButtonDefaults.buttonColors(MaterialTheme.colorScheme.error, MaterialTheme.colorScheme.onError)) {
@@ -278,6 +280,7 @@ private fun Timing(choices: Choices, model: RecordViewModel) {
     }
 }
 
+@SuppressLint("SdCardPath") // the path for adb, not for the app
 @Composable
 private fun Files(model: RecordViewModel) {
     val context = LocalContext.current

@@ -145,13 +145,13 @@ private fun format(value: Double) = String.format(Locale.getDefault(), "%.1e", v
 @Composable
 private fun Share(report: SelfTestReport, json: String) {
     val context = LocalContext.current
+    val title = stringResource(R.string.selftest_share_title, "${report.device.manufacturer} ${report.device.model}")
     OutlinedButton(
         {
             if (json.length > MAX_SHARED_LENGTH) {
                 Toast.makeText(context, R.string.share_large, Toast.LENGTH_LONG).show()
             } else {
                 val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, json)
-                val title = context.getString(R.string.selftest_share_title, "${report.device.manufacturer} ${report.device.model}")
                 context.startOrReport(Intent.createChooser(send.putExtra(Intent.EXTRA_SUBJECT, title), title))
             }
         },

@@ -121,10 +121,20 @@ class ApkTest {
     }
 
     @Test
+    fun `the merged manifest has the type of the service, and authorities of this app alone`() {
+        val service = components.single { it.tag == "service" }
+        assertEquals(FOREGROUND_SERVICE_TYPE_HEALTH, Integer.decode(service.attributes.getValue("foregroundServiceType")))
+        val authorities = components.filter { it.tag == "provider" }.map { it.attributes.getValue("authorities") }
+        assertEquals(listOf("recordings", "androidx-startup").map { "${setting("demo.package")}.$it" }, authorities)
+        assertEquals(emptyList<Element>(), manifest.filter { it.tag == "permission" })
+    }
+
+    @Test
     fun `only the main screen is exported, and the self-test to adb`() {
         val reachable = components.filter { it.attributes["exported"] == "true" }.associate { it.name to it.attributes["permission"] }
-        val expected = mapOf("MainActivity" to null, "SelfTestActivity" to "android.permission.DUMP")
-        assertEquals(expected.mapKeys { "${setting("demo.package")}.${it.key}" }, reachable)
+        val own = mapOf("MainActivity" to null, "SelfTestActivity" to "android.permission.DUMP").mapKeys { "${setting("demo.package")}.${it.key}" }
+        // Of AndroidX; only the adb shell can call it.
+        assertEquals(own + ("androidx.profileinstaller.ProfileInstallReceiver" to "android.permission.DUMP"), reachable)
         assertEquals("false", components.first { it.tag == "application" }.attributes["allowBackup"])
     }
 
@@ -180,6 +190,8 @@ class ApkTest {
     }
 
     private companion object {
+        /** ServiceInfo.FOREGROUND_SERVICE_TYPE_HEALTH. */
+        const val FOREGROUND_SERVICE_TYPE_HEALTH = 256
         const val LIBRARY = "libtensorflowlite_jni.so"
         val ELEMENT = Regex(" *E: (\\S+) .*")
         val ATTRIBUTE = Regex(" *A: .*?:?(\\w+)(?:\\(0x[0-9a-f]+\\))?=\"?([^\"]*)\"?.*")

@@ -16,6 +16,7 @@ import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
@@ -121,6 +122,17 @@ class TfliteClassifierTest {
         assertContains(loadError(bytes.copyOf(bytes.size / 2)), "corrupt")
         assertContains(loadError(ByteArray(bytes.size)), "corrupt")
         assertContains(loadError(bytes.copyOf().also { it.fill(-1, 0, 64) }), "corrupt")
+    }
+
+    @Test
+    fun `windows of another size and a closed model are refused`() {
+        val classifier = TfliteClassifier(mapped(float32), contract)
+        for (size in listOf(0, contract.inputSize - 1, contract.inputSize + 1)) {
+            assertThrows(IllegalArgumentException::class.java) { classifier.logits(FloatArray(size)) }
+        }
+        classifier.logits(noise(1))
+        repeat(2) { classifier.close() }
+        assertThrows(InputException::class.java) { classifier.logits(noise(1)) }
     }
 
     @Test
