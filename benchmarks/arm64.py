@@ -44,6 +44,7 @@ SCHEMA, COMMAND = "harexport-arm-1", "python benchmarks/arm64.py"
 RECIPES = ("edge", "baseline-lstm")
 PROCESSORS = (emulator.PROCESSOR, "cortex-a53", "cortex-a710")
 COUNTED = 3  # windows
+MIN_LOOP_STEPS = options.MAX_UNROLLED_STEPS + 1  # of the lowering auto
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ def subjects(dataset: Dataset) -> Iterator[Subject]:
     for recipe in RECIPES:
         trained = checkpoints.load(ARTIFACTS / recipe / f"{recipe}.safetensors")
         for fmt, schemes in options.SCHEMES.items():
-            for lowering in ("auto",) if fmt == "onnx" else ("unrolled", "fused"):
+            for lowering in ("auto",) if fmt == "onnx" else ("unrolled", "loop", "fused"):
                 for scheme in schemes:
+                    if lowering == "loop" and (scheme == "int8" or trained.network.num_steps < MIN_LOOP_STEPS):
+                        continue
                     form = options.resolve(trained.network, fmt, scheme, lowering)
                     shipped = ARTIFACTS / recipe / form.file_name(recipe)
                     if shipped.exists():

@@ -3,39 +3,40 @@
     python benchmarks/lowerings.py
 
 For each combination, the lowerings of a network with random weights are timed in one interleaved run; the latency does
-not depend on the weights. Where the emulated Arm machine is set up (`harexport targets setup arm64`), its executed
-instructions are counted as well. Writes lowerings.json: the ratios of the medians to the loop, sizes and load times.
-`--lowering auto` is based on it.
+not depend on the weights. Writes lowerings.json: the ratios of the medians to the loop, sizes and load times.
+`--lowering auto` is based on it and on the Arm instruction counts in arm64.json.
 """
 
 from __future__ import annotations
 
-import tempfile
+import itertools
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import readme
 from harexport import runtimes
-from harexport.errors import InputError
 from harexport.evaluation.environment import describe
 from harexport.evaluation.latency import time_interleaved
 from harexport.exporters import checks, tflite
-from harexport.exporters.options import MAX_UNROLLED_STEPS
+from harexport.exporters.options import MAX_UNROLLED_STEPS, MAX_UNROLLED_UNITS
 from harexport.model.contract import Contract
 from harexport.model.layers import Cell, Conv1d, GruLayer, Linear, LstmLayer
 from harexport.model.network import Network
-from harexport.targets.arm64 import emulator
-from harexport.targets.arm64.instructions import instructions
 from harexport.utils.console import info, print_messages
 from harexport.utils.files import write_json
+from harexport.utils.tables import format_markdown
 
-STEPS = (128, 64, 32, 16, 8)
-HIDDEN = (32, 48, 64, 128)
-SCHEMES = ("float32", "float16", "int8-weights")
+STEPS = (128, 64, 32, 16)
+HIDDEN = (32, 64, 128)
+SCHEMES = ("float32", "int8-weights")
 LOWERINGS = {"lstm": ("fused", "loop", "unrolled"), "gru": ("loop", "unrolled")}
-ARM_SCHEMES, ARM_HIDDEN = ("float32", "int8-weights"), (32, 64)  # counting takes 10 s
 RUNS = 200
 _OUT = Path(__file__).with_suffix(".json")
 
@@ -45,7 +46,7 @@ def random_network(kind: str, steps: int, hidden: int) -> Network:
     random = np.random.default_rng(0)
     frame = 128 // steps
 
-    def draw(*shape: int) -> np.ndarray:
+    def draw(*shape: int) -> Any:
         return (random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     def layer() -> Cell:
@@ -57,59 +58,61 @@ def random_network(kind: str, steps: int, hidden: int) -> Network:
     return Network.stack(128, np.zeros(9), np.ones(9), first, (layer(), layer()), Linear(draw(6, hidden), draw(6)))
 
 
-def measure(kind: str, steps: int, hidden: int, scheme: str, target: emulator.Target | None) -> dict[str, Any]:
+def build_files(kind: str, steps: int, hidden: int, scheme: str) -> dict[str, bytes]:
+    """Build the files of all lowerings of a network."""
+    network = random_network(kind, steps, hidden)
+    return {name: tflite.build(network, Contract(), {}, name, scheme) for name in LOWERINGS[kind]}
+
+
+def measure(kind: str, steps: int, hidden: int, scheme: str) -> dict[str, Any]:
     """Measure all lowerings of a network."""
-    network, contract = random_network(kind, steps, hidden), Contract()
-    lowerings = LOWERINGS[kind]
-    files = {name: tflite.build(network, contract, {}, name, scheme) for name in lowerings}
+    files = build_files(kind, steps, hidden, scheme)
     runners, loads = {}, {}
     for name, file in files.items():
         start = time.perf_counter()
         runners[name] = runtimes.load_bytes(file, ".tflite", name)
         loads[name] = round(1e3 * (time.perf_counter() - start), 2)
-    windows = checks.synthetic_windows(contract)
+    windows = checks.synthetic_windows(Contract())
     timed = time_interleaved({name: runner.run_batch for name, runner in runners.items()}, windows, RUNS)
-    cell = {
+    return {
         "kind": kind,
         "steps": steps,
         "hidden": hidden,
         "scheme": scheme,
-        "p50_to_loop": {name: round(timed[name].p50 / timed["loop"].p50, 3) for name in lowerings},
-        "p50_us": {name: round(timed[name].p50, 2) for name in lowerings},
-        "min_us": {name: round(timed[name].min, 2) for name in lowerings},
-        "bytes": {name: len(files[name]) for name in lowerings},
+        "p50_to_loop": {name: round(timed[name].p50 / timed["loop"].p50, 3) for name in files},
+        "p50_us": {name: round(timed[name].p50, 2) for name in files},
+        "min_us": {name: round(timed[name].min, 2) for name in files},
+        "bytes": {name: len(files[name]) for name in files},
         "load_ms": loads,
     }
-    if target and scheme in ARM_SCHEMES and hidden in ARM_HIDDEN:
-        counts = {name: _count_instructions(file, windows[:1], target) for name, file in files.items()}
-        cell["arm64_instructions"] = counts
-    return cell
 
 
-def _count_instructions(model: bytes, windows: np.ndarray, target: emulator.Target) -> int:
-    with tempfile.TemporaryDirectory(prefix="harexport-arm-") as folder:
-        path = Path(folder) / "model.tflite"
-        path.write_bytes(model)
-        return instructions(path, windows, target).median
+def render(measured: dict[str, Any]) -> str:
+    """Render the block `lowerings`, Markdown."""
+    names = LOWERINGS["lstm"]
+    rows = [["layers", "steps", "hidden", "scheme", *(f"{name} {unit}" for unit in ("µs", "KB") for name in names)]]
+    for cell in measured["cells"]:
+        micros = [f"{cell['p50_us'][name]:.0f}" if name in cell["p50_us"] else "-" for name in names]
+        sizes = [f"{cell['bytes'][name] / 1000:.0f}" if name in cell["bytes"] else "-" for name in names]
+        shape = [cell["kind"].upper(), str(cell["steps"]), str(cell["hidden"]), cell["scheme"]]
+        rows.append([*shape, *micros, *sizes])
+    return (
+        f"{format_markdown(rows)}\n\n*µs*: latency (p50) on one core of {measured['machine']['processor']}. "
+        "From [lowerings.json](lowerings.json)."
+    )
 
 
 def main() -> None:
-    try:
-        target = emulator.load()
-    except InputError:
-        target = None
-        info("The Arm target is not set up: instructions are not counted (harexport targets setup arm64).")
+    combinations = itertools.product(LOWERINGS, STEPS, HIDDEN, SCHEMES)
     cells = []
-    for kind in LOWERINGS:
-        for steps in STEPS:
-            for hidden in HIDDEN:
-                for scheme in SCHEMES:
-                    cells.append(measure(kind, steps, hidden, scheme, target))
-                    info(
-                        f"{kind}, {steps:4} steps, hidden {hidden}, {scheme:12}: latency relative to the loop "
-                        f"{cells[-1]['p50_to_loop']}; Arm {cells[-1].get('arm64_instructions')}"
-                    )
-    write_json(_OUT, {"machine": describe(), "unrolled_up_to_steps": MAX_UNROLLED_STEPS, "cells": cells})
+    for kind, steps, hidden, scheme in combinations:
+        cells.append(measure(kind, steps, hidden, scheme))
+        relative = cells[-1]["p50_to_loop"]
+        info(f"{kind}, {steps} steps, hidden {hidden}, {scheme}: latency relative to the loop {relative}")
+    limits = {"unrolled_up_to_steps": MAX_UNROLLED_STEPS, "unrolled_up_to_units": MAX_UNROLLED_UNITS}
+    measured = {"machine": describe(), **limits, "cells": cells}
+    write_json(_OUT, measured)
+    readme.refresh("lowerings", render(measured))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ BLOCKS = {
     "converters": Block("benchmarks/README.md", "benchmarks/converters/table.py", "benchmarks/compare_converters.json"),
     "own-networks": Block("docs/own-networks.md", "benchmarks/converters/own_table.py", "benchmarks/own_networks.json"),
     "latency": Block("benchmarks/README.md", "benchmarks/latency.py", "benchmarks/latency.json"),
+    "lowerings": Block("benchmarks/README.md", "benchmarks/lowerings.py", "benchmarks/lowerings.json"),
     "batch": Block("benchmarks/README.md", "benchmarks/batch.py", "benchmarks/batch.json"),
     "arm64": Block("benchmarks/README.md", "benchmarks/arm64.py", "benchmarks/arm64.json"),
     "robustness": Block("benchmarks/README.md", "benchmarks/robustness.py", "benchmarks/robustness.json"),

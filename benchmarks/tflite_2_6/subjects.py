@@ -16,7 +16,9 @@ from harexport.model.contract import Contract
 from harexport.model.network import Network
 from tests.helpers.networks import GRU_SHAPES, contract_of
 
+RECIPES = ("edge", "edge-tiny", "baseline-lstm", "baseline-gru")
 GRUS = ("baseline-gru", "pytorch", "relu-after")  # both reset gate conventions, one and two heads, few and many steps
+_BATCHES: dict[str, tuple[int | None, ...]] = {"fused": (1, 4), "loop": (1, None), "unrolled": (1, 4, None)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,23 +43,24 @@ def shipped(paths: list[Path]) -> Iterator[Subject]:
 
 
 def unshipped(dataset: Dataset) -> Iterator[Subject]:
-    """Yield all exports of the trained networks, and of GRU networks with random weights."""
-    for path in sorted(ARTIFACTS.glob("*/*.safetensors")):
-        checkpoint = checkpoints.load(path)
-        yield from _forms(path.stem, checkpoint.network, checkpoint.contract, dataset)
+    """Yield all exports of some trained networks, and of GRU networks with random weights."""
+    for recipe in RECIPES:
+        checkpoint = checkpoints.load(ARTIFACTS / recipe / f"{recipe}.safetensors")
+        yield from _forms(recipe, checkpoint.network, checkpoint.contract, dataset)
     for name in GRUS:
         yield from _forms(f"gru-{name}", GRU_SHAPES[name], contract_of(GRU_SHAPES[name]), None)
 
 
 def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
     train = dataset.matching(contract).train if dataset else None
-    for lowering in ("unrolled",) if network.gru else ("fused", "unrolled"):
+    loop = ("loop",) if network.num_steps > options.MAX_UNROLLED_STEPS else ()
+    for lowering in (*loop, "unrolled") if network.gru else (*loop, "fused", "unrolled"):
         for scheme in ("float32", "float16", "int8-weights"):
-            for batch in (1, 4, None) if lowering == "unrolled" else (1, 4):
+            for batch in _BATCHES[lowering]:
                 form = options.resolve(network, "tflite", scheme, lowering, batch)
                 model = build_model(network, contract, {"scheme": scheme}, form, train)
                 yield Subject(form.file_name(recipe), model, False)
-        if train is not None and not network.gru:
+        if train is not None and not network.gru and lowering != "loop":
             for io in options.IO_TYPES:
                 form = options.resolve(network, "tflite", "int8", lowering, 1, io)
                 model = build_model(network, contract, {"scheme": "int8"}, form, train)

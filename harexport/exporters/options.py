@@ -18,7 +18,8 @@ LOWERINGS = ("auto", "fused", "loop", "unrolled")
 IO_TYPES = ("float32", "int8")
 
 # By latency on x86 (benchmarks/lowerings.json) and executed instructions on 64-bit Arm (benchmarks/arm64.json).
-MAX_UNROLLED_STEPS = 32
+# Each unrolled step has its own packed copy of the weights: large ones do not fit into the caches.
+MAX_UNROLLED_STEPS, MAX_UNROLLED_UNITS = 32, 64
 MAX_BATCH = 4096
 _INT8_ONLY = ("elu", "gelu")  # activations without an int16 kernel in TensorFlow Lite
 
@@ -179,14 +180,16 @@ def _resolve_lowering(network: Network, scheme: str, lowering: str, batch: int |
         return lowering, ""
     if not network.recurrent_layers:
         return "unrolled", "no recurrent layers"
-    steps = network.num_steps
-    if steps <= MAX_UNROLLED_STEPS:
-        return "unrolled", f"{steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster"
-    if scheme != "int8":
+    steps, units = network.num_steps, max(layer.hidden for layer in network.recurrent_layers)
+    if steps > MAX_UNROLLED_STEPS and scheme == "int8":
+        if network.gru:
+            return "unrolled", "in int8, TensorFlow Lite has no fused GRU operator"
+        return "fused", f"{steps} steps in int8: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"
+    if steps > MAX_UNROLLED_STEPS:
         return "loop", f"{steps} steps: above {MAX_UNROLLED_STEPS}, a loop is smaller and faster"
-    if network.gru:
-        return "unrolled", "in int8, TensorFlow Lite has no fused GRU operator"
-    return "fused", f"{steps} steps in int8: above {MAX_UNROLLED_STEPS}, fused is smaller and loads faster"
+    if units > MAX_UNROLLED_UNITS and scheme != "int8":
+        return "loop", f"{units} units: above {MAX_UNROLLED_UNITS}, a loop is smaller and faster"
+    return "unrolled", f"{steps} steps: up to {MAX_UNROLLED_STEPS}, unrolled is faster"
 
 
 def computes_on_int16(network: Network, lowering: str) -> bool:

@@ -69,6 +69,10 @@ def test_every_form_was_tried(measured: dict[str, Any]) -> None:
         assert f"{recipe}-unrolled-float32-dynamic.tflite" in names, _RERUN
     for gru in subjects.GRUS:
         assert f"gru-{gru}-unrolled-int8-weights-dynamic.tflite" in names, _RERUN
+    for recipe in ("baseline-lstm", "baseline-gru"):
+        for scheme in _SUPPORTED:
+            assert f"{recipe}-loop-{scheme}.tflite" in names, _RERUN
+            assert f"{recipe}-loop-{scheme}-dynamic.tflite" in names, _RERUN
 
 
 def test_the_verdicts_follow_from_the_figures(measured: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def test_batches(tmp_path, shape, fmt, scheme, lowering, batch):
     np.testing.assert_allclose(runner.logits(windows), expected, atol=0.2 if scheme == "int8-weights" else 1e-5)
 
 
-def test_auto_selects_the_lowering_by_the_number_of_steps():
+def test_auto_selects_the_lowering_by_steps_and_units():
     def chosen(network, fmt, scheme="float32", **options):
         return options_module.resolve(network, fmt, scheme, **options)
 
@@ -125,6 +125,9 @@ def test_auto_selects_the_lowering_by_the_number_of_steps():
     assert chosen(SHAPES["seed"], "tflite", "int8").lowering == "fused"
     assert chosen(GRU_SHAPES["baseline-gru"], "tflite").lowering == "loop"
     assert chosen(GRU_SHAPES["baseline-gru"], "tflite", "int8").lowering == "unrolled"
+    large = random_network(frame=4, hop=4, hidden=(80, 8))
+    assert [chosen(large, "tflite", scheme).lowering for scheme in ("float32", "int8")] == ["loop", "unrolled"]
+    assert "80 units" in chosen(large, "tflite").reason
     assert chosen(EDGE, "onnx").lowering is None
     assert chosen(EDGE, "tflite", lowering="fused").reason == ""
 

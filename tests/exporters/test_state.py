@@ -70,7 +70,7 @@ def test_no_state_between_invocations(memory, lowering, scheme):
 
 @every_scheme
 @every_memory
-@pytest.mark.parametrize("lowering", ["fused", "unrolled"])
+@pytest.mark.parametrize("lowering", ["fused", "loop", "unrolled"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
 def test_nan_window_does_not_persist(memory, lowering, scheme, poison):
     network = REMEMBERING[memory]
