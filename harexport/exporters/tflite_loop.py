@@ -105,13 +105,15 @@ def _start_subgraph(
 
 
 def _zeros(graph: TfliteBuilder, shape: tuple[int, ...], projected: int) -> int:
-    """Add zeros. A sequence and a dynamic batch take their shape from `projected`; a sequence thus needs no bytes."""
+    """Add zeros. A sequence and a dynamic batch take their leading shape from `projected`, which costs few bytes."""
     if not graph.has_dynamic_batch and shape[-2] == 1:
         return graph.constant(np.zeros(shape, np.float32))
     sizes = [-1] * (len(shape) - 2) if graph.has_dynamic_batch else list(shape[:-2])
-    begin, size = [0] * len(shape), [*sizes, *shape[-2:]]
+    begin, size = [0] * len(shape), [*sizes, shape[-2], 1]
     bounds = [graph.constant(np.array(values, np.int32)) for values in (begin, size)]
-    return graph.op("ZEROS_LIKE", [graph.op("SLICE", [projected, *bounds], shape)], shape)
+    column = graph.op("SLICE", [projected, *bounds], (*shape[:-1], 1))
+    zeros = graph.op("ZEROS_LIKE", [column], (*shape[:-1], 1))  # also where the column is NaN
+    return graph.op("ADD", [zeros, graph.constant(np.zeros(shape[-1], np.float32))], shape)
 
 
 def _num_states(layer: Cell) -> int:

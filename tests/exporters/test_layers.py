@@ -20,7 +20,7 @@ from harexport.model.layers import Activation, Conv1d, Linear, Reduce
 from harexport.model.network import Network
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.torch import TorchRunner
-from tests.helpers.networks import LAYERS, contract_of, conv, layer_network
+from tests.helpers.networks import LAYERS, contract_of, conv, layer_network, random_network
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 _SCHEMES = (
@@ -112,3 +112,11 @@ def test_hidden_convolutions_are_hybrid_with_a_scale_per_output() -> None:
     windows = synthetic_windows(contract)
     expected = network.logits(windows)
     assert np.abs(LiteRtRunner(model, "model").logits(windows) - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_a_loop_with_a_dynamic_batch_and_a_wider_second_layer() -> None:
+    network = random_network(units=4, hidden=(4, 40))
+    contract = contract_of(network)
+    model = build_model(network, contract, {}, resolve(network, "tflite", "float32", "loop", None), None)
+    windows = synthetic_windows(contract)
+    np.testing.assert_allclose(LiteRtRunner(model, "model").logits(windows), network.logits(windows), atol=1e-5)
