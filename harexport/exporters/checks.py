@@ -14,7 +14,6 @@ from harexport.evaluation.comparison import Predictions, check_tolerance, compar
 from harexport.evaluation.metrics import classification_metrics
 from harexport.exporters.options import ExportOptions
 from harexport.exporters.stream import StreamRunner, split
-from harexport.exporters.tflite_layers import count_loops
 from harexport.formats.structure import Structure, read_structure
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME, NEW_STATE_NAME, PROBABILITIES_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
@@ -189,6 +188,8 @@ def _check_structure(structure: Structure, network: Network, contract: Contract,
 def _recurrent_operators(network: Network, options: ExportOptions) -> dict[str, int]:
     """Return the expected number of each recurrent operator."""
     if options.format == "tflite":
+        from harexport.exporters.tflite_layers import count_loops
+
         return {
             "UNIDIRECTIONAL_SEQUENCE_LSTM": len(network.lstm) if options.lowering == "fused" else 0,
             "WHILE": count_loops(simplify(network.layers)) if options.lowering == "loop" else 0,

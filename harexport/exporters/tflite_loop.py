@@ -105,8 +105,8 @@ def _start_subgraph(
 
 
 def _zeros(graph: TfliteBuilder, shape: tuple[int, ...], projected: int) -> int:
-    """Add zeros. A sequence and a dynamic batch take their leading shape from `projected`, which costs few bytes."""
-    if not graph.has_dynamic_batch and shape[-2] == 1:
+    """Add zeros. A sequence and a batch take their leading shape from `projected`, which costs few bytes."""
+    if not graph.has_dynamic_batch and len(shape) == 2 and shape[0] == 1:
         return graph.constant(np.zeros(shape, np.float32))
     sizes = [-1] * (len(shape) - 2) if graph.has_dynamic_batch else list(shape[:-2])
     begin, size = [0] * len(shape), [*sizes, shape[-2], 1]

@@ -111,7 +111,9 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return *layers, DropoutConfig(self.dropout)
 
 
-_LARGEST = 10**9  # of any number: larger ones overflow in training
+# The largest numbers. Those of the optimizer are float32 and end a training whose loss overflows, with a message; other
+# numbers beyond 10^9 overflow elsewhere.
+_LARGEST, _LARGEST_OF_OPTIMIZER = 9, 38  # powers of 10
 # keys of ModelConfig that [[model.layers]] replaces
 _SHORT_FORM = ("frame", "hop", "input_units", "relu", "cell", "candidate", "hidden", "dropout", "forget_bias")
 
@@ -273,8 +275,11 @@ def parse(table: Any, source: str) -> Recipe:
             f"recipe {source}: model.{unused[0]} has no effect with [[model.layers]]; remove it, and set it in a layer"
         )
     for path, value in _numbers(recipe.to_dict()):
-        if not abs(value) <= _LARGEST:  # NaN compares as false
-            raise InputError(f"recipe {source}: {path} must be a number from -10^9 to 10^9, got {value!r:.60}")
+        power = _LARGEST_OF_OPTIMIZER if path.startswith("optimizer.") else _LARGEST
+        if not abs(value) <= 10**power:  # NaN compares as false
+            raise InputError(
+                f"recipe {source}: {path} must be a number from -10^{power} to 10^{power}, got {value!r:.60}"
+            )
     _check_consistency(recipe, source)
     return recipe
 

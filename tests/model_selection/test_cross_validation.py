@@ -79,7 +79,7 @@ def test_tables_and_cached_trials(people: Dataset, tmp_path: Path, capsys: pytes
 
 def test_failed_trials(uci_har_path: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
-    recipe.write_text(_TOML.format(epochs=1) + "[optimizer]\nl2 = 1e300\n")
+    recipe.write_text(_TOML.format(epochs=1) + "[optimizer]\nl2 = 1e38\n")
     arguments = [
         "crossval",
         "--recipe",

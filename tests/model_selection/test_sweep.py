@@ -25,7 +25,7 @@ from tests.test_cli import harexport
 def done(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two architectures, each with a variant that converges and one that diverges."""
     out = tmp_path_factory.mktemp("sweep")
-    found = make_variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e300"])
+    found = make_variants(quick(), ["model.hidden=8,40", "optimizer.l2=0.0,1e38"])
     return sweep(people, quick(), found, out, "2", (0, 1), "float32", Execution(jobs=2))
 
 
@@ -34,7 +34,7 @@ def test_the_table(done: Sweep, people: Dataset) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["failed"] for row in rows] == ["0", "0", "4", "4"]
-    assert [row["optimizer.l2"] for row in rows] == ["0.0", "0.0", "1e+300", "1e+300"]
+    assert [row["optimizer.l2"] for row in rows] == ["0.0", "0.0", "1e+38", "1e+38"]
     assert float(rows[0]["accuracy"]) >= float(rows[1]["accuracy"]) > 0
     assert all(float(rows[0][f"{score}_std"]) > 0 for score in ("accuracy", "macro_f1", "cross_entropy"))
     assert rows[2]["accuracy"] == ""
@@ -77,7 +77,7 @@ def test_model_cost(name: str, people: Dataset) -> None:
     channels = len(recipe.data.channels) or 9
     file = shapes.model_cost(people, recipe, "float32")
     assert file.window.shape == (1, 128, channels)
-    assert file.lowering == ("unrolled" if name == "edge" else "fused")
+    assert file.lowering == ("unrolled" if name == "edge" else "loop")
     runner = runtimes.load_bytes(file.model, ".tflite", name)
     assert runner.logits(file.window).shape == (1, 6)
     quantized = shapes.model_cost(people, recipe, "int8-weights")
