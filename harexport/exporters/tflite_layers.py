@@ -170,7 +170,7 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
     if is_lstm and context.lowering == "fused":
         return Value(tflite_lstm.lower_fused(graph, run, context.reshape_value(x), scheme, name), (run[-1].hidden,))
     if context.lowering == "loop":
-        return Value(_loop(context, run, x, name), (run[-1].hidden,))
+        return Value(_lower_loop(context, run, x, name), (run[-1].hidden,))
     rows, leading_shape = context.get_rows(x)
     is_wavefront = scheme == "int8-weights" and context.state is None
     if is_wavefront and is_lstm and x.tensor != context.window:
@@ -184,7 +184,7 @@ def _lower_run(context: Context, run: tuple[Any, ...], x: Value) -> Value:
     return Value(states[-1], (run[-1].hidden,))
 
 
-def _loop(
+def _lower_loop(
     context: Context, layers: tuple[Cell, ...], x: Value, name: str, backward: bool = False, sequence: bool = False
 ) -> int:
     graph, (rows, leading_shape) = context.graph, context.get_rows(x)
@@ -219,7 +219,7 @@ def _lower_recurrent(context: Context, layer: Recurrent, x: Value, name: str) ->
     is_lstm = isinstance(cell, LstmLayer)
     name = context.name_run("lstm" if is_lstm else "gru")
     if context.lowering == "loop":
-        return Value(_loop(context, (cell,), x, name, layer.backward, layer.sequence), shape)
+        return Value(_lower_loop(context, (cell,), x, name, layer.backward, layer.sequence), shape)
     name = f"{name}.0"
     if isinstance(cell, LstmLayer) and context.lowering == "fused":
         axis = graph.constant(np.array([1], np.int32))

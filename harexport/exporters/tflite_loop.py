@@ -55,12 +55,13 @@ def lower(
     axis = len(windows)  # of the steps
     hidden = layers[-1].hidden
     per_layer = [[layer.hidden] * _num_states(layer) for layer in layers]
-    initial = [_zeros(graph, (*windows, 1, size), projected) for sizes in per_layer for size in sizes]
+    initial = [_add_zeros(graph, (*windows, 1, size), projected) for sizes in per_layer for size in sizes]
     if sequence:
-        initial.append(_zeros(graph, (*windows, steps, hidden), projected))
+        initial.append(_add_zeros(graph, (*windows, steps, hidden), projected))
     inputs = [graph.constant(np.array([0], np.int32)), projected, *initial]
 
-    body, (counter, rows, *variables) = _start_subgraph(graph, inputs, f"{name}.step")
+    body = TfliteBuilder(graph, f"{name}.step")
+    counter, rows, *variables = _add_variables(body, graph, inputs)
     index = counter
     if backward:
         index = body.op("SUB", [body.constant(np.array([steps - 1], np.int32)), counter], (1,), dtype=np.int32)
@@ -76,11 +77,12 @@ def lower(
         new.append(body.op("DYNAMIC_UPDATE_SLICE", [variables[-1], value, start], body.shapes[variables[-1]]))
     following = body.op("ADD", [counter, body.constant(np.array([1], np.int32))], (1,), dtype=np.int32)
 
-    condition, (counter_before, *others) = _start_subgraph(graph, inputs, f"{name}.condition")
+    condition = TfliteBuilder(graph, f"{name}.condition")
+    counter_before, *others = _add_variables(condition, graph, inputs)
     limit = condition.constant(np.array([steps], np.int32))
     is_running = condition.op("LESS", [counter_before, limit], (1,), dtype=np.bool_)
 
-    _, outputs = _start_subgraph(graph, inputs, "", into=graph)
+    outputs = _add_variables(graph, graph, inputs)
     graph.add_op(
         "WHILE",
         inputs,
@@ -91,20 +93,13 @@ def lower(
     return outputs[-1] if sequence else outputs[2 + len(variables) - _num_states(layers[-1])]
 
 
-def _start_subgraph(
-    graph: TfliteBuilder, variables: list[int], name: str, into: TfliteBuilder | None = None
-) -> tuple[TfliteBuilder, list[int]]:
-    """Return a subgraph whose inputs have the shapes of `variables`, the loop variables, the first of which counts.
-
-    With `into`, the tensors are added to that graph instead.
-    """
-    subgraph = into or TfliteBuilder(graph, name)
-    tensors = [subgraph.tensor((1,), dtype=np.int32)]
-    tensors += [subgraph.tensor(graph.shapes[k], dynamic=graph.has_dynamic_batch) for k in variables[1:]]
-    return subgraph, tensors
+def _add_variables(target: TfliteBuilder, graph: TfliteBuilder, variables: list[int]) -> list[int]:
+    """Add tensors to `target` with the shapes of the loop variables in `graph`, the first of which is the counter."""
+    counter = target.tensor((1,), dtype=np.int32)
+    return [counter, *(target.tensor(graph.shapes[k], dynamic=graph.has_dynamic_batch) for k in variables[1:])]
 
 
-def _zeros(graph: TfliteBuilder, shape: tuple[int, ...], projected: int) -> int:
+def _add_zeros(graph: TfliteBuilder, shape: tuple[int, ...], projected: int) -> int:
     """Add zeros. A sequence and a batch take their leading shape from `projected`, which costs few bytes."""
     if not graph.has_dynamic_batch and len(shape) == 2 and shape[0] == 1:
         return graph.constant(np.zeros(shape, np.float32))

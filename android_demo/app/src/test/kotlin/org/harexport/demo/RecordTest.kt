@@ -130,7 +130,7 @@ class RecordTest {
 
     @Test
     @Config(application = NoBackground::class)
-    fun `a phone that allows no service says so, and records while the app is visible`() {
+    fun `on a phone that allows no service a message is shown, and the app records while it is visible`() {
         open()
         start("Walking")
         Screen.assertShows("The phone does not allow the app to run in the background (restricted by the battery saver). Open the app's battery settings.")
