@@ -65,10 +65,11 @@ def missing_tools() -> str:
     return f"Install the missing tools (Debian, Ubuntu): apt-get install {' '.join(packages)}" if packages else ""
 
 
-def count_tests(module: Path) -> tuple[int, int, int, float]:
-    """Return passed, failed and skipped tests of a module and their seconds, from Surefire's reports."""
+def read_reports(module: Path) -> tuple[int, int, int, float, list[str]]:
+    """Return passed, failed and skipped tests of a module, their seconds, and each failure, from Surefire's reports."""
     passed = failed = skipped = 0
     seconds = 0.0
+    messages = []
     for report in sorted((module / "target" / "surefire-reports").glob("TEST-*.xml")):
         suite = ElementTree.parse(report).getroot()
         failures = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -77,14 +78,18 @@ def count_tests(module: Path) -> tuple[int, int, int, float]:
         failed += failures
         skipped += ignored
         seconds += float(suite.get("time", "0").replace(",", ""))
-    return passed, failed, skipped, seconds
+        for case in suite.iter("testcase"):
+            for problem in (*case.iter("failure"), *case.iter("error")):
+                reason = problem.get("message") or problem.get("type", "")
+                messages.append(f"{case.get('classname')}: {case.get('name')}: {reason}")
+    return passed, failed, skipped, seconds, messages
 
 
 def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[str], bool]:
     """Return one line per module with the total in the last line, and whether all checks passed."""
     lines, totals = ["", "Checks of the Android demo without a phone:"], [0, 0, 0]
     for name, description in MODULES.items():
-        passed, failed, skipped, duration = count_tests(checks / name)
+        passed, failed, skipped, duration, messages = read_reports(checks / name)
         for k, count in enumerate((passed, failed, skipped)):
             totals[k] += count
         result = (
@@ -93,6 +98,7 @@ def format_summary(checks: Path, succeeded: bool, seconds: float) -> tuple[list[
             else "DID NOT RUN"
         )
         lines.append(f"  {name}: {result}: {description}")
+        lines += [f"    FAILED {message}" for message in messages]
         succeeded = succeeded and passed > 0 and failed == 0
     warnings = checks / LINT_WARNINGS.relative_to(CHECKS)
     lines += [f"    {line}" for line in warnings.read_text("utf-8").splitlines()] if warnings.exists() else []

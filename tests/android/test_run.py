@@ -30,7 +30,8 @@ def _report(checks: Path, module: str, tests: int, failures: int = 0, errors: in
     folder = checks / module / "target" / "surefire-reports"
     folder.mkdir(parents=True, exist_ok=True)
     counts = f'tests="{tests}" failures="{failures}" errors="{errors}" skipped="{skipped}" time="1.5"'
-    (folder / f"TEST-{module}.xml").write_text(f'<testsuite name="{module}" {counts}/>', "utf-8")
+    cases = '<testcase classname="A" name="stops"><error type="B" message="timeout"/></testcase>' * (failures + errors)
+    (folder / f"TEST-{module}.xml").write_text(f'<testsuite name="{module}" {counts}>{cases}</testsuite>', "utf-8")
 
 
 def _write_all_reports(checks: Path, run: ModuleType) -> None:
@@ -61,6 +62,7 @@ def test_a_failed_run_is_reported(tmp_path: Path, run: ModuleType, broken: str) 
     assert re.fullmatch(r"\d+ passed, [1-9]\d* failed, 0 skipped", lines[-1])
     assert "CHECKS FAILED" in lines[-2]
     assert ("DID NOT RUN" in "\n".join(lines)) == (broken == "module without report")
+    assert ("    FAILED A: stops: timeout" in lines) == broken.startswith("one")
 
 
 @pytest.mark.parametrize(("options", "code"), [([], 2), (["--where-possible"], 0)])

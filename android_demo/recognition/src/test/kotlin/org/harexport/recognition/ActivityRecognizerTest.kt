@@ -9,6 +9,7 @@ import java.io.FileNotFoundException
 import java.nio.ByteBuffer
 import java.time.Duration
 import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.math.abs
@@ -198,8 +199,19 @@ class ActivityRecognizerTest {
         val recognizer = create()
         val scope = CoroutineScope(Dispatchers.Default)
         val count = AtomicInteger()
-        val job = scope.launch { recognizer.updates.collect { if (it is RecognitionUpdate.Predicted) count.incrementAndGet() } }
-        waitUntil { shadowOf(recognizer.looper).idle(); shadowOf(manager).listeners.size > 0 }
+        val isStarted = CountDownLatch(1)
+        val job = scope.launch {
+            recognizer.updates.collect {
+                when (it) {
+                    is RecognitionUpdate.Started -> isStarted.countDown()
+                    is RecognitionUpdate.Predicted -> count.incrementAndGet()
+                    else -> Unit
+                }
+            }
+        }
+        assertTrue(isStarted.await(30, TimeUnit.SECONDS))
+        idle() // the sensors run
+        assertEquals(1, shadowOf(manager).listeners.size)
         walk(10)
         waitUntil { count.get() > 3 }
         scope.cancel()
@@ -262,7 +274,7 @@ class ActivityRecognizerTest {
         startWithCallback(closed)
         closed.close()
         assertThrows(IllegalStateException::class.java) { closed.start {} }
-        shadowOf(closed.looper).idle()
+        closed.looper.thread.join(10_000) // the looper has ended, so that it cannot be idled
         closed.close()
         closed.stop()
         closed.batchSeconds = 1.5
