@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harexport.data.dataset import Windows
 from harexport.errors import CheckFailedError, InputError
+from harexport.exporters.gptq import candidate_factor
 from harexport.formats.tflite_builder import QuantParams
 from harexport.model.layers import Doubles, LayerActivations, LstmLayer, sigmoid
 from harexport.model.network import Network, check_windows
@@ -230,7 +231,7 @@ def _search_gate_limits(layers: tuple[LstmLayer, ...], activations: list[LayerAc
     """
     first, second = [], []
     for k, (layer, values) in enumerate(zip(layers, activations, strict=True)):
-        factor = np.repeat([1.0, 1.0, 2.0, 1.0], layer.hidden)  # rows of the candidate, see tflite_lstm.lstm_step
+        factor = candidate_factor(layer.hidden)
         bias = np.broadcast_to(layer.bias.astype(np.float64), values.projected.shape)
         first.append(_sample_values((values.projected if k == 0 else bias) * factor))
         upper = values.recurrent if k == 0 else values.projected - bias + values.recurrent

@@ -82,12 +82,17 @@ def _lstm_scales(layers: tuple[LstmLayer, ...], lowering: str | None) -> list[tu
     return [(by_gate(layer.input_weight), by_gate(layer.recurrent_weight)) for layer in layers]
 
 
+def candidate_factor(hidden: int) -> Doubles:
+    """Return the factor of each row of an LSTM's weights, [4 * hidden]: 2 for the candidate (tflite_lstm.lstm_step)."""
+    return np.repeat([1.0, 1.0, 2.0, 1.0], hidden)
+
+
 def _unrolled_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Scales, Scales]]:
     """Return the scales of the unrolled lowering, with doubled candidates.
 
     All weights except the input weights of layer 0 are one matrix, see tflite_lstm.stack_layer_weights.
     """
-    factors = [np.repeat([1.0, 1.0, 2.0, 1.0], layer.hidden)[:, None] for layer in layers]
+    factors = [candidate_factor(layer.hidden)[:, None] for layer in layers]
     forward = float(np.abs(layers[0].input_weight * factors[0]).max()) / _INT8_MAX
     matrices = [layer.recurrent_weight * factor for layer, factor in zip(layers, factors, strict=True)]
     matrices += [layer.input_weight * factor for layer, factor in zip(layers[1:], factors[1:], strict=True)]
@@ -99,7 +104,7 @@ def _loop_scales(layers: tuple[LstmLayer, ...]) -> list[tuple[Scales, Scales]]:
     """Return the scales of the loop, with doubled candidates. From layer 1 on, both weights are one matrix."""
     scales: list[tuple[Scales, Scales]] = []
     for layer in layers:
-        factor = np.repeat([1.0, 1.0, 2.0, 1.0], layer.hidden)[:, None]
+        factor = candidate_factor(layer.hidden)[:, None]
         forward, recurrent = (
             float(np.abs(weight * factor).max()) / _INT8_MAX for weight in (layer.input_weight, layer.recurrent_weight)
         )

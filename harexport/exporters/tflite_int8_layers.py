@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from harexport.exporters import tflite
 from harexport.exporters.calibration import asymmetric_int8, symmetric_int8
+from harexport.exporters.gptq import candidate_factor
 from harexport.exporters.layer_calibration import LayerCalibration, integer_layers, scale_input
 from harexport.exporters.options import computes_on_int16
 from harexport.exporters.tflite_int8 import (
@@ -26,7 +27,6 @@ from harexport.exporters.tflite_int8 import (
     lstm_step,
     sequence_lstm,
 )
-from harexport.exporters.tflite_lstm import candidate_factor
 from harexport.exporters.tflite_ops import (
     SIGMOID_PARAMS,
     TANH_PARAMS,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.exporters import tflite_gru
-from harexport.exporters.tflite_lstm import candidate_factor, lstm_step
+from harexport.exporters.gptq import candidate_factor
+from harexport.exporters.tflite_lstm import lstm_step
 from harexport.exporters.tflite_ops import add_weight, fully_connected
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.model.layers import Cell, GruLayer, LstmLayer

@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from harexport.exporters.gptq import candidate_factor
 from harexport.exporters.tflite_ops import HYBRID_VERSIONS, add_weight, fully_connected
 from harexport.formats.tflite_builder import QuantParams, TfliteBuilder
 from harexport.model.layers import LstmLayer
@@ -147,11 +148,6 @@ def stack_layer_weights(
         recurrent[:, own, own] = layer.recurrent_weight.reshape(4, layer.hidden, -1) * factor[:, None, None]
         biases[min(k, 1), :, own] = layer.bias.reshape(4, layer.hidden) * factor[:, None]
     return projection.reshape(4 * width, -1), recurrent.reshape(4 * width, width), *biases.reshape(2, 4 * width)
-
-
-def candidate_factor(hidden: int) -> NDArray[np.float64]:
-    """Return the factor of each row of an LSTM's weights, [4 * hidden]: 2 for the candidate, see `lstm_step`."""
-    return np.repeat([1.0, 1.0, 2.0, 1.0], hidden)
 
 
 def lstm_step(graph: TfliteBuilder, gates: int, cell: int | None, two: int, one: int) -> tuple[int, int]:
