@@ -29,7 +29,7 @@ from harexport.evaluation.latency import Model
 from harexport.evaluation.statistics import median_interval
 from harexport.exporters import onnx, tflite
 from harexport.model import checkpoint as checkpoints
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 from harexport.runtimes.torch import TorchRunner
 from harexport.utils import files
 from harexport.utils.console import print_messages, progress

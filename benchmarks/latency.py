@@ -28,6 +28,7 @@ from harexport import runtimes
 from harexport.bench import timing
 from harexport.bench.timing import TimedModel, Timings
 from harexport.data import Dataset, load_dataset
+from harexport.data.mounting import adapt_dataset
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.environment import describe
 from harexport.exporters import options as forms
@@ -35,7 +36,7 @@ from harexport.exporters.export import checkpoint_metadata, export_file
 from harexport.exporters.options import SCHEMES, ExportOptions
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
-from harexport.runtimes import RUNTIMES
+from harexport.runtimes.runner import RUNTIMES
 from harexport.utils import files
 from harexport.utils.console import info, print_messages, progress
 from harexport.utils.tables import format_markdown
@@ -102,7 +103,7 @@ def _emitted(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, tuple[Export
         for lowering in (("auto",) if fmt == "onnx" else ("fused", "unrolled"))
         for scheme in schemes
     ]
-    train = dataset.matching(checkpoint.contract).train
+    train = adapt_dataset(dataset, checkpoint.contract).train
     found = {}
     recipe = checkpoint.recipe.name
     with tempfile.TemporaryDirectory() as folder, progress(f"exporting {recipe}", len(wanted), "files") as advance:

@@ -28,7 +28,7 @@ from harexport.data.uci_har.raw_recordings import Recording, read_recordings
 from harexport.model import recipe as recipes
 from harexport.model.network import Network
 from harexport.runtimes.model import Model
-from harexport.runtimes.reference import ReferenceRunner
+from harexport.runtimes.runner import ReferenceRunner
 from harexport.training.trainer import fit
 from harexport.training.validation import apply_recipe_to_dataset
 from harexport.utils import files

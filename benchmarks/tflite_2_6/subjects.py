@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.ship_pretrained import ARTIFACTS
 from harexport.data import Dataset
+from harexport.data.mounting import adapt_dataset
 from harexport.errors import InputError
 from harexport.exporters import options
 from harexport.exporters.export import build_model
@@ -52,7 +53,7 @@ def unshipped(dataset: Dataset) -> Iterator[Subject]:
 
 
 def _forms(recipe: str, network: Network, contract: Contract, dataset: Dataset | None) -> Iterator[Subject]:
-    train = dataset.matching(contract).train if dataset else None
+    train = adapt_dataset(dataset, contract).train if dataset else None
     loop = ("loop",) if network.num_steps > options.MAX_UNROLLED_STEPS else ()
     for lowering in (*loop, "unrolled") if network.gru else (*loop, "fused", "unrolled"):
         for scheme in ("float32", "float16", "int8-weights"):

@@ -11,6 +11,7 @@ import numpy as np
 from harexport.bench.discovery import FoundModels, ModelUnderTest, ReferenceCheckpoint, load_model_under_test
 from harexport.bench.result import SkippedModel, group_reasons
 from harexport.data.dataset import Dataset
+from harexport.data.mounting import adapt_dataset
 from harexport.data.splits import check_split
 from harexport.errors import InputError
 from harexport.evaluation import comparison
@@ -146,7 +147,7 @@ def _select_common_channels(
     Raises InputError if a named checkpoint does not fit the data or uses other channels than the first model.
     """
     named = [reference for reference in known.values() if reference.is_named]
-    matching = [dataset.matching(reference.checkpoint.contract, reference.path.name) for reference in named]
+    matching = [adapt_dataset(dataset, reference.checkpoint.contract, reference.path.name) for reference in named]
     for reference in named:
         check_split(dataset, reference.checkpoint.data.get("split"), reference.path.name)
     channels_of = [(model.name, model.channels) for model in models]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from harexport import runtimes
 from harexport.data.dataset import contract_mismatches
 from harexport.data.load import check_default_dataset
 from harexport.errors import InputError
@@ -20,7 +19,7 @@ from harexport.formats.model_file import Format, ModelFile, Size, format_shape
 from harexport.model import checkpoint as checkpoints
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.contract import LOGITS_NAME, Contract
-from harexport.runtimes import Runner
+from harexport.runtimes.runner import SUFFIXES, Runner
 from harexport.runtimes.sandbox import SandboxedRunner, read_sandboxed
 from harexport.utils.console import info
 
@@ -91,7 +90,7 @@ def list_models(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in [*path.iterdir(), *path.glob("*/*")] if not p.name.startswith("."))
-            suffixes = (*runtimes.SUFFIXES, CHECKPOINT_SUFFIX)
+            suffixes = (*SUFFIXES, CHECKPOINT_SUFFIX)
             listed += [(p, False) for p in inside if p.suffix.lower() in suffixes]
         elif path.exists() or path.suffix == CHECKPOINT_SUFFIX:  # a missing checkpoint is reported when it is loaded
             listed.append((path, True))

@@ -17,7 +17,7 @@ from harexport.formats.macs import LOOPS
 from harexport.formats.structure import read_structure
 from harexport.model.layers import Doubles
 from harexport.model.network import Network
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 from harexport.runtimes.sandbox import read_intermediate_values
 
 # Rounding of the weights and states of each scheme stays below these errors.

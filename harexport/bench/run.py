@@ -26,7 +26,7 @@ from harexport.evaluation.environment import Conditions
 from harexport.evaluation.latency import Latency
 from harexport.evaluation.metrics import ClassificationMetrics, find_label_order
 from harexport.evaluation.statistics import Interval
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 from harexport.utils.console import info, progress
 
 _LATENCY_WINDOWS = 256

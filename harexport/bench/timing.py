@@ -13,7 +13,7 @@ from harexport.evaluation.environment import Conditions, NoiseMonitor, pin_to_id
 from harexport.evaluation.latency import Latency, Model, Times, measure, time_block
 from harexport.evaluation.statistics import Interval
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME
-from harexport.runtimes import RUNTIMES, Floats
+from harexport.runtimes.runner import RUNTIMES, Floats
 from harexport.runtimes.sandbox import SandboxedRunner, context_switches
 from harexport.utils.console import progress
 

@@ -117,30 +117,6 @@ class Dataset:
         train, test = self.train.select_channels(positions), self.test.select_channels(positions)
         return dataclasses.replace(self, train=train, test=test, contract=selected)
 
-    def matching(self, contract: Contract, model: str = "the model") -> Dataset:
-        """Select the channels of a model's contract after checking that the model fits the dataset.
-
-        Recordings are rotated into the model's frame, if it has one, each by its own level walking.
-
-        Args:
-            contract: The model's contract.
-            model: Name of the model in the error message.
-
-        Raises:
-            InputError: Windows, labels, filters or channels differ.
-        """
-        if mismatches := contract_mismatches(contract, self.contract):
-            raise InputError(
-                f"{model} does not fit the data ({self.source}): {'; '.join(mismatches)}. Pass the data that the model "
-                "was trained on with --data"
-            )
-        selected = self.select_channels(contract.channels)
-        if contract.frame is None or self.contract.frame is not None:
-            return selected
-        from harexport.data.mounting import mount_dataset  # which imports this module
-
-        return mount_dataset(selected, all_headings=True)
-
 
 def contract_mismatches(model: Contract, data: Contract) -> list[str]:
     """List why a model cannot be evaluated on windows of another contract; empty if it can.

@@ -8,6 +8,7 @@ from pathlib import Path
 from harexport.data.cache import load_cached
 from harexport.data.custom.archive import is_dataset_zip
 from harexport.data.dataset import Dataset, contract_mismatches
+from harexport.data.mounting import adapt_dataset
 from harexport.data.uci_har import download, manifest, reader
 from harexport.data.uci_har.download import file_sha256
 from harexport.errors import InputError
@@ -51,7 +52,7 @@ def load_dataset_for(contract: Contract, model: str, path: Path | None = None) -
     """
     if path is None:
         check_default_dataset(contract, model)
-    return load_dataset(path).matching(contract, model)
+    return adapt_dataset(load_dataset(path), contract, model)
 
 
 def check_default_dataset(contract: Contract, model: str) -> None:

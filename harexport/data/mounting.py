@@ -1,4 +1,4 @@
-"""Rotate the windows of a dataset into the frame of a model, each recording by its own mounting.
+"""Adapt a dataset to a model: select its channels, and rotate each recording into its frame by its own mounting.
 
 People wear a phone a little differently every time: in UCI HAR, gravity differs by up to 18 degrees between the two
 recordings of one subject. A model with a frame is therefore trained and evaluated on windows that are rotated per
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harexport.data.dataset import Dataset, Windows
+from harexport.data.dataset import Dataset, Windows, contract_mismatches
 from harexport.data.uci_har.manifest import SPLITS, load_window_index
 from harexport.errors import InputError
 from harexport.model.contract import Contract, Frame
@@ -24,6 +24,30 @@ from harexport.preprocessing.stream import check_vectors
 STANDING, WALKING = "standing", "walking"
 _STANDING_LABEL = "STANDING"
 _MIN_TOTAL_WEIGHT = 1.0  # one window of certain level walking
+
+
+def adapt_dataset(dataset: Dataset, contract: Contract, model: str = "the model") -> Dataset:
+    """Select the channels of a model's contract after checking that the model fits the dataset.
+
+    Recordings are rotated into the model's frame, if it has one, each by its own level walking.
+
+    Args:
+        dataset: Training and test windows.
+        contract: The model's contract.
+        model: Name of the model in the error message.
+
+    Raises:
+        InputError: Windows, labels, filters or channels differ.
+    """
+    if mismatches := contract_mismatches(contract, dataset.contract):
+        raise InputError(
+            f"{model} does not fit the data ({dataset.source}): {'; '.join(mismatches)}. Pass the data that the model "
+            "was trained on with --data"
+        )
+    selected = dataset.select_channels(contract.channels)
+    if contract.frame is None or dataset.contract.frame is not None:
+        return selected
+    return mount_dataset(selected, all_headings=True)
 
 
 def mount_dataset(dataset: Dataset, training: str = WALKING, all_headings: bool = False) -> Dataset:

@@ -18,7 +18,7 @@ from harexport.formats.structure import Structure, read_structure
 from harexport.model.contract import INPUT_NAME, LOGITS_NAME, NEW_STATE_NAME, PROBABILITIES_NAME, STATE_NAME, Contract
 from harexport.model.folding import simplify
 from harexport.model.network import Network, softmax
-from harexport.runtimes import Floats, Runner
+from harexport.runtimes.runner import Floats, Runner
 from harexport.runtimes.sandbox import run_sandboxed
 from harexport.utils.console import progress
 

@@ -15,6 +15,7 @@ import numpy as np
 from harexport import runtimes
 from harexport.data import Dataset, contract_mismatches, load_dataset
 from harexport.data.dataset import Windows
+from harexport.data.mounting import adapt_dataset
 from harexport.data.splits import check_split
 from harexport.errors import CheckFailedError, InputError
 from harexport.evaluation.latency import measure
@@ -154,7 +155,7 @@ def export(
     _check_contract(network, contract)
     if dataset is None and not contract_mismatches(contract, Contract()):
         dataset = load_dataset()
-    dataset = None if dataset is None else dataset.matching(contract)
+    dataset = None if dataset is None else adapt_dataset(dataset, contract)
     reference = None if dataset is None else compute_reference(network, dataset)
     train = None if dataset is None else dataset.train
     return export_file(network, contract, metadata or {}, path, options, reference, train, max_drop)
@@ -198,7 +199,7 @@ def export_checkpoint(
     if stream is not None:
         files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, checkpoint.contract)
-    dataset = dataset.matching(checkpoint.contract, checkpoint.recipe.name)
+    dataset = adapt_dataset(dataset, checkpoint.contract, checkpoint.recipe.name)
     check_split(dataset, checkpoint.data.get("split"), checkpoint.recipe.name)
     reference, train = compute_reference(network, dataset), dataset.train
     _check_recorded_accuracy(checkpoint, dataset, reference)
@@ -245,7 +246,7 @@ def export_network(
     if stream is not None:
         files = [resolve_stream(network, options, stream) for options in files]
     check_output_folder(folder, contract)
-    dataset = None if dataset is None else dataset.matching(contract, name)
+    dataset = None if dataset is None else adapt_dataset(dataset, contract, name)
     reference = None if dataset is None else compute_reference(network, dataset)
     train = None if dataset is None else dataset.train
     return _export_files(network, contract, metadata, name, folder, files, reference, train, max_drop)

@@ -26,7 +26,7 @@ from harexport.preprocessing.stream import (
     Window,
     required_sensors,
 )
-from harexport.runtimes import Runner
+from harexport.runtimes.runner import Runner
 
 GOLDEN_VERSION = 1
 UNITS = {ACC: "m/s2", GYRO: "rad/s"}  # units of Android's sensors

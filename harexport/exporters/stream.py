@@ -16,7 +16,7 @@ from harexport.exporters.options import ExportOptions
 from harexport.model.contract import LOGITS_NAME, NEW_STATE_NAME, Contract, Stream
 from harexport.model.layers import Activation, Array, Conv1d, Layer, Linear, LstmLayer, Normalize, Pool, Recurrent, Step
 from harexport.model.network import Network
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 
 _POINTWISE = (Normalize, Linear, Activation)
 

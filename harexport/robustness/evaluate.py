@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harexport.bench.discovery import CHECKPOINT_SUFFIX, list_models
 from harexport.data.dataset import Dataset, Windows
-from harexport.data.mounting import mount_windows, recording_ids
+from harexport.data.mounting import adapt_dataset, mount_windows, recording_ids
 from harexport.data.uci_har.manifest import SPLITS
 from harexport.errors import InputError
 from harexport.evaluation import metrics
@@ -134,7 +134,7 @@ def evaluate_robustness(loaded: Mapping[str, Model], dataset: Dataset) -> Robust
         raise InputError(f"{dataset.source} has no test windows")
     by_input: dict[tuple[tuple[str, ...], bool], list[tuple[str, Model]]] = {}
     for name, model in loaded.items():
-        dataset.matching(model.contract, model.name)
+        adapt_dataset(dataset, model.contract, model.name)
         by_input.setdefault((model.contract.channels, model.contract.frame is not None), []).append((name, model))
     found: dict[str, ModelRobustness] = {}
     for (channels, is_mounted), group in by_input.items():

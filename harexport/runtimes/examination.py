@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harexport.formats.model_file import ModelFile, to_printable
-from harexport.runtimes import describe_error
+from harexport.runtimes.runner import describe_error
 from harexport.runtimes.sandbox import STATE_TOLERANCE
 
 # Tried for axes of open length, after the lengths that the weights' shapes suggest. The first axis is a batch of 1.

@@ -20,7 +20,7 @@ from harexport.formats import tflite_metadata, tflite_reader
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches
+from harexport.runtimes.runner import RUNTIMES, Floats, describe_error, in_batches
 
 _INTEGERS = (np.int8, np.uint8, np.int16)
 

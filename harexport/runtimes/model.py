@@ -16,7 +16,7 @@ from harexport.formats import read_model_bytes
 from harexport.model.contract import CONTRACT_KEY, Contract
 from harexport.model.layers import Array
 from harexport.model.network import Network
-from harexport.runtimes import Runner
+from harexport.runtimes.runner import ReferenceRunner, Runner, check_suffix
 from harexport.runtimes.sandbox import SandboxedRunner
 from harexport.utils import files
 
@@ -61,12 +61,11 @@ def load_model(path: Path | str | None = None) -> Model:
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
         from harexport.model import checkpoint as checkpoints
-        from harexport.runtimes.reference import ReferenceRunner
 
         checkpoint = checkpoints.load(path)
         runner = ReferenceRunner(checkpoint.network, str(path))
         return Model(path.name, runner, checkpoint.contract, checkpoint.network)
-    runtimes.check_suffix(path.suffix, str(path))
+    check_suffix(path.suffix, str(path))
     content = read_model_bytes(path)
     return _to_model(SandboxedRunner(content, path.suffix, str(path)), content, path.suffix, path.name)
 

@@ -13,7 +13,7 @@ from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, describe_error, in_batches, redirect_native_stdout
+from harexport.runtimes.runner import RUNTIMES, Floats, describe_error, in_batches, redirect_native_stdout
 
 with redirect_native_stdout():  # some builds print a banner
     import onnxruntime

@@ -23,7 +23,7 @@ from harexport.formats.model_file import ModelFile
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
 from harexport.model.network import check_windows
-from harexport.runtimes import RUNTIMES, Floats, check_suffix
+from harexport.runtimes.runner import RUNTIMES, Floats, check_suffix
 from harexport.runtimes.worker import Worker, WorkerEnded, use_worker
 
 _PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}

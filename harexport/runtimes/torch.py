@@ -24,7 +24,7 @@ from harexport.model.layers import (
     Step,
 )
 from harexport.model.network import Network, check_windows
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 
 try:
     import torch

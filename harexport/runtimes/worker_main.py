@@ -25,7 +25,8 @@ from harexport.evaluation.latency import time_block
 from harexport.formats import read_model
 from harexport.formats.macs import count_macs
 from harexport.formats.model_file import ModelFile, to_printable
-from harexport.runtimes import describe_error, examination, load_bytes
+from harexport.runtimes import examination, load_bytes
+from harexport.runtimes.runner import describe_error
 from harexport.runtimes.worker import read_message, write_message
 
 _Reply = tuple[dict[str, Any], Sequence[NDArray[Any]]]

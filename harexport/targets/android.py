@@ -28,7 +28,7 @@ from harexport.evaluation.comparison import Predictions
 from harexport.evaluation.latency import Latency, Times
 from harexport.evaluation.statistics import Interval
 from harexport.model.layers import Array
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 from harexport.utils import files
 from harexport.utils.console import progress
 

@@ -26,8 +26,9 @@ from harexport.evaluation.latency import measure
 from harexport.formats import read_model, tflite_reader
 from harexport.formats.macs import count_macs
 from harexport.model.contract import Contract
-from harexport.runtimes import describe_error, litert, sandbox, worker, worker_main
+from harexport.runtimes import litert, sandbox, worker, worker_main
 from harexport.runtimes import onnx as onnx_runner
+from harexport.runtimes.runner import describe_error
 from harexport.runtimes.sandbox import run_sandboxed
 from tests.inspection.build import File, dense, loop, onnx_dense, onnx_model, packed
 

@@ -15,6 +15,7 @@ from harexport.data import Dataset, find_segments, load_dataset, load_dataset_fo
 from harexport.data import cache as cache_module
 from harexport.data.custom import config
 from harexport.data.custom import dataset as custom_module
+from harexport.data.mounting import adapt_dataset
 from harexport.data.recordings.reader import PhoneRecording, read_recording
 from harexport.data.recordings.sensors import Units, merge_by_time, resolve_sensors
 from harexport.errors import InputError
@@ -200,13 +201,13 @@ def test_a_model_of_other_data_is_refused(
     with pytest.raises(
         InputError, match=r"^edge does not fit the data .*: its labels are WALKING, .* those of the data sit, walk"
     ):
-        mine.matching(Contract(), "edge")
+        adapt_dataset(mine, Contract(), "edge")
     with pytest.raises(InputError, match=r"its windows have 100 samples at 50 Hz, those of the data 128 at 50 Hz"):
-        dataset.matching(mine.contract)
+        adapt_dataset(dataset, mine.contract)
     with pytest.raises(InputError, match=r"the data have no channel body_gyro_x, body_gyro_y, body_gyro_z"):
-        mine.matching(Contract())
+        adapt_dataset(mine, Contract())
     fewer = Contract(channels=CHANNELS[6:], units=("g",) * 3, hop=16)
-    assert dataset.matching(fewer).test.signals.shape == (len(dataset.test), 128, 3)
+    assert adapt_dataset(dataset, fewer).test.signals.shape == (len(dataset.test), 128, 3)
 
 
 def test_a_zip_is_the_same_dataset_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

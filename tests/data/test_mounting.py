@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from harexport.data.dataset import Dataset, Windows
-from harexport.data.mounting import STANDING, WALKING, mount_dataset, mount_windows, recording_ids, select_held_out
+from harexport.data.mounting import (
+    STANDING,
+    WALKING,
+    adapt_dataset,
+    mount_dataset,
+    mount_windows,
+    recording_ids,
+    select_held_out,
+)
 from harexport.errors import InputError
 from harexport.model.contract import Contract, Frame
 from harexport.preprocessing.mount import angle_deg
@@ -62,9 +70,9 @@ def test_held_out_subjects_are_rotated_by_walking() -> None:
 
 
 def test_dataset_for_a_model_with_a_frame_is_rotated() -> None:
-    mounted = DATASET.matching(Contract(frame=Frame()))
+    mounted = adapt_dataset(DATASET, Contract(frame=Frame()))
     assert max(angle_deg(vector, (1, 0, 0)) for vector in gravity(mounted.train, 0)) < 3.0
-    assert np.array_equal(DATASET.matching(Contract()).train.signals, DATASET.train.signals)
+    assert np.array_equal(adapt_dataset(DATASET, Contract()).train.signals, DATASET.train.signals)
 
 
 def test_recordings_of_other_data_are_its_subjects() -> None:

@@ -14,7 +14,7 @@ import pytest
 from harexport import runtimes
 from harexport.bench import timing
 from harexport.evaluation import environment
-from harexport.runtimes import RUNTIMES
+from harexport.runtimes.runner import RUNTIMES
 
 _QUIET = np.full(40, 10.0) + np.linspace(0, 0.1, 40) % 0.03
 

@@ -17,7 +17,7 @@ from harexport.exporters import onnx as onnx_export
 from harexport.formats.tflite_builder import TfliteBuilder
 from harexport.runtimes.litert import LiteRtRunner
 from harexport.runtimes.onnx import OnnxRunner
-from harexport.runtimes.reference import ReferenceRunner
+from harexport.runtimes.runner import SUFFIXES, ReferenceRunner, Runner, in_batches
 from harexport.runtimes.torch import TorchRunner
 from tests.helpers.networks import SHAPES, contract_of
 
@@ -25,7 +25,7 @@ EDGE = SHAPES["edge"]
 CONTRACT = contract_of(EDGE)
 
 
-def every_runner() -> list[runtimes.Runner]:
+def every_runner() -> list[Runner]:
     return [
         ReferenceRunner(EDGE),
         TorchRunner(EDGE),
@@ -85,7 +85,7 @@ def test_load_lists_supported_suffixes(tmp_path, name, reason):
         runtimes.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", runtimes.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_load_of_a_missing_file(tmp_path, suffix):
     with pytest.raises(InputError, match="model not found"):
         runtimes.load(tmp_path / f"model{suffix}")
@@ -94,7 +94,7 @@ def test_load_of_a_missing_file(tmp_path, suffix):
         runtimes.load(tmp_path / f"folder{suffix}")
 
 
-@pytest.mark.parametrize("suffix", runtimes.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(5000), b"\x20\0\0\0TFL3" + bytes(64)])
 def test_load_of_other_files(tmp_path, suffix, content):
     path = tmp_path / f"model{suffix}"
@@ -108,7 +108,7 @@ def test_a_model_that_loads_but_does_not_run():
         raise RuntimeError("indices out of range")
 
     with pytest.raises(InputError, match=r"x\.onnx can be loaded but not run \(indices out of range\)"):
-        runtimes.in_batches(one, np.zeros((2, 128, 9)), 6, 1, "x.onnx")
+        in_batches(one, np.zeros((2, 128, 9)), 6, 1, "x.onnx")
 
 
 def test_truncated_onnx(tmp_path):
@@ -166,7 +166,7 @@ print(sorted({"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert"} & 
 def test_native_output_is_kept_off_standard_output():
     script = """
 import os
-from harexport.runtimes import redirect_native_stdout
+from harexport.runtimes.runner import redirect_native_stdout
 with redirect_native_stdout():
     os.write(1, b"a banner\\n")
 os.write(1, b"result\\n")

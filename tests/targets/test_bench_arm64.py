@@ -21,7 +21,7 @@ from harexport.errors import CheckFailedError, InputError
 from harexport.exporters import tflite
 from harexport.model.checkpoint import Checkpoint
 from harexport.model.layers import Array
-from harexport.runtimes import Floats
+from harexport.runtimes.runner import Floats
 from harexport.targets.arm64 import bench
 
 

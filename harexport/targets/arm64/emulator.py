@@ -22,7 +22,7 @@ from harexport.data.uci_har.download import cache_folder
 from harexport.errors import InputError
 from harexport.model.contract import LOGITS_NAME
 from harexport.model.layers import Array
-from harexport.runtimes import SUFFIXES, Floats
+from harexport.runtimes.runner import SUFFIXES, Floats
 from harexport.utils import files
 
 EMULATOR, FACTS = "qemu-aarch64", "target.json"
