@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ class ResumableRun:
         elapsed: Wall-clock time of all sessions of the run.
 
     Raises:
-        ResumeError: There is no state file, it is damaged, or it has another fingerprint.
+        ResumeError: There is no state file, it is damaged or was changed, or it has another fingerprint.
     """
 
     def __init__(self, path: Path, fingerprint: dict[str, Any], resume: bool) -> None:
@@ -181,6 +182,7 @@ class ResumableRun:
             "seconds": self.seconds,
             "elapsed": self.elapsed,
         }
+        content["sha256"] = compute_digest(content)
         buffer = io.BytesIO()  # torch.save reports a full disk as an error of its archive
         torch.save(content, buffer)
         files.write_bytes(self.path, buffer.getvalue())
@@ -209,6 +211,8 @@ class ResumableRun:
         try:
             # weights_only: tensors, numbers and strings, no code
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if saved.pop("sha256", None) != compute_digest(saved):
+                raise ValueError("its content was changed or is damaged")
             differences = list(_differences(saved["fingerprint"], self.fingerprint))
             states = {
                 str(name): TrainerState(**{**state, "history": convert(state["history"], list[LogEntry])})
@@ -233,6 +237,33 @@ class ResumableRun:
                 "start without --resume, which replaces it"
             )
         self._states, self.finished, self.seconds, self._elapsed_before = states, finished, seconds, elapsed
+
+
+def compute_digest(content: Any) -> str:
+    """Return the SHA-256 of nested dicts, sequences, tensors and plain values, in hexadecimal."""
+    from torch import Tensor
+
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.numpy().tobytes())
+        elif isinstance(value, dict):
+            digest.update(f"dict {len(value)} ".encode())
+            for key, item in value.items():
+                add(key)
+                add(item)
+        elif isinstance(value, list | tuple):
+            digest.update(f"list {len(value)} ".encode())
+            for item in value:
+                add(item)
+        else:
+            text = repr(value)
+            digest.update(f"{len(text)} {text}".encode())
+
+    add(content)
+    return digest.hexdigest()
 
 
 def _to_logits(tensor: Any) -> NDArray[np.float64] | None:

@@ -298,8 +298,10 @@ class Trainer:
             if len(keys) > 1 or frozenset() in keys:
                 raise ValueError("its optimizer lacks moments of some parameters")
             for index, moments in saved["state"].items():
-                for value in moments.values():
-                    _check_tensors([value], [value.new_zeros(()) if value.ndim == 0 else self.parameters[index]])
+                for key, value in moments.items():
+                    _check_tensors([value], [value.new_zeros(()) if key == "step" else self.parameters[index]])
+                    if key != "exp_avg" and bool((value < 0).any()):  # a count or a mean of squares
+                        raise ValueError("its optimizer has moments that cannot be negative")
 
 
 def evaluate(model: HarNet, windows: Windows, recipe: Recipe) -> dict[str, LossAndAccuracy]:

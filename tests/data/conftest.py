@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,9 @@ class Server:
     """Serves `files` by path on 127.0.0.1; each request takes the next behavior of `plan`, the last one for good.
 
     Behaviors: "good", "break" (half of what is due, then the connection is closed), "no range", "wrong range",
-    "too long" (announces 1000 bytes more), "too short" (announces 10 less), "hang", "hang inside", or a status.
+    "too long" (announces 1000 bytes more), "too short" (announces 10 less), "odd length" (announces no ASCII digits),
+    "hang", "hang inside", "drip" (a byte now and then), "drip headers", "redirect" (to /file, with an endless body), or
+    a status.
     """
 
     def __init__(self) -> None:
@@ -59,6 +62,14 @@ class Server:
         if behavior == "hang":
             self.released.wait(20)
             return
+        if behavior in ("drip", "drip headers"):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nX: " if behavior == "drip headers" else b"HTTP/1.1 200 OK\r\n\r\n")
+            self.send_until_released(request, b"x", pause=0.05)
+            return
+        if behavior == "redirect":
+            request.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Type: text/html\r\n\r\n")
+            self.send_until_released(request, b"x" * 100_000, pause=0.0)
+            return
         if behavior.isdigit() or body is None:
             request.send_error(int(behavior) if behavior.isdigit() else 404)
             return
@@ -74,7 +85,7 @@ class Server:
             first = start + (7 if behavior == "wrong range" else 0)
             request.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
         announced = len(due) + {"too long": 1000, "too short": -10}.get(behavior, 0)
-        request.send_header("Content-Length", str(announced))
+        request.send_header("Content-Length", "\xb2\xb3" if behavior == "odd length" else str(announced))
         if request.path.endswith("/"):
             request.send_header("Content-Type", "text/html")
         request.end_headers()
@@ -83,6 +94,11 @@ class Server:
         request.wfile.flush()
         if behavior == "hang inside":
             self.released.wait(20)
+
+    def send_until_released(self, request: BaseHTTPRequestHandler, data: bytes, pause: float) -> None:
+        with contextlib.suppress(OSError):  # the client has closed the connection
+            while not self.released.wait(pause):
+                request.wfile.write(data)
 
 
 @pytest.fixture

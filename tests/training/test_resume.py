@@ -21,7 +21,7 @@ from harexport.cli import _interrupt_on_sigterm
 from harexport.data import Dataset
 from harexport.errors import InputError
 from harexport.training.history import LogEntry, TrainerState
-from harexport.training.resume import ResumableRun, lock_run
+from harexport.training.resume import ResumableRun, compute_digest, lock_run
 from harexport.training.train import resume_path, train
 from harexport.utils import files
 
@@ -172,16 +172,22 @@ def test_resume_with_other_settings_is_refused(small: Dataset, tmp_path: Path, m
     assert state.read_bytes() == kept[: len(kept) // 2]
 
 
+def _save(content: dict[str, Any], path: Path) -> None:
+    """Write a changed state with its digest, so that its values are checked themselves."""
+    content = {key: value for key, value in content.items() if key != "sha256"}
+    torch.save({**content, "sha256": compute_digest(content)}, path)
+
+
 def test_state_of_other_shapes_is_refused(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     state = _interrupted(small, tmp_path, monkeypatch)
     saved = torch.load(state, weights_only=True)
     for damage in ({"model": {}}, {"optimizer": {}}):
         states = {name: {**saved_state, **damage} for name, saved_state in saved["states"].items()}
-        torch.save({**saved, "states": states}, state)
+        _save({**saved, "states": states}, state)
         with pytest.raises(InputError, match="does not fit this recipe"):
             train(small, small_recipe(), tmp_path, resume=True)
     for damage in ({"fingerprint": []}, {"finished": 3}, {"seconds": None}, {"states": 5}):
-        torch.save({**saved, **damage}, state)
+        _save({**saved, **damage}, state)
         with pytest.raises(InputError, match="cannot be resumed"):
             train(small, small_recipe(), tmp_path, resume=True)
 
@@ -206,6 +212,10 @@ _STATE = ("states", "held-out pass")
         _set([], *_STATE, "average"), _set(torch.zeros(3), *_STATE, "average", 0), _set(5, *_STATE, "average", 0),
         _set(torch.zeros(3), *_STATE, "model", "head.bias"), _set({}, *_STATE, "optimizer", "head", "state", 0),
         _set(torch.zeros(3), *_STATE, "optimizer", "head", "state", 0, "exp_avg"),
+        _set(torch.tensor(0.5), *_STATE, "optimizer", "head", "state", 0, "exp_avg"),
+        _set(torch.tensor(-5.0), *_STATE, "optimizer", "head", "state", 0, "step"),
+        _set(torch.tensor(1j), *_STATE, "optimizer", "head", "state", 0, "step"),
+        _set(-torch.ones(6), *_STATE, "optimizer", "head", "state", 9, "exp_avg_sq"),
         _set({}, *_STATE, "optimizer", "head", "state", 99), _set([], *_STATE, "optimizer", "head", "param_groups"),
         _set("fast", *_STATE, "optimizer", "head", "param_groups", 0, "betas"), _set({}, "seconds"),
         _set({"held-out pass": -1.0}, "seconds"), _set("1", "elapsed"), _set(float("nan"), "elapsed"),
@@ -221,11 +231,32 @@ def test_odd_values_in_the_state_file(
     path.write_bytes(state_file)
     saved = torch.load(path, weights_only=True)
     damage(saved)
-    torch.save(saved, path)
+    _save(saved, path)
     try:
         assert train(small, small_recipe(), tmp_path, resume=True).path.read_bytes() == whole
     except InputError as error:
         assert "start without --resume" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _set(torch.zeros(6), *_STATE, "model", "head.bias"),
+        _set(torch.tensor(3.0), *_STATE, "optimizer", "head", "state", 0, "step"),
+        _set(0.99, *_STATE, "history", 0, "accuracy"), _set(5.0, "elapsed"), _set("0" * 64, "sha256"),
+    ],
+)  # fmt: skip
+def test_plausible_values_in_the_state_file_are_refused(
+    small: Dataset, state_file: bytes, tmp_path: Path, damage: Callable[[dict[str, Any]], None]
+) -> None:
+    """Values that are valid, but not those of the interrupted run."""
+    path = tmp_path / "small.resume.pt"
+    path.write_bytes(state_file)
+    saved = torch.load(path, weights_only=True)
+    damage(saved)
+    torch.save(saved, path)
+    with pytest.raises(InputError, match=r"content was changed or is damaged\); start without --resume"):
+        train(small, small_recipe(), tmp_path, resume=True)
 
 
 def test_new_run_replaces_an_interrupted_one(

