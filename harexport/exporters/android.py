@@ -14,7 +14,7 @@ from harexport.exporters.options import ExportOptions
 from harexport.formats import tflite_metadata
 from harexport.model.contract import CHANNELS, Contract
 from harexport.runtimes import model as models
-from harexport.utils.files import atomic_write, check_writable
+from harexport.utils.files import atomic_write, check_writable, write_bytes
 
 ASSETS = Path("src/main/assets")  # in a module
 MODEL_NAME, CONTRACT_NAME, GOLDEN_NAME = "model.tflite", "contract.json", "golden.json"
@@ -156,6 +156,9 @@ def make_assets(model: Path) -> dict[str, bytes]:
 def write_contents(contents: Mapping[Path, bytes]) -> list[Path]:
     """Write files; all of them are written before the first one replaces an existing file.
 
+    An interruption or an error between two replacements restores the files that are replaced already. After `kill -9`
+    there, the checksums in the golden test vectors differ from those of the files, and the app reports it.
+
     Args:
         contents: Content by path.
 
@@ -166,10 +169,22 @@ def write_contents(contents: Mapping[Path, bytes]) -> list[Path]:
         InputError: A file cannot be written. Nothing was changed.
     """
     for path in contents:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; remove it")
-    with contextlib.ExitStack() as stack:
-        temporaries = [stack.enter_context(atomic_write(path)) for path in contents]
-        for temporary, content in zip(temporaries, contents.values(), strict=True):
-            temporary.write_bytes(content)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is a folder or a device; remove it")
+    try:
+        before = {path: path.read_bytes() if path.exists() else None for path in contents}
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    try:
+        with contextlib.ExitStack() as stack:
+            temporaries = [stack.enter_context(atomic_write(path)) for path in contents]
+            for temporary, content in zip(temporaries, contents.values(), strict=True):
+                temporary.write_bytes(content)
+    except BaseException:
+        for path, earlier in before.items():
+            if earlier is None:
+                path.resolve().unlink(missing_ok=True)
+            elif path.read_bytes() != earlier:
+                write_bytes(path, earlier)
+        raise
     return list(contents)

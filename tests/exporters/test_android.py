@@ -130,6 +130,33 @@ def test_writes_all_four_files_or_none(tmp_path: Path, monkeypatch: pytest.Monke
     assert (assets / "model.tflite").read_bytes() == before["model.tflite"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(5, "Input/output error")])
+@pytest.mark.parametrize("replaced", [0, 1, 3])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_interrupted_between_two_replacements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, replaced: int, is_first: bool
+) -> None:
+    (tmp_path / "app").mkdir()
+    assets = tmp_path / "app" / android.ASSETS
+    if not is_first:
+        android.write_assets(_ARTIFACTS / "edge-unrolled-float32.tflite", tmp_path)
+    before = {path: path.read_bytes() for path in assets.glob("*")}
+    contents = {assets / name: b"new" for name in ("model.tflite", "labels.txt", "contract.json", "golden.json")}
+    replace, calls = Path.replace, []
+
+    def interrupted(path: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == replaced + 1:
+            raise error
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises((KeyboardInterrupt, InputError)):
+        android.write_contents(contents)
+    assert len(calls) > replaced
+    assert {path: path.read_bytes() for path in assets.iterdir()} == before
+
+
 def test_files_of_other_tools_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     foreign = tmp_path / "foreign.tflite"
