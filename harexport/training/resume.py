@@ -248,7 +248,7 @@ def compute_digest(content: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.numpy().tobytes())
+            digest.update(value.detach().cpu().numpy().tobytes())
         elif isinstance(value, dict):
             digest.update(f"dict {len(value)} ".encode())
             for key, item in value.items():
