@@ -34,6 +34,8 @@ _FORMAT_ROWS = 50  # lines that determine the format of times where the header h
 _RESOLVED_SECONDS = 2.5  # of a stream before rates and units are determined; no window is complete earlier
 _BAD_LINES = 20  # consecutive ones: then it is another file, and not a fault of the line
 _LONGEST_LINE = 100_000  # bytes
+_MAX_HEADER_LINES = 1000  # comments and empty lines before the header
+_MAX_WAITING_LINES = 100_000  # before rates and units are determined; a fast phone sends 2,000 in that time
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ def predict_stream(
     rows: list[Row] = []
     for item in parsed:
         waiting.append(item)
+        if len(waiting) > _MAX_WAITING_LINES:
+            raise InputError(
+                f"{_WHERE}: the first {_MAX_WAITING_LINES:,} lines cover too short a time; check the column of times"
+            )
         if isinstance(item, Row):
             rows.append(item)
             if _is_long_enough(rows, required_sensors(model.contract)):
@@ -134,7 +140,9 @@ def predict_stream(
 
 def _read_header(numbered: Iterator[tuple[int, bytes]]) -> Layout:
     delimiter = ""
-    for _, raw in numbered:
+    for number, raw in numbered:
+        if number > _MAX_HEADER_LINES:
+            raise InputError(f"{_WHERE}: there is no header in the first {_MAX_HEADER_LINES:,} lines")
         if len(raw) > _LONGEST_LINE:
             raise InputError(f"{_WHERE}: the first line has more than {_LONGEST_LINE:,} bytes and is not a header")
         if not raw.strip(b"\xef\xbb\xbf \t\r\n") or raw.startswith((b"#", b"//")):
@@ -160,10 +168,10 @@ def _parse(numbered: Iterator[tuple[int, bytes]], layout: Layout, units: Units) 
     """Yield rows, and messages about lines that are none. Raises InputError after too many of them in a row."""
     parser = _RowParser(layout, units)
     for number, raw in numbered:
-        if not raw.strip():
-            continue
         if len(raw) > _LONGEST_LINE:
             raise InputError(f"{_WHERE}, line {number}: the line has more than {_LONGEST_LINE:,} bytes")
+        if not raw.strip():
+            continue
         if not raw.endswith(b"\n"):
             yield from parser.flush()
             yield f"the stream ended in the middle of line {number}; that line was left out"

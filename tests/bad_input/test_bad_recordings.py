@@ -8,12 +8,16 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from harexport.cli import main
+from harexport.data.recordings.sensors import Units
+from harexport.errors import InputError
+from harexport.predict.stream import predict_stream, read_lines
 from tests.preprocessing.motion import SECOND, regular, resting, walking
 from tests.preprocessing.phones import PLAIN, G, phyphox, plain, sensor_logger, written, zipped
 
@@ -240,6 +244,42 @@ _STREAMS: dict[str, tuple[bytes, tuple[str, ...]]] = {
 def test_bad_streams_are_refused(case: str) -> None:
     content, words = _STREAMS[case]
     _assert_refused(harexport("--follow", given=content), *words)
+
+
+class _Endless(io.RawIOBase):
+    """A stream that repeats a pattern after its start; the test fails if more than 30 MB are read."""
+
+    def __init__(self, start: str, pattern: str) -> None:
+        self._next, self._pattern, self._bytes_read = start.encode(), pattern.encode(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while len(self._next) < len(buffer):
+            self._next += self._pattern * (1 + 8192 // len(self._pattern))
+        buffer[:], self._next = self._next[: len(buffer)], self._next[len(buffer) :]
+        self._bytes_read += len(buffer)
+        assert self._bytes_read < 30_000_000
+        return len(buffer)
+
+
+@pytest.mark.parametrize(
+    ("start", "pattern", "words"),
+    [
+        ("", "x", "the first line has more than 100,000 bytes"),
+        ("", " ", "the first line has more than 100,000 bytes"),
+        ("", "\n", "no header in the first 1,000 lines"),
+        ("", "# comment\n", "no header in the first 1,000 lines"),
+        (BARE + "\n0,", "1", "line 2: the line has more than 100,000 bytes"),
+        (BARE + "\n", " ", "line 2: the line has more than 100,000 bytes"),
+        (BARE + "\n", "0,1,1,1,0,0,0\n", "cover too short a time; check the column of times"),
+    ],
+)
+def test_endless_streams_are_refused(start: str, pattern: str, words: str) -> None:
+    lines = read_lines(io.BufferedReader(_Endless(start, pattern)))
+    with pytest.raises(InputError, match=words):
+        list(predict_stream(lines, None, Units(), "none"))
 
 
 def _followed(content: str | bytes) -> tuple[list[dict[str, object]], list[str]]:
