@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ from harexport.commands.sweep import sweep
 from harexport.commands.targets import targets
 from harexport.commands.train import train
 from harexport.errors import HarExportError
-from harexport.utils.console import print_messages, sanitize, shorten
+from harexport.utils.console import discard_buffer, print_messages, sanitize, shorten
 from harexport.version import __version__
 
 _SECTIONS = {
@@ -51,6 +52,7 @@ class _Commands(click.Group):
                 _exit(ctx, f"Error: {error}", error.exit_code)
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 # such as a path that is too long, a missing permission, a full disk
+                discard_buffer(sys.stdout)
                 location = f"{error.filename}: " if error.filename else ""
                 reason = error.strerror or error
                 _exit(ctx, f"Error: {location}{reason}. Check the path, its permissions and the free space", 2)
@@ -88,7 +90,10 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _exit(ctx: click.Context, message: str, code: int) -> NoReturn:
-    click.echo(shorten(sanitize(message)), err=True)
+    try:
+        click.echo(shorten(sanitize(message)), err=True)
+    except OSError:  # a log on a full disk; the exit code remains
+        discard_buffer(sys.stderr)
     ctx.exit(code)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,10 @@ from click.testing import CliRunner
 
 from harexport.cli import main
 from harexport.commands import options
+from harexport.errors import InputError
 from tests.helpers import third_party_models
+from tests.preprocessing.motion import regular, walking
+from tests.preprocessing.phones import plain
 
 
 @pytest.mark.parametrize(
@@ -67,3 +73,50 @@ def test_a_very_long_value_is_not_repeated(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", str(tmp_path), "--fail-if", "x" * 100_000])
     assert result.exit_code == 2
     assert len(result.stderr) < 3000
+
+
+_needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+
+
+def _run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "walk.csv").write_text(plain(regular(9.0, 50), *walking(regular(9.0, 50))))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    program = f'"{sys.executable}" -m harexport '
+    return subprocess.run(program + command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@_needs_full_device
+@pytest.mark.parametrize(
+    "command",
+    ["predict --no-picture walk.csv", "predict --no-picture --json walk.csv", "predict --follow < walk.csv"],
+)
+def test_standard_output_on_a_full_disk(command: str, tmp_path: Path) -> None:
+    result = _run_in_shell(f"{command} > /dev/full", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "Error: cannot write to standard output: No space left on device; its file is incomplete"
+    )
+
+
+@_needs_full_device
+def test_messages_on_a_full_disk_end_nothing(tmp_path: Path) -> None:
+    result = _run_in_shell("predict --no-picture walk.csv 2> /dev/full", tmp_path)
+    assert result.returncode == 0
+    assert "walk.csv" in result.stdout
+    assert _run_in_shell("predict gone.csv 2> /dev/full", tmp_path).returncode == 2
+
+
+def test_a_prediction_whose_picture_cannot_be_written_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = tmp_path / "walk.csv"
+    walk.write_text(plain(regular(9.0, 50), *walking(regular(9.0, 50))))
+
+    def fail(*_: object) -> None:
+        raise InputError("could not write x.png: No space left on device")
+
+    monkeypatch.setattr("harexport.predict.report.plot_timeline", fail)
+    result = CliRunner().invoke(main, ["predict", str(walk), "--json", "--picture", str(tmp_path / "x.png")])
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["picture"] is None
+    assert result.stderr.splitlines()[-1] == "Error: could not write x.png: No space left on device"

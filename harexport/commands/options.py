@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harexport.utils import files
-from harexport.utils.console import sanitize, shorten
+from harexport.utils.console import print_output, sanitize, shorten
 from harexport.utils.files import DEFAULT_OUTPUT_DIR
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def print_result(result: Any, as_json: bool, text: str, *, keep_colors: bool = F
     """Print `result` as one JSON document, with null for NaN and infinity, or `text` without control characters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console without "µ" in its encoding still prints the table
-    click.echo(
+    print_output(
         json.dumps(files.replace_nonfinite(result), indent=2) if as_json else sanitize(text, keep_colors=keep_colors)
     )
 

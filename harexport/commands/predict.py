@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harexport.commands.options import SectionedCommand, json_option, option, out_option
-from harexport.utils.console import sanitize
+from harexport.utils.console import print_output, sanitize
 from harexport.utils.files import replace_nonfinite
 
 _LONGEST_STEM = 120  # bytes of a recording's name in the name of its picture; file systems allow 255
@@ -168,7 +167,7 @@ def _predict(
     every = [(path, recording, merged) for path, recordings, merged in found for recording in recordings]
     if picture is not None and len(every) > 1:
         raise InputError(f"--picture draws one recording, and there are {len(every)}; use --out for all of them")
-    predictions, failures = [], []
+    predictions, failures, undrawn = [], [], []
     stems: set[str] = set()  # recordings of several paths can have one name
     for path, recording, merged in every:
         try:
@@ -184,21 +183,27 @@ def _predict(
         stems.add(stem)
         target = None if no_picture else picture or out / f"{stem}.activities.png"
         if target is not None:
-            report.plot_timeline(prediction, target)
+            try:
+                report.plot_timeline(prediction, target)
+            except InputError as error:  # such as a full disk; the prediction is printed
+                undrawn.append(str(error))
+                target = None
         if as_json:
             content = {**prediction.to_dict(), "picture": target and str(target)}
-            click.echo(json.dumps(replace_nonfinite(content), indent=2 if len(every) == 1 else None))
+            print_output(json.dumps(replace_nonfinite(content), indent=2 if len(every) == 1 else None))
             continue
         report.print_prediction(prediction)
         if target is not None:
-            click.echo(sanitize(f"Picture: {target}"))
+            print_output(sanitize(f"Picture: {target}"))
         if len(every) > 1:
-            click.echo()
+            print_output("")
     if len(every) > 1 and predictions and not as_json:
         report.print_summary(predictions)
     if failures:
         several = f"{len(failures)} of {len(every)} recordings cannot be predicted. " if len(every) > 1 else ""
-        raise InputError(several + " ".join(f"{text}." for text in failures).removesuffix("."))
+        raise InputError(several + " ".join(f"{text}." for text in failures + undrawn[:1]).removesuffix("."))
+    if undrawn:
+        raise InputError(undrawn[0])
 
 
 def _file_name(recording: str, allowed: str = "-_. ") -> str:
@@ -223,9 +228,8 @@ def _follow(model: Model | None, units: Units, smoothing: str, mount: MountOptio
     try:
         for event in predict_stream(read_lines(sys.stdin.buffer), model, units, smoothing, mount):
             if isinstance(event, WindowPrediction):
-                click.echo(json.dumps(event.to_dict(labels)))
-                sys.stdout.flush()
+                print_output(json.dumps(event.to_dict(labels)))
             else:
                 info(event)
-    except BrokenPipeError:  # the reader has what it needs, as head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        pass  # the reader has what it needs, as head -1

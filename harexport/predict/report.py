@@ -7,13 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
 from harexport.evaluation import plots
 from harexport.evaluation.plots import format_label
 from harexport.predict.session import SETTLING, SPARSE, WindowPrediction
-from harexport.utils.console import sanitize
+from harexport.utils.console import print_output, sanitize
 from harexport.utils.tables import pluralize
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def _print(console: Console, parts: Sequence[RenderableType]) -> None:
     with console.capture() as capture:
         for part in parts:
             console.print(part)
-    click.echo(sanitize(capture.get(), keep_colors=console.is_terminal), nl=False)
+    print_output(sanitize(capture.get(), keep_colors=console.is_terminal), newline=False)
 
 
 def _format_prediction(prediction: Prediction, width: int) -> list[RenderableType]:

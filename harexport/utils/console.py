@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from harexport.errors import InputError
 
 _COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 _MAX_MESSAGE = 2000  # characters
@@ -29,7 +33,10 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is not None:  # None where it is closed; print() would then use standard output
-            print(sanitize(self.format(record)), file=sys.stderr, flush=True)
+            try:
+                print(sanitize(self.format(record)), file=sys.stderr, flush=True)
+            except OSError:  # a log on a full disk does not end a training
+                discard_buffer(sys.stderr)
 
 
 def sanitize(text: str, *, keep_colors: bool = False) -> str:
@@ -61,6 +68,36 @@ def print_messages() -> None:
     if not _prints_messages():
         logger.addHandler(_StderrHandler())
         logger.setLevel(logging.INFO)
+
+
+def print_output(text: str, *, newline: bool = True) -> None:
+    """Print a result to standard output.
+
+    Args:
+        text: Text without control characters.
+        newline: End it with a line break.
+
+    Raises:
+        InputError: Standard output cannot be written, such as a file on a full disk.
+        BrokenPipeError: Its reader has ended.
+    """
+    import click
+
+    try:
+        click.echo(text, nl=newline)
+    except OSError as error:
+        discard_buffer(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise InputError(
+            f"cannot write to standard output: {error.strerror or error}; its file is incomplete"
+        ) from error
+
+
+def discard_buffer(stream: TextIO) -> None:
+    """Discard what a stream could not write. Python writes it again at its end, and then exits with code 120."""
+    with contextlib.suppress(OSError):  # a stream without a descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def info(text: str = "") -> None:
