@@ -130,11 +130,14 @@ def bench(models: tuple[Path, ...], data: Path | None, out: Path, as_json: bool,
     result = _run_on_target(found, dataset, chosen)
     if rules:
         result = thresholds.apply(result, rules, baseline, baseline_name)
-    page = save_report(result, out, found.folders, chosen.page)
-    if chosen.markdown is not None:
-        files.write_text(chosen.markdown, text.format_pull_request(result))
-    summary = f"\n{text.format_terminal(result)}\n\n{text.summarize(result)}\nReport: {page}"
-    print_result(result.to_dict(), as_json, summary)
+    summary = f"\n{text.format_terminal(result)}\n\n{text.summarize(result)}"
+    try:
+        page = save_report(result, out, found.folders, chosen.page)
+        summary += f"\nReport: {page}"
+        if chosen.markdown is not None:
+            files.write_text(chosen.markdown, text.format_pull_request(result))
+    finally:  # what was measured is printed, also if a report cannot be written
+        print_result(result.to_dict(), as_json, summary)
     for reason in group_reasons(result.refused):
         print_error(reason)
     if result.exit_code:

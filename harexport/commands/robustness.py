@@ -51,7 +51,10 @@ def robustness(models: tuple[Path, ...], data: Path | None, out: Path, as_json: 
     if out.exists():  # a new folder is created only when there is a file to write
         files.check_writable(out)
     result = evaluate_robustness(models_by_name, load_data(data))
-    plots.save_figure(report.plot_robustness(result), picture)
-    files.write_text(table, report.format_markdown(result))
     found = {**result.to_dict(), "picture": str(picture), "table": str(table)}
-    print_result(found, as_json, f"\n{report.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}")
+    text = f"\n{report.format_robustness(result)}\n\nPicture: {picture}\nTable:   {table}"
+    try:
+        plots.save_figure(report.plot_robustness(result), picture)
+        files.write_text(table, report.format_markdown(result))
+    finally:  # what was measured is printed, also if the picture cannot be written
+        print_result(found, as_json, text)

@@ -13,12 +13,15 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from harexport.bench import thresholds
 from harexport.bench.divergence import Divergence
 from harexport.bench.report import svg, text
 from harexport.bench.report.html import render_html, save_report
 from harexport.bench.result import BenchResult, SkippedModel, ThresholdReport, Violation
+from harexport.cli import main
+from harexport.errors import InputError
 from harexport.evaluation import comparison
 from harexport.evaluation.comparison import Predictions
 from harexport.model.contract import LABELS
@@ -214,3 +217,19 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow(tmp_path: Path) -> No
     (wider,) = re.findall(r"<title>(-?\d+)</title>", dom)
     assert int(wider) <= 0, "the page itself scrolls sideways on a phone"
     assert _shot(page, 500, False, tmp_path).std() > 0.05
+
+
+def test_results_are_printed_if_a_report_cannot_be_written(
+    measured: BenchResult, uci_har_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("could not write report.html: No space left on device")
+
+    monkeypatch.setattr("harexport.commands.bench._run_on_target", lambda *_: measured)
+    monkeypatch.setattr("harexport.bench.report.html.save_report", fail)
+    model = Path(__file__).resolve().parents[2] / "artifacts" / "edge" / "edge-unrolled-float32.tflite"
+    arguments = ["bench", str(model), "--data", str(uci_har_path), "--out", str(tmp_path), "--json"]
+    printed = CliRunner().invoke(main, arguments)
+    assert printed.exit_code == 2
+    assert json.loads(printed.stdout) == json.loads(json.dumps(measured.to_dict()))
+    assert printed.stderr.splitlines()[-1] == "Error: could not write report.html: No space left on device"

@@ -326,6 +326,15 @@ def test_the_command(tmp_path: Path, of_edge: Robustness, few: Dataset, monkeypa
     assert Path(found["table"]).read_text("utf-8") == report.format_markdown(of_edge)
     assert "tilted by 30°" in _harexport(_EDGE, "--out", tmp_path / "out").stdout
 
+    def fail(*_: object) -> None:
+        raise InputError("could not write robustness.md: No space left on device")
+
+    monkeypatch.setattr("harexport.utils.files.write_text", fail)
+    unwritten = _harexport(_EDGE, "--out", tmp_path / "out", "--json")
+    assert unwritten.exit_code == 2
+    assert json.loads(unwritten.stdout) == found
+    assert "Error: could not write robustness.md" in unwritten.stderr
+
 
 def test_invalid_models_raise(tmp_path: Path, few: Dataset) -> None:
     assert "not found: nowhere" in _harexport("nowhere").stderr
