@@ -197,7 +197,7 @@ class ResumableRun:
         except InputError as error:
             if self._last_save is not None and self.path.exists():
                 return f"{error}. An earlier state is saved in {self.path}. Free some space, then: {resume_command}"
-            return f"{error}. Nothing of this run could be saved"
+            return f"{error}. This run cannot be resumed"
         return "There is nothing to save before the first line of the log"
 
     def delete(self) -> None:

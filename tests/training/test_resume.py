@@ -316,7 +316,7 @@ def test_full_disk_does_not_end_the_training(
 
 def test_nothing_can_be_saved(small: Dataset, tmp_path: Path, monkeypatch: Patch) -> None:
     _full(monkeypatch, "resume.pt", "safetensors")
-    with pytest.raises(InputError, match=r"small\.safetensors: No space.*Nothing of this run could be saved"):
+    with pytest.raises(InputError, match=r"small\.safetensors: No space.*This run cannot be resumed"):
         train(small, small_recipe(), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
