@@ -128,7 +128,8 @@ def test_killed_process_ends_the_run_and_keeps_finished_trials(people: Dataset, 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_closing_ends_the_processes(people: Dataset) -> None:
+def test_closing_ends_the_processes(people: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no other programs, as in a slim container
     endless = [Trial(quick(schedule={"epochs": 10**6}), (1,), seed) for seed in range(3)]
     results = parallel.run_locally(people, [Trial(quick(), (1,), 0), *endless], 2)
     index, result = next(results)
@@ -146,8 +147,9 @@ def test_interrupted_run_keeps_finished_trials(number: signal.Signals, uci_har_p
     command = [sys.executable, "-m", "harexport", "crossval", "--recipe", str(recipe), "--folds", "7", "--jobs", "2"]
     # a shell ignores Ctrl-C for what it runs in the background, and so would the child
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    child = subprocess.Popen([*command, "--data", str(uci_har_path), "--out", str(out)], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    environment = {**os.environ, "PATH": str(tmp_path)}  # no other programs, as in a slim container
+    child = subprocess.Popen([*command, "--data", str(uci_har_path), "--out", str(out)], env=environment,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
     signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 300
     while not list(out.glob("quick.runs/*.json")) and child.poll() is None and time.monotonic() < until:
