@@ -54,7 +54,7 @@ def receive(
             advance(transfer.done)
             transfer.check_speed()
     finally:
-        transfer.is_cancelled = True
+        transfer.is_canceled = True
     if transfer.error is not None:
         raise transfer.error
     assert transfer.response is not None
@@ -70,7 +70,7 @@ class _Transfer:
         self._url, self._output, self._timeout, self._headers, self._limit = url, output, timeout, headers, limit
         self._start = time.monotonic()
         self.done = 0
-        self.is_cancelled = False
+        self.is_canceled = False
         self.response: requests.Response | None = None
         self.error: Exception | None = None
 
@@ -88,7 +88,7 @@ class _Transfer:
                 self.done += len(chunk)
                 if self.done > self._limit:
                     raise InputError(f"{self._url} is refused: the server sends more than {self._limit:,} bytes")
-                if self.is_cancelled:
+                if self.is_canceled:
                     return
                 self._output.write(chunk)
             self.response = response
