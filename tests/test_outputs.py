@@ -106,6 +106,14 @@ def test_messages_on_a_full_disk_end_nothing(tmp_path: Path) -> None:
     assert _run_in_shell("predict gone.csv 2> /dev/full", tmp_path).returncode == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes descriptors")
+def test_an_error_with_closed_standard_output(tmp_path: Path) -> None:
+    result = _run_in_shell(f"predict {'a' * 300}/x.csv >&-", tmp_path)
+    assert result.returncode == 2
+    assert "File name too long" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_prediction_whose_picture_cannot_be_written_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,10 +94,11 @@ def print_output(text: str, *, newline: bool = True) -> None:
         ) from error
 
 
-def discard_buffer(stream: TextIO) -> None:
+def discard_buffer(stream: TextIO | None) -> None:
     """Discard what a stream could not write. Python writes it again at its end, and then exits with code 120."""
-    with contextlib.suppress(OSError):  # a stream without a descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream is not None:  # None where it is closed
+        with contextlib.suppress(OSError):  # a stream without a descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def info(text: str = "") -> None:

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 import requests
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,10 @@ def official_files() -> Path | None:
 
 
 def _has_package_index() -> bool:
-    from harexport.data.uci_har.download import SDIST_PROJECT
+    from harexport.data.uci_har.download import find_project_url
 
-    index = PyPISimple(os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT)
     try:
-        return requests.head(index.get_project_url(SDIST_PROJECT), timeout=10, allow_redirects=True).ok
+        return requests.head(find_project_url(), timeout=10, allow_redirects=True).ok
     except requests.RequestException:
         return False
 

